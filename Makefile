@@ -1,0 +1,231 @@
+# dtlsgate. `make help` lists what can be asked for.
+
+VERSION := 0.1.0
+BUILD ?= release
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+
+# --- compiler and flags, by BUILD ------------------------------------------------------------
+
+OPTIMIZE := -O2 -g
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+SANITIZE :=
+COMPILER := gcc
+ifeq ($(BUILD),release)
+else ifeq ($(BUILD),clang)
+    COMPILER := clang
+else ifeq ($(BUILD),asan)
+    OPTIMIZE := -O1 -g -fno-omit-frame-pointer
+    HARDEN :=
+    SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+else ifeq ($(BUILD),tsan)
+    OPTIMIZE := -O1 -g -fno-omit-frame-pointer
+    HARDEN :=
+    SANITIZE := -fsanitize=thread
+else ifeq ($(BUILD),fuzz)
+    COMPILER := clang
+    OPTIMIZE := -O1 -g -fno-omit-frame-pointer
+    HARDEN :=
+    SANITIZE := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+else
+    $(error BUILD=$(BUILD) is unknown; it can be release, clang, asan, tsan or fuzz)
+endif
+ifeq ($(origin CC),default)
+    CC := $(COMPILER)
+endif
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
+    -Wmissing-prototypes -Wold-style-definition -Wvla -Wformat=2 -Wundef -Wpointer-arith \
+    -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference
+
+OUT := build/$(BUILD)
+
+# The directory of wolfSSL's include/ and lib/: this file is made by scripts/fetch-wolfssl.
+WOLFSSL_MK := build/wolfssl/prefix.mk
+NO_COMPILE := help clean distclean lint fetch
+ifneq ($(filter-out $(NO_COMPILE),$(or $(MAKECMDGOALS),all)),)
+    include $(WOLFSSL_MK)
+endif
+
+CPPFLAGS := -Iproxy -I$(OUT)/gen -isystem $(WOLFSSL)/include -D_GNU_SOURCE
+CFLAGS := -std=gnu11 -fPIE -pthread $(OPTIMIZE) $(HARDEN) $(SANITIZE) $(WARN) $(EXTRA_CFLAGS)
+LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(EXTRA_LDFLAGS)
+LIBS := $(WOLFSSL)/lib/libwolfssl.a -lev -linih -lmicrohttpd -lm
+
+# --- what there is -----------------------------------------------------------------------------
+
+SOURCES := $(filter-out proxy/main.c,$(wildcard proxy/*.c proxy/base/*.c))
+OBJECTS := $(SOURCES:%.c=$(OUT)/%.o)
+LIBRARY := $(OUT)/libdtlsgate.a
+DAEMON := $(if $(wildcard proxy/main.c),$(OUT)/dtlsgate)
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
+UNIT_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+UNIT_LIBRARY := $(OUT)/libunit.a
+
+FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS := $(FUZZ_NAMES:%=$(OUT)/tests/replay_%)
+
+DEVICE := $(patsubst tests/integration/device/%.c,$(OUT)/tests/%,$(wildcard tests/integration/device/device.c))
+BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/*.c))
+
+COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
+
+# --- building ------------------------------------------------------------------------------------
+
+.PHONY: all
+all: $(DAEMON) $(LIBRARY) ## build the daemon: build/release/dtlsgate (BUILD=clang, asan or tsan: another build)
+
+$(WOLFSSL_MK): scripts/fetch-wolfssl $(wildcard scripts/wolfssl-patches/*.patch)
+	@mkdir -p $(@D)
+	@prefix=$$(scripts/fetch-wolfssl | tail -n 1) && [ -n "$$prefix" ] && \
+	    echo "WOLFSSL := $${prefix#$(CURDIR)/}" >$@.$$$$ && mv $@.$$$$ $@
+
+.PHONY: FORCE
+FORCE:
+
+# Objects depend on these two, which change only when their content does.
+define write_if_changed
+@mkdir -p $(@D)
+@printf '%b' '$(1)' >$@.$$$$; if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
+endef
+
+$(OUT)/flags: FORCE
+	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS)\n)
+
+$(OUT)/gen/version.h: FORCE
+	$(call write_if_changed,#ifndef VERSION_H\n#define VERSION_H\n#define DTLSGATE_VERSION "$(VERSION)"\n#define DTLSGATE_COMMIT "$(COMMIT)"\n#endif\n)
+
+$(OUT)/tools-checked: Makefile
+	@mkdir -p $(@D)
+	@printf '#include <ev.h>\n#include <ini.h>\n#include <microhttpd.h>\n' | $(CC) -E -x c - >/dev/null || \
+	    { echo "make: a compiler or a library is missing, see above; run: scripts/install-packages build" >&2; exit 1; }
+	@touch $@
+
+$(OUT)/%.o: %.c $(OUT)/flags | $(OUT)/gen/version.h $(OUT)/tools-checked
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC    $@")
+	$(if $(V),,@)$(CC) $(CPPFLAGS) $(CPPFLAGS_HERE) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define archive
+@mkdir -p $(@D)
+$(if $(V),,@echo "  AR    $@")
+@rm -f $@
+$(if $(V),,@)ar rcs $@ $(filter %.o,$^)
+endef
+
+define link
+@mkdir -p $(@D)
+$(if $(V),,@echo "  LINK  $@")
+$(if $(V),,@)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(1) $(LIBS) $(2)
+endef
+
+$(LIBRARY): $(OBJECTS)
+	$(archive)
+
+$(OUT)/dtlsgate: $(OUT)/proxy/main.o $(LIBRARY)
+	$(call link,$^)
+
+# --- tests ---------------------------------------------------------------------------------------
+
+$(OUT)/tests/unit/%.o $(OUT)/tests/fuzz/%.o: CPPFLAGS_HERE := -Itests/unit
+$(OUT)/tests/integration/device/%.o: CPPFLAGS_HERE := -Itests/unit
+$(OUT)/tests/bench/%.o: CPPFLAGS_HERE := -Itests/bench
+
+$(UNIT_LIBRARY): $(UNIT_HELPERS)
+	$(archive)
+
+# A helper whose header a test includes is linked in before our library, so that a helper like
+# fake_udp.c takes the place of the real file; other helpers come after it, where they are needed.
+helpers_included = $(shell for helper in $(basename $(notdir $(UNIT_HELPERS))); do \
+    grep -q "tests/unit/$$helper\.h" $(1:.o=.d) && echo $(OUT)/tests/unit/$$helper.o; done)
+test_libraries = $(call helpers_included,$(firstword $^)) $(LIBRARY) $(UNIT_LIBRARY) $(LIBRARY)
+
+$(UNIT_TESTS): $(OUT)/tests/test_%: $(OUT)/tests/unit/test_%.o $(LIBRARY) $(UNIT_LIBRARY)
+	$(call link,$< $(test_libraries),-lcmocka)
+
+$(REPLAYS): $(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay_main.o $(LIBRARY) $(UNIT_LIBRARY)
+	$(call link,$(filter %.o,$^) $(test_libraries))
+
+$(FUZZ_NAMES:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIBRARY) $(UNIT_LIBRARY)
+	$(call link,$< $(test_libraries),-fsanitize=fuzzer)
+
+$(DEVICE): $(OUT)/tests/%: $(OUT)/tests/integration/device/%.o $(LIBRARY)
+	$(call link,$^)
+
+$(BENCHES): $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(LIBRARY)
+	$(call link,$^)
+
+.PHONY: build-tests build-bench
+build-tests: all $(UNIT_TESTS) $(REPLAYS) $(DEVICE)
+build-bench: all $(BENCHES)
+
+PYTEST_JOBS ?= 2
+PYTEST_ARGS ?=
+
+.PHONY: unit replay integration test
+unit: build-tests ## unit tests
+	scripts/run-unit-tests $(UNIT_TESTS)
+
+replay: build-tests ## replay the fuzz corpus
+	scripts/run-replays $(REPLAYS)
+
+integration: build-tests ## integration tests against the real daemon (PYTEST_ARGS="-k name")
+	scripts/run-integration $(OUT) -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+
+test: unit replay integration ## all tests: unit, fuzz corpus, integration
+
+.PHONY: asan tsan
+asan: ## all tests with address and undefined-behaviour sanitizers
+	$(MAKE) BUILD=asan test
+
+tsan: ## all tests with the thread sanitizer
+	$(MAKE) BUILD=tsan test
+
+.PHONY: fuzz
+SECONDS ?= 60
+fuzz: ## fuzz one target: make fuzz TARGET=classify SECONDS=60 (needs clang)
+	@[ -n "$(filter $(TARGET),$(FUZZ_NAMES))" ] || \
+	    { echo "make fuzz: say TARGET=one of: $(FUZZ_NAMES)" >&2; exit 2; }
+	$(MAKE) BUILD=fuzz build/fuzz/fuzz_$(TARGET)
+	@mkdir -p build/fuzz/corpus/$(TARGET) build/fuzz/found tests/fuzz/corpus/$(TARGET)
+	build/fuzz/fuzz_$(TARGET) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=build/fuzz/found/$(TARGET)- build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
+
+.PHONY: bench
+bench: build-bench ## benchmark: the gate beside a plain relay, on loopback
+	DTLSGATE_BUILD=$(OUT) tests/bench/run $(BENCH_ARGS)
+
+.PHONY: lint
+lint: ## formatting, include directions, banned calls, static analysis, generated documents
+	scripts/lint
+
+# --- the rest ------------------------------------------------------------------------------------
+
+.PHONY: install
+install: all ## install the daemon and a commented configuration (DESTDIR, PREFIX)
+	install -D -m 755 $(OUT)/dtlsgate $(DESTDIR)$(PREFIX)/bin/dtlsgate
+	install -D -m 644 conf/dtlsgate.ini $(DESTDIR)$(PREFIX)/share/doc/dtlsgate/dtlsgate.ini
+
+.PHONY: fetch
+fetch: ## fetch, verify and build wolfSSL only
+	scripts/fetch-wolfssl
+
+.PHONY: clean distclean
+clean: ## remove what was built, but not wolfSSL
+	rm -rf build/release build/clang build/asan build/tsan build/fuzz
+
+distclean: ## remove everything that was built or fetched
+	rm -rf build
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | awk -F'\t' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+-include $(shell find $(OUT) -name '*.d' 2>/dev/null)
