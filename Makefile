@@ -42,7 +42,7 @@ endif
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
     -Wmissing-prototypes -Wold-style-definition -Wvla -Wformat=2 -Wundef -Wpointer-arith \
-    -Wcast-qual -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference
+ -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference
 
 OUT := build/$(BUILD)
 
@@ -72,8 +72,13 @@ UNIT_LIBRARY := $(OUT)/libunit.a
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS := $(FUZZ_NAMES:%=$(OUT)/tests/replay_%)
 
-DEVICE := $(patsubst tests/integration/device/%.c,$(OUT)/tests/%,$(wildcard tests/integration/device/device.c))
-BENCHES := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(wildcard tests/bench/*.c))
+DEVICE_SOURCES := $(wildcard tests/integration/device/*.c)
+DEVICE := $(if $(DEVICE_SOURCES),$(OUT)/tests/device)
+
+# One program for each of these files; the others in tests/bench are linked into each.
+BENCH_PROGRAMS := $(wildcard tests/bench/load.c tests/bench/relay.c tests/bench/echo.c)
+BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
+BENCHES := $(BENCH_PROGRAMS:tests/bench/%.c=$(OUT)/bench/%)
 
 COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 
@@ -156,10 +161,10 @@ $(REPLAYS): $(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/
 $(FUZZ_NAMES:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIBRARY) $(UNIT_LIBRARY)
 	$(call link,$< $(test_libraries),-fsanitize=fuzzer)
 
-$(DEVICE): $(OUT)/tests/%: $(OUT)/tests/integration/device/%.o $(LIBRARY)
+$(DEVICE): $(DEVICE_SOURCES:%.c=$(OUT)/%.o) $(LIBRARY)
 	$(call link,$^)
 
-$(BENCHES): $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(LIBRARY)
+$(BENCHES): $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(BENCH_HELPERS:%.c=$(OUT)/%.o) $(LIBRARY)
 	$(call link,$^)
 
 .PHONY: build-tests build-bench
