@@ -1,0 +1,1 @@
+"""DTLS clients of unrelated origin; each class knows its command line and its ready marker."""

@@ -1,0 +1,247 @@
+"""One gate under test: its own folder, address and configuration, started and stopped by a test.
+
+Whatever a test does, stopping checks that the gate ends with status 0 in time, that it leaked no
+descriptor, that no sanitizer complained, and that each received datagram has one outcome.
+"""
+
+import http.client
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from environment import GATE, TIME_FACTOR, own_address, wait_until
+from prometheus import Counters, check_accounts
+
+LISTENER_PORT, METRICS_PORT = 5684, 9684
+STOP_LIMIT_S = 5.0
+
+_SANITIZER_REPORT = re.compile(
+    r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error:|"
+    r"SUMMARY: \w*Sanitizer|Assertion .* failed")
+_PAIR = re.compile(r'([A-Za-z_][\w.]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
+_ESCAPE = re.compile(r'\\(x[0-9A-Fa-f]{2}|.)')
+
+_SANITIZER_OPTIONS = {
+    "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:abort_on_error=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1",
+}
+
+
+def _unquote(value):
+    if not value.startswith('"'):
+        return value
+    def plain(match):
+        escape = match[1]
+        return chr(int(escape[1:], 16)) if len(escape) == 3 else escape
+    return _ESCAPE.sub(plain, value[1:-1])
+
+
+def parse_log_line(line):
+    """A key=value line as a dict; asserts that nothing else stands in it."""
+    pairs = _PAIR.findall(line)
+    assert " ".join(f"{k}={v}" for k, v in pairs) == line, f"not key=value: {line!r}"
+    return {key: _unquote(value) for key, value in pairs}
+
+
+def write_private(path, text):
+    Path(path).write_text(text)
+    os.chmod(path, 0o600)
+    return path
+
+
+def run_gate(*arguments, timeout_s=20, **options):
+    """Runs the binary to its end, for --version, --check-config and the like."""
+    return subprocess.run([str(GATE), *map(str, arguments)], capture_output=True, text=True,
+                          errors="replace", timeout=timeout_s * TIME_FACTOR,
+                          env={**os.environ, **_SANITIZER_OPTIONS}, check=False, **options)
+
+
+class Proxy:
+    """gate, listener: settings that replace or join the defaults below; None removes one.
+    listeners: whole further sections {name: settings}. psk: {identity: hexkey}.
+    """
+
+    def __init__(self, folder, backend, *, psk=None, gate=None, listener=None, listeners=None):
+        self.folder = Path(folder)
+        self.host = own_address()
+        self.address = (self.host, LISTENER_PORT)
+        self.text = "%s:%d" % self.address
+        self.metrics_address = (self.host, METRICS_PORT)
+        self.log_path = self.folder / "gate.log"
+        self.config_path = self.folder / "gate.ini"
+        self.process = None
+        self.exit_status = None
+        self.stop_seconds = None
+        self._descriptors_at_start = 0
+        if psk is not None:
+            write_private(self.folder / "devices.psk",
+                          "".join(f"{name}:{key}\n" for name, key in psk.items()))
+        base_gate = {"workers": 1, "metrics": "%s:%d" % self.metrics_address}
+        base_listener = {"listen": self.text, "backend": getattr(backend, "text", backend),
+                         "psk_file": "devices.psk" if psk is not None else None}
+        self.sections = {"gate": {**base_gate, **(gate or {})},
+                         "listener coaps": {**base_listener, **(listener or {})}}
+        for name, settings in (listeners or {}).items():
+            self.sections[f"listener {name}"] = settings
+        self.write_config()
+
+    def write_config(self):
+        lines = []
+        for section, settings in self.sections.items():
+            lines.append(f"[{section}]")
+            lines += [f"{k} = {v}" for k, v in settings.items() if v is not None]
+        self.config_path.write_text("\n".join(lines) + "\n")
+
+    # --- life ---
+
+    def start(self, prefix=()):
+        """prefix: words before the program, such as a command that runs it as somebody else."""
+        log = open(self.log_path, "ab")
+        with log:
+            self.process = subprocess.Popen(
+                [*prefix, str(GATE), "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, env={**os.environ, **_SANITIZER_OPTIONS})
+        wait_until(self.is_ready, "readiness", timeout_s=20)
+        wait_until(lambda: self.descriptors() <= self._least_descriptors(), "quiet descriptors")
+        return self
+
+    def is_ready(self):
+        assert self.process.poll() is None, (
+            f"the gate ended with status {self.process.returncode}:\n{self.log()[-4000:]}")
+        try:
+            return self.http("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def _least_descriptors(self):
+        """The fewest descriptors seen: HTTP connections that are just closing come on top."""
+        seen = self.descriptors()
+        self._descriptors_at_start = min(self._descriptors_at_start or seen, seen)
+        return self._descriptors_at_start
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident_bytes(self):
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self, number=signal.SIGTERM):
+        """Stops the gate and checks what must hold at the end of any run."""
+        if self.process is None:
+            return
+        process, self.process = self.process, None
+        try:
+            if process.poll() is None:
+                self.process = process
+                self._check_before_stop()
+                self.process = None
+        finally:
+            began = time.monotonic()
+            process.send_signal(number)
+            try:
+                self.exit_status = process.wait(timeout=STOP_LIMIT_S * TIME_FACTOR)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise AssertionError(f"the gate did not end in {STOP_LIMIT_S} s") from None
+            finally:
+                self.stop_seconds = time.monotonic() - began
+        self._check_log()
+        assert self.exit_status == 0, (
+            f"the gate ended with status {self.exit_status}:\n{self.log()[-4000:]}")
+
+    def _check_before_stop(self):
+        if self.sections["gate"]["metrics"]:
+            self.counters()
+        wait_until(lambda: self.descriptors() <= self._descriptors_at_start,
+                   f"no more than the {self._descriptors_at_start} descriptors of the start")
+
+    def _check_log(self):
+        report = _SANITIZER_REPORT.search(self.log())
+        assert not report, f"sanitizer report:\n{self.log()[max(0, report.start() - 200):][:6000]}"
+
+    # --- what it shows ---
+
+    def http(self, path, method="GET"):
+        """(status, body as text) of a request to the metrics address."""
+        connection = http.client.HTTPConnection(*self.metrics_address, timeout=5 * TIME_FACTOR)
+        try:
+            connection.request(method, path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def counters(self):
+        """One scrape, whose accounts are checked."""
+        status, text = self.http("/metrics")
+        assert status == 200, text
+        counters = Counters(text)
+        check_accounts(counters)
+        return counters
+
+    def counter(self, name, **labels):
+        return self.counters().get(name, **labels)
+
+    def client_outcome(self, outcome):
+        return self.counter("dtlsgate_client_datagrams_total", outcome=outcome)
+
+    def backend_outcome(self, outcome):
+        return self.counter("dtlsgate_backend_datagrams_total", outcome=outcome)
+
+    def late(self, reason):
+        return self.counter("dtlsgate_late_backend_datagrams_discarded_total", reason=reason)
+
+    def closed(self, reason):
+        return self.counter("dtlsgate_sessions_closed_total", reason=reason)
+
+    def sessions(self):
+        return self.counter("dtlsgate_sessions")
+
+    def handshakes(self, result, **labels):
+        return self.counter("dtlsgate_handshakes_total", result=result, **labels)
+
+    def wait_counter(self, name, least=1, timeout_s=5.0, **labels):
+        """Waits until a counter reached a value."""
+        wait_until(lambda: self.counter(name, **labels) >= least,
+                   f"{name}{labels} >= {least}", timeout_s)
+
+    def wait_closed(self, reason, least=1, timeout_s=5.0):
+        self.wait_counter("dtlsgate_sessions_closed_total", least, timeout_s, reason=reason)
+
+    def wait_late(self, reason, least=1, timeout_s=5.0):
+        self.wait_counter("dtlsgate_late_backend_datagrams_discarded_total", least, timeout_s,
+                          reason=reason)
+
+    def wait_outcome(self, outcome, least=1, timeout_s=5.0):
+        self.wait_counter("dtlsgate_client_datagrams_total", least, timeout_s, outcome=outcome)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def log_contains(self, text):
+        return text in self.log()
+
+    def log_lines(self, event=None, **fields):
+        """The log lines as dicts, those with this event and these values only."""
+        wanted = {**fields, **({"event": event} if event else {})}
+        lines = [parse_log_line(line) for line in self.log().splitlines()]
+        return [line for line in lines
+                if all(line.get(key) == value for key, value in wanted.items())]
+
+    def wait_log(self, event, timeout_s=5.0, **fields):
+        """Waits for a log line; returns the last one that fits."""
+        what = f"log line event={event} {shlex.join(f'{k}={v}' for k, v in fields.items())}"
+        return wait_until(lambda: self.log_lines(event, **fields), what, timeout_s)[-1]
+
+    def check_config(self):
+        return run_gate("-t", "-c", self.config_path)
