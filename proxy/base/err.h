@@ -1,0 +1,20 @@
+/* Error texts outside the data path: start-up, reload, control. A function that can fail returns
+ * false and writes into `struct err` one text that says where, what, why and what would be right.
+ * On the data path `enum outcome` (counters.h) is the error. */
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#define MUST_USE __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+
+struct err {
+    char text[512]; /* cut, never overrun */
+};
+
+/* Fills err and returns false, so that a caller can `return err_set(err, ...)`. */
+#define err_set(err, ...) (snprintf((err)->text, sizeof((err)->text), __VA_ARGS__), false)
+
+#endif
