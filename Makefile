@@ -42,7 +42,7 @@ endif
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
     -Wmissing-prototypes -Wold-style-definition -Wvla -Wformat=2 -Wundef -Wpointer-arith \
- -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference
+    -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference
 
 OUT := build/$(BUILD)
 
@@ -53,7 +53,7 @@ ifneq ($(filter-out $(NO_COMPILE),$(or $(MAKECMDGOALS),all)),)
     include $(WOLFSSL_MK)
 endif
 
-CPPFLAGS := -Iproxy -I$(OUT)/gen -isystem $(WOLFSSL)/include -D_GNU_SOURCE
+CPPFLAGS := -Iproxy -I$(OUT)/gen -isystem $(WOLFSSL)/include -D_GNU_SOURCE=
 CFLAGS := -std=gnu11 -fPIE -pthread $(OPTIMIZE) $(HARDEN) $(SANITIZE) $(WARN) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(EXTRA_LDFLAGS)
 LIBS := $(WOLFSSL)/lib/libwolfssl.a -lev -linih -lmicrohttpd -lm
@@ -136,6 +136,17 @@ $(LIBRARY): $(OBJECTS)
 
 $(OUT)/dtlsgate: $(OUT)/proxy/main.o $(LIBRARY)
 	$(call link,$^)
+
+HEADERS := $(wildcard proxy/*.h proxy/base/*.h)
+HEADERS := $(filter-out proxy/counters_each.h,$(HEADERS)) # made to be included again and again
+
+.PHONY: headers
+headers: $(HEADERS:%=$(OUT)/%.ok)
+
+$(OUT)/%.h.ok: %.h $(OUT)/flags | $(OUT)/gen/version.h $(OUT)/tools-checked
+	@mkdir -p $(@D)
+	@printf '#include "$<"\n#include "$<"\n' | $(CC) $(CPPFLAGS) -I. $(CFLAGS) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -x c -
+	@touch $@
 
 # --- tests ---------------------------------------------------------------------------------------
 
