@@ -216,7 +216,7 @@ fuzz: ## fuzz one target: make fuzz TARGET=classify SECONDS=60 (needs clang)
 
 .PHONY: bench
 bench: build-bench ## benchmark: the gate beside a plain relay, on loopback
-	DTLSGATE_BUILD=$(OUT) tests/bench/run $(BENCH_ARGS)
+	DTLSGATE_BUILD=$(OUT) tests/bench/run.py $(BENCH_ARGS)
 
 .PHONY: lint
 lint: ## formatting, include directions, banned calls, static analysis, generated documents
