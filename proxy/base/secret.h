@@ -1,0 +1,32 @@
+/* The bytes of a file that holds keys, in memory of their own: left out of core dumps, wiped when
+ * given back. */
+#ifndef BASE_SECRET_H
+#define BASE_SECRET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* Larger files are refused: offsets into one fit 32 bits. */
+#define SECRET_SIZE_MAX ((size_t)4 << 30)
+
+/* Zeroed = holds nothing. One owner. */
+struct secret {
+    uint8_t *bytes;
+    size_t size;
+    size_t mapped_bytes; /* whole pages */
+};
+
+/* Reads a regular file that is not empty. `mode` receives its permission bits. */
+bool secret_read(struct secret *secret, const char *path, uint32_t *mode,
+                 struct err *err) MUST_USE;
+
+/* Keeps the first `size` bytes; wipes the rest and gives its pages back. */
+void secret_shrink(struct secret *secret, size_t size);
+
+/* Wipes and gives back. Harmless if it holds nothing. */
+void secret_free(struct secret *secret);
+
+#endif
