@@ -58,7 +58,7 @@ def run_gate(*arguments, timeout_s=20, **options):
     """Runs the binary to its end, for --version, --check-config and the like."""
     return subprocess.run([str(GATE), *map(str, arguments)], capture_output=True, text=True,
                           errors="replace", timeout=timeout_s * TIME_FACTOR,
-                          env={**os.environ, **_SANITIZER_OPTIONS}, check=False, **options)
+                          env={**_SANITIZER_OPTIONS, **os.environ}, check=False, **options)
 
 
 class Proxy:
@@ -99,13 +99,17 @@ class Proxy:
 
     # --- life ---
 
-    def start(self, prefix=()):
-        """prefix: words before the program, such as a command that runs it as somebody else."""
-        log = open(self.log_path, "ab")
-        with log:
+    def start(self, prefix=(), program=GATE, stderr=None):
+        """prefix: words before the program, such as a command that runs it as somebody else.
+        stderr: a descriptor that takes the log in place of the log file."""
+        with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [*prefix, str(GATE), "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env={**os.environ, **_SANITIZER_OPTIONS})
+                [*prefix, str(program), "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log if stderr is None else stderr,
+                env={**_SANITIZER_OPTIONS, **os.environ})
+        if not self.sections["gate"]["metrics"]:
+            self.wait_log("gate_ready", timeout_s=20)
+            return self
         wait_until(self.is_ready, "readiness", timeout_s=20)
         wait_until(lambda: self.descriptors() <= self._least_descriptors(), "quiet descriptors")
         return self
@@ -160,8 +164,9 @@ class Proxy:
             f"the gate ended with status {self.exit_status}:\n{self.log()[-4000:]}")
 
     def _check_before_stop(self):
-        if self.sections["gate"]["metrics"]:
-            self.counters()
+        if not self.sections["gate"]["metrics"]:
+            return
+        self.counters()
         wait_until(lambda: self.descriptors() <= self._descriptors_at_start,
                    f"no more than the {self._descriptors_at_start} descriptors of the start")
 
@@ -200,6 +205,9 @@ class Proxy:
 
     def late(self, reason):
         return self.counter("dtlsgate_late_backend_datagrams_discarded_total", reason=reason)
+
+    def late_total(self):
+        return self.counter("dtlsgate_late_backend_datagrams_discarded_total")
 
     def closed(self, reason):
         return self.counter("dtlsgate_sessions_closed_total", reason=reason)

@@ -91,7 +91,7 @@ class Tap:
         (back,) = self._device_of
         back.send(data)
 
-    def gate_side_address(self):
+    def gate_side_text(self):
         """The address that the gate knows the (only) device by, as text."""
         (back,) = self._device_of
         return "%s:%d" % back.getsockname()

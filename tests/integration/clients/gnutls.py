@@ -2,13 +2,15 @@
 
 from clients.program import Program
 
+NOTHING_YET = "NORMAL:-VERS-ALL:+VERS-DTLS1.2:-CIPHER-ALL:-KX-ALL"
+
 
 class GnutlsClient(Program):
     READY = "Simple Client Mode"
 
     def __init__(self, address, priority, *options):
         super().__init__(["gnutls-cli", "--udp", "--port", address[1],
-                          "--priority", f"NORMAL:-VERS-ALL:+VERS-DTLS1.2:-CIPHER-ALL:-KX-ALL:{priority}",
+                          "--priority", f"{NOTHING_YET}:{priority}",
                           *options, address[0]])
 
     @classmethod

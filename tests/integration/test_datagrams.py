@@ -1,0 +1,173 @@
+"""Boundaries, bytes, sizes, and the address by which the backend knows a session."""
+
+import ipaddress
+import os
+
+import pytest
+
+from environment import wait_until
+
+BIG = ["--mtu", "16384"]  # lets the device send records larger than an Ethernet frame
+RECORD_MAX_BYTES = 16384  # plaintext of one record, RFC 5246 section 6.2.1
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_bytes_and_boundaries_are_kept(start_proxy, backend, make_device, version):
+    proxy = start_proxy(backend)
+    device = make_device(proxy, version=version, options=BIG).connect()
+    for size in (1, 2, 15, 16, 17, 1024, 1151, 1152, 1153, 1280, 1500, 4096, 9000, 16000):
+        data = os.urandom(size)
+        device.exchange(data)
+        assert backend.received()[-1] == data
+    device.exchange(bytes(100))
+    device.exchange(bytes(range(256)))
+    assert proxy.client_outcome("forwarded") == 16 == proxy.backend_outcome("forwarded")
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_datagrams_in_a_burst_stay_apart(start_proxy, silent_backend, make_device, version):
+    proxy = start_proxy(silent_backend)
+    device = make_device(proxy, version=version).connect()
+    burst = [bytes([number]) * (number + 1) for number in range(100)]
+    for data in burst:
+        device.send(data)
+    wait_until(lambda: len(silent_backend.arrivals) == 100, "100 datagrams at the backend")
+    assert silent_backend.received() == burst
+    (source,) = silent_backend.sources()
+    for data in burst:
+        silent_backend.send(source, data)
+    assert [device.recv() for _ in burst] == burst
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_what_does_not_fit_is_counted_and_never_cut(start_proxy, silent_backend, make_device,
+                                                    version):
+    """The largest datagram that fits arrives whole; one that does not leaves no trace of itself."""
+    proxy = start_proxy(silent_backend)
+    device = make_device(proxy, version=version, options=BIG).connect()
+    device.send(b"here")
+    source = silent_backend.wait_for(b"here").source
+    fits = None
+    for size in (65507, 40000, 16385, 16384, 16383, 16350, 16330, 16300):
+        before = proxy.backend_outcome("too_large")
+        data = os.urandom(size)
+        silent_backend.send(source, data)
+        silent_backend.send(source, b"after it")
+        got = device.recv()
+        if got == data:
+            assert size <= RECORD_MAX_BYTES and proxy.backend_outcome("too_large") == before
+            fits = fits or size
+            got = device.recv()
+        else:
+            assert fits is None, f"{fits} bytes fitted, {size} did not"
+            assert proxy.backend_outcome("too_large") == before + 1
+        assert got == b"after it"
+    assert fits and fits >= 16300, "nearly the whole record can be used"
+    assert any("too_large" in str(line) for line in proxy.log_lines()), "and it is logged"
+
+
+def test_an_empty_backend_datagram_harms_nothing(start_proxy, silent_backend, make_device):
+    proxy = start_proxy(silent_backend)
+    device = make_device(proxy).connect()
+    device.send(b"here")
+    source = silent_backend.wait_for(b"here").source
+    silent_backend.send(source, b"")
+    silent_backend.send(source, b"after it")
+    assert device.recv() == b"after it"
+    assert proxy.counter("dtlsgate_backend_datagrams_received_total") == 2
+
+
+def test_two_records_in_one_datagram_are_two_for_the_backend(start_proxy, silent_backend, make_tap,
+                                                             make_device):
+    held = []
+
+    def join(direction, _, data):
+        if direction != "to gate" or data[0] != 23:
+            return [data]
+        held.append(data)
+        return [b"".join(held)] if len(held) == 3 else []
+    proxy = start_proxy(silent_backend)
+    device = make_device(make_tap(proxy, join)).connect()
+    for data in (b"one", b"two", b"three"):
+        device.send(data)
+    wait_until(lambda: len(silent_backend.arrivals) == 3, "three datagrams")
+    assert silent_backend.received() == [b"one", b"two", b"three"]
+    assert proxy.client_outcome("forwarded") == 1, "one datagram came, so one outcome"
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_replayed_record_reaches_the_backend_once(start_proxy, silent_backend, make_tap,
+                                                    make_device, version):
+    proxy = start_proxy(silent_backend)
+    tap = make_tap(proxy)
+    device = make_device(tap, version=version).connect()
+    device.send(b"only once")
+    silent_backend.wait_for(b"only once")
+    tap.settle()
+    replayed = tap.to_gate()[-1].data
+    for _ in range(5):
+        tap.send_to_gate(replayed)
+    proxy.wait_outcome("record_discarded", 5)
+    device.send(b"and on")
+    silent_backend.wait_for(b"and on")
+    assert silent_backend.received() == [b"only once", b"and on"]
+
+
+def test_a_forged_record_changes_nothing(start_proxy, silent_backend, make_tap, make_device):
+    proxy = start_proxy(silent_backend)
+    tap = make_tap(proxy)
+    device = make_device(tap).connect()
+    device.send(b"first")
+    silent_backend.wait_for(b"first")
+    tap.settle()
+    real = tap.to_gate()[-1].data
+    sent = len(tap.to_device())
+    for position in (10, 20, len(real) - 1):  # sequence number, ciphertext, tag
+        forged = bytearray(real)
+        forged[position] ^= 0x40
+        tap.send_to_gate(bytes(forged))
+    proxy.wait_outcome("record_discarded", 3)
+    tap.settle()
+    assert len(tap.to_device()) == sent, "a forged record is not answered"
+    device.send(b"second")
+    silent_backend.wait_for(b"second")
+    assert silent_backend.received() == [b"first", b"second"]
+
+
+def test_records_out_of_order_all_arrive(start_proxy, silent_backend, make_tap, make_device):
+    held = []
+
+    def swap(direction, _, data):
+        if direction == "to gate" and data[0] == 23:
+            held.append(data)
+            return held[::-1] if len(held) == 4 else []
+        return [data]
+    proxy = start_proxy(silent_backend)
+    device = make_device(make_tap(proxy, swap)).connect()
+    for data in (b"a", b"b", b"c", b"d"):
+        device.send(data)
+    wait_until(lambda: len(silent_backend.arrivals) == 4, "four datagrams")
+    assert silent_backend.received() == [b"d", b"c", b"b", b"a"]
+
+
+def test_each_session_has_a_source_address_of_its_own(start_proxy, backend, make_device):
+    proxy = start_proxy(backend)
+    devices = [make_device(proxy).connect() for _ in range(10)]
+    for turn in range(3):
+        for number, device in enumerate(devices):
+            device.exchange(b"turn %d of device %d" % (turn, number))
+    sources = backend.sources()
+    hosts = {ipaddress.ip_address(host) for host, _ in sources}
+    assert len(sources) == 10 == len(hosts), "one address for each session, and always the same"
+    assert all(host in ipaddress.ip_network("127.0.0.0/8") for host in hosts)
+    assert not any(host in ipaddress.ip_network("127.0.0.0/16") for host in hosts)
+
+
+def test_a_source_address_is_not_used_again_soon(start_proxy, backend, make_device):
+    proxy = start_proxy(backend)
+    device = make_device(proxy)
+    for turn in range(20):
+        device.connect().exchange(b"turn %d" % turn)
+        device.close()
+        assert device.recv() == "closed"
+    assert len({host for host, _ in backend.sources()}) == 20

@@ -1,0 +1,147 @@
+"""Handshakes over a network that loses, doubles and delays datagrams.
+
+The device's own timer starts at 1 s; the gate's is set shorter where a test is about the gate's.
+"""
+
+import pytest
+
+import records
+from environment import wait_until
+from tap import TO_DEVICE, TO_GATE
+
+# Of a handshake: hello, hello with cookie, then the device's flight; cookie, then the gate's two.
+LOSSES = [("1.2", TO_GATE, 0), ("1.2", TO_GATE, 1), ("1.2", TO_GATE, 2),
+          ("1.2", TO_DEVICE, 0), ("1.2", TO_DEVICE, 1), ("1.2", TO_DEVICE, 2),
+          ("1.3", TO_GATE, 0), ("1.3", TO_GATE, 1), ("1.3", TO_GATE, 2),
+          ("1.3", TO_DEVICE, 0), ("1.3", TO_DEVICE, 1), ("1.3", TO_DEVICE, 2)]
+
+
+@pytest.fixture
+def certificate_gate(start_proxy, backend, keys):
+    def start(**listener):
+        return start_proxy(backend, listener={
+            "certificate": keys.server.certificate, "private_key": keys.server.key,
+            "client_ca": keys.ca.certificate, "retransmit": "500ms", **listener})
+    return start
+
+
+@pytest.fixture
+def device_behind(make_tap, make_device, keys):
+    """A device behind a tap with the given pick; with a certificate, so that flights are long."""
+    def make(proxy, pick, version, psk=False):
+        tap = make_tap(proxy, pick)
+        who = {} if psk else {"pair": keys.client, "ca": keys.ca}
+        return tap, make_device(tap, version=version, **who)
+    return make
+
+
+@pytest.mark.parametrize("version, direction, lost", LOSSES)
+def test_a_lost_datagram(certificate_gate, device_behind, version, direction, lost):
+    proxy = certificate_gate()
+
+    def lose(way, number, data):
+        return [] if (way, number) == (direction, lost) else [data]
+    tap, device = device_behind(proxy, lose, version)
+    device.connect()
+    device.exchange(b"in spite of it")
+    assert any(not s.passed for s in tap.seen), "something was lost"
+    assert proxy.handshakes("established") == 1 and proxy.sessions() == 1
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@pytest.mark.parametrize("psk", [True, False], ids=["psk", "certificate"])
+def test_the_gate_repeats_its_flight_by_itself(certificate_gate, device_behind, version, psk):
+    """The gate's first flight is lost, and the device's timer is longer than the gate's."""
+    proxy = certificate_gate()
+    lost = []
+
+    def lose(way, _, data):
+        is_flight = way == TO_DEVICE and not records.is_stateless_reply(data)
+        if is_flight and len(tap.to_gate()) == 2 and not lost:
+            lost.append(len(tap.to_gate()))
+            return []
+        return [data]
+    tap, device = device_behind(proxy, lose, version, psk)
+    device.handshake(0.1)
+    assert lost == [2]
+    # Without a word of the device (its timer does not run while it waits for our command):
+    wait_until(lambda: any(s.passed and not records.is_stateless_reply(s.data)
+                           for s in tap.to_device()), "the flight again", timeout_s=3)
+    assert len(tap.to_gate()) == 2
+    assert device.carry_on().established
+    device.exchange(b"done")
+
+
+def test_the_lost_last_flight_is_repeated_for_the_device(certificate_gate, device_behind):
+    """DTLS 1.2: the device repeats its last flight until it has the gate's ChangeCipherSpec and
+    Finished; the gate has a session by then and must answer all the same."""
+    proxy = certificate_gate(retransmit="60s")
+    lost = []
+
+    def lose(way, _, data):
+        kinds = [record.kind for record in records.split(data)]
+        if way == TO_DEVICE and records.CHANGE_CIPHER_SPEC in kinds and len(lost) < 2:
+            lost.append(data)
+            return []
+        return [data]
+    tap, device = device_behind(proxy, lose, "1.2", psk=True)
+    assert device.handshake().established
+    assert len(lost) == 2
+    device.exchange(b"done")
+    assert proxy.handshakes("established") == 1 and proxy.sessions() == 1
+    assert proxy.closed("replaced") == 0
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_every_datagram_twice(certificate_gate, device_behind, backend, version):
+    proxy = certificate_gate()
+    _, device = device_behind(proxy, lambda way, number, data: [data, data], version)
+    device.connect()
+    for number in range(5):
+        device.exchange(b"number %d" % number)
+    assert backend.received() == [b"number %d" % number for number in range(5)]
+    assert proxy.handshakes("established") == 1 and proxy.sessions() == 1
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_every_third_datagram_lost(certificate_gate, device_behind, version):
+    proxy = certificate_gate()
+    _, device = device_behind(proxy, lambda way, number, data: [data] if number % 3 != 2 else [],
+                              version)
+    assert device.handshake(20).established
+    wait_until(lambda: proxy.handshakes("established") == 1, "the session at the gate", 10)
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_hello_repeated_while_the_handshake_runs(certificate_gate, device_behind, version):
+    """Both hellos come again after the gate has answered them."""
+    proxy = certificate_gate()
+
+    def repeat(way, number, data):
+        if way == TO_GATE:
+            sent.append(data)
+            return [*sent[:2], data] if number == 2 else [data]
+        return [data]
+    sent = []
+    _, device = device_behind(proxy, repeat, version)
+    device.connect()
+    device.exchange(b"done")
+    assert proxy.sessions() == 1 and proxy.closed("replaced") == 0
+
+
+def test_a_device_that_begins_again_and_again(certificate_gate, device_behind):
+    """A device that reboots in the middle of its handshakes gets in at last."""
+    proxy = certificate_gate()
+    dead = [True]
+
+    def lose(way, number, data):
+        return [] if dead[0] and way == TO_GATE and len(records.plain_messages(data)) != 1 else [
+            data]
+    _, device = device_behind(proxy, lose, "1.2")
+    for _ in range(5):
+        assert not device.handshake(0.1).established
+    dead[0] = False
+    device.connect()
+    device.exchange(b"at last")
+    assert proxy.sessions() == 1
+    wait_until(lambda: proxy.counter("dtlsgate_handshakes_in_progress") == 0, "no leftovers")

@@ -1,0 +1,212 @@
+"""Signals, privileges, starting and stopping."""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import IDENTITY, KEY
+from environment import GATE, TIME_FACTOR
+from proxy import Proxy, run_gate
+
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to drop it")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_goodbye_and_ends(start_proxy, backend, make_device, number):
+    proxy = start_proxy(backend)
+    devices = [make_device(proxy, version=version).connect() for version in ("1.2", "1.3")]
+    unfinished = make_device(proxy)
+    unfinished.raw(b"\x16")
+    for device in devices:
+        device.exchange(b"hello")
+    proxy.stop(number)
+    assert proxy.exit_status == 0
+    assert proxy.stop_seconds < 5 * TIME_FACTOR
+    assert [device.recv() for device in devices] == ["closed", "closed"]
+    assert all(line["duration_s"] for line in proxy.log_lines("session_closed", reason="shutdown"))
+
+
+def test_devices_that_do_not_answer_do_not_hold_it_up(start_proxy, backend, make_device):
+    proxy = start_proxy(backend, gate={"workers": 2})
+    for _ in range(10):
+        device = make_device(proxy).connect()
+        device.quit()
+    proxy.stop()
+    assert proxy.stop_seconds < 5 * TIME_FACTOR
+
+
+def test_stray_signals_harm_nothing(start_proxy, backend, make_device):
+    proxy = start_proxy(backend)
+    device = make_device(proxy).connect()
+    for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
+                   signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG, signal.SIGIO, signal.SIGCONT):
+        for _ in range(3):
+            proxy.signal(number)
+        device.exchange(b"after signal %d" % number)
+    assert proxy.is_ready()
+
+
+def test_two_signals_to_end_are_as_good_as_one(start_proxy, backend, make_device):
+    proxy = start_proxy(backend)
+    make_device(proxy).connect()
+    proxy.signal(signal.SIGTERM)
+    proxy.signal(signal.SIGINT)
+    proxy.process.wait(timeout=5 * TIME_FACTOR)
+    assert proxy.process.returncode == 0
+
+
+def test_a_stopped_and_continued_gate_goes_on(start_proxy, backend, make_device):
+    proxy = start_proxy(backend)
+    device = make_device(proxy).connect()
+    proxy.signal(signal.SIGSTOP)
+    device.send(b"meanwhile")
+    proxy.signal(signal.SIGCONT)
+    assert device.recv() == b"meanwhile"
+
+
+def statuses(pid):
+    """/proc/PID/status of each thread, as dicts of words."""
+    return [{key: value.split() for key, _, value in
+             (line.partition(":") for line in (task / "status").read_text().splitlines())}
+            for task in Path(f"/proc/{pid}/task").iterdir()]
+
+
+@ROOT_ONLY
+def test_started_as_root_it_becomes_another_user(make_proxy, backend, make_device):
+    nobody = pwd.getpwnam("nobody")
+    proxy = make_proxy(backend, gate={"user": "nobody", "workers": 2})
+    # Supplementary groups of its own, as a login or a container may give it.
+    proxy.start(prefix=["setpriv", "--groups", "0,1,4"])
+    threads = statuses(proxy.process.pid)
+    assert len(threads) >= 3
+    for status in threads:
+        assert status["Uid"] == [str(nobody.pw_uid)] * 4, status["Name"]
+        assert status["Gid"] == [str(nobody.pw_gid)] * 4
+        assert set(status["Groups"]) <= {str(g) for g in os.getgrouplist("nobody", nobody.pw_gid)}
+        for capabilities in ("CapPrm", "CapEff", "CapAmb"):
+            assert int(status[capabilities][0], 16) == 0, capabilities
+    make_device(proxy).connect().exchange(b"served by nobody")
+
+
+@ROOT_ONLY
+def test_without_a_user_it_stays_and_says_so(start_proxy, backend):
+    proxy = start_proxy(backend)
+    assert statuses(proxy.process.pid)[0]["Uid"] == ["0"] * 4
+
+
+@ROOT_ONLY
+def test_an_unknown_user_is_an_error(make_proxy, backend):
+    proxy = make_proxy(backend, gate={"user": "no-such-user"})
+    result = run_gate("-c", proxy.config_path)
+    assert result.returncode in (1, 2)
+    assert "no-such-user" in result.stderr
+
+
+@ROOT_ONLY
+def test_an_ordinary_user_can_run_it(backend, make_device, closing):
+    """Nothing that it does needs root: not the steering program, not the device-bound socket."""
+    with tempfile.TemporaryDirectory(prefix="dtlsgate-") as folder:
+        os.chmod(folder, 0o755)  # pytest's own folders are closed to other users
+        program = shutil.copy(GATE, folder)
+        proxy = Proxy(folder, backend, psk={IDENTITY: KEY}, gate={"workers": 2})
+        nobody = pwd.getpwnam("nobody")
+        os.chown(proxy.folder / "devices.psk", nobody.pw_uid, nobody.pw_gid)
+        try:
+            proxy.start(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
+                         "--inh-caps=-all", "--bounding-set=-all"], program)
+            assert statuses(proxy.process.pid)[0]["Uid"] == [str(nobody.pw_uid)] * 4
+            make_device(proxy).connect().exchange(b"unprivileged")
+        finally:
+            proxy.stop()
+
+
+def test_an_address_in_use_is_told(make_proxy, backend):
+    proxy = make_proxy(backend)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as occupant:
+        occupant.bind(proxy.address)
+        result = run_gate("-c", proxy.config_path)
+    assert result.returncode == 1
+    assert proxy.text in result.stderr, result.stderr
+
+
+def test_a_metrics_address_in_use_is_told(make_proxy, backend):
+    proxy = make_proxy(backend)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as occupant:
+        occupant.bind(proxy.metrics_address)
+        occupant.listen()
+        result = run_gate("-c", proxy.config_path)
+    assert result.returncode == 1
+    assert "%s:%d" % proxy.metrics_address in result.stderr, result.stderr
+
+
+def test_a_second_gate_on_the_same_address_is_refused(start_proxy, make_proxy, backend,
+                                                      make_device):
+    """SO_REUSEPORT would let it take half of the devices of the first one."""
+    first = start_proxy(backend)
+    second = make_proxy(backend, listener={"listen": first.text})
+    result = run_gate("-c", second.config_path)
+    assert result.returncode == 1
+    assert first.text in result.stderr
+    for number in range(8):
+        make_device(first).connect().exchange(b"device %d" % number)
+
+
+def test_it_starts_again_at_once_on_the_same_address(make_proxy, backend, make_device):
+    proxy = make_proxy(backend)
+    for turn in range(3):
+        proxy.start()
+        device = make_device(proxy).connect()
+        device.exchange(b"turn %d" % turn)
+        proxy.stop()
+        assert device.recv() == "closed"
+
+
+@pytest.fixture
+def log_pipe(closing):
+    """(reader, writer): what a supervisor gives a daemon as stderr."""
+    reader, writer = os.pipe()
+    closing.add(reader, lambda: close_quietly(reader))
+    closing.add(writer, lambda: close_quietly(writer))
+    return reader, writer
+
+
+def close_quietly(descriptor):
+    try:
+        os.close(descriptor)
+    except OSError:
+        pass  # the test has closed it
+
+
+def test_a_reader_of_the_log_that_goes_away(make_proxy, backend, make_device, log_pipe):
+    reader, writer = log_pipe
+    proxy = make_proxy(backend).start(stderr=writer)
+    os.close(writer)
+    os.close(reader)
+    device = make_device(proxy)
+    for turn in range(5):
+        device.connect().exchange(b"turn %d" % turn)
+
+
+def test_a_reader_of_the_log_that_is_stuck(make_proxy, backend, make_device, log_pipe):
+    """Devices do not wait for a full pipe; lines that did not get through are counted."""
+    _, writer = log_pipe
+    proxy = make_proxy(backend).start(stderr=writer)
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    device = make_device(proxy)
+    began = time.monotonic()
+    for turn in range(20):
+        device.connect().exchange(b"turn %d" % turn)
+    assert time.monotonic() - began < 2 * TIME_FACTOR
+    assert proxy.counter("dtlsgate_log_lines_dropped_total") > 0
