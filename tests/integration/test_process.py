@@ -48,7 +48,7 @@ def test_stray_signals_harm_nothing(start_proxy, backend, make_device):
     for number in (signal.SIGPIPE, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM,
                    signal.SIGCHLD, signal.SIGWINCH, signal.SIGURG, signal.SIGIO, signal.SIGCONT):
         for _ in range(3):
-            proxy.signal(number)
+            proxy.send_signal(number)
         device.exchange(b"after signal %d" % number)
     assert proxy.is_ready()
 
@@ -56,8 +56,8 @@ def test_stray_signals_harm_nothing(start_proxy, backend, make_device):
 def test_two_signals_to_end_are_as_good_as_one(start_proxy, backend, make_device):
     proxy = start_proxy(backend)
     make_device(proxy).connect()
-    proxy.signal(signal.SIGTERM)
-    proxy.signal(signal.SIGINT)
+    proxy.send_signal(signal.SIGTERM)
+    proxy.send_signal(signal.SIGINT)
     proxy.process.wait(timeout=5 * TIME_FACTOR)
     assert proxy.process.returncode == 0
 
@@ -65,9 +65,9 @@ def test_two_signals_to_end_are_as_good_as_one(start_proxy, backend, make_device
 def test_a_stopped_and_continued_gate_goes_on(start_proxy, backend, make_device):
     proxy = start_proxy(backend)
     device = make_device(proxy).connect()
-    proxy.signal(signal.SIGSTOP)
+    proxy.send_signal(signal.SIGSTOP)
     device.send(b"meanwhile")
-    proxy.signal(signal.SIGCONT)
+    proxy.send_signal(signal.SIGCONT)
     assert device.recv() == b"meanwhile"
 
 
