@@ -228,6 +228,7 @@ lint: ## formatting, include directions, banned calls, static analysis, generate
 install: all ## install the daemon and a commented configuration (DESTDIR, PREFIX)
 	install -D -m 755 $(OUT)/dtlsgate $(DESTDIR)$(PREFIX)/bin/dtlsgate
 	install -D -m 644 conf/dtlsgate.ini $(DESTDIR)$(PREFIX)/share/doc/dtlsgate/dtlsgate.ini
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dtlsgate/LICENSE
 
 .PHONY: fetch
 fetch: ## fetch, verify and build wolfSSL only
