@@ -1,0 +1,67 @@
+/* One simulated device: the client side of a DTLS session, or plain UDP, on memory. Knows nothing
+ * of sockets: datagrams come in by device_connect() and device_read(), and leave by the
+ * device_send_fn of the group. */
+#ifndef BENCH_DEVICE_H
+#define BENCH_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct device;
+struct WOLFSSL;
+struct WOLFSSL_CTX;
+
+typedef void device_send_fn(struct device *device, const void *data, size_t size);
+
+/* What all devices of a run have in common. */
+struct device_group {
+    const char *suite; /* a name of device_suites(), or "plain" */
+    const char *psk_hex;
+    const char *certificate, *private_key, *ca; /* PEM files; NULL: none */
+    device_send_fn *send;
+    struct WOLFSSL_CTX *ctx; /* owned; NULL: plain */
+    uint8_t psk[64];
+    size_t psk_bytes;
+};
+
+struct device {
+    struct device_group *group;
+    struct WOLFSSL *ssl; /* owned; NULL: closed, or plain */
+    uint32_t number;     /* also the PSK identity: bench-<number> */
+    const uint8_t *in;   /* the datagram being read, borrowed; NULL: none */
+    size_t in_bytes;
+};
+
+enum device_result { DEVICE_DONE, DEVICE_WAIT, DEVICE_FAILED };
+
+/* The names of the suites, for a usage text. */
+const char *device_suites(void);
+
+/* Makes what the devices share. False, with a message on stderr, if an option is wrong. */
+bool device_group_init(struct device_group *group);
+void device_group_deinit(struct device_group *group);
+
+/* A new, unconnected session. */
+bool device_open(struct device *device);
+
+/* Goes on with the handshake, with a datagram or without (NULL: the first flight). */
+enum device_result device_connect(struct device *device, const void *data, size_t size);
+
+/* Sends the last flight again. False if the library gave up. */
+bool device_retransmit(struct device *device);
+
+/* When the handshake wants device_retransmit(), counted from its last flight. */
+uint64_t device_retransmit_ms(struct device *device);
+
+/* Encrypts and sends one datagram. */
+bool device_send(struct device *device, const void *data, size_t size);
+
+/* Reads one datagram. DONE: *size bytes of application data are in buffer. WAIT: it held none. */
+enum device_result device_read(struct device *device, const void *data, size_t data_bytes,
+                               void *buffer, size_t *size);
+
+/* Ends the session with a close_notify. */
+void device_close(struct device *device);
+
+#endif

@@ -1,0 +1,119 @@
+/* Load generator: many devices in one thread, each with a source address of its own out of
+ * 127.200.0.0/16, all on one socket, so that batches mix devices. Runs the phases it is told, one
+ * after the other, and prints one JSON object for each. */
+#include "phases.h"
+
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: load --target ADDRESS:PORT [options] PHASE...\n"
+    "  phases, in any order: handshakes, requests:COUNT, requests:SECONDSs, close;\n"
+    "  or - to read them from standard input, one a line\n"
+    "  --sessions N     devices, 1 to 60000 (1)\n"
+    "  --suite NAME     psk-ccm8, ecdhe-gcm or tls13-gcm (psk-ccm8)\n"
+    "  --plain          no DTLS\n"
+    "  --psk HEX        key of every device; device N is the identity bench-N\n"
+    "  --ca FILE        checks the server's certificate\n"
+    "  --cert FILE --key FILE   the devices' own certificate\n"
+    "  --concurrent N   handshakes at once (64)\n"
+    "  --payload BYTES  8 to 1152 (64)\n";
+
+static bool parse_target(struct load *l, const char *text)
+{
+    char address[INET_ADDRSTRLEN];
+    unsigned port;
+    l->target.sin_family = AF_INET;
+    if (sscanf(text, "%15[0-9.]:%u", address, &port) != 2 || port > 65535 ||
+        inet_pton(AF_INET, address, &l->target.sin_addr) != 1) {
+        return false;
+    }
+    l->target.sin_port = htons((uint16_t)port);
+    return true;
+}
+
+static bool set_option(struct load *l, int option, const char *value)
+{
+    switch (option) {
+    case 't': return parse_target(l, value);
+    case 'n':
+        l->sessions = (uint32_t)strtoul(value, NULL, 10);
+        return l->sessions >= 1 && l->sessions <= PHASES_MAX_SESSIONS;
+    case 's': l->group.suite = value; return true;
+    case 'p': l->group.suite = "plain"; return true;
+    case 'k': l->group.psk_hex = value; return true;
+    case 'a': l->group.ca = value; return true;
+    case 'c': l->group.certificate = value; return true;
+    case 'y': l->group.private_key = value; return true;
+    case 'o': l->concurrent = (uint32_t)strtoul(value, NULL, 10); return l->concurrent >= 1;
+    case 'b':
+        l->payload_bytes = strtoul(value, NULL, 10);
+        return l->payload_bytes >= PHASES_PAYLOAD_MIN && l->payload_bytes <= PHASES_PAYLOAD_MAX;
+    default: return false;
+    }
+}
+
+static bool parse_options(struct load *l, int argc, char **argv)
+{
+    static const struct option options[] = {{"target", required_argument, NULL, 't'},
+                                            {"sessions", required_argument, NULL, 'n'},
+                                            {"suite", required_argument, NULL, 's'},
+                                            {"plain", no_argument, NULL, 'p'},
+                                            {"psk", required_argument, NULL, 'k'},
+                                            {"ca", required_argument, NULL, 'a'},
+                                            {"cert", required_argument, NULL, 'c'},
+                                            {"key", required_argument, NULL, 'y'},
+                                            {"concurrent", required_argument, NULL, 'o'},
+                                            {"payload", required_argument, NULL, 'b'},
+                                            {NULL, 0, NULL, 0}};
+    l->sessions = 1;
+    l->concurrent = 64;
+    l->payload_bytes = 64;
+    l->group.suite = "psk-ccm8";
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (!set_option(l, option, optarg)) {
+            return false;
+        }
+    }
+    return l->target.sin_port != 0 && optind < argc;
+}
+
+static bool run_phases_from_stdin(struct load *l)
+{
+    char line[64];
+    while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\n")] = 0;
+        if (!phases_run(l, line)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    static struct load load; /* too large for the stack */
+    if (!parse_options(&load, argc, argv)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    if (!device_group_init(&load.group)) {
+        return 2;
+    }
+    phases_init(&load);
+    bool ok = true;
+    if (strcmp(argv[optind], "-") == 0) {
+        ok = run_phases_from_stdin(&load);
+    } else {
+        for (int i = optind; ok && i < argc; i++) {
+            ok = phases_run(&load, argv[i]);
+        }
+    }
+    phases_deinit(&load);
+    device_group_deinit(&load.group);
+    return ok ? 0 : 1;
+}
