@@ -160,7 +160,7 @@ $(UNIT_LIBRARY): $(UNIT_HELPERS)
 # A helper whose header a test includes is linked in before our library, so that a helper like
 # fake_udp.c takes the place of the real file; other helpers come after it, where they are needed.
 helpers_included = $(shell for helper in $(basename $(notdir $(UNIT_HELPERS))); do \
-    grep -q "tests/unit/$$helper\.h" $(1:.o=.d) && echo $(OUT)/tests/unit/$$helper.o; done)
+    grep -qs "tests/unit/$$helper\.h" $(1:.o=.d) && echo $(OUT)/tests/unit/$$helper.o; done)
 test_libraries = $(call helpers_included,$(firstword $^)) $(LIBRARY) $(UNIT_LIBRARY) $(LIBRARY)
 
 $(UNIT_TESTS): $(OUT)/tests/test_%: $(OUT)/tests/unit/test_%.o $(LIBRARY) $(UNIT_LIBRARY)
@@ -185,17 +185,23 @@ build-bench: all $(BENCHES)
 PYTEST_JOBS ?= 2
 PYTEST_ARGS ?=
 
+# The thread sanitizer of gcc 12 cannot place its shadow memory where the kernel randomizes addresses widely.
+RUN := $(if $(filter tsan,$(BUILD)),$(shell setarch -R true 2>/dev/null && echo setarch -R))
+
 .PHONY: unit replay integration test
 unit: build-tests ## unit tests
-	scripts/run-unit-tests $(UNIT_TESTS)
+	$(RUN) scripts/run-unit-tests $(UNIT_TESTS)
 
 replay: build-tests ## replay the fuzz corpus
-	scripts/run-replays $(REPLAYS)
+	$(RUN) scripts/run-replays $(REPLAYS)
 
 integration: build-tests ## integration tests against the real daemon (PYTEST_ARGS="-k name")
-	scripts/run-integration $(OUT) -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+	$(RUN) scripts/run-integration $(OUT) -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
-test: unit replay integration ## all tests: unit, fuzz corpus, integration
+test: build-tests ## all tests: unit, fuzz corpus, integration
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory replay
+	@$(MAKE) --no-print-directory integration
 
 .PHONY: asan tsan
 asan: ## all tests with address and undefined-behaviour sanitizers
