@@ -4,6 +4,7 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -15,6 +16,13 @@ struct err {
 };
 
 /* Fills err and returns false, so that a caller can `return err_set(err, ...)`. */
-#define err_set(err, ...) (snprintf((err)->text, sizeof((err)->text), __VA_ARGS__), false)
+static inline PRINTF_LIKE(2, 3) bool err_set(struct err *err, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err->text, sizeof(err->text), fmt, args);
+    va_end(args);
+    return false;
+}
 
 #endif

@@ -1,0 +1,25 @@
+/* Reads big-endian numbers; wipes secrets. */
+#ifndef BASE_BYTES_H
+#define BASE_BYTES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+static inline uint16_t bytes_get16(const uint8_t *p)
+{
+    return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static inline uint32_t bytes_get24(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+}
+
+/* explicit_bzero is not optimised away, unlike memset on memory about to be freed. */
+static inline void bytes_wipe(void *p, size_t size)
+{
+    explicit_bzero(p, size);
+}
+
+#endif

@@ -1,0 +1,35 @@
+/* Bytes of a datagram -> what kind of DTLS datagram it is. Pure: no state, no crypto, no answer.
+ *
+ * It also cuts a datagram at its first malformed record, so that the TLS library never sees a
+ * record header with a wrong length, type or version: several of those end a session inside the
+ * library although nothing authenticated them (RFC 6347 section 4.1.2.7: discard silently). */
+#ifndef CLASSIFY_H
+#define CLASSIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum datagram_kind {
+    DATAGRAM_JUNK,      /* no well-formed DTLS record at its beginning */
+    DATAGRAM_HELLO,     /* begins with a plaintext ClientHello, or a fragment of one */
+    DATAGRAM_PLAINTEXT, /* begins with another record of epoch 0: handshake, CCS, alert, ACK */
+    DATAGRAM_PROTECTED, /* begins with a record of a later epoch, or a DTLS 1.3 ciphertext */
+};
+
+struct classified {
+    enum datagram_kind kind;
+    uint32_t usable_len; /* bytes of well-formed records from the beginning */
+    uint32_t
+        protected_len;  /* bytes of protected records from the beginning, before any of epoch 0 */
+    uint8_t first_type; /* content type of the first record, as it stands on the wire */
+    /* DATAGRAM_HELLO only: */
+    bool is_fragment;       /* not the whole ClientHello */
+    bool is_later_fragment; /* a fragment without the beginning; no random in it */
+    bool has_cookie;        /* a DTLS 1.2 cookie; that of 1.3 is an extension */
+    uint64_t hello_tag; /* taken from the client random: tells a repeated hello from a new one */
+};
+
+struct classified classify(const uint8_t *data, size_t len);
+
+#endif

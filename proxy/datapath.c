@@ -1,0 +1,409 @@
+#include "datapath.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "classify.h"
+#include "role.h"
+#include "session_log.h"
+
+/* One datagram on its way: what is known of it, and what is needed to answer. */
+struct passage {
+    struct datapath *dp;
+    const struct listener *listener;
+    const struct udp_socket *socket;
+    const struct udp_datagram *datagram;
+    struct classified kind;
+    bool *send_failed; /* set when the kernel does not take what the datagram became */
+};
+
+/* ---- from the device ------------------------------------------------------------------------ */
+
+/* Hands one record's plaintext, which is already in the room of the batch, to the backend. */
+static void to_backend(struct passage *p, struct session *s, size_t len)
+{
+    struct datapath *dp = p->dp;
+    struct addr source = backend_slot_addr(&dp->backend, s->slot);
+    udp_out_queue(&dp->to_backend, &dp->backend.socket, &source, &s->listener->config->backend, len,
+                  p->send_failed);
+    session_on_data_from_client(s);
+}
+
+/* Everything that came of feeding a datagram to a session. */
+static enum client_outcome run_session(struct passage *p, struct session *s,
+                                       enum client_outcome if_nothing)
+{
+    enum client_outcome outcome = if_nothing;
+    uint32_t discarded_before = dtls_discarded(s->dtls);
+    bool was_handshake = s->state == SESSION_HANDSHAKE;
+    size_t len;
+
+    for (;;) {
+        uint8_t *room = udp_out_room(&p->dp->to_backend, DTLS_PLAINTEXT_MAX);
+        switch (dtls_next(s->dtls, room, &len)) {
+        case DTLS_PLAINTEXT:
+            to_backend(p, s, len);
+            outcome = CLIENT_forwarded;
+            continue;
+        case DTLS_ESTABLISHED:
+            if (!session_on_established(s))
+                return CLIENT_handshake_failed;
+            outcome = CLIENT_established;
+            continue;
+        case DTLS_DONE: break;
+        case DTLS_CLOSED:
+            session_end(s, CLOSE_closed_by_client, true);
+            return was_handshake && outcome != CLIENT_established ? CLIENT_handshake_failed
+                                                                  : CLIENT_session_closed;
+        case DTLS_ALERTED:
+        case DTLS_FAILED:
+            if (s->state == SESSION_HANDSHAKE) {
+                session_on_failed(s);
+                return CLIENT_handshake_failed;
+            }
+            session_end(s, CLOSE_fatal_alert, false);
+            return CLIENT_session_closed;
+        }
+        break;
+    }
+    session_on_fed(s);
+    uint32_t discarded = dtls_discarded(s->dtls) - discarded_before;
+    if (discarded != 0) {
+        struct counters *c = &p->dp->counters.by_listener[p->listener->index];
+        counter_add(&c->records_discarded, discarded);
+        if (outcome == CLIENT_control)
+            outcome = CLIENT_record_discarded;
+    }
+    return outcome;
+}
+
+/* A datagram for an established session. Only its protected records are looked at: nothing in
+ * plaintext can be authentic, and the library would let some of it end the session. */
+static enum client_outcome to_established(struct passage *p, struct session *s)
+{
+    const struct udp_datagram *d = p->datagram;
+    enum { TYPE_HANDSHAKE = 22 };
+
+    if (p->kind.kind != DATAGRAM_PROTECTED) {
+        /* The device repeats its last flight: ours was lost. */
+        if (s->handshake == NULL)
+            return CLIENT_record_discarded;
+        session_repeat_last_flight(s);
+        return CLIENT_handshake;
+    }
+    s->socket = p->socket;
+    s->local = d->to;
+    bool had_data = s->from_client != 0;
+    session_feed(s, d->data, p->kind.protected_len);
+    enum client_outcome outcome = run_session(p, s, CLIENT_control);
+    /* DTLS 1.2 shows the content type: a handshake message in a session that is in use can only
+     * begin a renegotiation. The library ignores it. */
+    if (outcome == CLIENT_control && p->kind.first_type == TYPE_HANDSHAKE && had_data)
+        outcome = CLIENT_renegotiation_refused;
+    return outcome;
+}
+
+static enum client_outcome to_handshake(struct passage *p, struct session *s)
+{
+    session_feed(s, p->datagram->data, p->kind.usable_len);
+    return run_session(p, s, CLIENT_handshake);
+}
+
+/* Protected records while a new handshake runs at the address of an established session: they may
+ * be of either. What the old session does not authenticate goes to the new one. */
+static enum client_outcome to_either(struct passage *p, struct session *s)
+{
+    uint64_t number = s->number;
+    enum client_outcome outcome = to_established(p, s);
+    if (outcome != CLIENT_record_discarded)
+        return outcome;
+    struct session *now = sessions_find(&p->dp->sessions, p->listener, &p->datagram->from);
+    if (now == NULL || now->number != number || now->successor == NULL)
+        return outcome;
+    return to_handshake(p, now->successor);
+}
+
+static bool is_of_hello(const struct passage *p, const struct session *s)
+{
+    return s != NULL && (p->kind.is_later_fragment || p->kind.hello_tag == s->hello_tag);
+}
+
+static void answer_stranger(struct passage *p, const uint8_t *reply, size_t len)
+{
+    struct datapath *dp = p->dp;
+    memcpy(udp_out_room(&dp->to_client, len), reply, len);
+    udp_out_queue(&dp->to_client, p->socket, &p->datagram->to, &p->datagram->from, len, NULL);
+}
+
+static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
+{
+    struct datapath *dp = p->dp;
+    const struct udp_datagram *d = p->datagram;
+    uint32_t listener = p->listener->index;
+    if (counter_get(&dp->counters.by_listener[listener].handshakes_in_progress) >=
+        dp->handshake_max[listener]) {
+        dtls_free(dtls);
+        return CLIENT_limit_handshakes;
+    }
+    struct session *s =
+        session_begin(&dp->sessions, dtls, p->socket, &d->from, &d->to, p->kind.hello_tag);
+    if (s == NULL)
+        return CLIENT_out_of_memory;
+    return run_session(p, s, CLIENT_handshake_begun);
+}
+
+/* A ClientHello that no handshake in progress knows: by way of the cookie, whoever sends it. */
+static enum client_outcome from_stranger(struct passage *p)
+{
+    struct datapath *dp = p->dp;
+    const struct udp_datagram *d = p->datagram;
+    if (p->kind.is_later_fragment)
+        return CLIENT_hello_fragmented;
+    struct cookie_result result =
+        cookie_check(&dp->fronts[p->listener->index], &d->from, d->data, p->kind.usable_len,
+                     p->kind.has_cookie, dp->sessions.now_ms);
+    switch (result.verdict) {
+    case COOKIE_ANSWER:
+        if (!role_may_send(p->listener->config->role, ROLE_STRANGER, result.reply, result.reply_len,
+                           d->len))
+            return CLIENT_hello_ignored;
+        answer_stranger(p, result.reply, result.reply_len);
+        return CLIENT_cookie_sent;
+    case COOKIE_GOOD: return begin_handshake(p, result.dtls);
+    case COOKIE_FAILED:
+        if (role_may_send(p->listener->config->role, ROLE_HANDSHAKE, result.reply, result.reply_len,
+                          d->len))
+            answer_stranger(p, result.reply, result.reply_len);
+        sessions_on_refused(&dp->sessions, result.dtls, &d->from);
+        dtls_free(result.dtls);
+        return CLIENT_handshake_failed;
+    case COOKIE_BAD: return CLIENT_cookie_bad;
+    case COOKIE_IGNORED:
+        if (p->kind.is_fragment)
+            return CLIENT_hello_fragmented;
+        session_log_hello_ignored(&dp->sessions, p->listener, &d->from, result.reason);
+        return CLIENT_hello_ignored;
+    case COOKIE_NO_MEMORY: break;
+    }
+    return CLIENT_out_of_memory;
+}
+
+static enum client_outcome from_client(struct passage *p)
+{
+    struct datapath *dp = p->dp;
+    if (dp->is_stopping)
+        return CLIENT_shutting_down;
+    p->kind = classify(p->datagram->data, p->datagram->len);
+    if (p->kind.kind == DATAGRAM_JUNK)
+        return CLIENT_not_dtls;
+
+    struct session *s = sessions_find(&dp->sessions, p->listener, &p->datagram->from);
+    if (p->kind.kind == DATAGRAM_HELLO) {
+        if (s == NULL)
+            return from_stranger(p);
+        struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
+        if (is_of_hello(p, handshake))
+            return to_handshake(p, handshake);
+        if (s->state == SESSION_ESTABLISHED && is_of_hello(p, s))
+            return CLIENT_hello_duplicate;
+        return from_stranger(p);
+    }
+    if (s == NULL)
+        return CLIENT_no_session;
+    if (s->state == SESSION_HANDSHAKE)
+        return to_handshake(p, s);
+    if (s->successor == NULL)
+        return to_established(p, s);
+    return p->kind.kind == DATAGRAM_PROTECTED ? to_either(p, s) : to_handshake(p, s->successor);
+}
+
+void datapath_from_client(struct datapath *dp, uint32_t listener, const struct udp_socket *socket,
+                          const struct udp_in *batch, uint64_t now_ms)
+{
+    struct counters *c = &dp->counters.by_listener[listener];
+    enum client_outcome outcomes[UDP_BATCH];
+    bool send_failed[UDP_BATCH] = {false};
+    dp->sessions.now_ms = now_ms;
+
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct passage p = {.dp = dp,
+                            .listener = &dp->generation->listeners[listener],
+                            .socket = socket,
+                            .datagram = &batch->at[i],
+                            .send_failed = &send_failed[i]};
+        outcomes[i] = from_client(&p);
+    }
+    udp_out_flush(&dp->to_backend);
+    udp_out_flush(&dp->to_client);
+    sessions_reap(&dp->sessions);
+
+    counters_begin_turn(&dp->counters);
+    counter_add(&c->client_received, batch->count);
+    for (uint32_t i = 0; i < batch->count; i++)
+        counter_add(&c->client[send_failed[i] ? CLIENT_backend_send_failed : outcomes[i]], 1);
+    counters_end_turn(&dp->counters);
+    counter_add(&c->client_kernel_drops, batch->new_kernel_drops);
+}
+
+/* ---- from the backend ----------------------------------------------------------------------- */
+
+struct backend_fate {
+    enum backend_outcome outcome;
+    uint32_t listener; /* whose counters; the extra entry if none */
+    unsigned late;     /* reason, with BACKEND_late */
+};
+
+static struct backend_fate from_backend(struct datapath *dp, const struct udp_datagram *d,
+                                        bool *send_failed)
+{
+    struct backend_found found = backend_find(&dp->backend, &d->to, dp->sessions.now_ms);
+    struct backend_fate fate = {.late = found.late, .listener = found.listener};
+
+    if (found.listener >= dp->counters.listener_count) {
+        fate.listener = dp->counters.listener_count;
+        fate.outcome = BACKEND_late;
+        return fate;
+    }
+    const struct listener_config *config = dp->generation->listeners[found.listener].config;
+    if (!addr_equal(&d->from, &config->backend)) {
+        fate.outcome = BACKEND_wrong_sender;
+        return fate;
+    }
+    struct session *s = found.owner;
+    if (dp->is_stopping || s == NULL) {
+        fate.outcome = dp->is_stopping ? BACKEND_shutting_down : BACKEND_late;
+        return fate;
+    }
+    if (d->len == 0) {
+        fate.outcome = BACKEND_empty;
+        return fate;
+    }
+    dp->sessions.client_send_failed = send_failed;
+    enum dtls_sent sent = dtls_send(s->dtls, d->data, d->len);
+    dp->sessions.client_send_failed = NULL;
+    switch (sent) {
+    case DTLS_SENT:
+        session_on_data_from_backend(s);
+        fate.outcome = BACKEND_forwarded;
+        break;
+    case DTLS_TOO_LARGE:
+        session_log_too_large(s, d->len);
+        fate.outcome = BACKEND_too_large;
+        break;
+    case DTLS_NOT_SENT: fate.outcome = BACKEND_encrypt_failed; break;
+    }
+    return fate;
+}
+
+void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint64_t now_ms)
+{
+    struct backend_fate fates[UDP_BATCH];
+    bool send_failed[UDP_BATCH] = {false};
+    dp->sessions.now_ms = now_ms;
+
+    for (uint32_t i = 0; i < batch->count; i++)
+        fates[i] = from_backend(dp, &batch->at[i], &send_failed[i]);
+    udp_out_flush(&dp->to_client);
+
+    counters_begin_turn(&dp->counters);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct counters *c = &dp->counters.by_listener[fates[i].listener];
+        counter_add(&c->backend_received, 1);
+        counter_add(&c->backend[send_failed[i] ? BACKEND_client_send_failed : fates[i].outcome], 1);
+        if (fates[i].outcome == BACKEND_late)
+            counter_add(&c->late[fates[i].late], 1);
+    }
+    counters_end_turn(&dp->counters);
+    counter_add(&dp->counters.by_listener[dp->counters.listener_count].backend_kernel_drops,
+                batch->new_kernel_drops);
+}
+
+void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)
+{
+    struct addr from;
+    int error;
+    dp->sessions.now_ms = now_ms;
+    for (int i = 0; i < UDP_BATCH && udp_take_error(&dp->backend.socket, &from, &error); i++) {
+        struct backend_found found = backend_find(&dp->backend, &from, now_ms);
+        uint32_t listener = found.listener < dp->counters.listener_count
+                                ? found.listener
+                                : dp->counters.listener_count;
+        counter_add(&dp->counters.by_listener[listener].backend_icmp_errors, 1);
+        if (listener < dp->counters.listener_count)
+            session_log_backend_error(&dp->sessions, &dp->generation->listeners[listener], error);
+    }
+}
+
+/* ---- time, beginning and end ---------------------------------------------------------------- */
+
+uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
+{
+    dp->sessions.now_ms = now_ms;
+    sessions_on_time(&dp->sessions);
+    udp_out_flush(&dp->to_client);
+    sessions_reap(&dp->sessions);
+    return timers_next_due_ms(&dp->sessions.timers);
+}
+
+void datapath_stop(struct datapath *dp, uint64_t now_ms)
+{
+    dp->sessions.now_ms = now_ms;
+    dp->is_stopping = true;
+    sessions_end_all(&dp->sessions);
+    udp_out_flush(&dp->to_client);
+    sessions_reap(&dp->sessions);
+}
+
+/* A worker's share of a limit over all workers, at least 1. */
+static uint32_t share(uint32_t limit, uint32_t worker_count)
+{
+    return (limit + worker_count - 1) / worker_count;
+}
+
+bool datapath_init(struct datapath *dp, const struct generation *generation, uint32_t worker,
+                   uint32_t worker_count, struct err *err)
+{
+    uint32_t listener_count = generation->config->listener_count;
+    *dp = (struct datapath){.generation = generation};
+    dp->backend.socket.fd = -1;
+    dp->counters.listener_count = listener_count;
+    dp->counters.by_listener = calloc(listener_count + 1, sizeof(*dp->counters.by_listener));
+    dp->fronts = calloc(listener_count, sizeof(*dp->fronts));
+    dp->handshake_max = calloc(listener_count, sizeof(*dp->handshake_max));
+    struct sessions_limits limits = {
+        .worker = worker,
+        .worker_count = worker_count,
+        .session_max = share(generation->config->gate.max_sessions, worker_count)};
+    sessions_init(&dp->sessions, &limits, &dp->backend, &dp->to_client, &dp->counters);
+    if (dp->counters.by_listener == NULL || dp->fronts == NULL || dp->handshake_max == NULL ||
+        !udp_out_init(&dp->to_client) || !udp_out_init(&dp->to_backend)) {
+        datapath_deinit(dp);
+        return err_set(err, "out of memory for worker %u", worker);
+    }
+    for (uint32_t i = 0; i < listener_count; i++) {
+        cookie_init(&dp->fronts[i], &generation->listeners[i], generation->cookie_master);
+        dp->handshake_max[i] = share(generation->listeners[i].config->max_handshakes, worker_count);
+    }
+    if (!backend_open(&dp->backend, worker, worker_count, generation->config->gate.tombstone_ms,
+                      err)) {
+        datapath_deinit(dp);
+        return false;
+    }
+    return true;
+}
+
+void datapath_deinit(struct datapath *dp)
+{
+    sessions_deinit(&dp->sessions);
+    backend_close(&dp->backend);
+    for (uint32_t i = 0; dp->fronts != NULL && i < dp->counters.listener_count; i++)
+        cookie_deinit(&dp->fronts[i]);
+    udp_out_deinit(&dp->to_client);
+    udp_out_deinit(&dp->to_backend);
+    free(dp->fronts);
+    free(dp->handshake_max);
+    free(dp->counters.by_listener);
+    dp->fronts = NULL;
+    dp->handshake_max = NULL;
+    dp->counters.by_listener = NULL;
+}

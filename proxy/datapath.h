@@ -1,0 +1,48 @@
+/* The way of a datagram, both directions. One worker's thread; the worker calls these functions and
+ * nothing below them, and so do the tests. */
+#ifndef DATAPATH_H
+#define DATAPATH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend.h"
+#include "cookie.h"
+#include "counters.h"
+#include "generation.h"
+#include "session.h"
+#include "udp.h"
+
+struct datapath {
+    const struct generation *generation; /* borrowed */
+    struct worker_counters counters;     /* read by the metrics thread */
+    struct backend backend;
+    struct sessions sessions;
+    struct cookie_front *fronts; /* one a listener */
+    struct udp_out to_client, to_backend;
+    uint32_t *handshake_max; /* by listener: this worker's share of max_handshakes */
+    bool is_stopping;
+};
+
+/* Opens the backend socket and makes everything of one worker but its listening sockets. */
+bool datapath_init(struct datapath *dp, const struct generation *generation, uint32_t worker,
+                   uint32_t worker_count, struct err *err) MUST_USE;
+void datapath_deinit(struct datapath *dp);
+
+/* A batch received on a listening socket of the listener. */
+void datapath_from_client(struct datapath *dp, uint32_t listener, const struct udp_socket *socket,
+                          const struct udp_in *batch, uint64_t now_ms);
+
+/* A batch received on the backend socket. */
+void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint64_t now_ms);
+
+/* Reads the backend socket's error queue. */
+void datapath_backend_errors(struct datapath *dp, uint64_t now_ms);
+
+/* Timers. Returns when to be called next, TIMERS_NONE = no need. */
+uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms);
+
+/* Says close_notify to every live session. What comes afterwards is counted as shutting_down. */
+void datapath_stop(struct datapath *dp, uint64_t now_ms);
+
+#endif

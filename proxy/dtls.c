@@ -1,0 +1,368 @@
+#include "dtls.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <wolfssl/options.h>
+
+#include <wolfssl/error-ssl.h>
+#include <wolfssl/ssl.h>
+#include <wolfssl/wolfcrypt/asn.h>
+#include <wolfssl/wolfcrypt/error-crypt.h>
+
+#include "base/bytes.h"
+
+enum {
+    /* Largest datagram that wolfSSL can send; bounds application records after the handshake. */
+    DATAGRAM_OUT_MAX = 16384,
+};
+
+static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
+{
+    struct dtls *dtls = context;
+    if (dtls->in == NULL)
+        return WOLFSSL_CBIO_ERR_WANT_READ;
+    /* dtls_feed made the library ask for enough; put back what bounds its own flights. */
+    wolfSSL_dtls_set_mtu(ssl, (word16)dtls->listener->config->mtu_bytes);
+    /* The library would otherwise allocate a buffer for the next datagram, which is not there. */
+    wolfSSL_SSLDisableRead(ssl);
+    if (dtls->in_len > (uint32_t)size)
+        return WOLFSSL_CBIO_ERR_GENERAL;
+    memcpy(buffer, dtls->in, dtls->in_len);
+    dtls->in = NULL;
+    return (int)dtls->in_len;
+}
+
+static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
+{
+    struct dtls *dtls = context;
+    (void)ssl;
+    dtls->send(dtls->owner, (const uint8_t *)buffer, (size_t)size);
+    return size;
+}
+
+/* The key for an identity, remembered in the peer; 0 = unknown. wolfSSL passes C strings, so an
+ * identity with a NUL byte is seen up to there: it cannot match more than that prefix's own key. */
+static unsigned find_psk(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned key_max)
+{
+    struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
+    size_t identity_len = strnlen(identity, PSK_IDENTITY_MAX + 1);
+    size_t key_len = 0;
+    const uint8_t *found = NULL;
+
+    if (identity_len <= PSK_IDENTITY_MAX)
+        found = creds_find_psk(dtls->listener->creds, identity, identity_len, &key_len);
+    if (dtls->peer != NULL) {
+        size_t kept = identity_len < PSK_IDENTITY_MAX ? identity_len : PSK_IDENTITY_MAX;
+        memcpy(dtls->peer->identity, identity, kept);
+        dtls->peer->identity_len = (uint8_t)kept;
+        dtls->peer->is_psk_unknown = found == NULL;
+    }
+    if (found == NULL || key_len > key_max)
+        return 0;
+    memcpy(key, found, key_len);
+    return (unsigned)key_len;
+}
+
+/* Leaf certificates: remembers the verdict and the common name. Returns the verdict unchanged. */
+static int on_certificate(int is_good, WOLFSSL_X509_STORE_CTX *store)
+{
+    struct dtls *dtls = store->userCtx;
+    if (dtls == NULL || dtls->peer == NULL)
+        return is_good;
+    struct dtls_peer *peer = dtls->peer;
+    if (!is_good) {
+        peer->certificate_error = store->error;
+        peer->is_certificate_good = false;
+        return 0;
+    }
+    if (store->error_depth != 0 || store->certs == NULL || store->totalCerts < 1)
+        return is_good;
+    peer->is_certificate_good = peer->certificate_error == 0;
+
+    DecodedCert *certificate = malloc(sizeof(*certificate));
+    if (certificate == NULL)
+        return 0;
+    wc_InitDecodedCert(certificate, store->certs[0].buffer, store->certs[0].length, NULL);
+    if (wc_ParseCert(certificate, CERT_TYPE, NO_VERIFY, NULL) == 0 &&
+        certificate->subjectCN != NULL) {
+        size_t len = (size_t)certificate->subjectCNLen;
+        peer->identity_len = (uint8_t)(len < PSK_IDENTITY_MAX ? len : PSK_IDENTITY_MAX);
+        memcpy(peer->identity, certificate->subjectCN, peer->identity_len);
+    }
+    wc_FreeDecodedCert(certificate);
+    free(certificate);
+    return is_good;
+}
+
+bool dtls_library_init(void)
+{
+    return wolfSSL_Init() == WOLFSSL_SUCCESS;
+}
+
+void dtls_library_deinit(void)
+{
+    wolfSSL_Cleanup();
+}
+
+const char *dtls_library_version(void)
+{
+    return wolfSSL_lib_version();
+}
+
+void dtls_prepare(struct creds *creds, const struct listener_config *config)
+{
+    WOLFSSL_CTX *ctx = creds->ctx;
+    wolfSSL_CTX_SetIORecv(ctx, on_receive);
+    wolfSSL_CTX_SetIOSend(ctx, on_send);
+    /* For 1.3 the same callback serves: the library then takes TLS_AES_128_GCM_SHA256, which every
+     * 1.3 device has (RFC 8446 section 9.1). */
+    if (creds->psks != NULL)
+        wolfSSL_CTX_set_psk_server_callback(ctx, find_psk);
+    /* creds.c has decided what is asked for and required; only the callback is added. */
+    if (config->client_auth != CLIENT_AUTH_NONE)
+        wolfSSL_CTX_set_verify(ctx, creds->verify_mode, on_certificate);
+}
+
+struct dtls *dtls_new(const struct listener *listener)
+{
+    struct dtls *dtls = calloc(1, sizeof(*dtls));
+    if (dtls == NULL)
+        return NULL;
+    dtls->listener = listener;
+    dtls->peer = calloc(1, sizeof(*dtls->peer));
+    dtls->ssl = wolfSSL_new(listener->creds->ctx);
+    if (dtls->peer == NULL || dtls->ssl == NULL) {
+        dtls_free(dtls);
+        return NULL;
+    }
+    wolfSSL_SetIOReadCtx(dtls->ssl, dtls);
+    wolfSSL_SetIOWriteCtx(dtls->ssl, dtls);
+    wolfSSL_SetCertCbCtx(dtls->ssl, dtls);
+    wolfSSL_dtls_set_using_nonblock(dtls->ssl, 1);
+    wolfSSL_dtls_set_mtu(dtls->ssl, (word16)listener->config->mtu_bytes);
+    /* The session keeps the time, in milliseconds. With 0 the library's own count of seconds
+     * stays at 0 and never reaches the maximum at which it would give up. */
+    wolfSSL_dtls_set_timeout_init(dtls->ssl, 0);
+    /* A second ClientHello in fragments, as post-quantum key shares make them. */
+    if ((listener->config->versions & CONFIG_VERSION_1_3) != 0)
+        wolfSSL_dtls13_allow_ch_frag(dtls->ssl, 1);
+    return dtls;
+}
+
+void dtls_free(struct dtls *dtls)
+{
+    if (dtls == NULL)
+        return;
+    dtls_forget_peer(dtls);
+    if (dtls->ssl != NULL)
+        wolfSSL_free(dtls->ssl); /* wipes its keys */
+    free(dtls);
+}
+
+void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner)
+{
+    dtls->send = send;
+    dtls->owner = owner;
+}
+
+void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len)
+{
+    dtls->in = data;
+    dtls->in_len = (uint32_t)len;
+    /* The library reads at most its MTU (plus some); see on_receive for the other half. */
+    size_t mtu = dtls->listener->config->mtu_bytes;
+    if (len > mtu || dtls->is_established)
+        mtu = len;
+    wolfSSL_dtls_set_mtu(dtls->ssl, (word16)(mtu < DATAGRAM_OUT_MAX ? mtu : DATAGRAM_OUT_MAX));
+    wolfSSL_SSLEnableRead(dtls->ssl);
+}
+
+static enum dtls_event event_of_error(const struct dtls *dtls, int result)
+{
+    switch (wolfSSL_get_error(dtls->ssl, result)) {
+    case WOLFSSL_ERROR_WANT_READ:
+    case WOLFSSL_ERROR_WANT_WRITE: return DTLS_DONE;
+    case WOLFSSL_ERROR_ZERO_RETURN: return DTLS_CLOSED;
+    case FATAL_ERROR: return DTLS_ALERTED;
+    default: return DTLS_FAILED;
+    }
+}
+
+enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
+{
+    if (!dtls->is_established) {
+        int result = wolfSSL_accept(dtls->ssl);
+        if (result != WOLFSSL_SUCCESS) {
+            enum dtls_event event = event_of_error(dtls, result);
+            if (event == DTLS_DONE)
+                creds_settle_verify(dtls->listener->creds, dtls->ssl, on_certificate);
+            return event;
+        }
+        dtls->is_established = true;
+        wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
+        int max = wolfSSL_GetMaxOutputSize(dtls->ssl);
+        dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
+        return DTLS_ESTABLISHED;
+    }
+    int result = wolfSSL_read(dtls->ssl, plaintext, DTLS_PLAINTEXT_MAX);
+    if (result > 0) {
+        *len = (size_t)result;
+        return DTLS_PLAINTEXT;
+    }
+    return event_of_error(dtls, result);
+}
+
+enum dtls_sent dtls_send(struct dtls *dtls, const uint8_t *data, size_t len)
+{
+    if (len > dtls->plaintext_max)
+        return DTLS_TOO_LARGE;
+    wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
+    int result = wolfSSL_write(dtls->ssl, data, (int)len);
+    return result == (int)len ? DTLS_SENT : DTLS_NOT_SENT;
+}
+
+void dtls_send_close_notify(struct dtls *dtls)
+{
+    if (dtls->is_established)
+        wolfSSL_shutdown(dtls->ssl);
+}
+
+bool dtls_on_timeout(struct dtls *dtls)
+{
+    return wolfSSL_dtls_got_timeout(dtls->ssl) == WOLFSSL_SUCCESS;
+}
+
+bool dtls_wants_quick_timeout(const struct dtls *dtls)
+{
+    return wolfSSL_dtls13_use_quick_timeout(dtls->ssl) != 0;
+}
+
+uint32_t dtls_discarded(const struct dtls *dtls)
+{
+    word32 bad_macs = 0, dropped = 0;
+    wolfSSL_dtls_get_drop_stats(dtls->ssl, &bad_macs, &dropped);
+    return bad_macs + dropped;
+}
+
+enum dtls_version dtls_version(const struct dtls *dtls)
+{
+    switch (wolfSSL_version(dtls->ssl)) {
+    case DTLS1_2_VERSION: return VERSION_1_2;
+    case DTLS1_3_VERSION:
+        /* What a fresh object says before a hello has chosen. */
+        return wolfSSL_is_stateful(dtls->ssl) ? VERSION_1_3 : VERSION_UNKNOWN;
+    default: return VERSION_UNKNOWN;
+    }
+}
+
+const char *dtls_suite(const struct dtls *dtls)
+{
+    const char *name = wolfSSL_get_cipher(dtls->ssl);
+    return name != NULL ? name : "none";
+}
+
+/* The IANA names of the static PSK suites, which are the only ones offered. */
+static bool is_psk_suite(const char *suite)
+{
+    return strncmp(suite, "TLS_PSK_", 8) == 0;
+}
+
+enum credential dtls_credential(const struct dtls *dtls)
+{
+    bool is_psk = dtls_version(dtls) == VERSION_1_3 ? wolfSSL_is_psk_negotiated(dtls->ssl) != 0
+                                                    : is_psk_suite(dtls_suite(dtls));
+    if (is_psk)
+        return CREDENTIAL_PSK;
+    if (dtls->peer != NULL && dtls->peer->is_certificate_good)
+        return CREDENTIAL_CERTIFICATE;
+    return CREDENTIAL_NONE;
+}
+
+/* A PSK handshake whose last message does not decrypt: in 1.2 the first use of the key. */
+static bool looks_like_wrong_key(const struct dtls *dtls)
+{
+    word32 bad_macs = 0;
+    wolfSSL_dtls_get_drop_stats(dtls->ssl, &bad_macs, NULL);
+    return bad_macs > 0 && dtls->peer != NULL && dtls->peer->identity_len > 0 &&
+           !dtls->peer->is_psk_unknown;
+}
+
+/* The names of RFC 8446 section 6. */
+static const char *alert_name(int code)
+{
+    switch (code) {
+    case 0: return "close_notify";
+    case 10: return "unexpected_message";
+    case 20: return "bad_record_mac";
+    case 40: return "handshake_failure";
+    case 42: return "bad_certificate";
+    case 43: return "unsupported_certificate";
+    case 45: return "certificate_expired";
+    case 46: return "certificate_unknown";
+    case 47: return "illegal_parameter";
+    case 48: return "unknown_ca";
+    case 49: return "access_denied";
+    case 51: return "decrypt_error";
+    case 70: return "protocol_version";
+    case 71: return "insufficient_security";
+    case 80: return "internal_error";
+    case 90: return "user_canceled";
+    default: return "another alert";
+    }
+}
+
+enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
+{
+    int error = wolfSSL_get_error(dtls->ssl, WOLFSSL_FATAL_ERROR);
+    const struct dtls_peer *peer = dtls->peer;
+    WOLFSSL_ALERT_HISTORY alerts;
+
+    *detail = "";
+    if (peer != NULL && peer->certificate_error != 0) {
+        *detail = wolfSSL_ERR_reason_error_string((unsigned long)peer->certificate_error);
+        return HANDSHAKE_certificate_rejected;
+    }
+    switch (error) {
+    case WOLFSSL_ERROR_WANT_READ:
+    case WOLFSSL_ERROR_WANT_WRITE:
+    case 0: return looks_like_wrong_key(dtls) ? HANDSHAKE_wrong_key : HANDSHAKE_timeout;
+    case WOLFSSL_ERROR_ZERO_RETURN: *detail = "close_notify"; return HANDSHAKE_client_alert;
+    case FATAL_ERROR:
+        if (wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS)
+            *detail = alert_name(alerts.last_rx.code);
+        return HANDSHAKE_client_alert;
+    case NO_PEER_CERT: return HANDSHAKE_no_certificate;
+    case BAD_BINDER: return HANDSHAKE_wrong_key;
+    case VERSION_ERROR: return HANDSHAKE_version;
+    case MEMORY_E: return HANDSHAKE_internal_error;
+    default: break;
+    }
+    if (peer != NULL && peer->is_psk_unknown)
+        return HANDSHAKE_unknown_identity;
+    *detail = wolfSSL_ERR_reason_error_string((unsigned long)error);
+    switch (error) {
+    case MATCH_SUITE_ERROR:
+    case UNSUPPORTED_SUITE:
+    case BAD_KEY_SHARE_DATA:
+    case EXT_MISSING:
+    case INCOMPLETE_DATA:
+    case ECC_CURVE_ERROR:
+    case ECC_CURVETYPE_ERROR: return HANDSHAKE_no_common_suite;
+    case ASN_NO_SIGNER_E:
+    case ASN_SIG_CONFIRM_E:
+    case ASN_AFTER_DATE_E:
+    case ASN_BEFORE_DATE_E:
+    case VERIFY_CERT_ERROR: return HANDSHAKE_certificate_rejected;
+    default: return HANDSHAKE_protocol_error;
+    }
+}
+
+void dtls_forget_peer(struct dtls *dtls)
+{
+    if (dtls->peer == NULL)
+        return;
+    bytes_wipe(dtls->peer, sizeof(*dtls->peer));
+    free(dtls->peer);
+    dtls->peer = NULL;
+}

@@ -1,0 +1,101 @@
+/* One session's wolfSSL object: feed datagrams, send plaintext, retransmit, close. All calls of
+ * wolfSSL for a session are here (the stateless front is cookie.c). Knows no socket: what the
+ * library sends leaves through a function that the owner sets. One worker's thread. */
+#ifndef DTLS_H
+#define DTLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "counters.h"
+#include "generation.h"
+
+/* Largest plaintext of one record (RFC 6347 section 4.1). */
+#define DTLS_PLAINTEXT_MAX 16384
+
+enum dtls_event {
+    DTLS_DONE,        /* the datagram is used up */
+    DTLS_PLAINTEXT,   /* one record's plaintext; call again */
+    DTLS_ESTABLISHED, /* the handshake is complete; call again */
+    DTLS_CLOSED,      /* close_notify from the client */
+    DTLS_ALERTED,     /* fatal alert from the client */
+    DTLS_FAILED,      /* fatal error; an alert may have been sent */
+};
+
+/* What is learned about the client in a handshake. */
+struct dtls_peer {
+    uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or common name of the certificate */
+    uint8_t identity_len;
+    bool is_psk_unknown;      /* named an identity that is not in psk_file */
+    bool is_certificate_good; /* its certificate passed verification */
+    int certificate_error;    /* of wolfSSL, 0 = none */
+};
+
+/* Called with each datagram that the library wants to send. */
+typedef void (*dtls_send_fn)(void *owner, const uint8_t *datagram, size_t len);
+
+struct dtls {
+    struct WOLFSSL *ssl;
+    const struct listener *listener; /* borrowed */
+    dtls_send_fn send;
+    void *owner;
+    const uint8_t *in; /* the datagram being fed, borrowed; NULL = none or taken */
+    uint32_t in_len;
+    uint16_t plaintext_max; /* what fits into one record; set when established */
+    bool is_established;
+    struct dtls_peer *peer; /* owned; until dtls_forget_peer */
+};
+
+/* Once in the process, before and after everything else of wolfSSL. */
+bool dtls_library_init(void) MUST_USE;
+void dtls_library_deinit(void);
+const char *dtls_library_version(void);
+
+/* Sets the callbacks of a listener's context. Once, before the first dtls_new. */
+void dtls_prepare(struct creds *creds, const struct listener_config *config);
+
+/* A server-side object that has not seen a datagram; NULL if out of memory. The caller owns it. */
+struct dtls *dtls_new(const struct listener *listener) MUST_USE;
+/* NULL is harmless. */
+void dtls_free(struct dtls *dtls);
+
+void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner);
+
+/* Gives the object a datagram, then dtls_next is called until it returns anything but
+ * DTLS_PLAINTEXT or DTLS_ESTABLISHED. `data` must stay valid until then. */
+void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len);
+/* plaintext has room for DTLS_PLAINTEXT_MAX bytes; len is set with DTLS_PLAINTEXT only. */
+enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len);
+
+enum dtls_sent { DTLS_SENT, DTLS_TOO_LARGE, DTLS_NOT_SENT };
+
+/* Sends plaintext as one record, never more. */
+enum dtls_sent dtls_send(struct dtls *dtls, const uint8_t *data, size_t len);
+
+/* Sends a close_notify if the session is established. */
+void dtls_send_close_notify(struct dtls *dtls);
+
+/* The retransmission timer has run out: repeats what is unanswered. False on a fatal error. */
+bool dtls_on_timeout(struct dtls *dtls);
+/* True if the library asks for a timeout of a quarter of the usual (DTLS 1.3: a gap was seen and
+ * an ACK is due, RFC 9147 section 7.1). */
+bool dtls_wants_quick_timeout(const struct dtls *dtls);
+
+/* Records that were discarded so far: not authentic or not new. */
+uint32_t dtls_discarded(const struct dtls *dtls);
+
+enum dtls_version dtls_version(const struct dtls *dtls);
+const char *dtls_suite(const struct dtls *dtls); /* IANA name */
+
+/* The credential that authenticates the established session; before dtls_forget_peer. */
+enum credential dtls_credential(const struct dtls *dtls);
+
+/* Why the handshake failed, and words on it that an operator can act on ("" if the reason says it
+ * all). Valid as long as the object lives. */
+enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail);
+
+/* Wipes what was learned in the handshake; call it when it has been logged. */
+void dtls_forget_peer(struct dtls *dtls);
+
+#endif

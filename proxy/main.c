@@ -1,0 +1,321 @@
+/* Arguments, signals, privileges, and the order of start and stop. */
+#include <errno.h>
+#include <ev.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "dtls.h"
+#include "metrics.h"
+#include "privileges.h"
+#include "reload.h"
+#include "udp.h"
+#include "version.h"
+#include "worker.h"
+
+enum { EXIT_RUN_TIME = 1, EXIT_USAGE = 2 };
+
+static const char HELP[] =
+    "Usage: dtlsgate -c FILE [OPTION]\n"
+    "DTLS in front of plaintext CoAP and LwM2M servers.\n"
+    "\n"
+    "  -c, --config FILE    settings; runs in the foreground and logs to stderr\n"
+    "  -t, --check-config   check the settings and credentials, report every problem, and end\n"
+    "      --print-config   print the effective settings, and end\n"
+    "      --version        print the versions of dtlsgate and wolfSSL, and end\n"
+    "      --help           print this, and end\n"
+    "\n"
+    "Signals: TERM and INT say farewell to every session and end the program.\n"
+    "Exit status: 0, 1 at a run-time error, 2 at a usage or configuration error.\n";
+
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
+
+struct arguments {
+    const char *config_path;
+    enum action action;
+};
+
+/* Everything that runs. Freed in the reverse order of its members. */
+struct gate {
+    struct generation *generation;
+    struct worker **workers;
+    const struct worker_counters **counters;
+    uint32_t worker_count;
+    struct metrics *metrics;
+    struct metrics_source metrics_source;
+    _Atomic bool is_ready;
+};
+
+static void print_version(void)
+{
+    printf("dtlsgate %s\nwolfSSL %s: DTLS 1.2 and 1.3, PSK, X.509\n", DTLSGATE_VERSION,
+           dtls_library_version());
+}
+
+static int usage_error(const char *text, const char *argument)
+{
+    fprintf(stderr, "dtlsgate: %s%s; dtlsgate --help shows the options\n", text, argument);
+    return EXIT_USAGE;
+}
+
+/* Returns -1 to go on, or the exit status. */
+static int parse_arguments(struct arguments *arguments, int argc, char **argv)
+{
+    enum { OPTION_PRINT = 256, OPTION_VERSION, OPTION_HELP };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 't'},
+        {"print-config", no_argument, NULL, OPTION_PRINT},
+        {"version", no_argument, NULL, OPTION_VERSION},
+        {"help", no_argument, NULL, OPTION_HELP},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+    *arguments = (struct arguments){.action = ACTION_RUN};
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, ":c:t", options, NULL)) != -1) {
+        switch (option) {
+        case 'c': arguments->config_path = optarg; break;
+        case 't': arguments->action = ACTION_CHECK; break;
+        case OPTION_PRINT: arguments->action = ACTION_PRINT; break;
+        case OPTION_VERSION: print_version(); return EXIT_SUCCESS;
+        case OPTION_HELP: fputs(HELP, stdout); return EXIT_SUCCESS;
+        case ':': return usage_error("a value is missing after ", argv[optind - 1]);
+        default: return usage_error("unknown option ", argv[optind - 1]);
+        }
+    }
+    if (optind < argc)
+        return usage_error("unexpected argument ", argv[optind]);
+    if (arguments->config_path == NULL)
+        return usage_error("-c FILE is needed", "");
+    return -1;
+}
+
+/* As plain lines for a person at a terminal, or as log lines for a daemon. */
+static void report_problems(const struct problems *problems, bool is_daemon)
+{
+    for (uint32_t i = 0; i < problems->count; i++) {
+        bool is_warning = problems->is_warning[i];
+        if (is_daemon)
+            log_text(is_warning ? LOG_WARNING : LOG_ERROR, "config", "%s", problems->texts[i]);
+        else
+            fprintf(stderr, "%s: %s\n", is_warning ? "warning" : "error", problems->texts[i]);
+    }
+}
+
+static int check_config(const struct arguments *arguments)
+{
+    struct problems problems;
+    problems_init(&problems);
+    struct generation *generation = reload_build(arguments->config_path, &problems);
+    report_problems(&problems, false);
+    int status = generation != NULL ? EXIT_SUCCESS : EXIT_USAGE;
+    if (generation != NULL && arguments->action == ACTION_PRINT)
+        config_print(generation->config, stdout);
+    else if (generation != NULL)
+        printf("%s: good\n", arguments->config_path);
+    reload_release(generation);
+    problems_deinit(&problems);
+    return status;
+}
+
+/* ---- start ---------------------------------------------------------------------------------- */
+
+static bool open_workers(struct gate *gate, struct err *err)
+{
+    uint32_t wanted = gate->generation->config->gate.workers;
+    if (wanted > 1 && !udp_can_steer(err)) {
+        log_text(LOG_WARNING, "single_worker",
+                 "%s; running one worker instead of %u: several would lose datagrams", err->text,
+                 wanted);
+        wanted = 1;
+    }
+    gate->workers = calloc(wanted, sizeof(*gate->workers));
+    gate->counters = calloc(wanted, sizeof(*gate->counters));
+    if (gate->workers == NULL || gate->counters == NULL)
+        return err_set(err, "out of memory for %u workers", wanted);
+    for (uint32_t i = 0; i < wanted; i++) {
+        gate->workers[i] = worker_open(gate->generation, i, wanted, err);
+        if (gate->workers[i] == NULL)
+            return false;
+        gate->counters[i] = worker_counters(gate->workers[i]);
+        gate->worker_count++;
+    }
+    return wanted == 1 || worker_steer(gate->workers[0], err);
+}
+
+static bool open_metrics(struct gate *gate, struct err *err)
+{
+    const struct addr *addr = &gate->generation->config->gate.metrics;
+    gate->metrics_source = (struct metrics_source){
+        .workers = gate->counters,
+        .worker_count = gate->worker_count,
+        .generation = gate->generation,
+        .tls_library_version = dtls_library_version(),
+        .is_ready = &gate->is_ready,
+    };
+    if (addr->family == 0)
+        return true;
+    gate->metrics = metrics_open(addr, &gate->metrics_source, err);
+    return gate->metrics != NULL;
+}
+
+static bool drop_privileges(const struct gate *gate, struct err *err)
+{
+    const char *user = gate->generation->config->gate.user;
+    if (user[0] == '\0')
+        return true;
+    if (geteuid() != 0) {
+        log_text(LOG_INFO, "user_kept", "not started as root: user = %s has no effect", user);
+        return true;
+    }
+    return privileges_drop(user, err);
+}
+
+/* Sockets first, while there may be the privilege for low ports; threads last. */
+static bool start(struct gate *gate, struct err *err)
+{
+    if (!open_workers(gate, err) || !open_metrics(gate, err) || !drop_privileges(gate, err))
+        return false;
+    for (uint32_t i = 0; i < gate->worker_count; i++) {
+        if (!worker_start(gate->workers[i], err))
+            return false;
+    }
+    return true;
+}
+
+static void log_ready(const struct gate *gate)
+{
+    const struct config *config = gate->generation->config;
+    char text[ADDR_TEXT_MAX];
+    struct log_line line;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        const struct listener_config *listener = &config->listeners[i];
+        for (uint32_t j = 0; j < listener->listen.count; j++) {
+            log_begin(&line, LOG_INFO, "listening");
+            log_add(&line, "listener", listener->name);
+            log_add(&line, "address", addr_format(&listener->listen.addrs[j], text));
+            log_add(&line, "backend", addr_format(&listener->backend, text));
+            log_add_u64(&line, "psk_identities",
+                        creds_psk_count(gate->generation->listeners[i].creds));
+            log_end(&line);
+        }
+    }
+    log_begin(&line, LOG_INFO, "ready");
+    log_add(&line, "version", DTLSGATE_VERSION);
+    log_add_u64(&line, "workers", gate->worker_count);
+    log_add(&line, "metrics",
+            config->gate.metrics.family != 0 ? addr_format(&config->gate.metrics, text) : "off");
+    log_end(&line);
+}
+
+static void close_gate(struct gate *gate)
+{
+    atomic_store(&gate->is_ready, false);
+    for (uint32_t i = 0; i < gate->worker_count; i++)
+        worker_ask_to_stop(gate->workers[i]);
+    /* The metrics read the workers' counters. */
+    metrics_close(gate->metrics);
+    for (uint32_t i = 0; i < gate->worker_count; i++)
+        worker_close(gate->workers[i]);
+    free(gate->workers);
+    free(gate->counters);
+    reload_release(gate->generation);
+}
+
+/* ---- signals -------------------------------------------------------------------------------- */
+
+static void on_end_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)events;
+    log_text(LOG_INFO, "stopping", "%s", strsignal(watcher->signum));
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    log_text(LOG_WARNING, "signal_ignored",
+             "%s; settings and credentials are read at start: restart to change them",
+             strsignal(watcher->signum));
+}
+
+static void wait_for_end(struct ev_loop *loop)
+{
+    static const int end_signals[] = {SIGTERM, SIGINT};
+    static const int other_signals[] = {SIGHUP, SIGUSR1, SIGUSR2};
+    ev_signal ends[2], others[3];
+    for (int i = 0; i < 2; i++) {
+        ev_signal_init(&ends[i], on_end_signal, end_signals[i]);
+        ev_signal_start(loop, &ends[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        ev_signal_init(&others[i], on_other_signal, other_signals[i]);
+        ev_signal_start(loop, &others[i]);
+    }
+    ev_run(loop, 0);
+}
+
+/* SIGPIPE of a closed stderr, and signals that would end a program for nothing. */
+static void ignore_stray_signals(void)
+{
+    static const int signals[] = {SIGPIPE, SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGPWR};
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        signal(signals[i], SIG_IGN);
+}
+
+static int run(const struct arguments *arguments)
+{
+    static struct gate gate;
+    struct problems problems;
+    struct err err;
+
+    problems_init(&problems);
+    gate.generation = reload_build(arguments->config_path, &problems);
+    if (gate.generation != NULL)
+        log_set_level(gate.generation->config->gate.log_level);
+    report_problems(&problems, true);
+    problems_deinit(&problems);
+    if (gate.generation == NULL)
+        return EXIT_USAGE;
+
+    struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
+    bool is_started = loop != NULL ? start(&gate, &err) : err_set(&err, "no event loop");
+    if (is_started) {
+        atomic_store(&gate.is_ready, true);
+        log_ready(&gate);
+        wait_for_end(loop);
+    } else {
+        log_text(LOG_ERROR, "start_failed", "%s", err.text);
+    }
+    close_gate(&gate);
+    if (loop != NULL)
+        ev_loop_destroy(loop);
+    return is_started ? EXIT_SUCCESS : EXIT_RUN_TIME;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments;
+    int status = parse_arguments(&arguments, argc, argv);
+    if (status >= 0)
+        return status;
+
+    /* Keys are in memory: no core dump, whatever the shell's limit says. */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    ignore_stray_signals();
+    if (!dtls_library_init()) {
+        fputs("dtlsgate: wolfSSL's self-initialisation failed\n", stderr);
+        return EXIT_RUN_TIME;
+    }
+    status = arguments.action == ACTION_RUN ? run(&arguments) : check_config(&arguments);
+    dtls_library_deinit();
+    return status;
+}

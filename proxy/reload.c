@@ -1,0 +1,66 @@
+#include "reload.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/bytes.h"
+#include "dtls.h"
+
+static struct generation *out_of_memory(struct generation *generation, struct problems *problems)
+{
+    problems_error(problems, "out of memory while loading the settings");
+    reload_release(generation);
+    return NULL;
+}
+
+struct generation *reload_build(const char *path, struct problems *problems)
+{
+    struct generation *generation = calloc(1, sizeof(*generation));
+    if (generation == NULL)
+        return out_of_memory(NULL, problems);
+    atomic_store(&generation->references, 1);
+    generation->config = config_load(path, problems);
+    if (generation->config == NULL) {
+        reload_release(generation);
+        return NULL;
+    }
+    uint32_t count = generation->config->listener_count;
+    generation->listeners = calloc(count, sizeof(*generation->listeners));
+    if (generation->listeners == NULL)
+        return out_of_memory(generation, problems);
+    if (getrandom(generation->cookie_master, sizeof(generation->cookie_master), 0) !=
+        (ssize_t)sizeof(generation->cookie_master)) {
+        problems_error(problems, "the kernel gave no random bytes for the cookie secret");
+        reload_release(generation);
+        return NULL;
+    }
+    bool is_good = true;
+    for (uint32_t i = 0; i < count; i++) {
+        struct listener *listener = &generation->listeners[i];
+        listener->index = i;
+        listener->config = &generation->config->listeners[i];
+        listener->creds = creds_load(generation->config, listener->config, problems);
+        if (listener->creds != NULL)
+            dtls_prepare(listener->creds, listener->config);
+        else
+            is_good = false; /* go on: every problem is to be reported */
+    }
+    if (!is_good) {
+        reload_release(generation);
+        return NULL;
+    }
+    return generation;
+}
+
+void reload_release(struct generation *generation)
+{
+    if (generation == NULL || atomic_fetch_sub(&generation->references, 1) != 1)
+        return;
+    for (uint32_t i = 0; generation->listeners != NULL && i < generation->config->listener_count;
+         i++)
+        creds_free(generation->listeners[i].creds);
+    free(generation->listeners);
+    config_free(generation->config);
+    bytes_wipe(generation, sizeof(*generation));
+    free(generation);
+}

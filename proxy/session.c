@@ -1,0 +1,500 @@
+#include "session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "role.h"
+#include "session_log.h"
+
+enum {
+    RETRANSMIT_MAX_MS = 60000, /* RFC 6347 section 4.2.4.1 */
+    REPEAT_INTERVAL_MS = 250,
+};
+
+static struct counters *counters_of(const struct sessions *all, const struct listener *listener)
+{
+    return &all->counters->by_listener[listener->index];
+}
+
+/* ---- counting ------------------------------------------------------------------------------- */
+
+static void count_established(const struct session *s, enum credential credential)
+{
+    static const uint32_t bounds_ms[HANDSHAKE_BUCKET_COUNT] = {HANDSHAKE_BUCKETS_MS};
+    struct counters *c = counters_of(s->all, s->listener);
+    uint64_t took_ms = s->all->now_ms - s->begun_ms;
+    uint32_t bucket = 0;
+
+    while (bucket < HANDSHAKE_BUCKET_COUNT && took_ms > bounds_ms[bucket])
+        bucket++;
+    counter_add(&c->handshakes[s->version][credential][HANDSHAKE_established], 1);
+    counter_add(&c->handshake_ms_bucket[bucket], 1);
+    counter_add(&c->handshake_ms_sum, took_ms);
+    counter_add(&c->sessions, 1);
+}
+
+static enum credential credential_tried(const struct dtls *dtls)
+{
+    if (dtls->peer == NULL)
+        return CREDENTIAL_UNKNOWN;
+    if (dtls->peer->certificate_error != 0 || dtls->peer->is_certificate_good)
+        return CREDENTIAL_CERTIFICATE;
+    return dtls->peer->identity_len > 0 ? CREDENTIAL_PSK : CREDENTIAL_UNKNOWN;
+}
+
+static void count_failed(struct sessions *all, const struct dtls *dtls,
+                         enum handshake_result result)
+{
+    struct counters *c = counters_of(all, dtls->listener);
+    counter_add(&c->handshakes[dtls_version(dtls)][credential_tried(dtls)][result], 1);
+}
+
+void sessions_on_refused(struct sessions *all, const struct dtls *dtls, const struct addr *client)
+{
+    const char *detail;
+    enum handshake_result result = dtls_failure(dtls, &detail);
+    count_failed(all, dtls, result);
+    session_log_failed(all, dtls, 0, client, result, detail);
+}
+
+/* ---- what leaves toward the device ---------------------------------------------------------- */
+
+static enum role_phase phase_of(const struct session *s)
+{
+    switch ((enum session_state)s->state) {
+    case SESSION_HANDSHAKE: return ROLE_HANDSHAKE;
+    case SESSION_ESTABLISHED: return ROLE_SESSION;
+    case SESSION_ENDED: break;
+    }
+    return ROLE_ENDED;
+}
+
+static void queue_to_client(struct session *s, const uint8_t *datagram, size_t len)
+{
+    if (!role_may_send(s->listener->config->role, phase_of(s), datagram, len, 0)) {
+        /* The policy held; that it had to is a bug, of ours or of the library. */
+        session_log_kept_back(s);
+        return;
+    }
+    memcpy(udp_out_room(s->all->to_client, len), datagram, len);
+    udp_out_queue(s->all->to_client, s->socket, &s->local, &s->entry.key.client, len,
+                  s->all->client_send_failed);
+}
+
+/* dtls_send_fn. */
+static void on_record(void *owner, const uint8_t *datagram, size_t len)
+{
+    struct session *s = owner;
+    struct session_handshake *h = s->handshake;
+    s->has_sent = true;
+    if (s->state == SESSION_HANDSHAKE && h != NULL) {
+        h->is_last_flight_complete = h->last_flight_len + len <= sizeof(h->last_flight);
+        if (h->is_last_flight_complete) {
+            memcpy(h->last_flight + h->last_flight_len, datagram, len);
+            h->last_flight_len = (uint16_t)(h->last_flight_len + len);
+        }
+    }
+    queue_to_client(s, datagram, len);
+}
+
+void session_repeat_last_flight(struct session *s)
+{
+    struct session_handshake *h = s->handshake;
+    if (s->state != SESSION_ESTABLISHED || h == NULL || !h->is_last_flight_complete ||
+        s->version != VERSION_1_2 || s->all->now_ms - h->repeated_at_ms < REPEAT_INTERVAL_MS)
+        return;
+    h->repeated_at_ms = s->all->now_ms;
+    queue_to_client(s, h->last_flight, h->last_flight_len);
+}
+
+/* ---- order of use --------------------------------------------------------------------------- */
+
+static void use_list_remove(struct session *s)
+{
+    struct sessions *all = s->all;
+    if (s->less_recent != NULL)
+        s->less_recent->more_recent = s->more_recent;
+    else
+        all->least_recent = s->more_recent;
+    if (s->more_recent != NULL)
+        s->more_recent->less_recent = s->less_recent;
+    else
+        all->most_recent = s->less_recent;
+    s->less_recent = s->more_recent = NULL;
+}
+
+static void use_list_append(struct session *s)
+{
+    struct sessions *all = s->all;
+    s->less_recent = all->most_recent;
+    s->more_recent = NULL;
+    if (all->most_recent != NULL)
+        all->most_recent->more_recent = s;
+    else
+        all->least_recent = s;
+    all->most_recent = s;
+}
+
+static void mark_used(struct session *s)
+{
+    s->last_used_ms = s->all->now_ms;
+    if (s->all->most_recent != s) {
+        use_list_remove(s);
+        use_list_append(s);
+    }
+}
+
+static void free_handshake(struct session *s)
+{
+    free(s->handshake);
+    s->handshake = NULL;
+}
+
+void session_feed(struct session *s, const uint8_t *data, size_t len)
+{
+    if (s->handshake != NULL && s->state == SESSION_HANDSHAKE)
+        s->handshake->last_flight_len = 0;
+    dtls_feed(s->dtls, data, len);
+}
+
+void session_on_data_from_client(struct session *s)
+{
+    /* The device has the last flight, or it would not use the keys. */
+    free_handshake(s);
+    s->from_client++;
+    mark_used(s);
+}
+
+void session_on_data_from_backend(struct session *s)
+{
+    s->from_backend++;
+    mark_used(s);
+}
+
+/* ---- deadlines ------------------------------------------------------------------------------ */
+
+/* handshake_timeout while in the handshake, idle_timeout afterwards. */
+static uint64_t end_due_ms(const struct session *s)
+{
+    if (s->state == SESSION_HANDSHAKE)
+        return s->begun_ms + s->listener->config->handshake_timeout_ms;
+    return s->last_used_ms + s->listener->config->idle_timeout_ms;
+}
+
+/* A deadline that moved away is noticed when the timer fires: a datagram then costs no heap
+ * operation. */
+static void set_timer(struct session *s)
+{
+    uint64_t due_ms = end_due_ms(s);
+    if (s->retransmit_due_ms < due_ms)
+        due_ms = s->retransmit_due_ms;
+    if (s->timer.place == 0 || due_ms < s->timer.due_ms)
+        timers_set(&s->all->timers, &s->timer, due_ms);
+}
+
+/* A wrong PSK shows in DTLS 1.2 only by a Finished that does not decrypt. */
+static void notice_wrong_key(struct session *s)
+{
+    const char *detail;
+    if (s->state != SESSION_HANDSHAKE || s->has_stalled ||
+        dtls_failure(s->dtls, &detail) != HANDSHAKE_wrong_key)
+        return;
+    s->has_stalled = true;
+    session_log_stalled(s, HANDSHAKE_wrong_key);
+}
+
+void session_on_fed(struct session *s)
+{
+    if (s->state == SESSION_ENDED)
+        return;
+    notice_wrong_key(s);
+    bool needs_timer = s->state == SESSION_HANDSHAKE || s->version == VERSION_1_3;
+    if (s->has_sent && needs_timer) {
+        s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
+        s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
+    }
+    if (needs_timer && dtls_wants_quick_timeout(s->dtls)) {
+        uint64_t quick_ms = s->all->now_ms + s->retransmit_after_ms / 4;
+        if (quick_ms < s->retransmit_due_ms)
+            s->retransmit_due_ms = quick_ms;
+    }
+    s->has_sent = false;
+    set_timer(s);
+}
+
+static void on_retransmit(struct session *s)
+{
+    bool was_quick = dtls_wants_quick_timeout(s->dtls);
+    s->has_sent = false;
+    if (!dtls_on_timeout(s->dtls)) {
+        if (s->state == SESSION_HANDSHAKE)
+            session_on_failed(s);
+        else
+            s->retransmit_due_ms = TIMERS_NONE;
+        return;
+    }
+    if (s->state == SESSION_ESTABLISHED && !s->has_sent && !was_quick) {
+        s->retransmit_due_ms = TIMERS_NONE; /* all has been acknowledged */
+        return;
+    }
+    if (!was_quick) {
+        s->retransmit_after_ms *= 2;
+        if (s->retransmit_after_ms > RETRANSMIT_MAX_MS)
+            s->retransmit_after_ms = RETRANSMIT_MAX_MS;
+    }
+    s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
+    s->has_sent = false;
+}
+
+static void on_timer(struct session *s)
+{
+    uint64_t now_ms = s->all->now_ms;
+    if (s->state == SESSION_HANDSHAKE && now_ms >= end_due_ms(s)) {
+        session_on_failed(s);
+        return;
+    }
+    if (s->state == SESSION_ESTABLISHED && now_ms >= end_due_ms(s)) {
+        session_end(s, CLOSE_idle, true);
+        return;
+    }
+    if (now_ms >= s->retransmit_due_ms)
+        on_retransmit(s);
+    if (s->state != SESSION_ENDED)
+        set_timer(s);
+}
+
+void sessions_on_time(struct sessions *all)
+{
+    struct timer *timer;
+    while ((timer = timers_take_due(&all->timers, all->now_ms)) != NULL)
+        on_timer(TIMER_OWNER(timer, struct session, timer));
+    log_limiter_flush(&all->limiter, all->now_ms);
+}
+
+/* ---- beginning and end ---------------------------------------------------------------------- */
+
+void sessions_init(struct sessions *all, const struct sessions_limits *limits,
+                   struct backend *backend, struct udp_out *to_client,
+                   struct worker_counters *counters)
+{
+    *all = (struct sessions){
+        .backend = backend,
+        .to_client = to_client,
+        .counters = counters,
+        .limiter = {.per_s = 20},
+        .next_number = limits->worker + 1,
+        .number_step = limits->worker_count,
+        .session_max = limits->session_max,
+    };
+    timers_init(&all->timers);
+}
+
+struct session *sessions_find(const struct sessions *all, const struct listener *listener,
+                              const struct addr *client)
+{
+    struct table_entry *entry = session_table_find(&all->table, client, listener->index);
+    return entry != NULL ? SESSION_OF_ENTRY(entry, struct session, entry) : NULL;
+}
+
+/* Room for one more timer, ahead of need: a timer is set where failure could not be handled. */
+static bool reserve_timer(struct sessions *all)
+{
+    uint32_t needed = all->established_count + all->handshake_count + 1;
+    if (needed <= all->timer_room)
+        return true;
+    uint32_t room = all->timer_room < 512 ? 1024 : all->timer_room * 2;
+    if (!timers_reserve(&all->timers, room))
+        return false;
+    all->timer_room = room;
+    return true;
+}
+
+struct session *session_begin(struct sessions *all, struct dtls *dtls,
+                              const struct udp_socket *socket, const struct addr *client,
+                              const struct addr *local, uint64_t hello_tag)
+{
+    struct session *old = sessions_find(all, dtls->listener, client);
+    if (old != NULL && old->state == SESSION_HANDSHAKE) {
+        session_end(old, CLOSE_replaced, false);
+        old = NULL;
+    } else if (old != NULL && old->successor != NULL) {
+        session_end(old->successor, CLOSE_replaced, false);
+    }
+
+    struct session *s = calloc(1, sizeof(*s));
+    struct session_handshake *h = calloc(1, sizeof(*h));
+    if (s == NULL || h == NULL || !reserve_timer(all))
+        goto out_of_memory;
+    s->entry.key = (struct table_key){.client = *client, .listener = dtls->listener->index};
+    s->all = all;
+    s->dtls = dtls;
+    s->handshake = h;
+    s->listener = dtls->listener;
+    s->socket = socket;
+    s->local = *local;
+    s->number = all->next_number;
+    s->hello_tag = hello_tag;
+    s->begun_ms = all->now_ms;
+    s->retransmit_due_ms = TIMERS_NONE;
+    s->slot = BACKEND_NO_SLOT;
+    s->state = SESSION_HANDSHAKE;
+    s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
+    if (old != NULL) {
+        old->successor = s;
+        s->predecessor = old;
+    } else if (!session_table_add(&all->table, &s->entry)) {
+        goto out_of_memory;
+    }
+    dtls_set_sender(dtls, on_record, s);
+    all->next_number += all->number_step;
+    all->handshake_count++;
+    counter_add(&counters_of(all, s->listener)->handshakes_in_progress, 1);
+    return s;
+
+out_of_memory:
+    free(h);
+    free(s);
+    dtls_free(dtls);
+    return NULL;
+}
+
+/* Takes a handshake out of the books and of the table, and sets it aside to be freed. */
+static void retire(struct session *s)
+{
+    struct sessions *all = s->all;
+    timers_cancel(&all->timers, &s->timer);
+    if (s->predecessor != NULL)
+        s->predecessor->successor = NULL;
+    if (s->successor != NULL) {
+        /* The handshake in progress is now the only one at this address. */
+        struct session *next = s->successor;
+        next->predecessor = NULL;
+        session_table_remove(&all->table, &s->entry);
+        if (!session_table_add(&all->table, &next->entry))
+            session_on_failed(next);
+    } else {
+        session_table_remove(&all->table, &s->entry);
+    }
+    s->predecessor = s->successor = NULL;
+    s->state = SESSION_ENDED;
+    dtls_free(s->dtls);
+    s->dtls = NULL;
+    free_handshake(s);
+    s->less_recent = all->ended;
+    all->ended = s;
+}
+
+static void leave_handshake(struct session *s)
+{
+    s->all->handshake_count--;
+    counter_subtract(&counters_of(s->all, s->listener)->handshakes_in_progress, 1);
+}
+
+static void fail(struct session *s, enum handshake_result result, const char *detail)
+{
+    count_failed(s->all, s->dtls, result);
+    session_log_failed(s->all, s->dtls, s->number, &s->entry.key.client, result, detail);
+    leave_handshake(s);
+    retire(s);
+}
+
+void session_on_failed(struct session *s)
+{
+    const char *detail;
+    enum handshake_result result = dtls_failure(s->dtls, &detail);
+    fail(s, result, detail);
+}
+
+static void evict_least_recent(struct sessions *all)
+{
+    if (all->established_count >= all->session_max && all->least_recent != NULL)
+        session_end(all->least_recent, CLOSE_evicted, true);
+}
+
+bool session_on_established(struct session *s)
+{
+    struct sessions *all = s->all;
+    enum credential credential = dtls_credential(s->dtls);
+    bool is_early = false;
+
+    if (credential == CREDENTIAL_NONE && s->listener->config->client_auth == CLIENT_AUTH_REQUIRED) {
+        dtls_send_close_notify(s->dtls); /* the device believes that it has a session */
+        fail(s, HANDSHAKE_no_certificate, "");
+        return false;
+    }
+    if (s->predecessor != NULL)
+        session_end(s->predecessor, CLOSE_replaced, false);
+    evict_least_recent(all);
+    s->slot = backend_take(all->backend, s, s->listener->index, all->now_ms, &is_early);
+    if (s->slot == BACKEND_NO_SLOT) {
+        fail(s, HANDSHAKE_internal_error, "no backend address is free");
+        return false;
+    }
+    if (is_early)
+        counter_add(&counters_of(all, s->listener)->backend_addresses_taken_early, 1);
+    leave_handshake(s);
+    s->state = SESSION_ESTABLISHED;
+    s->version = (uint8_t)dtls_version(s->dtls);
+    s->established_ms = s->last_used_ms = all->now_ms;
+    if (s->version == VERSION_1_2)
+        s->retransmit_due_ms = TIMERS_NONE;
+    all->established_count++;
+    use_list_append(s);
+    count_established(s, credential);
+    session_log_established(s, credential);
+    dtls_forget_peer(s->dtls);
+    return true;
+}
+
+void session_end(struct session *s, enum close_reason reason, bool with_farewell)
+{
+    struct sessions *all = s->all;
+    if (s->state == SESSION_ENDED)
+        return;
+    if (s->state == SESSION_HANDSHAKE) {
+        fail(s, reason == CLOSE_shutdown ? HANDSHAKE_shutdown : HANDSHAKE_superseded, "");
+        return;
+    }
+    if (with_farewell)
+        dtls_send_close_notify(s->dtls);
+    session_log_closed(s, reason);
+    counter_add(&counters_of(all, s->listener)->closed[reason], 1);
+    counter_subtract(&counters_of(all, s->listener)->sessions, 1);
+    backend_release(all->backend, s->slot, reason, all->now_ms);
+    all->established_count--;
+    use_list_remove(s);
+    retire(s);
+}
+
+void sessions_end_all(struct sessions *all)
+{
+    struct table_entry *entry, *next;
+    HASH_ITER (hh, all->table.head, entry, next) {
+        struct session *s = SESSION_OF_ENTRY(entry, struct session, entry);
+        if (s->successor != NULL)
+            session_end(s->successor, CLOSE_shutdown, false);
+        session_end(s, CLOSE_shutdown, true);
+    }
+}
+
+void sessions_reap(struct sessions *all)
+{
+    while (all->ended != NULL) {
+        struct session *s = all->ended;
+        all->ended = s->less_recent;
+        free(s);
+    }
+}
+
+void sessions_deinit(struct sessions *all)
+{
+    struct table_entry *entry, *next;
+    HASH_ITER (hh, all->table.head, entry, next) {
+        struct session *s = SESSION_OF_ENTRY(entry, struct session, entry);
+        if (s->successor != NULL)
+            retire(s->successor);
+        retire(s);
+    }
+    sessions_reap(all);
+    timers_deinit(&all->timers);
+}

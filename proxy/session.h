@@ -1,0 +1,135 @@
+/* The life of a session, from a good cookie to its end: the only place where its state changes.
+ * All sessions of one worker are in one struct sessions; one thread. */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend.h"
+#include "base/log.h"
+#include "base/timers.h"
+#include "counters.h"
+#include "dtls.h"
+#include "session_table.h"
+
+enum session_state {
+    SESSION_HANDSHAKE,   /* proved its address; ends with success, failure or handshake_timeout */
+    SESSION_ESTABLISHED, /* has a backend slot; ends for a close_reason */
+    SESSION_ENDED,       /* nothing goes to the device any more; freed by sessions_reap */
+};
+
+/* Bytes kept of the last flight of a DTLS 1.2 handshake (ChangeCipherSpec and Finished). */
+#define SESSION_LAST_FLIGHT_MAX 256
+
+/* What only a handshake needs; freed when the device's first record after it has arrived. */
+struct session_handshake {
+    uint64_t repeated_at_ms; /* when the last flight was repeated */
+    /* What was sent while the last datagram was fed: when that established the session, it is the
+     * last flight, which is repeated if the device repeats its own (RFC 6347 section 4.2.4). */
+    uint16_t last_flight_len;
+    bool is_last_flight_complete;
+    uint8_t last_flight[SESSION_LAST_FLIGHT_MAX];
+};
+
+struct session {
+    struct table_entry entry; /* key: device address, listener */
+    struct timer timer;       /* set to the earliest of the deadlines below */
+    struct sessions *all;
+    struct dtls *dtls;                         /* owned; NULL when ended */
+    struct session_handshake *handshake;       /* owned; may be NULL once established */
+    const struct listener *listener;           /* borrowed */
+    const struct udp_socket *socket;           /* that the device sends to; borrowed */
+    struct session *less_recent, *more_recent; /* established: order of use; ended: less_recent
+                                                  links the list of those to free */
+    struct session *successor;   /* handshake begun from the address of this established session */
+    struct session *predecessor; /* the other way round */
+    struct addr local;           /* that the device sends to */
+    uint64_t number;             /* for logs, unique in the process */
+    uint64_t hello_tag;          /* of the hello that began it */
+    uint64_t begun_ms, established_ms, last_used_ms;
+    uint64_t retransmit_due_ms;         /* TIMERS_NONE = none */
+    uint64_t from_client, from_backend; /* application datagrams */
+    uint32_t retransmit_after_ms;       /* current interval, doubling */
+    uint32_t slot;                      /* BACKEND_NO_SLOT until established */
+    uint8_t state;                      /* enum session_state */
+    uint8_t version;                    /* enum dtls_version, when established */
+    bool has_stalled;                   /* a wrong key has been reported */
+    bool has_sent;                      /* the library sent something since it was cleared */
+};
+
+/* All sessions of one worker. */
+struct sessions {
+    struct session_table table;
+    struct timers timers;
+    struct session *least_recent, *most_recent; /* established ones, in order of use */
+    struct session *ended;                      /* to be freed by sessions_reap */
+    struct backend *backend;                    /* borrowed */
+    struct udp_out *to_client;                  /* borrowed; where records leave */
+    struct worker_counters *counters;           /* borrowed */
+    struct log_limiter limiter;                 /* for lines that strangers can cause */
+    uint64_t next_number, number_step;
+    uint64_t now_ms; /* of the batch in progress */
+    uint32_t session_max, established_count;
+    uint32_t handshake_count, timer_room;
+    bool *client_send_failed; /* set if a record being sent now is not taken by the kernel */
+};
+
+struct sessions_limits {
+    uint32_t worker, worker_count;
+    uint32_t session_max; /* of this worker */
+};
+
+void sessions_init(struct sessions *sessions, const struct sessions_limits *limits,
+                   struct backend *backend, struct udp_out *to_client,
+                   struct worker_counters *counters);
+/* Frees everything; nothing is sent. */
+void sessions_deinit(struct sessions *sessions);
+
+/* A session of that device in the table, or NULL. */
+struct session *sessions_find(const struct sessions *sessions, const struct listener *listener,
+                              const struct addr *client);
+
+/* Begins the handshake of a device that proved its address. Takes dtls. An established session of
+ * the same address lives on until this one is established; an unfinished handshake is given up.
+ * NULL: out of memory (dtls is freed). */
+struct session *session_begin(struct sessions *sessions, struct dtls *dtls,
+                              const struct udp_socket *socket, const struct addr *client,
+                              const struct addr *local, uint64_t hello_tag);
+
+/* The handshake is complete. False: nobody was authenticated, or there is no backend address; the
+ * session has ended then. */
+bool session_on_established(struct session *session) MUST_USE;
+
+/* The handshake failed. Nothing more is sent. */
+void session_on_failed(struct session *session);
+
+/* Gives the session's object a datagram; then dtls_next() is called until it is used up, then
+ * session_on_fed(), which keeps the retransmission timer. */
+void session_feed(struct session *session, const uint8_t *data, size_t len);
+void session_on_fed(struct session *session);
+
+/* Application data went one way or the other. */
+void session_on_data_from_client(struct session *session);
+void session_on_data_from_backend(struct session *session);
+
+/* Repeats the last flight, at most once in a while. */
+void session_repeat_last_flight(struct session *session);
+
+/* Ends a session, established or not. With a farewell a close_notify is sent, if established. */
+void session_end(struct session *session, enum close_reason reason, bool with_farewell);
+
+/* Timers that are due at sessions->now_ms. */
+void sessions_on_time(struct sessions *sessions);
+
+/* Ends all sessions with a close_notify each. */
+void sessions_end_all(struct sessions *sessions);
+
+/* Frees the sessions that have ended; call it when no pointer to one is held. */
+void sessions_reap(struct sessions *sessions);
+
+/* A handshake failed before there was a session: counted and logged in the same way. */
+void sessions_on_refused(struct sessions *sessions, const struct dtls *dtls,
+                         const struct addr *client);
+
+#endif

@@ -1,0 +1,129 @@
+#include "session_log.h"
+
+#include <string.h>
+
+static bool may_log(struct sessions *sessions, enum log_level level)
+{
+    return log_is_enabled(level) && log_limiter_allows(&sessions->limiter, sessions->now_ms);
+}
+
+static void add_who(struct log_line *line, const struct listener *listener, uint64_t number,
+                    const struct addr *client)
+{
+    char text[ADDR_TEXT_MAX];
+    log_add(line, "listener", listener->config->name);
+    if (number != 0)
+        log_add_u64(line, "session", number);
+    log_add(line, "client", addr_format(client, text));
+}
+
+void session_log_established(const struct session *s, enum credential credential)
+{
+    /* With client_auth = none a stranger can cause these lines. */
+    if (credential == CREDENTIAL_NONE ? !may_log(s->all, LOG_INFO) : !log_is_enabled(LOG_INFO))
+        return;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX];
+    struct addr source = backend_slot_addr(s->all->backend, s->slot);
+    log_begin(&line, LOG_INFO, "session_established");
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    log_add(&line, "version", dtls_version_name(s->version));
+    log_add(&line, "suite", dtls_suite(s->dtls));
+    log_add(&line, "credential", credential_name(credential));
+    if (credential != CREDENTIAL_NONE)
+        log_add_bytes(&line, "identity", s->dtls->peer->identity, s->dtls->peer->identity_len);
+    log_add(&line, "backend_source", addr_format(&source, text));
+    log_add_ms(&line, "handshake_s", s->all->now_ms - s->begun_ms);
+    log_end(&line);
+}
+
+void session_log_closed(const struct session *s, enum close_reason reason)
+{
+    if (!log_is_enabled(LOG_INFO))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "session_closed");
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    log_add(&line, "reason", close_reason_name(reason));
+    log_add_ms(&line, "duration_s", s->all->now_ms - s->established_ms);
+    log_add_u64(&line, "from_client", s->from_client);
+    log_add_u64(&line, "from_backend", s->from_backend);
+    log_end(&line);
+}
+
+void session_log_failed(struct sessions *all, const struct dtls *dtls, uint64_t number,
+                        const struct addr *client, enum handshake_result result, const char *detail)
+{
+    if (!may_log(all, LOG_INFO))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "handshake_failed");
+    add_who(&line, dtls->listener, number, client);
+    log_add(&line, "reason", handshake_result_name(result));
+    if (detail[0] != '\0')
+        log_add(&line, "detail", detail);
+    log_add(&line, "version", dtls_version_name(dtls_version(dtls)));
+    if (dtls->peer != NULL && dtls->peer->identity_len > 0)
+        log_add_bytes(&line, "identity", dtls->peer->identity, dtls->peer->identity_len);
+    log_end(&line);
+}
+
+void session_log_stalled(struct session *s, enum handshake_result reason)
+{
+    if (!may_log(s->all, LOG_INFO))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "handshake_stalled");
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    log_add(&line, "reason", handshake_result_name(reason));
+    log_add_bytes(&line, "identity", s->dtls->peer->identity, s->dtls->peer->identity_len);
+    log_end(&line);
+}
+
+void session_log_hello_ignored(struct sessions *all, const struct listener *listener,
+                               const struct addr *client, enum handshake_result reason)
+{
+    if (!may_log(all, LOG_INFO))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "hello_ignored");
+    add_who(&line, listener, 0, client);
+    log_add(&line, "reason", handshake_result_name(reason));
+    log_end(&line);
+}
+
+void session_log_too_large(struct session *s, size_t len)
+{
+    if (!may_log(s->all, LOG_WARNING))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_WARNING, "backend_datagram_too_large");
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    log_add_u64(&line, "bytes", len);
+    log_add_u64(&line, "max_bytes", s->dtls->plaintext_max);
+    log_end(&line);
+}
+
+void session_log_kept_back(struct session *s)
+{
+    if (!may_log(s->all, LOG_ERROR))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_ERROR, "datagram_kept_back");
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    log_add(&line, "text", "the role policy forbids it; please report this");
+    log_end(&line);
+}
+
+void session_log_backend_error(struct sessions *all, const struct listener *listener, int error)
+{
+    if (!may_log(all, LOG_WARNING))
+        return;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX];
+    log_begin(&line, LOG_WARNING, "backend_error");
+    log_add(&line, "listener", listener->config->name);
+    log_add(&line, "backend", addr_format(&listener->config->backend, text));
+    log_add(&line, "text", strerror(error));
+    log_end(&line);
+}

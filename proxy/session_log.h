@@ -1,0 +1,25 @@
+/* The log lines of sessions: what they are called and which keys they have, in one place. Lines
+ * that a stranger can cause go through the sessions' limiter. */
+#ifndef SESSION_LOG_H
+#define SESSION_LOG_H
+
+#include "session.h"
+
+void session_log_established(const struct session *session, enum credential credential);
+void session_log_closed(const struct session *session, enum close_reason reason);
+/* number 0: it failed before there was a session. */
+void session_log_failed(struct sessions *sessions, const struct dtls *dtls, uint64_t number,
+                        const struct addr *client, enum handshake_result result,
+                        const char *detail);
+/* The device's Finished cannot be decrypted: the likely reason is told at once, since the handshake
+ * only fails at its timeout (a forged record must not end it). */
+void session_log_stalled(struct session *session, enum handshake_result reason);
+void session_log_hello_ignored(struct sessions *sessions, const struct listener *listener,
+                               const struct addr *client, enum handshake_result reason);
+void session_log_too_large(struct session *session, size_t len);
+/* The role policy kept a datagram back: a bug, of ours or of the library. */
+void session_log_kept_back(struct session *session);
+void session_log_backend_error(struct sessions *sessions, const struct listener *listener,
+                               int error);
+
+#endif

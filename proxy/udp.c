@@ -1,0 +1,398 @@
+#define _GNU_SOURCE
+#include "udp.h"
+
+#include <errno.h>
+#include <linux/errqueue.h>
+#include <linux/filter.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    /* Devices come back all at once; the kernel clamps it to net.core.rmem_max. */
+    SOCKET_BUFFER_BYTES = 4 * 1024 * 1024,
+    /* Not a multiple of a page: buffers at the same offset in each page share cache sets. */
+    BUFFER_STRIDE = 65536 + 192,
+    CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint32_t)) +
+                    CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6)),
+    OUT_ARENA_BYTES = 4 * 65536,
+};
+
+struct udp_in_buffers {
+    struct mmsghdr messages[UDP_BATCH];
+    struct iovec vectors[UDP_BATCH];
+    struct sockaddr_storage names[UDP_BATCH];
+    _Alignas(struct cmsghdr) uint8_t controls[UDP_BATCH][CONTROL_BYTES];
+    uint8_t data[UDP_BATCH][BUFFER_STRIDE];
+};
+
+struct udp_out_buffers {
+    struct mmsghdr messages[UDP_BATCH];
+    struct iovec vectors[UDP_BATCH];
+    struct sockaddr_storage names[UDP_BATCH];
+    _Alignas(struct cmsghdr) uint8_t controls[UDP_BATCH][CONTROL_BYTES];
+    int fds[UDP_BATCH];
+    bool *failed[UDP_BATCH];
+    uint32_t count;
+    size_t used_bytes;
+    uint8_t arena[OUT_ARENA_BYTES];
+};
+
+static bool set_option(int fd, int level, int name, int value)
+{
+    return setsockopt(fd, level, name, &value, sizeof(value)) == 0;
+}
+
+static bool fail_open(struct udp_socket *socket, struct err *err, const char *what)
+{
+    int error = errno;
+    char text[ADDR_TEXT_MAX];
+    addr_format(&socket->bound, text);
+    udp_close(socket);
+    const char *hint = "";
+    if (error == EADDRINUSE)
+        hint = "; another program has this address (ss -ulpn shows which)";
+    else if (error == EADDRNOTAVAIL)
+        hint = "; this machine has no such address (ip addr shows them)";
+    else if (error == EACCES)
+        hint = "; ports below 1024 need CAP_NET_BIND_SERVICE";
+    return err_set(err, "UDP socket on %s: %s: %s%s", text, what, strerror(error), hint);
+}
+
+bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct err *err)
+{
+    struct sockaddr_storage name;
+    socklen_t name_len = addr_to_sockaddr(addr, &name);
+
+    *sock = (struct udp_socket){.bound = *addr};
+    sock->fd = socket(addr->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (sock->fd < 0)
+        return fail_open(sock, err, "socket");
+    if (!set_option(sock->fd, SOL_SOCKET, SO_REUSEPORT, 1))
+        return fail_open(sock, err, "SO_REUSEPORT");
+    bool has_info = addr->family == AF_INET
+                        ? set_option(sock->fd, IPPROTO_IP, IP_PKTINFO, 1)
+                        : set_option(sock->fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) &&
+                              set_option(sock->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    if (!has_info || !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
+        return fail_open(sock, err, "packet info");
+    set_option(sock->fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES); /* best effort */
+    set_option(sock->fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
+    if (bind(sock->fd, (struct sockaddr *)&name, name_len) != 0)
+        return fail_open(sock, err, "bind");
+    return true;
+}
+
+bool udp_open_backend(struct udp_socket *sock, struct err *err)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET};
+    socklen_t name_len = sizeof(name);
+
+    *sock = (struct udp_socket){.bound = {.family = AF_INET}};
+    sock->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (sock->fd < 0)
+        return fail_open(sock, err, "socket");
+    if (setsockopt(sock->fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")) != 0)
+        return fail_open(sock, err,
+                         "binding to the loopback interface (without privilege it needs "
+                         "Linux 5.7 or later, before that CAP_NET_RAW)");
+    if (!set_option(sock->fd, IPPROTO_IP, IP_PKTINFO, 1) ||
+        !set_option(sock->fd, IPPROTO_IP, IP_RECVERR, 1) ||
+        !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
+        return fail_open(sock, err, "packet info");
+    set_option(sock->fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES);
+    set_option(sock->fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
+    if (bind(sock->fd, (struct sockaddr *)&name, sizeof(name)) != 0 ||
+        getsockname(sock->fd, (struct sockaddr *)&name, &name_len) != 0)
+        return fail_open(sock, err, "bind");
+    sock->bound.port = ntohs(name.sin_port);
+    return true;
+}
+
+void udp_close(struct udp_socket *socket)
+{
+    if (socket->fd >= 0)
+        close(socket->fd);
+    socket->fd = -1;
+}
+
+/* A multiplicative hash over the words that the BPF program below loads: source port and source
+ * address. 2654435761 is the golden ratio of 2^32 (Knuth). */
+enum { STEER_SHIFT = 16 };
+#define STEER_MULTIPLIER 2654435761u
+
+static uint32_t steer_word(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+uint32_t udp_worker_of(const struct addr *from, uint32_t worker_count)
+{
+    uint32_t hash = from->port;
+    uint32_t words = from->family == AF_INET ? 1 : 4;
+    for (uint32_t i = 0; i < words; i++)
+        hash = (hash ^ steer_word(from->ip + 4 * i)) * STEER_MULTIPLIER;
+    return (hash >> STEER_SHIFT) % worker_count;
+}
+
+bool udp_steer(struct udp_socket *first, uint32_t worker_count, struct err *err)
+{
+    /* Offset 0 is the UDP payload; SKF_NET_OFF addresses the IP header. A = hash, X = next word. */
+    bool is_v4 = first->bound.family == AF_INET;
+    uint32_t ip_header = (uint32_t)SKF_NET_OFF;
+    uint32_t source_at = ip_header + (is_v4 ? 12 : 8);
+    uint32_t words = is_v4 ? 1 : 4;
+    struct sock_filter code[32];
+    unsigned short n = 0;
+
+    if (is_v4) {
+        /* The header length is variable; the source port follows the header. */
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ip_header);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x0f);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_MISC | BPF_TAX, 0);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_IND, ip_header);
+    } else {
+        /* Extension headers would be between; a datagram with them is steered to some worker, the
+         * same one each time. */
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ip_header + 40);
+    }
+    for (uint32_t i = 0; i < words; i++) {
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_MISC | BPF_TAX, 0);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, source_at + 4 * i);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0);
+        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, STEER_MULTIPLIER);
+    }
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, STEER_SHIFT);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, worker_count);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_A, 0);
+
+    struct sock_fprog program = {.len = n, .filter = code};
+    if (setsockopt(first->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)) != 0)
+        return err_set(err, "steering program for several workers: %s; workers = 1 needs none",
+                       strerror(errno));
+    return true;
+}
+
+bool udp_can_steer(struct err *err)
+{
+    struct addr any_port = {.family = AF_INET, .ip = {127, 0, 0, 1}};
+    struct udp_socket probe;
+    if (!udp_open_listener(&probe, &any_port, err))
+        return false;
+    bool is_good = udp_steer(&probe, 2, err);
+    udp_close(&probe);
+    return is_good;
+}
+
+bool udp_in_init(struct udp_in *in)
+{
+    *in = (struct udp_in){0};
+    /* Not calloc: pages that no datagram has touched cost nothing. */
+    in->buffers = malloc(sizeof(*in->buffers));
+    if (in->buffers == NULL)
+        return false;
+    for (uint32_t i = 0; i < UDP_BATCH; i++) {
+        in->buffers->vectors[i] = (struct iovec){in->buffers->data[i], UDP_DATAGRAM_MAX};
+        in->buffers->messages[i] = (struct mmsghdr){0};
+    }
+    return true;
+}
+
+void udp_in_deinit(struct udp_in *in)
+{
+    free(in->buffers);
+    in->buffers = NULL;
+}
+
+/* Reads the local address and the drop counter out of the control messages. */
+static void read_control(struct msghdr *header, struct addr *to, uint32_t *drops)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+            struct in_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof(info));
+            to->family = AF_INET;
+            memcpy(to->ip, &info.ipi_addr, 4);
+        } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof(info));
+            to->family = AF_INET6;
+            memcpy(to->ip, &info.ipi6_addr, 16);
+            if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+                to->scope_id = (uint32_t)info.ipi6_ifindex;
+        } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+            memcpy(drops, CMSG_DATA(c), sizeof(*drops));
+        }
+    }
+}
+
+bool udp_receive(struct udp_socket *socket, struct udp_in *in)
+{
+    struct udp_in_buffers *b = in->buffers;
+    for (uint32_t i = 0; i < UDP_BATCH; i++) {
+        struct msghdr *header = &b->messages[i].msg_hdr;
+        header->msg_name = &b->names[i];
+        header->msg_namelen = sizeof(b->names[i]);
+        header->msg_iov = &b->vectors[i];
+        header->msg_iovlen = 1;
+        header->msg_control = b->controls[i];
+        header->msg_controllen = CONTROL_BYTES;
+        header->msg_flags = 0;
+    }
+    in->count = 0;
+    in->new_kernel_drops = 0;
+    /* An error of an earlier send may be reported instead; it is read from the error queue. */
+    int received = recvmmsg(socket->fd, b->messages, UDP_BATCH, MSG_DONTWAIT, NULL);
+    if (received <= 0)
+        return false;
+
+    uint32_t drops = socket->kernel_drops;
+    for (int i = 0; i < received; i++) {
+        struct udp_datagram *datagram = &in->at[in->count];
+        *datagram = (struct udp_datagram){.data = b->data[i], .len = b->messages[i].msg_len};
+        read_control(&b->messages[i].msg_hdr, &datagram->to, &drops);
+        datagram->to.port = socket->bound.port;
+        if (addr_from_sockaddr(&datagram->from, (struct sockaddr *)&b->names[i]))
+            in->count++;
+    }
+    in->new_kernel_drops = drops - socket->kernel_drops;
+    socket->kernel_drops = drops;
+    return true;
+}
+
+bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error)
+{
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
+    uint8_t data[1];
+    struct iovec vector = {data, sizeof(data)};
+    struct msghdr header = {.msg_iov = &vector,
+                            .msg_iovlen = 1,
+                            .msg_control = control,
+                            .msg_controllen = sizeof(control)};
+    if (recvmsg(socket->fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+        return false;
+    uint32_t drops;
+    *from = (struct addr){0};
+    *error = 0;
+    read_control(&header, from, &drops);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c != NULL; c = CMSG_NXTHDR(&header, c)) {
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR) {
+            struct sock_extended_err extended;
+            memcpy(&extended, CMSG_DATA(c), sizeof(extended));
+            *error = (int)extended.ee_errno;
+        }
+    }
+    return true;
+}
+
+bool udp_out_init(struct udp_out *out)
+{
+    out->buffers = malloc(sizeof(*out->buffers));
+    if (out->buffers == NULL)
+        return false;
+    out->buffers->count = 0;
+    out->buffers->used_bytes = 0;
+    return true;
+}
+
+void udp_out_deinit(struct udp_out *out)
+{
+    free(out->buffers);
+    out->buffers = NULL;
+}
+
+uint8_t *udp_out_room(struct udp_out *out, size_t size)
+{
+    struct udp_out_buffers *b = out->buffers;
+    if (b->count == UDP_BATCH || OUT_ARENA_BYTES - b->used_bytes < size)
+        udp_out_flush(out);
+    return b->arena + b->used_bytes;
+}
+
+static size_t write_pktinfo(uint8_t *control, const struct addr *local)
+{
+    struct msghdr header = {.msg_control = control, .msg_controllen = CONTROL_BYTES};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&header);
+    if (local->family == AF_INET) {
+        struct in_pktinfo info = {0};
+        memcpy(&info.ipi_spec_dst, local->ip, 4);
+        c->cmsg_level = IPPROTO_IP;
+        c->cmsg_type = IP_PKTINFO;
+        c->cmsg_len = CMSG_LEN(sizeof(info));
+        memcpy(CMSG_DATA(c), &info, sizeof(info));
+        return CMSG_SPACE(sizeof(info));
+    }
+    struct in6_pktinfo info = {.ipi6_ifindex = local->scope_id};
+    memcpy(&info.ipi6_addr, local->ip, 16);
+    c->cmsg_level = IPPROTO_IPV6;
+    c->cmsg_type = IPV6_PKTINFO;
+    c->cmsg_len = CMSG_LEN(sizeof(info));
+    memcpy(CMSG_DATA(c), &info, sizeof(info));
+    return CMSG_SPACE(sizeof(info));
+}
+
+void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const struct addr *local,
+                   const struct addr *to, size_t len, bool *failed)
+{
+    struct udp_out_buffers *b = out->buffers;
+    uint32_t i = b->count++;
+
+    b->vectors[i] = (struct iovec){b->arena + b->used_bytes, len};
+    b->used_bytes += (len + 63) & ~(size_t)63;
+    if (b->used_bytes > OUT_ARENA_BYTES)
+        b->used_bytes = OUT_ARENA_BYTES;
+    b->fds[i] = socket->fd;
+    b->failed[i] = failed;
+    b->messages[i].msg_hdr = (struct msghdr){
+        .msg_name = &b->names[i],
+        .msg_namelen = addr_to_sockaddr(to, &b->names[i]),
+        .msg_iov = &b->vectors[i],
+        .msg_iovlen = 1,
+    };
+    if (local->family != 0) {
+        b->messages[i].msg_hdr.msg_control = b->controls[i];
+        b->messages[i].msg_hdr.msg_controllen = write_pktinfo(b->controls[i], local);
+    }
+}
+
+/* Sends messages first..end-1, which share a socket. sendmmsg stops at a message that fails: that
+ * one is marked and skipped. On a socket with an error queue the error may belong to an earlier
+ * datagram (RFC 1122 section 4.1.3.3), so each is tried twice. */
+static void send_run(struct udp_out_buffers *b, uint32_t first, uint32_t end)
+{
+    bool is_second_try = false;
+    while (first < end) {
+        int sent = sendmmsg(b->fds[first], b->messages + first, end - first, MSG_DONTWAIT);
+        if (sent > 0) {
+            first += (uint32_t)sent;
+            is_second_try = false;
+            continue;
+        }
+        if (errno == EINTR)
+            continue;
+        if (!is_second_try && errno != EAGAIN && errno != EMSGSIZE) {
+            is_second_try = true;
+            continue;
+        }
+        if (b->failed[first] != NULL)
+            *b->failed[first] = true;
+        first++;
+        is_second_try = false;
+    }
+}
+
+void udp_out_flush(struct udp_out *out)
+{
+    struct udp_out_buffers *b = out->buffers;
+    for (uint32_t first = 0; first < b->count;) {
+        uint32_t end = first + 1;
+        while (end < b->count && b->fds[end] == b->fds[first])
+            end++;
+        send_run(b, first, end);
+        first = end;
+    }
+    b->count = 0;
+    b->used_bytes = 0;
+}

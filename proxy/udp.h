@@ -1,0 +1,83 @@
+/* Sockets and batches: recvmmsg, sendmmsg, packet info, steering. No meaning: what a datagram says
+ * is not looked at. Linux only. */
+#ifndef UDP_H
+#define UDP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+
+#define UDP_BATCH 64
+#define UDP_DATAGRAM_MAX 65507 /* IPv4; what an IPv6 packet may hold more, no device sends */
+
+struct udp_socket {
+    int fd; /* -1 = closed */
+    struct addr bound;
+    uint32_t kernel_drops; /* last value of SO_RXQ_OVFL, wraps */
+};
+
+struct udp_datagram {
+    struct addr from;
+    struct addr to; /* local address that it was sent to; port = the socket's */
+    const uint8_t *data;
+    uint32_t len;
+};
+
+/* One receive batch; owns its buffers. */
+struct udp_in {
+    struct udp_datagram at[UDP_BATCH];
+    uint32_t count;
+    uint32_t new_kernel_drops; /* since the batch before, on the same socket */
+    struct udp_in_buffers *buffers;
+};
+
+/* Listening socket, one of several (SO_REUSEPORT) on its address. */
+bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
+                       struct err *err) MUST_USE;
+/* True if this kernel takes steering programs; err says what it answered. */
+bool udp_can_steer(struct err *err) MUST_USE;
+/* Steers the datagrams of a group of listening sockets in the kernel: worker = hash of source
+ * address and port. Sockets count in the order in which they were opened. */
+bool udp_steer(struct udp_socket *first, uint32_t worker_count, struct err *err) MUST_USE;
+/* The same hash in C. */
+uint32_t udp_worker_of(const struct addr *from, uint32_t worker_count);
+
+/* Socket toward backends: 0.0.0.0, a port of the kernel's choice, only the loopback interface,
+ * ICMP errors on its error queue. */
+bool udp_open_backend(struct udp_socket *socket, struct err *err) MUST_USE;
+void udp_close(struct udp_socket *socket);
+
+bool udp_in_init(struct udp_in *in) MUST_USE; /* false: out of memory */
+void udp_in_deinit(struct udp_in *in);
+
+/* Fills the batch with what has arrived; false if nothing has. */
+bool udp_receive(struct udp_socket *socket, struct udp_in *in);
+
+/* Takes one error off the error queue: `from` is the local address that had sent. False if there
+ * is none. */
+bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error);
+
+/* One send batch; owns its buffers. A queued datagram is sent when the batch is full or flushed. */
+struct udp_out {
+    struct udp_out_buffers *buffers;
+};
+
+bool udp_out_init(struct udp_out *out) MUST_USE;
+void udp_out_deinit(struct udp_out *out);
+
+/* Room for a datagram of up to `size` bytes (at most UDP_DATAGRAM_MAX); may flush. Valid until the
+ * next call on the batch. */
+uint8_t *udp_out_room(struct udp_out *out, size_t size);
+
+/* Queues the `len` bytes that the caller wrote to the room. local: source address to use, its port
+ * is ignored; unset = the kernel's choice. If sending fails, *failed (if not NULL) is set; it must
+ * stay valid until the flush. */
+void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const struct addr *local,
+                   const struct addr *to, size_t len, bool *failed);
+
+void udp_out_flush(struct udp_out *out);
+
+#endif

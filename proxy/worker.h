@@ -1,0 +1,34 @@
+/* One worker: a thread with its own event loop, listening sockets and datapath. Nothing that
+ * changes is shared with another worker. */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "counters.h"
+#include "generation.h"
+
+struct worker;
+
+/* Opens all sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
+ * caller owns the result. Workers must be opened in order: their sockets are numbered by it. */
+struct worker *worker_open(const struct generation *generation, uint32_t index, uint32_t count,
+                           struct err *err) MUST_USE;
+
+/* Has the kernel steer datagrams to the worker that udp_worker_of() names. Call it on the first
+ * worker, when all are open. */
+bool worker_steer(struct worker *first, struct err *err) MUST_USE;
+
+/* Starts the thread. */
+bool worker_start(struct worker *worker, struct err *err) MUST_USE;
+
+/* Asks the thread to say farewell to its sessions and end; from any thread, returns at once. */
+void worker_ask_to_stop(struct worker *worker);
+
+/* Waits for the thread if it was started, then frees everything. NULL is harmless. */
+void worker_close(struct worker *worker);
+
+const struct worker_counters *worker_counters(const struct worker *worker);
+
+#endif
