@@ -1,0 +1,184 @@
+#include "creds.h"
+
+#include <wolfssl/options.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <wolfssl/ssl.h>
+
+#include "creds_pem.h"
+#include "creds_suites.h"
+
+/* In order of preference; the last is for DTLS 1.3 only. */
+static const int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1,
+                             WOLFSSL_X25519MLKEM768};
+#define GROUP_COUNT (int)(sizeof(groups) / sizeof(groups[0]))
+#define GROUP_COUNT_1_2 (GROUP_COUNT - 1)
+
+/* A load in progress. */
+struct loading {
+    struct creds *creds;
+    const struct config *config;
+    const struct listener_config *listener;
+    struct problems *problems;
+};
+
+/* A text of config_where, to be used in the same statement. */
+struct where {
+    char text[1024];
+};
+
+static struct where where_is(const struct loading *loading, const char *key)
+{
+    struct where where;
+    config_where(loading->config, loading->listener, key, where.text, sizeof(where.text));
+    return where;
+}
+
+static void wolfssl_refused(const struct loading *loading, const char *what)
+{
+    problems_error(loading->problems,
+                   "%s:%u: [listener %s] wolfSSL refuses %s; is there memory left, and is this the "
+                   "wolfSSL that dtlsgate was built with?",
+                   loading->config->path, loading->listener->line, loading->listener->name, what);
+}
+
+/* No sessions are kept by the library, in memory or in tickets: each handshake is a full one. */
+static void load_context(const struct loading *loading)
+{
+    bool has_1_2 = loading->listener->versions & CONFIG_VERSION_1_2;
+    bool has_1_3 = loading->listener->versions & CONFIG_VERSION_1_3;
+    struct WOLFSSL_CTX *ctx =
+        wolfSSL_CTX_new(has_1_3 ? wolfDTLS_server_method() : wolfDTLSv1_2_server_method());
+    loading->creds->ctx = ctx;
+    if (!ctx) {
+        wolfssl_refused(loading, "a context");
+        return;
+    }
+    if (wolfSSL_CTX_SetMinVersion(ctx, has_1_2 ? WOLFSSL_DTLSV1_2 : WOLFSSL_DTLSV1_3) !=
+        WOLFSSL_SUCCESS)
+        wolfssl_refused(loading, "the versions");
+    wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
+    int in_order[GROUP_COUNT];
+    memcpy(in_order, groups, sizeof(groups));
+    if (wolfSSL_CTX_NoTicketTLSv12(ctx) != WOLFSSL_SUCCESS ||
+        (has_1_3 && wolfSSL_CTX_no_ticket_TLSv13(ctx) != 0))
+        wolfssl_refused(loading, "to go without tickets");
+    if (wolfSSL_CTX_set_groups(ctx, in_order, has_1_3 ? GROUP_COUNT : GROUP_COUNT_1_2) !=
+        WOLFSSL_SUCCESS)
+        wolfssl_refused(loading, "the groups");
+}
+
+static void load_psks(const struct loading *loading)
+{
+    const char *path = loading->listener->psk_file;
+    if (*path)
+        loading->creds->psks =
+            psk_load(path, where_is(loading, "psk_file").text, loading->problems);
+}
+
+static void load_certificates(const struct loading *loading)
+{
+    const struct listener_config *listener = loading->listener;
+    struct WOLFSSL_CTX *ctx = loading->creds->ctx;
+    if (*listener->certificate &&
+        creds_pem_use_certificate(ctx, listener->certificate, where_is(loading, "certificate").text,
+                                  loading->problems))
+        creds_pem_use_key(ctx, listener->private_key, where_is(loading, "private_key").text,
+                          loading->problems);
+    if (*listener->client_ca)
+        creds_pem_use_cas(ctx, listener->client_ca, where_is(loading, "client_ca").text,
+                          loading->problems);
+}
+
+static void load_suites(const struct loading *loading)
+{
+    const struct listener_config *listener = loading->listener;
+    /* Where a client certificate is required and none can be checked, a certificate suite would
+     * only keep a device from its PSK. */
+    bool is_certificate_useful =
+        listener->client_auth != CLIENT_AUTH_REQUIRED || *listener->client_ca;
+    const struct suite_means means = {
+        .versions = listener->versions,
+        .has_psk = *listener->psk_file,
+        .has_certificate = *listener->certificate && is_certificate_useful,
+    };
+    char suites[CREDS_SUITES_TEXT_MAX], all[CREDS_SUITES_TEXT_MAX];
+    struct err err;
+    if (!creds_suites_choose(listener->ciphers, &means, suites, &err))
+        problems_error(loading->problems, "%s: %s; possible are %s",
+                       where_is(loading, "ciphers").text, err.text, creds_suites_all(all));
+    else if (wolfSSL_CTX_set_cipher_list(loading->creds->ctx, suites) != WOLFSSL_SUCCESS)
+        wolfssl_refused(loading, "the cipher suites");
+}
+
+static void set_verify(struct creds *creds, enum client_auth client_auth)
+{
+    creds->has_mixed_auth = client_auth == CLIENT_AUTH_REQUIRED && creds->psks;
+    switch (client_auth) {
+    case CLIENT_AUTH_REQUIRED:
+        creds->verify_mode =
+            WOLFSSL_VERIFY_PEER |
+            (creds->psks ? WOLFSSL_VERIFY_FAIL_EXCEPT_PSK : WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT);
+        break;
+    case CLIENT_AUTH_OPTIONAL: creds->verify_mode = WOLFSSL_VERIFY_PEER; break;
+    case CLIENT_AUTH_NONE: creds->verify_mode = WOLFSSL_VERIFY_NONE; break;
+    }
+    wolfSSL_CTX_set_verify(creds->ctx, creds->verify_mode, NULL);
+}
+
+struct creds *creds_load(const struct config *config, const struct listener_config *listener,
+                         struct problems *problems)
+{
+    uint32_t errors_before = problems->error_count;
+    struct creds *creds = calloc(1, sizeof(*creds));
+    const struct loading loading = {creds, config, listener, problems};
+    if (!creds) {
+        problems_error(problems, "%s: out of memory", config->path);
+        return NULL;
+    }
+    load_psks(&loading);
+    load_context(&loading);
+    if (creds->ctx) {
+        load_certificates(&loading);
+        load_suites(&loading);
+        set_verify(creds, listener->client_auth);
+    }
+    if (problems->error_count == errors_before)
+        return creds;
+    creds_free(creds);
+    return NULL;
+}
+
+void creds_free(struct creds *creds)
+{
+    if (!creds)
+        return;
+    wolfSSL_CTX_free(creds->ctx);
+    psk_free(creds->psks);
+    free(creds);
+}
+
+void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl,
+                         creds_verify_callback *callback)
+{
+    if (!creds->has_mixed_auth)
+        return;
+    int mode = creds->verify_mode;
+    if (wolfSSL_version(ssl) == DTLS1_3_VERSION)
+        mode = wolfSSL_is_psk_negotiated(ssl)
+                   ? WOLFSSL_VERIFY_NONE
+                   : WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+    wolfSSL_set_verify(ssl, mode, callback);
+}
+
+const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, size_t identity_size,
+                              size_t *key_size)
+{
+    return creds->psks ? psk_find(creds->psks, identity, identity_size, key_size) : NULL;
+}
+
+size_t creds_psk_count(const struct creds *creds)
+{
+    return creds->psks ? psk_count(creds->psks) : 0;
+}

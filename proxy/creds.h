@@ -1,0 +1,53 @@
+/* A listener's credentials: the PSK store, the certificate, and the wolfSSL context made of them.
+ * Built at load, immutable afterwards, shared by all workers. Owns all key material of the process
+ * that outlives a session; wiped on free, never logged. */
+#ifndef CREDS_H
+#define CREDS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "psk.h"
+
+/* wolfSSL's own types; headers of wolfSSL stay in dtls.c, cookie.c, creds.c */
+struct WOLFSSL;
+struct WOLFSSL_CTX;
+struct WOLFSSL_X509_STORE_CTX;
+
+/* wolfSSL's certificate callback. */
+typedef int creds_verify_callback(int is_good, struct WOLFSSL_X509_STORE_CTX *store);
+
+struct creds {
+    /* Versions, suites, groups, certificate, CA and verify mode are set; tickets and session cache
+     * are off. Callbacks are not set: without the PSK callbacks no PSK suite is chosen. */
+    struct WOLFSSL_CTX *ctx;
+    struct psk_store *psks; /* NULL: the listener takes no PSK */
+    /* Of ctx, for wolfSSL_CTX_set_verify() by those who add a callback: it sets both. */
+    int verify_mode;
+    bool has_mixed_auth; /* a PSK or a client certificate is required, see creds_settle_verify */
+};
+
+/* Loads what the listener's settings name; the config must have passed config_load. Every problem
+ * is added, with the place in the config file or the line of the PSK file; NULL if any was an
+ * error. The caller owns the result. */
+struct creds *creds_load(const struct config *config, const struct listener_config *listener,
+                         struct problems *problems) MUST_USE;
+/* NULL is harmless. */
+void creds_free(struct creds *creds);
+
+/* Call it after each handshake step of an object that did not end the handshake. In DTLS 1.2
+ * wolfSSL itself refuses a client without certificate unless it took a PSK suite
+ * (WOLFSSL_VERIFY_FAIL_EXCEPT_PSK). In DTLS 1.3 it ignores that flag, and the flag that it does
+ * obey refuses clients with a PSK too; so this sets the mode that fits as soon as the hello has
+ * decided. `callback` is set along with it, as wolfSSL does not keep the old one. */
+void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl,
+                         creds_verify_callback *callback);
+
+/* The key of an identity (bytes, not a string), borrowed as long as creds live; NULL if unknown. */
+const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, size_t identity_size,
+                              size_t *key_size);
+
+size_t creds_psk_count(const struct creds *creds);
+
+#endif

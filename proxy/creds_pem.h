@@ -1,0 +1,23 @@
+/* PEM files into a wolfSSL context, with what is wrong with them said in words. Part of creds.c. */
+#ifndef CREDS_PEM_H
+#define CREDS_PEM_H
+
+#include "base/problems.h"
+
+struct WOLFSSL_CTX;
+
+/* All errors and warnings are added; `where` names the setting that named the path. */
+
+/* The server's own certificate, then its chain. False if there was an error. */
+bool creds_pem_use_certificate(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
+                               struct problems *problems) MUST_USE;
+
+/* The key of the certificate that the context has already. */
+void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
+                       struct problems *problems);
+
+/* CA certificates out of their time are left out, with a warning. */
+void creds_pem_use_cas(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
+                       struct problems *problems);
+
+#endif
