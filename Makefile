@@ -105,7 +105,7 @@ $(OUT)/flags: FORCE
 	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS)\n)
 
 $(OUT)/gen/version.h: FORCE
-	$(call write_if_changed,#ifndef VERSION_H\n#define VERSION_H\n#define DTLSGATE_VERSION "$(VERSION)"\n#define DTLSGATE_COMMIT "$(COMMIT)"\n#endif\n)
+	$(call write_if_changed,#ifndef VERSION_H\n#define VERSION_H\n#define DTLSGATE_VERSION "$(VERSION)$(COMMIT:%=+%)"\n#endif\n)
 
 $(OUT)/tools-checked: Makefile
 	@mkdir -p $(@D)
