@@ -51,7 +51,7 @@ struct loader {
 
 static void set_defaults(struct loader *loader, const struct config_table *table, void *values)
 {
-    struct err err;
+    struct err err = {""};
     if (!config_table_set_defaults(table, values, &err))
         problems_error(loader->problems, "%s: %s", loader->path, err.text);
 }
@@ -209,7 +209,7 @@ static void set_value(struct loader *loader, size_t index, const char *value)
     uint32_t *line = &section->lines[index];
     void *member = config_table_member(setting, section->values);
     const char *oddity = config_value_find_oddity(value);
-    struct err err;
+    struct err err = {""};
 
     if (*line) {
         problems_error(loader->problems,

@@ -18,7 +18,7 @@ struct where {
 static struct where where_of(const struct check *check, const struct listener_config *listener,
                              const char *key)
 {
-    struct where where;
+    struct where where = {""};
     config_where(check->config, listener, key, where.text, sizeof(where.text));
     return where;
 }

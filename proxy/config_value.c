@@ -93,7 +93,7 @@ static bool parse_workers(const struct setting *setting, const char *text, uint3
 static const char *format_duration(uint64_t ms, char *text, size_t size)
 {
     size_t unit = 0;
-    while (unit < UNIT_COUNT - 1 && (ms == 0 || ms % units[unit].ms != 0))
+    while (unit < UNIT_COUNT - 1 && ms % units[unit].ms != 0)
         unit++;
     snprintf(text, size, "%" PRIu64 "%s", ms / units[unit].ms, units[unit].name);
     return text;
@@ -171,7 +171,7 @@ static bool parse_addrs(const char *text, struct addr_list *member, struct err *
         if (list.count == CONFIG_LISTEN_MAX)
             return err_set(err, "more than %d addresses; put the others into another listener",
                            CONFIG_LISTEN_MAX);
-        struct err why;
+        struct err why = {""};
         if (!addr_parse(&list.addrs[list.count], item, &why))
             return err_set(err, "%s", why.text);
         list.count++;

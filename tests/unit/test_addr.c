@@ -13,7 +13,7 @@
 static struct addr parsed(const char *text)
 {
     struct addr addr;
-    struct err err;
+    struct err err = {""};
     if (!addr_parse(&addr, text, &err))
         fail_msg("%s: %s", text, err.text);
     return addr;

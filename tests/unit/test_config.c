@@ -924,6 +924,22 @@ static void test_load_of_a_file(void **state)
     problems_deinit(&problems);
 }
 
+/* Run from the top folder, as `make unit` does. */
+static void test_files_of_conf(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"conf/dtlsgate.ini", "conf/demo.ini"};
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct problems problems;
+        problems_init(&problems);
+        struct config *config = config_load(paths[i], &problems);
+        if (!config || problems.count)
+            fail_with(&problems, "not accepted", paths[i]);
+        config_free(config);
+        problems_deinit(&problems);
+    }
+}
+
 static void test_where(void **state)
 {
     (void)state;
@@ -982,6 +998,7 @@ int main(void)
         cmocka_unit_test(test_earlier_problems_do_not_count),
         cmocka_unit_test(test_unreadable_files),
         cmocka_unit_test(test_load_of_a_file),
+        cmocka_unit_test(test_files_of_conf),
         cmocka_unit_test(test_where),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
