@@ -114,16 +114,14 @@ static void load_suites(const struct loading *loading)
 
 static void set_verify(struct creds *creds, enum client_auth client_auth)
 {
-    creds->has_mixed_auth = client_auth == CLIENT_AUTH_REQUIRED && creds->psks;
     switch (client_auth) {
     case CLIENT_AUTH_REQUIRED:
-        creds->verify_mode =
-            WOLFSSL_VERIFY_PEER |
-            (creds->psks ? WOLFSSL_VERIFY_FAIL_EXCEPT_PSK : WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT);
+        creds->verify_mode = WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
         break;
     case CLIENT_AUTH_OPTIONAL: creds->verify_mode = WOLFSSL_VERIFY_PEER; break;
     case CLIENT_AUTH_NONE: creds->verify_mode = WOLFSSL_VERIFY_NONE; break;
     }
+    creds->has_mixed_auth = client_auth == CLIENT_AUTH_REQUIRED && creds->psks;
     wolfSSL_CTX_set_verify(creds->ctx, creds->verify_mode, NULL);
 }
 
@@ -159,17 +157,23 @@ void creds_free(struct creds *creds)
     free(creds);
 }
 
+static bool has_chosen_psk(WOLFSSL *ssl)
+{
+    if (wolfSSL_version(ssl) == DTLS1_3_VERSION)
+        return wolfSSL_is_psk_negotiated(ssl);
+    const char *suite = wolfSSL_get_cipher_name(ssl);
+    return suite && strncmp(suite, "PSK-", 4) == 0;
+}
+
 void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl,
                          creds_verify_callback *callback)
 {
-    if (!creds->has_mixed_auth)
-        return;
-    int mode = creds->verify_mode;
-    if (wolfSSL_version(ssl) == DTLS1_3_VERSION)
-        mode = wolfSSL_is_psk_negotiated(ssl)
-                   ? WOLFSSL_VERIFY_NONE
-                   : WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-    wolfSSL_set_verify(ssl, mode, callback);
+    if (creds->has_mixed_auth)
+        wolfSSL_set_verify(ssl,
+                           has_chosen_psk(ssl)
+                               ? WOLFSSL_VERIFY_NONE
+                               : WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                           callback);
 }
 
 const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, size_t identity_size,

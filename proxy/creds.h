@@ -36,11 +36,11 @@ struct creds *creds_load(const struct config *config, const struct listener_conf
 /* NULL is harmless. */
 void creds_free(struct creds *creds);
 
-/* Call it after each handshake step of an object that did not end the handshake. In DTLS 1.2
- * wolfSSL itself refuses a client without certificate unless it took a PSK suite
- * (WOLFSSL_VERIFY_FAIL_EXCEPT_PSK). In DTLS 1.3 it ignores that flag, and the flag that it does
- * obey refuses clients with a PSK too; so this sets the mode that fits as soon as the hello has
- * decided. `callback` is set along with it, as wolfSSL does not keep the old one. */
+/* Call it after each handshake step of an object that did not end the handshake. Where a PSK or a
+ * client certificate is required, the context requires the certificate of everyone; this lifts that
+ * from a handshake whose hello has chosen a PSK. wolfSSL's own WOLFSSL_VERIFY_FAIL_EXCEPT_PSK does
+ * not serve: DTLS 1.3 ignores it and lets clients without any credential in, and DTLS 1.2 then
+ * refuses them without an alert. `callback` is set along, as wolfSSL does not keep the old one. */
 void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl,
                          creds_verify_callback *callback);
 

@@ -77,18 +77,16 @@ static void append(char text[CREDS_SUITES_TEXT_MAX], const struct suite *suite)
     (void)size;
 }
 
-/* wolfSSL and OpenSSL write CCM8 where the table has CCM-8. */
-static size_t normalize(char *name, size_t room, const char *text, size_t size)
+/* wolfSSL and OpenSSL also write CCM8 for what the table calls CCM-8. */
+static const struct suite *find_any_form(const char *name, size_t size)
 {
-    size = size < room - 2 ? size : room - 2;
-    memcpy(name, text, size);
-    name[size] = '\0';
-    char *end = name + size;
-    if (size > 4 && strcasecmp(end - 4, "CCM8") == 0) {
-        strcpy(end - 1, "-8");
-        size++;
-    }
-    return size;
+    static const char ending[] = "-CCM8";
+    const size_t ending_size = sizeof(ending) - 1;
+    if (size <= ending_size || strncasecmp(name + size - ending_size, ending, ending_size) != 0)
+        return find(name, size);
+    char usual[64];
+    int usual_size = snprintf(usual, sizeof(usual), "%.*s-8", (int)size - 1, name);
+    return usual_size < (int)sizeof(usual) ? find(usual, (size_t)usual_size) : NULL;
 }
 
 static bool choose_named(const char *ciphers, const struct suite_means *means,
@@ -98,9 +96,8 @@ static bool choose_named(const char *ciphers, const struct suite_means *means,
     bool is_taken[SUITE_COUNT] = {false};
     for (const char *at = ciphers + strspn(ciphers, separators); *at;
          at += strspn(at, separators)) {
-        char name[64];
         size_t size = strcspn(at, separators);
-        const struct suite *suite = find(name, normalize(name, sizeof(name), at, size));
+        const struct suite *suite = find_any_form(at, size);
         if (!suite)
             return err_set(err,
                            "%.*s is unknown or refused (CBC, NULL, static RSA, static ECDH, "

@@ -22,8 +22,7 @@ struct psk_store;
 
 /* Every problem is added, with the path and the line; NULL if any was an error. `where` names the
  * setting that named the path. The caller owns the result. */
-struct psk_store *psk_load(const char *path, const char *where,
-                           struct problems *problems) MUST_USE;
+struct psk_store *psk_load(const char *path, const char *where, struct problems *problems) MUST_USE;
 
 /* Wipes the keys. NULL is harmless. */
 void psk_free(struct psk_store *store);

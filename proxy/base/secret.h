@@ -20,8 +20,7 @@ struct secret {
 };
 
 /* Reads a regular file that is not empty. `mode` receives its permission bits. */
-bool secret_read(struct secret *secret, const char *path, uint32_t *mode,
-                 struct err *err) MUST_USE;
+bool secret_read(struct secret *secret, const char *path, uint32_t *mode, struct err *err) MUST_USE;
 
 /* Keeps the first `size` bytes; wipes the rest and gives its pages back. */
 void secret_shrink(struct secret *secret, size_t size);
