@@ -42,7 +42,7 @@ endif
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
     -Wmissing-prototypes -Wold-style-definition -Wvla -Wformat=2 -Wundef -Wpointer-arith \
-    -Wwrite-strings -Wimplicit-fallthrough -Wnull-dereference
+    -Wwrite-strings -Wnull-dereference
 
 OUT := build/$(BUILD)
 
