@@ -108,7 +108,7 @@ class Proxy:
                 stdout=log, stderr=log if stderr is None else stderr,
                 env={**_SANITIZER_OPTIONS, **os.environ})
         if not self.sections["gate"]["metrics"]:
-            self.wait_log("gate_ready", timeout_s=20)
+            self.wait_log("ready", timeout_s=20)
             return self
         wait_until(self.is_ready, "readiness", timeout_s=20)
         wait_until(lambda: self.descriptors() <= self._least_descriptors(), "quiet descriptors")

@@ -55,17 +55,6 @@ def test_a_session_keeps_the_address_it_began_with(wildcard, backend, make_devic
     assert device.recv() == "closed"
 
 
-def test_one_device_on_two_local_addresses(wildcard, make_device):
-    """One socket of a device is one session for each address of the gate that it talks to, or at
-    least does not get the answers of the one from the other."""
-    proxy, port = wildcard
-    first = make_device(f"127.0.0.5:{port}").connect()
-    second = make_device(f"127.0.0.6:{port}").connect()
-    for device in (first, second):
-        device.exchange(b"hello")
-    assert proxy.sessions() == 2
-
-
 def test_the_same_port_number_over_ipv4_and_ipv6(wildcard, make_device):
     proxy, port = wildcard
     four = make_device(f"127.0.0.1:{port}").connect()

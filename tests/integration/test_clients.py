@@ -8,7 +8,7 @@ from clients.openssl import OpensslClient
 from conftest import IDENTITY, KEY
 from environment import own_address
 
-COAP_KEY = "a-text-as-key"
+COAP_KEY = "a-text-taken-as-key"
 SERVER_TEXT = "This is a test server made with libcoap"
 
 

@@ -52,8 +52,9 @@ def begin(proxy, make_tap, make_device, backend, **settings):
     """A device behind a tap with a session; returns (device, tap, its address at the backend)."""
     tap = make_tap(proxy)
     device = make_device(tap, **settings).connect()
-    device.send(b"register")
-    return device, tap, backend.wait_for(b"register").source
+    hello = b"register %d" % len(backend.arrivals)
+    device.send(hello)
+    return device, tap, backend.wait_for(hello).source
 
 
 @VERSIONS
@@ -110,7 +111,7 @@ def test_after_the_idle_timeout(start_proxy, silent_backend, make_tap, make_devi
     device.send(b"are you there")
     proxy.wait_outcome("no_session", heard_of + 1)
     silence.holds()
-    assert silent_backend.received() == [b"register"]
+    assert len(silent_backend.arrivals) == 1
 
 
 def test_the_idle_clock_starts_again_with_each_datagram(start_proxy, silent_backend, make_tap,

@@ -113,10 +113,12 @@ def test_a_replayed_record_reaches_the_backend_once(start_proxy, silent_backend,
     assert silent_backend.received() == [b"only once", b"and on"]
 
 
-def test_a_forged_record_changes_nothing(start_proxy, silent_backend, make_tap, make_device):
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_forged_record_changes_nothing(start_proxy, silent_backend, make_tap, make_device,
+                                         version):
     proxy = start_proxy(silent_backend)
     tap = make_tap(proxy)
-    device = make_device(tap).connect()
+    device = make_device(tap, version=version).connect()
     device.send(b"first")
     silent_backend.wait_for(b"first")
     tap.settle()

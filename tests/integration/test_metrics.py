@@ -125,7 +125,7 @@ def test_many_connections_leak_nothing(start_proxy, backend, make_device):
     idle = []
     for _ in range(200):
         sock = socket.socket()
-        sock.settimeout(2)
+        sock.settimeout(0.3)
         try:
             sock.connect(proxy.metrics_address)
         except OSError:
@@ -149,12 +149,13 @@ def test_many_connections_leak_nothing(start_proxy, backend, make_device):
 def test_odd_requests(start_proxy, backend, request_bytes):
     proxy = start_proxy(backend)
     with raw_connection(proxy) as sock:
+        sock.settimeout(0.5)  # some are answered and kept open
         try:
             sock.sendall(request_bytes)
             sock.shutdown(socket.SHUT_WR)
             read_all(sock)
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+        except OSError:
+            pass  # the gate may end the connection at any byte
     assert proxy.http("/metrics")[0] == 200
 
 

@@ -76,6 +76,20 @@ static unsigned on_psk(WOLFSSL *ssl, const char *hint, char *identity, unsigned 
     return (unsigned)options->key_bytes;
 }
 
+/*
+ * DTLS 1.3 ties a key to a suite's hash (RFC 8446 section 4.2.11); without this callback the
+ * library offers the key with AES-128-GCM alone.
+ */
+static unsigned on_psk_13(WOLFSSL *ssl, const char *hint, char *identity, unsigned identity_size,
+                          unsigned char *key, unsigned key_size, const char **suite)
+{
+    const struct device *device = wolfSSL_GetIOReadCtx(ssl);
+    const char *ciphers = device->options->ciphers;
+
+    *suite = ciphers != NULL ? ciphers : "TLS13-AES128-GCM-SHA256";
+    return on_psk(ssl, hint, identity, identity_size, key, key_size);
+}
+
 static bool load_certificates(WOLFSSL_CTX *ctx, const struct options *options)
 {
     if (options->certificate != NULL &&
@@ -109,6 +123,9 @@ static WOLFSSL_CTX *new_context(const struct options *options)
     wolfSSL_CTX_SetIOSend(ctx, on_send);
     if (options->key_bytes > 0) {
         wolfSSL_CTX_set_psk_client_callback(ctx, on_psk);
+        if (options->version != VERSION_12) {
+            wolfSSL_CTX_set_psk_client_tls13_callback(ctx, on_psk_13);
+        }
     }
     if (!load_certificates(ctx, options) ||
         (options->ciphers != NULL &&
