@@ -1,0 +1,11 @@
+/* The tests of test_datapath.c, one function a theme; each returns how many failed. */
+#ifndef DATAPATH_TESTS_H
+#define DATAPATH_TESTS_H
+
+#include "gate_fixture.h"
+
+#define GATE_TEST(f) cmocka_unit_test_setup_teardown(f, gate_set_up, gate_tear_down)
+
+int datapath_handshake_tests(void);
+
+#endif

@@ -1,0 +1,19 @@
+/* Takes the place of base/log.c: lines are kept in memory instead of being written, at every level
+ * and without limit, so that a test can ask what an operator would have read. */
+#ifndef FAKE_LOG_H
+#define FAKE_LOG_H
+
+#include <stdint.h>
+
+#include "base/log.h"
+
+void fake_log_reset(void);
+
+/* How many lines have all of these parts; NULL ends them. A value with spaces stands in it as it
+ * is, without quotes. */
+uint32_t fake_log_count(const char *part, ...) __attribute__((sentinel));
+
+/* Writes the last lines to stderr, to explain a failure. */
+void fake_log_print(void);
+
+#endif

@@ -1,0 +1,19 @@
+/* The C library's clock and random numbers, replaced for the whole test program: wolfSSL and the
+ * code under test see a clock that only moves when the test says so, and the same random numbers
+ * in each run. Link it in place by including this header in the test. */
+#ifndef FAKE_SYSTEM_H
+#define FAKE_SYSTEM_H
+
+#include <stdint.h>
+
+/* What time() and gettimeofday() say, in milliseconds since a date near that of the real clock:
+ * the certificates of the tests are valid then. */
+void fake_system_set_ms(uint64_t now_ms);
+
+/* Begins the random numbers of getrandom() anew. */
+void fake_system_seed(uint64_t seed);
+
+/* A small generator for the tests' own needs; *state is any seed. */
+uint64_t fake_system_random(uint64_t *state);
+
+#endif

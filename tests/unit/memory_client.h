@@ -1,0 +1,85 @@
+/* A device in memory: a wolfSSL DTLS client without a socket, on the test's clock. It retransmits
+ * as a program with a select loop would. What it sends leaves through a function; what it gets is
+ * kept. */
+#ifndef MEMORY_CLIENT_H
+#define MEMORY_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "counters.h"
+
+struct WOLFSSL;
+struct WOLFSSL_CTX;
+
+/* What kind of device it is. NULL = without. */
+struct client_kind {
+    const char *name;
+    enum dtls_version version;  /* VERSION_UNKNOWN: offers both */
+    const char *suites;         /* wolfSSL's names; NULL = its defaults */
+    const char *identity, *key; /* PSK, as text */
+    const char *certificate;    /* of the client: NAME.pem and NAME.key in the keys' folder */
+    const char *ca;             /* that the server is checked with: NAME.pem */
+    bool has_small_hello;       /* only one small key share in DTLS 1.3 */
+    uint16_t mtu_bytes;         /* 0 = 1400 */
+};
+
+enum client_state { CLIENT_NEW, CLIENT_CONNECTING, CLIENT_UP, CLIENT_CLOSED, CLIENT_BROKEN };
+
+struct client_message {
+    uint8_t *data;
+    size_t len;
+};
+
+typedef void (*memory_client_send_fn)(void *context, const uint8_t *datagram, size_t len);
+
+struct memory_client {
+    const struct client_kind *kind;
+    struct WOLFSSL_CTX *ctx;
+    struct WOLFSSL *ssl;
+    memory_client_send_fn send;
+    void *context;
+    enum client_state state;
+    int error;               /* wolfSSL's, when CLIENT_BROKEN */
+    int alert_received;      /* code of the last alert, -1 = none */
+    uint64_t now_ms, due_ms; /* due_ms: when it retransmits; UINT64_MAX = never */
+    uint64_t up_ms;          /* when its handshake was complete */
+    bool is_deaf;            /* ignores what arrives, and its clock */
+    bool has_sent;           /* since it was cleared */
+    const uint8_t *in;       /* the datagram being read */
+    size_t in_len;
+    struct client_message *messages; /* plaintext received, oldest first */
+    uint32_t message_count, message_capacity;
+    uint32_t datagram_count; /* received in any state */
+};
+
+/* keys: folder made by scripts/make-test-keys. NULL if the kind cannot be had. */
+struct memory_client *memory_client_new(const struct client_kind *kind, const char *keys,
+                                        memory_client_send_fn send, void *context);
+void memory_client_free(struct memory_client *client);
+
+/* Sends the first hello. */
+void memory_client_connect(struct memory_client *client, uint64_t now_ms);
+void memory_client_receive(struct memory_client *client, const uint8_t *data, size_t len,
+                           uint64_t now_ms);
+void memory_client_on_time(struct memory_client *client, uint64_t now_ms);
+
+/* False if the library refuses. */
+bool memory_client_send(struct memory_client *client, const void *data, size_t len);
+/* Sends a close_notify. */
+void memory_client_close(struct memory_client *client);
+
+/* Makes an authentic record of the established session that the library itself would not send.
+ * Returns its length. */
+size_t memory_client_seal(struct memory_client *client, int content_type, const void *plaintext,
+                          size_t len, uint8_t *record, size_t room);
+
+/* The last message received; its len is SIZE_MAX if there is none. */
+struct client_message memory_client_last(const struct memory_client *client);
+
+/* IANA name of the suite in use. */
+const char *memory_client_suite(const struct memory_client *client);
+
+#endif
