@@ -332,20 +332,24 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
         if (wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS)
             *detail = alert_name(alerts.last_rx.code);
         return HANDSHAKE_client_alert;
-    case NO_PEER_CERT: return HANDSHAKE_no_certificate;
-    case BAD_BINDER: return HANDSHAKE_wrong_key;
     case VERSION_ERROR: return HANDSHAKE_version;
     case MEMORY_E: return HANDSHAKE_internal_error;
     default: break;
     }
+    /* In 1.3 an unknown identity shows as what the library tried next. */
     if (peer != NULL && peer->is_psk_unknown)
         return HANDSHAKE_unknown_identity;
+    if (error == BAD_BINDER)
+        return HANDSHAKE_wrong_key;
+    if (error == NO_PEER_CERT)
+        return HANDSHAKE_no_certificate;
     *detail = wolfSSL_ERR_reason_error_string((unsigned long)error);
     switch (error) {
     case MATCH_SUITE_ERROR:
     case UNSUPPORTED_SUITE:
     case BAD_KEY_SHARE_DATA:
     case EXT_MISSING:
+    case NO_CERT_ERROR:
     case INCOMPLETE_DATA:
     case ECC_CURVE_ERROR:
     case ECC_CURVETYPE_ERROR: return HANDSHAKE_no_common_suite;
