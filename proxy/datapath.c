@@ -35,12 +35,12 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
 {
     enum client_outcome outcome = if_nothing;
     uint32_t discarded_before = dtls_discarded(s->dtls);
-    bool was_handshake = s->state == SESSION_HANDSHAKE;
     size_t len;
 
     for (;;) {
         uint8_t *room = udp_out_room(&p->dp->to_backend, DTLS_PLAINTEXT_MAX);
-        switch (dtls_next(s->dtls, room, &len)) {
+        enum dtls_event event = dtls_next(s->dtls, room, &len);
+        switch (event) {
         case DTLS_PLAINTEXT:
             to_backend(p, s, len);
             outcome = CLIENT_forwarded;
@@ -52,17 +52,15 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
             continue;
         case DTLS_DONE: break;
         case DTLS_CLOSED:
-            session_end(s, CLOSE_closed_by_client, true);
-            return was_handshake && outcome != CLIENT_established ? CLIENT_handshake_failed
-                                                                  : CLIENT_session_closed;
         case DTLS_ALERTED:
         case DTLS_FAILED:
             if (s->state == SESSION_HANDSHAKE) {
                 session_on_failed(s);
                 return CLIENT_handshake_failed;
             }
-            session_end(s, CLOSE_fatal_alert, false);
-            return CLIENT_session_closed;
+            session_end(s, event == DTLS_CLOSED ? CLOSE_closed_by_client : CLOSE_fatal_alert,
+                        event == DTLS_CLOSED);
+            return outcome == CLIENT_forwarded ? outcome : CLIENT_session_closed;
         }
         break;
     }
@@ -88,14 +86,21 @@ static enum client_outcome to_established(struct passage *p, struct session *s)
         /* The device repeats its last flight: ours was lost. */
         if (s->handshake == NULL)
             return CLIENT_record_discarded;
-        session_repeat_last_flight(s);
+        session_repeat_flight(s);
         return CLIENT_handshake;
     }
+    const struct udp_socket *socket_before = s->socket;
+    struct addr local_before = s->local;
+    bool had_data = s->from_client != 0;
     s->socket = p->socket;
     s->local = d->to;
-    bool had_data = s->from_client != 0;
     session_feed(s, d->data, p->kind.protected_len);
     enum client_outcome outcome = run_session(p, s, CLIENT_control);
+    if (outcome == CLIENT_record_discarded) {
+        /* Only what is authentic says where the device sends to. */
+        s->socket = socket_before;
+        s->local = local_before;
+    }
     /* DTLS 1.2 shows the content type: a handshake message in a session that is in use can only
      * begin a renegotiation. The library ignores it. */
     if (outcome == CLIENT_control && p->kind.first_type == TYPE_HANDSHAKE && had_data)
@@ -202,8 +207,12 @@ static enum client_outcome from_client(struct passage *p)
         if (s == NULL)
             return from_stranger(p);
         struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
-        if (is_of_hello(p, handshake))
-            return to_handshake(p, handshake);
+        if (is_of_hello(p, handshake)) {
+            if (!p->kind.is_fragment)
+                session_repeat_flight(handshake);
+            return handshake->state == SESSION_HANDSHAKE ? to_handshake(p, handshake)
+                                                         : CLIENT_handshake_failed;
+        }
         if (s->state == SESSION_ESTABLISHED && is_of_hello(p, s))
             return CLIENT_hello_duplicate;
         return from_stranger(p);

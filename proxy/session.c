@@ -87,6 +87,8 @@ static void on_record(void *owner, const uint8_t *datagram, size_t len)
     struct session *s = owner;
     struct session_handshake *h = s->handshake;
     s->has_sent = true;
+    if (h != NULL)
+        h->sent_at_ms = s->all->now_ms;
     if (s->state == SESSION_HANDSHAKE && h != NULL) {
         h->is_last_flight_complete = h->last_flight_len + len <= sizeof(h->last_flight);
         if (h->is_last_flight_complete) {
@@ -97,14 +99,24 @@ static void on_record(void *owner, const uint8_t *datagram, size_t len)
     queue_to_client(s, datagram, len);
 }
 
-void session_repeat_last_flight(struct session *s)
+static void repeat_last_flight(struct session *s)
 {
     struct session_handshake *h = s->handshake;
-    if (s->state != SESSION_ESTABLISHED || h == NULL || !h->is_last_flight_complete ||
-        s->version != VERSION_1_2 || s->all->now_ms - h->repeated_at_ms < REPEAT_INTERVAL_MS)
+    if (s->version != VERSION_1_2 || !h->is_last_flight_complete)
         return;
-    h->repeated_at_ms = s->all->now_ms;
+    h->sent_at_ms = s->all->now_ms;
     queue_to_client(s, h->last_flight, h->last_flight_len);
+}
+
+void session_repeat_flight(struct session *s)
+{
+    struct session_handshake *h = s->handshake;
+    if (h == NULL || s->all->now_ms - h->sent_at_ms < REPEAT_INTERVAL_MS)
+        return;
+    if (s->state == SESSION_ESTABLISHED)
+        repeat_last_flight(s);
+    else if (s->state == SESSION_HANDSHAKE && !dtls_on_timeout(s->dtls))
+        session_on_failed(s);
 }
 
 /* ---- order of use --------------------------------------------------------------------------- */
@@ -269,6 +281,7 @@ void sessions_on_time(struct sessions *all)
     while ((timer = timers_take_due(&all->timers, all->now_ms)) != NULL)
         on_timer(TIMER_OWNER(timer, struct session, timer));
     log_limiter_flush(&all->limiter, all->now_ms);
+    log_limiter_flush(&all->backend_limiter, all->now_ms);
 }
 
 /* ---- beginning and end ---------------------------------------------------------------------- */
@@ -282,6 +295,7 @@ void sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .to_client = to_client,
         .counters = counters,
         .limiter = {.per_s = 20},
+        .backend_limiter = {.per_s = 1},
         .next_number = limits->worker + 1,
         .number_step = limits->worker_count,
         .session_max = limits->session_max,

@@ -24,7 +24,7 @@ enum session_state {
 
 /* What only a handshake needs; freed when the device's first record after it has arrived. */
 struct session_handshake {
-    uint64_t repeated_at_ms; /* when the last flight was repeated */
+    uint64_t sent_at_ms; /* when something was last sent */
     /* What was sent while the last datagram was fed: when that established the session, it is the
      * last flight, which is repeated if the device repeats its own (RFC 6347 section 4.2.4). */
     uint16_t last_flight_len;
@@ -68,6 +68,7 @@ struct sessions {
     struct udp_out *to_client;                  /* borrowed; where records leave */
     struct worker_counters *counters;           /* borrowed */
     struct log_limiter limiter;                 /* for lines that strangers can cause */
+    struct log_limiter backend_limiter;         /* for lines on a backend that is down */
     uint64_t next_number, number_step;
     uint64_t now_ms; /* of the batch in progress */
     uint32_t session_max, established_count;
@@ -113,8 +114,9 @@ void session_on_fed(struct session *session);
 void session_on_data_from_client(struct session *session);
 void session_on_data_from_backend(struct session *session);
 
-/* Repeats the last flight, at most once in a while. */
-void session_repeat_last_flight(struct session *session);
+/* The device repeats its flight, so ours was lost: repeats ours, at most once in a while. The
+ * library is built not to do so itself: two of its kind would answer each other without end. */
+void session_repeat_flight(struct session *session);
 
 /* Ends a session, established or not. With a farewell a close_notify is sent, if established. */
 void session_end(struct session *session, enum close_reason reason, bool with_farewell);

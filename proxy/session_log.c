@@ -117,7 +117,7 @@ void session_log_kept_back(struct session *s)
 
 void session_log_backend_error(struct sessions *all, const struct listener *listener, int error)
 {
-    if (!may_log(all, LOG_WARNING))
+    if (!log_is_enabled(LOG_WARNING) || !log_limiter_allows(&all->backend_limiter, all->now_ms))
         return;
     struct log_line line;
     char text[ADDR_TEXT_MAX];

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum {
-    /* Devices come back all at once; the kernel clamps it to net.core.rmem_max. */
+    /* Devices come back all at once. */
     SOCKET_BUFFER_BYTES = 4 * 1024 * 1024,
     /* Not a multiple of a page: buffers at the same offset in each page share cache sets. */
     BUFFER_STRIDE = 65536 + 192,
@@ -42,6 +42,16 @@ struct udp_out_buffers {
 static bool set_option(int fd, int level, int name, int value)
 {
     return setsockopt(fd, level, name, &value, sizeof(value)) == 0;
+}
+
+/* Best effort: with CAP_NET_ADMIN the kernel's limits (net.core.rmem_max, wmem_max) do not apply.
+ */
+static void set_buffers(int fd)
+{
+    if (!set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER_BYTES))
+        set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES);
+    if (!set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER_BYTES))
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
 }
 
 static bool fail_open(struct udp_socket *socket, struct err *err, const char *what)
@@ -77,8 +87,7 @@ bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct 
                               set_option(sock->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     if (!has_info || !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
         return fail_open(sock, err, "packet info");
-    set_option(sock->fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES); /* best effort */
-    set_option(sock->fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
+    set_buffers(sock->fd);
     if (bind(sock->fd, (struct sockaddr *)&name, name_len) != 0)
         return fail_open(sock, err, "bind");
     return true;
@@ -101,8 +110,7 @@ bool udp_open_backend(struct udp_socket *sock, struct err *err)
         !set_option(sock->fd, IPPROTO_IP, IP_RECVERR, 1) ||
         !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
         return fail_open(sock, err, "packet info");
-    set_option(sock->fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES);
-    set_option(sock->fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
+    set_buffers(sock->fd);
     if (bind(sock->fd, (struct sockaddr *)&name, sizeof(name)) != 0 ||
         getsockname(sock->fd, (struct sockaddr *)&name, &name_len) != 0)
         return fail_open(sock, err, "bind");

@@ -12,6 +12,8 @@
 enum {
     /* Batches taken from one socket before the others get their turn. */
     ROUNDS_MAX = 8,
+    /* Wakes of the backend socket between looks at its error queue. */
+    ERRORS_EVERY = 16,
 };
 
 struct listening {
@@ -34,6 +36,7 @@ struct worker {
     pthread_t thread;
     bool is_started;
     uint32_t index, count;
+    uint32_t backend_wakes;
 };
 
 static uint64_t read_clock_ms(void)
@@ -92,8 +95,9 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
         if (worker->in.count < UDP_BATCH)
             break;
     }
-    /* Nothing to read: an ICMP error has woken us. */
-    if (now_ms == 0)
+    /* Nothing to read: an ICMP error has woken us. Under load they would pile up, as they share the
+     * socket's receive buffer with the data. */
+    if (now_ms == 0 || ++worker->backend_wakes % ERRORS_EVERY == 0)
         datapath_backend_errors(&worker->datapath, read_clock_ms());
 }
 
