@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -134,6 +135,12 @@ class Proxy:
     def resident_bytes(self):
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def waiting_bytes(self):
+        """What lies in the socket buffers of the listener, not yet read by the gate."""
+        local = socket.inet_aton(self.host)[::-1].hex().upper() + f":{LISTENER_PORT:04X}"
+        rows = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+        return sum(int(row[4].split(":")[1], 16) for row in rows if row[1] == local)
 
     def send_signal(self, number):
         self.process.send_signal(number)
