@@ -7,5 +7,6 @@
 #define GATE_TEST(f) cmocka_unit_test_setup_teardown(f, gate_set_up, gate_tear_down)
 
 int datapath_handshake_tests(void);
+int datapath_loss_tests(void);
 
 #endif

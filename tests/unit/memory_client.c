@@ -12,6 +12,8 @@
 enum {
     HANDSHAKE_MTU = 1400,
     DATAGRAM_MAX = 16384, /* the largest MTU that wolfSSL takes */
+    REPEAT_FIRST_MS = 1000,
+    REPEAT_MAX_MS = 60000,
 };
 
 /* wolfSSL's own maker of records. Its header is not among those that are installed, but nothing
@@ -102,6 +104,8 @@ static bool make_ssl(struct memory_client *client, const char *keys)
     wolfSSL_SetIOReadCtx(client->ssl, client);
     wolfSSL_SetIOWriteCtx(client->ssl, client);
     wolfSSL_dtls_set_using_nonblock(client->ssl, 1);
+    /* The library's own count of seconds stays at 0; repeat_ms is what counts. */
+    wolfSSL_dtls_set_timeout_init(client->ssl, 0);
     wolfSSL_dtls_set_mtu(client->ssl, kind->mtu_bytes != 0 ? kind->mtu_bytes : HANDSHAKE_MTU);
     return !kind->has_small_hello ||
            wolfSSL_UseKeyShare(client->ssl, WOLFSSL_ECC_SECP256R1) == WOLFSSL_SUCCESS;
@@ -154,18 +158,16 @@ static void keep_message(struct memory_client *client, const uint8_t *data, size
     client->messages[client->message_count++] = (struct client_message){copy, len};
 }
 
-/* Retransmission: wolfSSL's own interval since the last sign of life, a quarter of it if it asks
- * for an early ACK. After a DTLS 1.3 handshake the last flight waits for its ACK. */
+/* An early ACK is due after a quarter of the interval, if wolfSSL asks for one. After a DTLS 1.3
+ * handshake the last flight waits for its ACK. */
 static void set_timer(struct memory_client *client)
 {
     client->due_ms = UINT64_MAX;
     bool waits_for_ack = client->state == CLIENT_UP && client->has_sent &&
                          wolfSSL_version(client->ssl) == DTLS1_3_VERSION;
     bool is_quick = wolfSSL_dtls13_use_quick_timeout(client->ssl) != 0;
-    if (client->state != CLIENT_CONNECTING && !waits_for_ack && !is_quick)
-        return;
-    uint64_t after_ms = (uint64_t)wolfSSL_dtls_get_current_timeout(client->ssl) * 1000;
-    client->due_ms = client->now_ms + (is_quick ? after_ms / 4 : after_ms);
+    if (client->state == CLIENT_CONNECTING || waits_for_ack || is_quick)
+        client->due_ms = client->now_ms + client->repeat_ms / (is_quick ? 4 : 1);
 }
 
 static bool wants_more(struct memory_client *client, int result)
@@ -207,6 +209,7 @@ static void go_on(struct memory_client *client)
 void memory_client_connect(struct memory_client *client, uint64_t now_ms)
 {
     client->now_ms = now_ms;
+    client->repeat_ms = REPEAT_FIRST_MS;
     client->state = CLIENT_CONNECTING;
     go_on(client);
     set_timer(client);
@@ -220,12 +223,13 @@ void memory_client_receive(struct memory_client *client, const uint8_t *data, si
     if (client->is_deaf || (client->state != CLIENT_CONNECTING && client->state != CLIENT_UP))
         return;
     bool was_up = client->state == CLIENT_UP;
-    if (was_up)
-        client->has_sent = false;
+    client->has_sent = false;
     client->in = data;
     client->in_len = len;
     go_on(client);
     client->in = NULL;
+    if (client->has_sent)
+        client->repeat_ms = REPEAT_FIRST_MS;
     if (!was_up || client->has_sent || wolfSSL_dtls13_use_quick_timeout(client->ssl) != 0)
         set_timer(client);
 }
@@ -246,6 +250,12 @@ void memory_client_on_time(struct memory_client *client, uint64_t now_ms)
         return;
     }
     client->has_sent = client->has_sent || was_quick;
+    uint32_t repeat_max_ms =
+        client->kind->repeat_max_ms != 0 ? client->kind->repeat_max_ms : REPEAT_MAX_MS;
+    if (!was_quick)
+        client->repeat_ms *= 2;
+    if (client->repeat_ms > repeat_max_ms)
+        client->repeat_ms = repeat_max_ms;
     set_timer(client);
 }
 

@@ -1,5 +1,5 @@
 /* A device in memory: a wolfSSL DTLS client without a socket, on the test's clock. It retransmits
- * as a program with a select loop would. What it sends leaves through a function; what it gets is
+ * after 1 s and then ever more slowly. What it sends leaves through a function; what it gets is
  * kept. */
 #ifndef MEMORY_CLIENT_H
 #define MEMORY_CLIENT_H
@@ -24,6 +24,7 @@ struct client_kind {
     const char *ca;             /* that the server is checked with: NAME.pem */
     bool has_small_hello;       /* only one small key share in DTLS 1.3 */
     uint16_t mtu_bytes;         /* 0 = 1400 */
+    uint32_t repeat_max_ms; /* cap of its retransmission interval, which begins at 1 s; 0 = 60 s */
 };
 
 enum client_state { CLIENT_NEW, CLIENT_CONNECTING, CLIENT_UP, CLIENT_CLOSED, CLIENT_BROKEN };
@@ -45,6 +46,7 @@ struct memory_client {
     int error;               /* wolfSSL's, when CLIENT_BROKEN */
     int alert_received;      /* code of the last alert, -1 = none */
     uint64_t now_ms, due_ms; /* due_ms: when it retransmits; UINT64_MAX = never */
+    uint32_t repeat_ms;      /* interval of retransmission, doubling */
     uint64_t up_ms;          /* when its handshake was complete */
     bool is_deaf;            /* ignores what arrives, and its clock */
     bool has_sent;           /* since it was cleared */

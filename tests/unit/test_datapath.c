@@ -19,6 +19,7 @@ int main(void)
     if (!dtls_library_init())
         return 1;
     failed += datapath_handshake_tests();
+    failed += datapath_loss_tests();
     dtls_library_deinit();
     return failed;
 }

@@ -1,0 +1,188 @@
+/* Handshakes on a network that loses, doubles and reorders datagrams. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "datapath_tests.h"
+
+enum { HANDSHAKE_TIMEOUT_MS = 90000, FIRST_SEED = 1, SEEDS = 20 };
+
+struct way {
+    const char *ini;
+    struct client_kind kind;
+};
+
+#define PSK_12 .version = VERSION_1_2, .identity = IDENTITY, .key = KEY
+#define PSK_13 \
+    .version = VERSION_1_3, .suites = "TLS13-AES128-GCM-SHA256", .identity = IDENTITY, .key = KEY
+#define ECDSA_12 .version = VERSION_1_2, .suites = "ECDHE-ECDSA-AES128-CCM-8", .ca = "ca"
+#define CERT_13 .version = VERSION_1_3, .suites = "TLS13-AES128-GCM-SHA256", .ca = "ca"
+
+/* Every kind of handshake, each with its own sequence of flights on the wire. */
+static const struct way ways[] = {
+    {USUAL, {.name = "1.2 psk ccm-8", PSK_12, .suites = "PSK-AES128-CCM-8"}},
+    {USUAL, {.name = "1.2 psk gcm", PSK_12, .suites = "PSK-AES128-GCM-SHA256"}},
+    {GATE LISTENER PSK, {.name = "1.2 psk, no certificate", PSK_12, .suites = "PSK-AES128-CCM-8"}},
+    {USUAL, {.name = "1.2 ecdsa with client certificate", ECDSA_12, .certificate = "device"}},
+    {USUAL "mtu = 256\n",
+     {.name = "1.2 ecdsa in fragments", ECDSA_12, .certificate = "device", .mtu_bytes = 256}},
+    {GATE LISTENER CERTIFICATE "client_auth = none\n", {.name = "1.2 ecdsa, anonymous", ECDSA_12}},
+    {USUAL "client_auth = optional\n", {.name = "1.2 ecdsa, optional, without", ECDSA_12}},
+    {USUAL, {.name = "1.3 psk", PSK_13, .has_small_hello = true}},
+    {USUAL, {.name = "1.3 psk, large hello", PSK_13}},
+    {USUAL, {.name = "1.3 certificate", CERT_13, .certificate = "device", .has_small_hello = true}},
+    {USUAL "mtu = 256\n",
+     {.name = "1.3 certificate in fragments",
+      CERT_13,
+      .certificate = "device",
+      .has_small_hello = true,
+      .mtu_bytes = 700}},
+    {GATE LISTENER CERTIFICATE "client_auth = none\n",
+     {.name = "1.3 anonymous", CERT_13, .has_small_hello = true}},
+};
+
+enum { WAY_COUNT = sizeof(ways) / sizeof(ways[0]) };
+
+static const char *const mishap_names[] = {"no mishap", "loss", "duplication", "overtaking"};
+static const char *const direction_names[] = {"device to gate", "gate to device"};
+
+/* The handshake completes on both sides in time, there is one session of it, and it works. */
+static void assert_completes(struct gate *gate, const struct way *way)
+{
+    struct device *device = gate_add(gate, &way->kind);
+    device_connect(device);
+    if (!gate_run_until_up(gate, device, HANDSHAKE_TIMEOUT_MS))
+        fail_msg("not connected: state %d, error %d", device->client->state, device->client->error);
+    gate_run(gate, HANDSHAKE_TIMEOUT_MS);
+    fake_udp_plan_nothing();
+    assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_handshake_failed), 0);
+    assert_int_equal(gate->dp.sessions.established_count, 1);
+    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    assert_int_equal(device->client->state, CLIENT_UP);
+    gate->has_echo = true;
+    device_send(device, "ping", 4);
+    gate_run(gate, 1000);
+    assert_int_equal(device->client->message_count, 1);
+    /* Nothing is left to be repeated. */
+    uint32_t captured = fake_udp_captured();
+    gate_run(gate, HANDSHAKE_TIMEOUT_MS);
+    assert_int_equal(fake_udp_captured(), captured);
+}
+
+/* Datagrams each way until both sides have nothing more to say. */
+static void count_datagrams(struct gate *gate, const struct way *way, uint32_t counts[2])
+{
+    gate_open(gate, way->ini);
+    gate_connected(gate, &way->kind);
+    gate_run(gate, HANDSHAKE_TIMEOUT_MS);
+    counts[CLIENT_TO_GATE] = fake_udp_count(CLIENT_TO_GATE, NULL);
+    counts[GATE_TO_CLIENT] = fake_udp_count(GATE_TO_CLIENT, NULL);
+}
+
+static void each_datagram(void **state, enum mishap mishap)
+{
+    struct gate *gate = *state;
+    for (unsigned w = 0; w < WAY_COUNT; w++) {
+        uint32_t counts[2];
+        count_datagrams(gate, &ways[w], counts);
+        for (unsigned direction = CLIENT_TO_GATE; direction <= GATE_TO_CLIENT; direction++) {
+            for (uint32_t k = 0; k < counts[direction]; k++) {
+                gate_doing("%s: %s of datagram %u of %u, %s", ways[w].kind.name,
+                           mishap_names[mishap], k, counts[direction], direction_names[direction]);
+                gate_open(gate, ways[w].ini);
+                fake_udp_plan(mishap, direction, k);
+                assert_completes(gate, &ways[w]);
+            }
+        }
+    }
+    gate_doing(NULL);
+}
+
+static void any_datagram_may_be_lost(void **state)
+{
+    each_datagram(state, LOSE);
+}
+
+static void any_datagram_may_be_doubled(void **state)
+{
+    each_datagram(state, DUPLICATE);
+}
+
+static void any_datagram_may_be_overtaken(void **state)
+{
+    each_datagram(state, OVERTAKE);
+}
+
+/* The datagram at place i of a run in both directions. */
+static void plan_loss(uint32_t i, const uint32_t counts[2])
+{
+    if (i < counts[CLIENT_TO_GATE])
+        fake_udp_plan(LOSE, CLIENT_TO_GATE, i);
+    else
+        fake_udp_plan(LOSE, GATE_TO_CLIENT, i - counts[CLIENT_TO_GATE]);
+}
+
+static void any_two_datagrams_may_be_lost(void **state)
+{
+    struct gate *gate = *state;
+    for (unsigned w = 0; w < WAY_COUNT; w++) {
+        uint32_t counts[2];
+        count_datagrams(gate, &ways[w], counts);
+        uint32_t all = counts[0] + counts[1];
+        for (uint32_t i = 0; i < all; i++) {
+            for (uint32_t j = i + 1; j < all; j++) {
+                gate_doing("%s: loss of datagrams %u and %u of %u + %u", ways[w].kind.name, i, j,
+                           counts[0], counts[1]);
+                gate_open(gate, ways[w].ini);
+                plan_loss(i, counts);
+                plan_loss(j, counts);
+                assert_completes(gate, &ways[w]);
+            }
+        }
+    }
+    gate_doing(NULL);
+}
+
+/* A device that repeats every 4 s: one that doubles its interval up to a minute may try too rarely
+ * to be lucky in the time that it has. */
+static struct way make_persistent(const struct way *way)
+{
+    struct way persistent = *way;
+    persistent.kind.repeat_max_ms = 4000;
+    return persistent;
+}
+
+static void whole_network_may_be_bad(void **state)
+{
+    struct gate *gate = *state;
+    for (unsigned w = 0; w < WAY_COUNT; w++) {
+        for (uint64_t seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
+            gate_doing("%s: 30%% loss, seed %u", ways[w].kind.name, (unsigned)seed);
+            const struct way way = make_persistent(&ways[w]);
+            gate_open(gate, way.ini);
+            fake_udp_plan_random(seed, 30, 0, 0);
+            assert_completes(gate, &way);
+            gate_doing("%s: loss, duplication, reordering, seed %u", ways[w].kind.name,
+                       (unsigned)seed);
+            gate_open(gate, way.ini);
+            fake_udp_set_delay_ms(150);
+            fake_udp_plan_random(seed, 15, 15, 15);
+            assert_completes(gate, &way);
+        }
+    }
+    gate_doing(NULL);
+}
+
+int datapath_loss_tests(void)
+{
+    const struct CMUnitTest tests[] = {
+        GATE_TEST(any_datagram_may_be_lost),      GATE_TEST(any_datagram_may_be_doubled),
+        GATE_TEST(any_datagram_may_be_overtaken), GATE_TEST(any_two_datagrams_may_be_lost),
+        GATE_TEST(whole_network_may_be_bad),
+    };
+    return cmocka_run_group_tests_name("datapath: loss", tests, NULL, NULL);
+}
