@@ -33,8 +33,11 @@ static void count_established(const struct session *s, enum credential credentia
     counter_add(&c->sessions, 1);
 }
 
-static enum credential credential_tried(const struct dtls *dtls)
+/* An identity that was named proves nothing, if in the end a certificate was asked for. */
+static enum credential credential_tried(const struct dtls *dtls, enum handshake_result result)
 {
+    if (result == HANDSHAKE_no_certificate)
+        return CREDENTIAL_NONE;
     if (dtls->peer == NULL)
         return CREDENTIAL_UNKNOWN;
     if (dtls->peer->certificate_error != 0 || dtls->peer->is_certificate_good)
@@ -46,7 +49,7 @@ static void count_failed(struct sessions *all, const struct dtls *dtls,
                          enum handshake_result result)
 {
     struct counters *c = counters_of(all, dtls->listener);
-    counter_add(&c->handshakes[dtls_version(dtls)][credential_tried(dtls)][result], 1);
+    counter_add(&c->handshakes[dtls_version(dtls)][credential_tried(dtls, result)][result], 1);
 }
 
 void sessions_on_refused(struct sessions *all, const struct dtls *dtls, const struct addr *client)
