@@ -8,5 +8,6 @@
 
 int datapath_handshake_tests(void);
 int datapath_loss_tests(void);
+int datapath_refused_tests(void);
 
 #endif

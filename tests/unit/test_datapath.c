@@ -20,6 +20,7 @@ int main(void)
         return 1;
     failed += datapath_handshake_tests();
     failed += datapath_loss_tests();
+    failed += datapath_refused_tests();
     dtls_library_deinit();
     return failed;
 }
