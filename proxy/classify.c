@@ -123,7 +123,7 @@ struct classified classify(const uint8_t *data, size_t len)
                     read_hello(record, record_len, &result) ? DATAGRAM_HELLO : DATAGRAM_PLAINTEXT;
             result.first_type = record[0];
         }
-        only_protected = only_protected && is_protected(record);
+        only_protected = only_protected && is_protected(record) && record[0] != TYPE_HANDSHAKE;
         at += record_len;
         result.usable_len = (uint32_t)at;
         if (only_protected)

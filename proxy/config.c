@@ -423,7 +423,8 @@ static void read_settings(struct loader *loader)
     }
 }
 
-struct config *config_load_stream(FILE *in, const char *path, struct problems *problems)
+/* NULL only if nothing could be read. */
+static struct config *load_partly(FILE *in, const char *path, struct problems *problems)
 {
     struct config *config = calloc(1, sizeof(*config));
     struct loader *loader = calloc(1, sizeof(*loader));
@@ -454,7 +455,7 @@ struct config *config_load_stream(FILE *in, const char *path, struct problems *p
                            path);
         config_check(config, loader->rejected, problems);
     }
-    if (problems->error_count > loader->errors_before) {
+    if (loader->is_incomplete) {
         config_free(config);
         config = NULL;
     }
@@ -468,7 +469,17 @@ out_of_memory:
     return NULL;
 }
 
-struct config *config_load(const char *path, struct problems *problems)
+struct config *config_load_stream(FILE *in, const char *path, struct problems *problems)
+{
+    uint32_t errors_before = problems->error_count;
+    struct config *config = load_partly(in, path, problems);
+    if (problems->error_count == errors_before)
+        return config;
+    config_free(config);
+    return NULL;
+}
+
+struct config *config_load_partly(const char *path, struct problems *problems)
 {
     FILE *in = fopen(path, "re");
     if (!in) {
@@ -476,9 +487,19 @@ struct config *config_load(const char *path, struct problems *problems)
                        strerror(errno));
         return NULL;
     }
-    struct config *config = config_load_stream(in, path, problems);
+    struct config *config = load_partly(in, path, problems);
     fclose(in);
     return config;
+}
+
+struct config *config_load(const char *path, struct problems *problems)
+{
+    uint32_t errors_before = problems->error_count;
+    struct config *config = config_load_partly(path, problems);
+    if (problems->error_count == errors_before)
+        return config;
+    config_free(config);
+    return NULL;
 }
 
 void config_free(struct config *config)

@@ -34,7 +34,6 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
                                        enum client_outcome if_nothing)
 {
     enum client_outcome outcome = if_nothing;
-    uint32_t discarded_before = dtls_discarded(s->dtls);
     size_t len;
 
     for (;;) {
@@ -65,7 +64,7 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
         break;
     }
     session_on_fed(s);
-    uint32_t discarded = dtls_discarded(s->dtls) - discarded_before;
+    uint32_t discarded = dtls_discarded(s->dtls);
     if (discarded != 0) {
         struct counters *c = &p->dp->counters.by_listener[p->listener->index];
         counter_add(&c->records_discarded, discarded);
@@ -76,22 +75,25 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
 }
 
 /* A datagram for an established session. Only its protected records are looked at: nothing in
- * plaintext can be authentic, and the library would let some of it end the session. */
+ * plaintext can be authentic, and the library would let some of it end the session. DTLS 1.2 shows
+ * the content type: a handshake record repeats the device's last flight or, in a session that is in
+ * use, asks for a renegotiation, over which the library would end the session. */
 static enum client_outcome to_established(struct passage *p, struct session *s)
 {
     const struct udp_datagram *d = p->datagram;
     enum { TYPE_HANDSHAKE = 22 };
 
-    if (p->kind.kind != DATAGRAM_PROTECTED) {
-        /* The device repeats its last flight: ours was lost. */
-        if (s->handshake == NULL)
-            return CLIENT_record_discarded;
-        session_repeat_flight(s);
-        return CLIENT_handshake;
+    if (p->kind.protected_len == 0) {
+        if (s->handshake != NULL) {
+            session_repeat_flight(s);
+            return CLIENT_handshake;
+        }
+        return p->kind.kind == DATAGRAM_PROTECTED && p->kind.first_type == TYPE_HANDSHAKE
+                   ? CLIENT_renegotiation_refused
+                   : CLIENT_record_discarded;
     }
     const struct udp_socket *socket_before = s->socket;
     struct addr local_before = s->local;
-    bool had_data = s->from_client != 0;
     s->socket = p->socket;
     s->local = d->to;
     session_feed(s, d->data, p->kind.protected_len);
@@ -101,10 +103,6 @@ static enum client_outcome to_established(struct passage *p, struct session *s)
         s->socket = socket_before;
         s->local = local_before;
     }
-    /* DTLS 1.2 shows the content type: a handshake message in a session that is in use can only
-     * begin a renegotiation. The library ignores it. */
-    if (outcome == CLIENT_control && p->kind.first_type == TYPE_HANDSHAKE && had_data)
-        outcome = CLIENT_renegotiation_refused;
     return outcome;
 }
 
@@ -351,7 +349,7 @@ uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
     sessions_on_time(&dp->sessions);
     udp_out_flush(&dp->to_client);
     sessions_reap(&dp->sessions);
-    return timers_next_due_ms(&dp->sessions.timers);
+    return sessions_next_due_ms(&dp->sessions);
 }
 
 void datapath_stop(struct datapath *dp, uint64_t now_ms)

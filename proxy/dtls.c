@@ -166,10 +166,20 @@ void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner)
     dtls->owner = owner;
 }
 
+static uint32_t drops(const struct dtls *dtls)
+{
+    word32 bad_macs = 0, others = 0;
+    wolfSSL_dtls_get_drop_stats(dtls->ssl, &bad_macs, &others);
+    return bad_macs + others;
+}
+
 void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len)
 {
     dtls->in = data;
     dtls->in_len = (uint32_t)len;
+    dtls->drops_before = drops(dtls);
+    if (dtls->is_established)
+        dtls->mark_before = wolfSSL_dtls13_get_received_mark(dtls->ssl);
     /* The library reads at most its MTU (plus some); see on_receive for the other half. */
     size_t mtu = dtls->listener->config->mtu_bytes;
     if (len > mtu || dtls->is_established)
@@ -240,9 +250,12 @@ bool dtls_wants_quick_timeout(const struct dtls *dtls)
 
 uint32_t dtls_discarded(const struct dtls *dtls)
 {
-    word32 bad_macs = 0, dropped = 0;
-    wolfSSL_dtls_get_drop_stats(dtls->ssl, &bad_macs, &dropped);
-    return bad_macs + dropped;
+    uint32_t dropped = drops(dtls) - dtls->drops_before;
+    /* In 1.3 a record outside of the window is not among the drops. */
+    if (dropped == 0 && dtls->is_established && dtls_version(dtls) == VERSION_1_3 &&
+        wolfSSL_dtls13_get_received_mark(dtls->ssl) == dtls->mark_before)
+        dropped = 1;
+    return dropped;
 }
 
 enum dtls_version dtls_version(const struct dtls *dtls)

@@ -42,6 +42,8 @@ struct dtls {
     void *owner;
     const uint8_t *in; /* the datagram being fed, borrowed; NULL = none or taken */
     uint32_t in_len;
+    uint32_t drops_before;  /* drop statistics when the datagram was fed */
+    uint64_t mark_before;   /* of DTLS 1.3: wolfSSL_dtls13_get_received_mark() */
     uint16_t plaintext_max; /* what fits into one record; set when established */
     bool is_established;
     struct dtls_peer *peer; /* owned; until dtls_forget_peer */
@@ -82,7 +84,8 @@ bool dtls_on_timeout(struct dtls *dtls);
  * an ACK is due, RFC 9147 section 7.1). */
 bool dtls_wants_quick_timeout(const struct dtls *dtls);
 
-/* Records that were discarded so far: not authentic or not new. */
+/* Records of the datagram fed last that were discarded: not authentic or not new. What follows a
+ * record that is not authentic is discarded with it and counts as one. */
 uint32_t dtls_discarded(const struct dtls *dtls);
 
 enum dtls_version dtls_version(const struct dtls *dtls);

@@ -13,19 +13,28 @@ static struct generation *out_of_memory(struct generation *generation, struct pr
     return NULL;
 }
 
+/* False if config.c has found the credentials wanting already. */
+static bool names_credentials(const struct listener_config *config)
+{
+    bool has_certificate = config->certificate[0] != '\0';
+    bool has_key = config->private_key[0] != '\0';
+    return has_certificate == has_key && (has_certificate || config->psk_file[0] != '\0');
+}
+
 struct generation *reload_build(const char *path, struct problems *problems)
 {
+    uint32_t errors_before = problems->error_count;
     struct generation *generation = calloc(1, sizeof(*generation));
     if (generation == NULL)
         return out_of_memory(NULL, problems);
     atomic_store(&generation->references, 1);
-    generation->config = config_load(path, problems);
+    generation->config = config_load_partly(path, problems);
     if (generation->config == NULL) {
         reload_release(generation);
         return NULL;
     }
     uint32_t count = generation->config->listener_count;
-    generation->listeners = calloc(count, sizeof(*generation->listeners));
+    generation->listeners = calloc(count + 1, sizeof(*generation->listeners));
     if (generation->listeners == NULL)
         return out_of_memory(generation, problems);
     if (getrandom(generation->cookie_master, sizeof(generation->cookie_master), 0) !=
@@ -34,18 +43,18 @@ struct generation *reload_build(const char *path, struct problems *problems)
         reload_release(generation);
         return NULL;
     }
-    bool is_good = true;
+    /* Credentials are looked at even if the settings have errors: all are to be reported at once.
+     */
     for (uint32_t i = 0; i < count; i++) {
         struct listener *listener = &generation->listeners[i];
         listener->index = i;
         listener->config = &generation->config->listeners[i];
-        listener->creds = creds_load(generation->config, listener->config, problems);
+        if (names_credentials(listener->config))
+            listener->creds = creds_load(generation->config, listener->config, problems);
         if (listener->creds != NULL)
             dtls_prepare(listener->creds, listener->config);
-        else
-            is_good = false; /* go on: every problem is to be reported */
     }
-    if (!is_good) {
+    if (problems->error_count > errors_before) {
         reload_release(generation);
         return NULL;
     }

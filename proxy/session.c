@@ -287,6 +287,15 @@ void sessions_on_time(struct sessions *all)
     log_limiter_flush(&all->backend_limiter, all->now_ms);
 }
 
+uint64_t sessions_next_due_ms(const struct sessions *all)
+{
+    uint64_t due_ms = timers_next_due_ms(&all->timers);
+    /* Lines held back are reported when the second has ended. */
+    if (all->limiter.held_back + all->backend_limiter.held_back != 0 && all->now_ms + 1000 < due_ms)
+        due_ms = all->now_ms + 1000;
+    return due_ms;
+}
+
 /* ---- beginning and end ---------------------------------------------------------------------- */
 
 void sessions_init(struct sessions *all, const struct sessions_limits *limits,

@@ -123,6 +123,8 @@ void session_end(struct session *session, enum close_reason reason, bool with_fa
 
 /* Timers that are due at sessions->now_ms. */
 void sessions_on_time(struct sessions *sessions);
+/* When to be called next; TIMERS_NONE = no need. */
+uint64_t sessions_next_due_ms(const struct sessions *sessions);
 
 /* Ends all sessions with a close_notify each. */
 void sessions_end_all(struct sessions *sessions);
