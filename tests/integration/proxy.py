@@ -79,6 +79,7 @@ class Proxy:
         self.exit_status = None
         self.stop_seconds = None
         self._descriptors_at_start = 0
+        self._keys = list((psk or {}).values())
         if psk is not None:
             write_private(self.folder / "devices.psk",
                           "".join(f"{name}:{key}\n" for name, key in psk.items()))
@@ -178,8 +179,12 @@ class Proxy:
                    f"no more than the {self._descriptors_at_start} descriptors of the start")
 
     def _check_log(self):
-        report = _SANITIZER_REPORT.search(self.log())
-        assert not report, f"sanitizer report:\n{self.log()[max(0, report.start() - 200):][:6000]}"
+        log = self.log()
+        report = _SANITIZER_REPORT.search(log)
+        assert not report, f"sanitizer report:\n{log[max(0, report.start() - 200):][:6000]}"
+        self.log_lines()  # each one can be read
+        shown = [key for key in self._keys if len(key) >= 16 and key.lower() in log.lower()]
+        assert not shown, f"keys in the log: {shown}"
 
     # --- what it shows ---
 
@@ -209,6 +214,18 @@ class Proxy:
 
     def backend_outcome(self, outcome):
         return self.counter("dtlsgate_backend_datagrams_total", outcome=outcome)
+
+    def count_of(self, name, exactly, **labels):
+        """Waits until a counter reached a value, and asserts that it is no higher: a datagram is
+        counted after what it caused has been sent."""
+        self.wait_counter(name, exactly, **labels)
+        assert self.counter(name, **labels) == exactly, f"{name}{labels} is not {exactly}"
+
+    def expect_client(self, outcome, exactly):
+        self.count_of("dtlsgate_client_datagrams_total", exactly, outcome=outcome)
+
+    def expect_backend(self, outcome, exactly):
+        self.count_of("dtlsgate_backend_datagrams_total", exactly, outcome=outcome)
 
     def late(self, reason):
         return self.counter("dtlsgate_late_backend_datagrams_discarded_total", reason=reason)

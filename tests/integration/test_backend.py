@@ -52,7 +52,7 @@ def test_only_the_backend_itself_may_speak_to_a_session(start_proxy, silent_back
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as neighbour:
         neighbour.bind((silent_backend.address[0], 0))
         neighbour.sendto(b"from the same host, another port", source)
-    wait_until(lambda: proxy.backend_outcome("wrong_sender") == 2, "two strangers")
+    proxy.expect_backend("wrong_sender", 2)
     silent_backend.send(source, b"the real one")
     assert device.recv() == b"the real one"
 
@@ -66,7 +66,7 @@ def test_a_backend_that_speaks_first(start_proxy, silent_backend, make_device):
     for number in range(10):
         silent_backend.send(source, b"read %d" % number)
         assert device.recv() == b"read %d" % number
-    assert proxy.backend_outcome("forwarded") == 10
+    proxy.expect_backend("forwarded", 10)
 
 
 def test_backend_data_for_a_device_that_is_gone(start_proxy, silent_backend, make_device):

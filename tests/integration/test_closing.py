@@ -250,5 +250,5 @@ def test_data_behind_a_close_notify_is_ignored(start_proxy, silent_backend, make
     device.close()
     assert device.recv() == "closed"
     proxy.wait_closed("closed_by_client")
-    assert proxy.client_outcome("session_closed") == 1
+    proxy.expect_client("session_closed", 1)
     assert silent_backend.received() == []

@@ -21,7 +21,8 @@ def test_bytes_and_boundaries_are_kept(start_proxy, backend, make_device, versio
         assert backend.received()[-1] == data
     device.exchange(bytes(100))
     device.exchange(bytes(range(256)))
-    assert proxy.client_outcome("forwarded") == 16 == proxy.backend_outcome("forwarded")
+    proxy.expect_client("forwarded", 16)
+    proxy.expect_backend("forwarded", 16)
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -47,23 +48,38 @@ def test_what_does_not_fit_is_counted_and_never_cut(start_proxy, silent_backend,
     device = make_device(proxy, version=version, options=BIG).connect()
     device.send(b"here")
     source = silent_backend.wait_for(b"here").source
-    fits = None
+    fits, too_large = None, 0
     for size in (65507, 40000, 16385, 16384, 16383, 16350, 16330, 16300):
-        before = proxy.backend_outcome("too_large")
         data = os.urandom(size)
         silent_backend.send(source, data)
         silent_backend.send(source, b"after it")
         got = device.recv()
         if got == data:
-            assert size <= RECORD_MAX_BYTES and proxy.backend_outcome("too_large") == before
+            assert size <= RECORD_MAX_BYTES
             fits = fits or size
             got = device.recv()
         else:
             assert fits is None, f"{fits} bytes fitted, {size} did not"
-            assert proxy.backend_outcome("too_large") == before + 1
+            too_large += 1
         assert got == b"after it"
+        proxy.expect_backend("too_large", too_large)
     assert fits and fits >= 16300, "nearly the whole record can be used"
     assert any("too_large" in str(line) for line in proxy.log_lines()), "and it is logged"
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_a_device_that_takes_small_records_only(start_proxy, silent_backend, make_device, version):
+    """max_fragment_length (RFC 6066 section 4) bounds the plaintext of a record both ways."""
+    proxy = start_proxy(silent_backend)
+    device = make_device(proxy, version=version, options=["--max-fragment", "512"]).connect()
+    device.send(bytes(512))
+    source = silent_backend.wait_for(bytes(512)).source
+    for size in (513, 1152):
+        silent_backend.send(source, bytes(size))
+    silent_backend.send(source, bytes(512))
+    assert device.recv() == bytes(512)
+    proxy.expect_backend("too_large", 2)
+    proxy.expect_backend("forwarded", 1)
 
 
 def test_an_empty_backend_datagram_harms_nothing(start_proxy, silent_backend, make_device):
@@ -77,8 +93,8 @@ def test_an_empty_backend_datagram_harms_nothing(start_proxy, silent_backend, ma
     assert proxy.counter("dtlsgate_backend_datagrams_received_total") == 2
 
 
-def test_two_records_in_one_datagram_are_two_for_the_backend(start_proxy, silent_backend, make_tap,
-                                                             make_device):
+def test_three_records_in_one_datagram(start_proxy, silent_backend, make_tap, make_device):
+    """They are three datagrams for the backend."""
     held = []
 
     def join(direction, _, data):
@@ -92,7 +108,7 @@ def test_two_records_in_one_datagram_are_two_for_the_backend(start_proxy, silent
         device.send(data)
     wait_until(lambda: len(silent_backend.arrivals) == 3, "three datagrams")
     assert silent_backend.received() == [b"one", b"two", b"three"]
-    assert proxy.client_outcome("forwarded") == 1, "one datagram came, so one outcome"
+    proxy.expect_client("forwarded", 1)
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])

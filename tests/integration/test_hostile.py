@@ -266,7 +266,7 @@ def test_a_cookie_opens_the_door_for_its_address_only(start_proxy, backend, stra
 
     answer = ask(owner, good)
     assert records.SERVER_HELLO in records.plain_messages(answer), "the real owner is let in"
-    assert proxy.client_outcome("handshake_begun") == 1
+    proxy.expect_client("handshake_begun", 1)
     assert_serves_at_once(make_device, proxy)
 
 
@@ -309,7 +309,7 @@ def test_half_open_handshakes_are_limited_after_the_cookie(start_proxy, backend,
         sock.send(second_hello(records.cookie_of(answer), random=random))
         got = settled_answers(proxy, sock, before)
         assert bool(got) == (number < 3), got
-    assert proxy.client_outcome("limit_handshakes") == 2
+    proxy.expect_client("limit_handshakes", 2)
     assert proxy.counter("dtlsgate_handshakes_in_progress") == 3
     proxy.wait_counter("dtlsgate_handshakes_total", 3, result="timeout")
     assert_serves_at_once(make_device, proxy)

@@ -16,7 +16,7 @@ def test_sessions_on_all_workers(start_proxy, backend, make_device, version):
         for number, device in enumerate(devices):
             device.exchange(b"turn %d of device %d" % (turn, number))
     assert proxy.sessions() == DEVICES
-    assert proxy.client_outcome("forwarded") == 3 * DEVICES
+    proxy.expect_client("forwarded", 3 * DEVICES)
     sources = backend.sources()
     assert len(sources) == DEVICES
     assert len({port for _, port in sources}) == 2, "both workers have sessions"

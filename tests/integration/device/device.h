@@ -32,7 +32,8 @@ struct options {
     const char *ca; /* NULL: the gate's certificate is not checked */
     const char *ciphers;
     const char *sni;
-    unsigned mtu_bytes; /* 0: the library's default */
+    unsigned mtu_bytes;          /* 0: the library's default */
+    unsigned max_fragment_bytes; /* 0: no such extension; 512, 1024, 2048 or 4096 */
     bool no_extended_master_secret;
     bool no_key_share;   /* 1.3: a small first hello, the share follows after the retry */
     bool classic_groups; /* P-256 and X25519 only, so that every hello is small */

@@ -18,6 +18,7 @@ static const struct option long_options[] = {
     {"ciphers", required_argument, NULL, 's'},
     {"sni", required_argument, NULL, 'n'},
     {"mtu", required_argument, NULL, 'm'},
+    {"max-fragment", required_argument, NULL, 'M'},
     {"no-ems", no_argument, NULL, 'E'},
     {"no-key-share", no_argument, NULL, 'S'},
     {"classic-groups", no_argument, NULL, 'G'},
@@ -29,8 +30,8 @@ static const struct option long_options[] = {
 static const char usage[] =
     "usage: device --connect ADDR:PORT [--bind ADDR:PORT] [--version 1.2|1.3|any]\n"
     "              [--psk IDENTITY:HEXKEY] [--cert FILE --key FILE] [--ca FILE]\n"
-    "              [--ciphers LIST] [--sni NAME] [--mtu BYTES] [--no-ems]\n"
-    "              [--no-key-share] [--classic-groups]\n"
+    "              [--ciphers LIST] [--sni NAME] [--mtu BYTES] [--max-fragment BYTES]\n"
+    "              [--no-ems] [--no-key-share] [--classic-groups]\n"
     "       device --connect ADDR:PORT --flood COUNT [--flood-sources N]\n";
 
 static int hex_digit(char c)
@@ -139,6 +140,9 @@ static bool read_option(struct options *options, int letter, const char *value)
     case 'm':
         options->mtu_bytes = (unsigned)strtoul(value, NULL, 10);
         return options->mtu_bytes > 0;
+    case 'M':
+        options->max_fragment_bytes = (unsigned)strtoul(value, NULL, 10);
+        return options->max_fragment_bytes > 0;
     case 'E': return options->no_extended_master_secret = true;
     case 'S': return options->no_key_share = true;
     case 'G': return options->classic_groups = true;

@@ -158,6 +158,19 @@ void device_close(struct device *device)
     close(device->fd);
 }
 
+/* The code of a max_fragment_length, RFC 6066 section 4: 1 is 512 bytes, each next one the double.
+ */
+static unsigned char fragment_code(unsigned bytes)
+{
+    unsigned char code = 1;
+
+    while (bytes > 512) {
+        bytes /= 2;
+        code++;
+    }
+    return code;
+}
+
 static bool new_session(struct device *device)
 {
     static int classic_groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1};
@@ -177,6 +190,11 @@ static bool new_session(struct device *device)
     if (options->sni != NULL) {
         ok = ok && wolfSSL_UseSNI(device->ssl, WOLFSSL_SNI_HOST_NAME, options->sni,
                                   (unsigned short)strlen(options->sni)) == WOLFSSL_SUCCESS;
+    }
+    if (options->max_fragment_bytes > 0) {
+        unsigned char code = fragment_code(options->max_fragment_bytes);
+
+        ok = ok && wolfSSL_UseMaxFragment(device->ssl, code) == WOLFSSL_SUCCESS;
     }
     if (options->no_extended_master_secret) {
         ok = ok && wolfSSL_DisableExtendedMasterSecret(device->ssl) == WOLFSSL_SUCCESS;
@@ -327,7 +345,7 @@ void command_alert(struct device *device, const char *argument)
         puts("error no session");
         return;
     }
-    printf("alerted %d\n", SendAlert(device->ssl, ALERT_LEVEL_FATAL, atoi(argument)));
+    printf("alerted %d\n", SendAlert(device->ssl, ALERT_LEVEL_FATAL, (int)strtol(argument, NULL, 10)));
 }
 
 void command_forget(struct device *device, const char *argument)
