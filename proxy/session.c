@@ -203,6 +203,8 @@ static void set_timer(struct session *s)
     uint64_t due_ms = end_due_ms(s);
     if (s->retransmit_due_ms < due_ms)
         due_ms = s->retransmit_due_ms;
+    if (s->ack_due_ms < due_ms)
+        due_ms = s->ack_due_ms;
     if (s->timer.place == 0 || due_ms < s->timer.due_ms)
         timers_set(&s->all->timers, &s->timer, due_ms);
 }
@@ -228,18 +230,25 @@ void session_on_fed(struct session *s)
         s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
         s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
     }
-    if (needs_timer && dtls_wants_quick_timeout(s->dtls)) {
-        uint64_t quick_ms = s->all->now_ms + s->retransmit_after_ms / 4;
-        if (quick_ms < s->retransmit_due_ms)
-            s->retransmit_due_ms = quick_ms;
-    }
+    if (!needs_timer || !dtls_wants_quick_timeout(s->dtls))
+        s->ack_due_ms = TIMERS_NONE;
+    else if (s->ack_due_ms == TIMERS_NONE)
+        s->ack_due_ms = s->all->now_ms + s->retransmit_after_ms / 4;
     s->has_sent = false;
     set_timer(s);
 }
 
+/* DTLS 1.3: part of a flight is missing, what has come is acknowledged (RFC 9147 section 7.1). */
+static void on_ack(struct session *s)
+{
+    s->ack_due_ms = TIMERS_NONE;
+    if (dtls_wants_quick_timeout(s->dtls) && !dtls_on_timeout(s->dtls) &&
+        s->state == SESSION_HANDSHAKE)
+        session_on_failed(s);
+}
+
 static void on_retransmit(struct session *s)
 {
-    bool was_quick = dtls_wants_quick_timeout(s->dtls);
     s->has_sent = false;
     if (!dtls_on_timeout(s->dtls)) {
         if (s->state == SESSION_HANDSHAKE)
@@ -248,15 +257,13 @@ static void on_retransmit(struct session *s)
             s->retransmit_due_ms = TIMERS_NONE;
         return;
     }
-    if (s->state == SESSION_ESTABLISHED && !s->has_sent && !was_quick) {
+    if (s->state == SESSION_ESTABLISHED && !s->has_sent) {
         s->retransmit_due_ms = TIMERS_NONE; /* all has been acknowledged */
         return;
     }
-    if (!was_quick) {
-        s->retransmit_after_ms *= 2;
-        if (s->retransmit_after_ms > RETRANSMIT_MAX_MS)
-            s->retransmit_after_ms = RETRANSMIT_MAX_MS;
-    }
+    s->retransmit_after_ms *= 2;
+    if (s->retransmit_after_ms > RETRANSMIT_MAX_MS)
+        s->retransmit_after_ms = RETRANSMIT_MAX_MS;
     s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
     s->has_sent = false;
 }
@@ -272,7 +279,10 @@ static void on_timer(struct session *s)
         session_end(s, CLOSE_idle, true);
         return;
     }
-    if (now_ms >= s->retransmit_due_ms)
+    /* The library does one of them at a time, the ACK first. */
+    if (now_ms >= s->ack_due_ms || now_ms >= s->retransmit_due_ms)
+        on_ack(s);
+    if (s->state != SESSION_ENDED && now_ms >= s->retransmit_due_ms)
         on_retransmit(s);
     if (s->state != SESSION_ENDED)
         set_timer(s);
@@ -361,7 +371,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
     s->number = all->next_number;
     s->hello_tag = hello_tag;
     s->begun_ms = all->now_ms;
-    s->retransmit_due_ms = TIMERS_NONE;
+    s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
     s->slot = BACKEND_NO_SLOT;
     s->state = SESSION_HANDSHAKE;
     s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
@@ -463,7 +473,7 @@ bool session_on_established(struct session *s)
     s->version = (uint8_t)dtls_version(s->dtls);
     s->established_ms = s->last_used_ms = all->now_ms;
     if (s->version == VERSION_1_2)
-        s->retransmit_due_ms = TIMERS_NONE;
+        s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
     all->established_count++;
     use_list_append(s);
     count_established(s, credential);

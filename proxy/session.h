@@ -49,6 +49,7 @@ struct session {
     uint64_t hello_tag;          /* of the hello that began it */
     uint64_t begun_ms, established_ms, last_used_ms;
     uint64_t retransmit_due_ms;         /* TIMERS_NONE = none */
+    uint64_t ack_due_ms;                /* DTLS 1.3: a gap was seen; TIMERS_NONE = none */
     uint64_t from_client, from_backend; /* application datagrams */
     uint32_t retransmit_after_ms;       /* current interval, doubling */
     uint32_t slot;                      /* BACKEND_NO_SLOT until established */
