@@ -122,7 +122,7 @@ static void on_arrival(void *context, const struct packet *packet)
     }
     for (uint32_t i = gate->device_count; i > 0; i--) {
         struct device *device = &gate->devices[i - 1];
-        if (!addr_equal(&device->addr, &packet->to))
+        if (!addr_equal(&device->addr, &packet->to) || !addr_equal(&device->to, &packet->from))
             continue;
         memory_client_receive(device->client, packet->data, packet->len, gate->now_ms);
         return;
@@ -303,6 +303,18 @@ struct device *gate_connected(struct gate *gate, const struct client_kind *kind)
     return device;
 }
 
+void gate_assert_echo(struct gate *gate, struct device *device, const char *text)
+{
+    uint32_t before = device->client->message_count;
+    gate->has_echo = true;
+    device_send(device, text, strlen(text));
+    gate_run(gate, 10);
+    assert_int_equal(device->client->message_count, before + 1);
+    struct client_message message = memory_client_last(device->client);
+    assert_int_equal(message.len, strlen(text));
+    assert_memory_equal(message.data, text, message.len);
+}
+
 /* ---- single datagrams ----------------------------------------------------------------------- */
 
 enum client_outcome gate_inject_to(struct gate *gate, uint32_t listener, const struct addr *from,
@@ -362,6 +374,17 @@ void gate_stop(struct gate *gate)
 {
     datapath_stop(&gate->dp, gate->now_ms);
     gate_check(gate);
+}
+
+const struct packet *gate_nth(enum direction direction, uint32_t number)
+{
+    for (uint32_t i = 0; i < fake_udp_captured(); i++) {
+        const struct packet *packet = fake_udp_packet(i);
+        if (packet->direction == direction && packet->number == number)
+            return packet;
+    }
+    fail_msg("no such datagram");
+    return NULL;
 }
 
 struct addr gate_last_source(void)

@@ -91,6 +91,9 @@ bool gate_run_until_up(struct gate *gate, struct device *device, uint64_t ms);
 /* The client is up in no time at all but the network's. Fails the test otherwise. */
 struct device *gate_connected(struct gate *gate, const struct client_kind *kind);
 
+/* The device's message comes back from the backend. */
+void gate_assert_echo(struct gate *gate, struct device *device, const char *text);
+
 /* Gives the gate one datagram, at once. Returns its outcome. */
 enum client_outcome gate_inject(struct gate *gate, const struct addr *from, const void *data,
                                 size_t len);
@@ -106,6 +109,8 @@ void gate_tick(struct gate *gate);
 /* datapath_stop. */
 void gate_stop(struct gate *gate);
 
+/* The datagram with that number in its direction. */
+const struct packet *gate_nth(enum direction direction, uint32_t number);
 /* Address that the gate has last used toward the backend. */
 struct addr gate_last_source(void);
 
