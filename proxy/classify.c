@@ -103,6 +103,33 @@ static bool read_hello(const uint8_t *data, size_t record_len, struct classified
     return true;
 }
 
+/* Steps over a vector with a length of length_bytes; NULL if it does not fit. */
+static const uint8_t *skip_vector(const uint8_t *at, const uint8_t *end, size_t length_bytes)
+{
+    if (at == NULL || (size_t)(end - at) < length_bytes)
+        return NULL;
+    size_t size = length_bytes == 1 ? at[0] : bytes_get16(at);
+    at += length_bytes;
+    return (size_t)(end - at) >= size ? at + size : NULL;
+}
+
+const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size)
+{
+    struct classified kind = {.kind = DATAGRAM_JUNK};
+    size_t record_len = len > 0 && !is_ciphertext(data[0]) ? plain_header_len(data, len) : 0;
+    if (record_len == 0 || !read_hello(data, record_len, &kind) || kind.is_later_fragment ||
+        record_len < RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END)
+        return NULL;
+    const uint8_t *end = data + record_len;
+    const uint8_t *at = data + RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END;
+    at = skip_vector(at, end, 1);                      /* legacy_session_id */
+    at = skip_vector(at, end, 1);                      /* cookie */
+    if (at == NULL || skip_vector(at, end, 2) == NULL) /* cipher_suites */
+        return NULL;
+    *size = bytes_get16(at);
+    return at + 2;
+}
+
 struct classified classify(const uint8_t *data, size_t len)
 {
     struct classified result = {.kind = DATAGRAM_JUNK};

@@ -30,6 +30,10 @@ struct classified {
     uint64_t hello_tag; /* taken from the client random: tells a repeated hello from a new one */
 };
 
+/* The cipher suites that a ClientHello offers, two bytes each; *size is set to their bytes. NULL if
+ * the datagram does not begin with one that has them in its first record. */
+const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size);
+
 struct classified classify(const uint8_t *data, size_t len);
 
 #endif

@@ -107,6 +107,7 @@ static struct cookie_result try_period(struct cookie_front *front, const struct 
         return result;
     }
     dtls_set_sender(dtls, keep_reply, front);
+    *dtls->peer = (struct dtls_peer){0}; /* a spare has seen another device's hello */
     front->reply_len = 0;
     dtls_feed(dtls, data, len);
     int accepted = wolfDTLS_accept_stateless(dtls->ssl);

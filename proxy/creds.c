@@ -10,6 +10,13 @@
 #include "creds_suites.h"
 
 /* In order of preference; the last is for DTLS 1.3 only. */
+const struct creds_psk13_suite creds_psk13_suites[CREDS_PSK13_SUITES] = {
+    {0x01, "TLS13-AES128-GCM-SHA256"},
+    {0x03, "TLS13-CHACHA20-POLY1305-SHA256"},
+    {0x04, "TLS13-AES128-CCM-SHA256"},
+    {0x05, "TLS13-AES128-CCM-8-SHA256"},
+};
+
 static const int groups[] = {WOLFSSL_ECC_X25519, WOLFSSL_ECC_SECP256R1, WOLFSSL_ECC_SECP384R1,
                              WOLFSSL_X25519MLKEM768};
 #define GROUP_COUNT (int)(sizeof(groups) / sizeof(groups[0]))
@@ -110,6 +117,9 @@ static void load_suites(const struct loading *loading)
                        where_is(loading, "ciphers").text, err.text, creds_suites_all(all));
     else if (wolfSSL_CTX_set_cipher_list(loading->creds->ctx, suites) != WOLFSSL_SUCCESS)
         wolfssl_refused(loading, "the cipher suites");
+    else
+        for (int i = 0; i < CREDS_PSK13_SUITES; i++)
+            loading->creds->has_psk13_suite[i] = strstr(suites, creds_psk13_suites[i].name) != NULL;
 }
 
 static void set_verify(struct creds *creds, enum client_auth client_auth)

@@ -4,6 +4,7 @@
 #ifndef CREDS_H
 #define CREDS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +19,17 @@ struct WOLFSSL_X509_STORE_CTX;
 /* wolfSSL's certificate callback. */
 typedef int creds_verify_callback(int is_good, struct WOLFSSL_X509_STORE_CTX *store);
 
+/* The DTLS 1.3 suites that go with a PSK, best first: those with SHA-256, the hash of an external
+ * PSK (RFC 8446 section 4.2.11). The first byte of their code is 0x13. */
+enum { CREDS_PSK13_SUITES = 4 };
+struct creds_psk13_suite {
+    uint8_t code;
+    const char *name; /* wolfSSL's */
+};
+extern const struct creds_psk13_suite creds_psk13_suites[CREDS_PSK13_SUITES];
+
 struct creds {
+    bool has_psk13_suite[CREDS_PSK13_SUITES]; /* offered by this listener */
     /* Versions, suites, groups, certificate, CA and verify mode are set; tickets and session cache
      * are off. Callbacks are not set: without the PSK callbacks no PSK suite is chosen. */
     struct WOLFSSL_CTX *ctx;

@@ -11,11 +11,28 @@
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "base/bytes.h"
+#include "classify.h"
 
 enum {
     /* Largest datagram that wolfSSL can send; bounds application records after the handshake. */
     DATAGRAM_OUT_MAX = 16384,
 };
+
+/* In 1.3 the library leaves it to the PSK callback to name the suite, and tells it nothing of what
+ * the device offers; so this looks. */
+static const char *choose_psk13_suite(const struct creds *creds, const uint8_t *hello, size_t len)
+{
+    size_t size;
+    const uint8_t *suites = classify_hello_suites(hello, len, &size);
+    for (int i = 0; suites != NULL && i < CREDS_PSK13_SUITES; i++) {
+        for (size_t at = 0; at + 1 < size; at += 2) {
+            if (creds->has_psk13_suite[i] && suites[at] == 0x13 &&
+                suites[at + 1] == creds_psk13_suites[i].code)
+                return creds_psk13_suites[i].name;
+        }
+    }
+    return NULL;
+}
 
 static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
@@ -29,6 +46,8 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
     if (dtls->in_len > (uint32_t)size)
         return WOLFSSL_CBIO_ERR_GENERAL;
     memcpy(buffer, dtls->in, dtls->in_len);
+    if (!dtls->is_established && dtls->peer->psk13_suite == NULL)
+        dtls->peer->psk13_suite = choose_psk13_suite(dtls->listener->creds, dtls->in, dtls->in_len);
     dtls->in = NULL;
     return (int)dtls->in_len;
 }
@@ -62,6 +81,16 @@ static unsigned find_psk(WOLFSSL *ssl, const char *identity, unsigned char *key,
         return 0;
     memcpy(key, found, key_len);
     return (unsigned)key_len;
+}
+
+static unsigned find_psk13(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned key_max,
+                           const char **suite)
+{
+    struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
+    if (dtls->peer == NULL || dtls->peer->psk13_suite == NULL)
+        return 0;
+    *suite = dtls->peer->psk13_suite;
+    return find_psk(ssl, identity, key, key_max);
 }
 
 /* Leaf certificates: remembers the verdict and the common name. Returns the verdict unchanged. */
@@ -115,10 +144,11 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config)
     WOLFSSL_CTX *ctx = creds->ctx;
     wolfSSL_CTX_SetIORecv(ctx, on_receive);
     wolfSSL_CTX_SetIOSend(ctx, on_send);
-    /* For 1.3 the same callback serves: the library then takes TLS_AES_128_GCM_SHA256, which every
-     * 1.3 device has (RFC 8446 section 9.1). */
-    if (creds->psks != NULL)
-        wolfSSL_CTX_set_psk_server_callback(ctx, find_psk);
+    if (creds->psks != NULL) {
+        if ((config->versions & CONFIG_VERSION_1_2) != 0)
+            wolfSSL_CTX_set_psk_server_callback(ctx, find_psk);
+        wolfSSL_CTX_set_psk_server_tls13_callback(ctx, find_psk13);
+    }
     /* creds.c has decided what is asked for and required; only the callback is added. */
     if (config->client_auth != CLIENT_AUTH_NONE)
         wolfSSL_CTX_set_verify(ctx, creds->verify_mode, on_certificate);

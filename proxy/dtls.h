@@ -30,6 +30,7 @@ struct dtls_peer {
     bool is_psk_unknown;      /* named an identity that is not in psk_file */
     bool is_certificate_good; /* its certificate passed verification */
     int certificate_error;    /* of wolfSSL, 0 = none */
+    const char *psk13_suite;  /* for a PSK in 1.3, of those that its hello offers; NULL = none */
 };
 
 /* Called with each datagram that the library wants to send. */
