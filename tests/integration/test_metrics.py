@@ -49,6 +49,7 @@ def test_values(start_proxy, backend, make_device):
     device = make_device(proxy).connect()
     for _ in range(7):
         device.exchange(b"seven times")
+    proxy.expect_backend("forwarded", 7)
     counters = proxy.counters()
     assert counters.get("dtlsgate_sessions", listener="coaps") == 1
     assert counters.get("dtlsgate_client_datagrams_total", outcome="forwarded") == 7

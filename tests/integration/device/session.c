@@ -345,7 +345,8 @@ void command_alert(struct device *device, const char *argument)
         puts("error no session");
         return;
     }
-    printf("alerted %d\n", SendAlert(device->ssl, ALERT_LEVEL_FATAL, (int)strtol(argument, NULL, 10)));
+    printf("alerted %d\n",
+           SendAlert(device->ssl, ALERT_LEVEL_FATAL, (int)strtol(argument, NULL, 10)));
 }
 
 void command_forget(struct device *device, const char *argument)
