@@ -117,8 +117,8 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
 {
     struct classified kind = {.kind = DATAGRAM_JUNK};
     size_t record_len = len > 0 && !is_ciphertext(data[0]) ? plain_header_len(data, len) : 0;
-    if (record_len == 0 || !read_hello(data, record_len, &kind) || kind.is_later_fragment ||
-        record_len < RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END)
+    if (record_len == 0 || is_protected(data) || !read_hello(data, record_len, &kind) ||
+        kind.is_later_fragment || record_len < RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END)
         return NULL;
     const uint8_t *end = data + record_len;
     const uint8_t *at = data + RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END;

@@ -19,10 +19,10 @@ enum datagram_kind {
 
 struct classified {
     enum datagram_kind kind;
-    uint32_t usable_len; /* bytes of well-formed records from the beginning */
-    uint32_t
-        protected_len;  /* bytes of protected records from the beginning, before any of epoch 0 */
-    uint8_t first_type; /* content type of the first record, as it stands on the wire */
+    uint32_t usable_len;    /* bytes of well-formed records from the beginning */
+    uint32_t protected_len; /* bytes of protected records from the beginning, before any of epoch 0
+                               and any handshake message of DTLS 1.2 */
+    uint8_t first_type;     /* content type of the first record, as it stands on the wire */
     /* DATAGRAM_HELLO only: */
     bool is_fragment;       /* not the whole ClientHello */
     bool is_later_fragment; /* a fragment without the beginning; no random in it */

@@ -139,7 +139,9 @@ static void test_every_content_type(void **state)
             assert_int_equal(c.kind, epoch == 0 ? DATAGRAM_PLAINTEXT : DATAGRAM_PROTECTED);
             assert_int_equal(c.first_type, type);
             assert_int_equal(c.usable_len, m.len);
-            assert_int_equal(c.protected_len, epoch == 0 ? 0 : m.len);
+            /* In a session of 1.2 a handshake message can only be a repeated Finished or begin a
+             * renegotiation; in 1.3 its type is encrypted. */
+            assert_int_equal(c.protected_len, epoch == 0 || type == HANDSHAKE ? 0 : m.len);
         }
     }
 }
@@ -453,6 +455,78 @@ static void test_only_a_plaintext_client_hello_is_a_hello(void **state)
     assert_int_equal(run_made(&m).kind, DATAGRAM_PLAINTEXT);
 }
 
+static const uint8_t *run_suites(const uint8_t *bytes, size_t len, size_t *size)
+{
+    static uint8_t found[65536];
+    uint8_t *copy = malloc(len > 0 ? len : 1);
+    assert_non_null(copy);
+    memcpy(copy, bytes, len);
+    const uint8_t *suites = classify_hello_suites(copy, len, size);
+    if (suites != NULL) {
+        assert_true(suites >= copy && suites + *size <= copy + len);
+        memcpy(found, suites, *size);
+    }
+    free(copy);
+    return suites != NULL ? found : NULL;
+}
+
+static void test_suites_of_a_hello(void **state)
+{
+    (void)state;
+    static const int lens[] = {0, 1, 32, 255};
+    size_t size = 0;
+    for (int s = 0; s < 4; s++) {
+        for (int c = 0; c < 4; c++) {
+            struct hello hello = WHOLE;
+            hello.session_id_len = lens[s];
+            hello.cookie_len = lens[c];
+            struct maker m = {.len = 0};
+            put_hello(&m, &hello);
+            const uint8_t *suites = run_suites(m.bytes, m.len, &size);
+            assert_non_null(suites);
+            assert_int_equal(size, 2);
+            assert_memory_equal(suites, "\xc0\xa8", 2);
+            /* Behind the record it goes on. */
+            put_record(&m, ALERT, 0, 2);
+            assert_non_null(run_suites(m.bytes, m.len, &size));
+        }
+    }
+}
+
+static void test_suites_that_are_not_there(void **state)
+{
+    (void)state;
+    size_t size = 0;
+    struct maker m = {.len = 0};
+    assert_null(run_suites(m.bytes, 0, &size));
+    /* The body ends anywhere before the last suite. */
+    for (int there = 0; there < 2 + 32 + 9 + 9 + 2 + 2; there++) {
+        struct hello hello = WHOLE;
+        hello.session_id_len = 8;
+        hello.cookie_len = 8;
+        hello.body_len = there;
+        m.len = 0;
+        put_hello(&m, &hello);
+        assert_null(run_suites(m.bytes, m.len, &size));
+        m.bytes[11] = m.bytes[12] = 0xff; /* nor does the record say the truth */
+        assert_null(run_suites(m.bytes, m.len, &size));
+    }
+    struct hello later = {1800, 40, 60, .body_len = 60};
+    m.len = 0;
+    put_hello(&m, &later);
+    assert_null(run_suites(m.bytes, m.len, &size));
+    m.len = 0;
+    put_record(&m, ALERT, 0, 100);
+    assert_null(run_suites(m.bytes, m.len, &size));
+    m.bytes[0] = 0x2f;
+    assert_null(run_suites(m.bytes, m.len, &size));
+    struct hello hello = WHOLE;
+    m.len = 0;
+    put_hello(&m, &hello);
+    m.bytes[13 + 12 + 34 + 2] = 0xff; /* the length of the suites */
+    assert_null(run_suites(m.bytes, m.len, &size));
+}
+
 /* --- anything -------------------------------------------------------------------------------- */
 
 static uint64_t next_random(uint64_t *state)
@@ -498,6 +572,8 @@ static void test_any_bytes(void **state)
             m.len = next_random(&random) % (m.len + 1);
         struct classified c = run_made(&m);
         assert_not_junk_records(m.bytes, &c);
+        size_t size;
+        assert_true(run_suites(m.bytes, m.len, &size) == NULL || c.kind == DATAGRAM_HELLO);
     }
 }
 
@@ -528,6 +604,8 @@ int main(void)
         cmocka_unit_test(test_hello_cut_anywhere),
         cmocka_unit_test(test_fragments_of_a_hello),
         cmocka_unit_test(test_only_a_plaintext_client_hello_is_a_hello),
+        cmocka_unit_test(test_suites_of_a_hello),
+        cmocka_unit_test(test_suites_that_are_not_there),
         cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_nothing),
     };
