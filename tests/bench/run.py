@@ -46,15 +46,14 @@ class BenchError(Exception):
 class Program:
     """A child process that ends with this one. The log keeps its standard error."""
 
-    def __init__(self, name, command, folder, cpus=None, **pipes):
+    def __init__(self, name, command, folder, cpus, **pipes):
         self.name = name
         self.log = folder / f"{name}.log"
         libc = ctypes.CDLL(None)
 
         def prepare():
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if cpus:
-                os.sched_setaffinity(0, cpus)
+            os.sched_setaffinity(0, cpus)
 
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -141,16 +140,24 @@ class Bench:
     def __init__(self, options, folder):
         self.options = options
         self.folder = folder
-        cpus = sorted(os.sched_getaffinity(0))
-        self.server_cpus = self.other_cpus = None
-        if options.pin and len(cpus) >= 2:
-            self.server_cpus, self.other_cpus = set(cpus[1:2]), set(cpus) - set(cpus[1:2])
+        self.cpus = self.server_cpus = self.other_cpus = os.sched_getaffinity(0)
         make_credentials(folder, max(options.sessions))
         self.echo = self.start("echo", [options.programs / "echo"], self.other_cpus)
         self.backend_port = self.read_port(self.echo)
 
     def start(self, name, command, cpus, **pipes):
         return Program(name, command, self.folder, cpus, stdout=subprocess.PIPE, **pipes)
+
+    def choose_cpus(self, sessions):
+        """With one session only one process at a time has work; where the scheduler wakes it
+        up would decide the result, so all share one CPU."""
+        first = {min(self.cpus)}
+        self.server_cpus = self.other_cpus = self.cpus
+        if sessions == 1:
+            self.server_cpus = self.other_cpus = first
+        elif self.options.pin and len(self.cpus) > 1 and self.options.workers == 1:
+            self.server_cpus, self.other_cpus = first, self.cpus - first
+        os.sched_setaffinity(self.echo.process.pid, self.other_cpus)
 
     @staticmethod
     def read_port(program):
@@ -181,8 +188,8 @@ client_ca = ca.pem
 """,
             encoding="ascii",
         )
-        cpus = self.server_cpus if self.options.workers == 1 else None
-        gate = Program("gate", [self.options.gate, "-c", config], self.folder, cpus)
+        command = [self.options.gate, "-c", config]
+        gate = Program("gate", command, self.folder, self.server_cpus)
         end = time.monotonic() + 10
         while not is_ready(metrics):
             if gate.process.poll() is not None or time.monotonic() > end:
@@ -205,6 +212,7 @@ client_ca = ca.pem
 
     def run(self, suite, sessions):
         """One run of the gate, or of the relay for the suite plain."""
+        self.choose_cpus(sessions)
         server, port = self.start_relay() if suite == "plain" else self.start_gate()
         load = None
         try:
