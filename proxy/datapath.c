@@ -221,7 +221,8 @@ static enum client_outcome from_client(struct passage *p)
         return to_handshake(p, s);
     if (s->successor == NULL)
         return to_established(p, s);
-    return p->kind.kind == DATAGRAM_PROTECTED ? to_either(p, s) : to_handshake(p, s->successor);
+    /* An established session has no use for handshake records, protected or not. */
+    return p->kind.protected_len != 0 ? to_either(p, s) : to_handshake(p, s->successor);
 }
 
 void datapath_from_client(struct datapath *dp, uint32_t listener, const struct udp_socket *socket,
