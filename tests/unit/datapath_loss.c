@@ -24,6 +24,11 @@ struct way {
 /* Every kind of handshake, each with its own sequence of flights on the wire. */
 static const struct way ways[] = {
     {USUAL, {.name = "1.2 psk ccm-8", PSK_12, .suites = "PSK-AES128-CCM-8"}},
+    {USUAL,
+     {.name = "1.2 psk, single records",
+      PSK_12,
+      .suites = "PSK-AES128-CCM-8",
+      .has_single_records = true}},
     {USUAL, {.name = "1.2 psk gcm", PSK_12, .suites = "PSK-AES128-GCM-SHA256"}},
     {GATE LISTENER PSK, {.name = "1.2 psk, no certificate", PSK_12, .suites = "PSK-AES128-CCM-8"}},
     {USUAL, {.name = "1.2 ecdsa with client certificate", ECDSA_12, .certificate = "device"}},

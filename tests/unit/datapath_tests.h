@@ -8,6 +8,7 @@
 
 int datapath_handshake_tests(void);
 int datapath_loss_tests(void);
+int datapath_closing_tests(void);
 int datapath_refused_tests(void);
 
 #endif

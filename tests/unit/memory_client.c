@@ -11,6 +11,7 @@
 
 enum {
     HANDSHAKE_MTU = 1400,
+    RECORD_HEADER = 13,
     DATAGRAM_MAX = 16384, /* the largest MTU that wolfSSL takes */
     REPEAT_FIRST_MS = 1000,
     REPEAT_MAX_MS = 60000,
@@ -38,9 +39,15 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
 static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     struct memory_client *client = context;
+    const uint8_t *datagram = (const uint8_t *)buffer;
+    size_t len = (size_t)size, record_len = len;
     (void)ssl;
     client->has_sent = true;
-    client->send(client->context, (const uint8_t *)buffer, (size_t)size);
+    for (size_t at = 0; at < len; at += record_len) {
+        if (client->kind->has_single_records)
+            record_len = RECORD_HEADER + (size_t)(datagram[at + 11] << 8 | datagram[at + 12]);
+        client->send(client->context, datagram + at, record_len);
+    }
     return size;
 }
 
@@ -56,6 +63,15 @@ static unsigned give_psk(WOLFSSL *ssl, const char *hint, char *identity, unsigne
     snprintf(identity, identity_max, "%s", kind->identity);
     memcpy(key, kind->key, key_len);
     return (unsigned)key_len;
+}
+
+/* The same, bound to the one suite that this kind offers. */
+static unsigned give_psk13(WOLFSSL *ssl, const char *hint, char *identity, unsigned identity_max,
+                           unsigned char *key, unsigned key_max, const char **suite)
+{
+    const struct memory_client *client = wolfSSL_GetIOReadCtx(ssl);
+    *suite = client->kind->suites;
+    return give_psk(ssl, hint, identity, identity_max, key, key_max);
 }
 
 static WOLFSSL_METHOD *method_of(enum dtls_version version)
@@ -94,7 +110,9 @@ static bool make_ssl(struct memory_client *client, const char *keys)
     if (kind->suites != NULL &&
         wolfSSL_CTX_set_cipher_list(client->ctx, kind->suites) != WOLFSSL_SUCCESS)
         return false;
-    if (kind->identity != NULL)
+    if (kind->identity != NULL && kind->version == VERSION_1_3)
+        wolfSSL_CTX_set_psk_client_tls13_callback(client->ctx, give_psk13);
+    else if (kind->identity != NULL)
         wolfSSL_CTX_set_psk_client_callback(client->ctx, give_psk);
     wolfSSL_CTX_SetIORecv(client->ctx, on_receive);
     wolfSSL_CTX_SetIOSend(client->ctx, on_send);

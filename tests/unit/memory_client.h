@@ -23,6 +23,7 @@ struct client_kind {
     const char *certificate;    /* of the client: NAME.pem and NAME.key in the keys' folder */
     const char *ca;             /* that the server is checked with: NAME.pem */
     bool has_small_hello;       /* only one small key share in DTLS 1.3 */
+    bool has_single_records;    /* each record in a datagram of its own; DTLS 1.2 */
     uint16_t mtu_bytes;         /* 0 = 1400 */
     uint32_t repeat_max_ms; /* cap of its retransmission interval, which begins at 1 s; 0 = 60 s */
 };

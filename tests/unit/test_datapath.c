@@ -21,6 +21,7 @@ int main(void)
     failed += datapath_handshake_tests();
     failed += datapath_loss_tests();
     failed += datapath_refused_tests();
+    failed += datapath_closing_tests();
     dtls_library_deinit();
     return failed;
 }
