@@ -1,0 +1,444 @@
+/* Workers as the daemon runs them: threads and sockets are real, clients and backend are of the
+ * test, on the loopback interface. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/process.h"
+#include "dtls.h"
+#include "memory_client.h"
+#include "memory_generation.h"
+#include "reload.h"
+#include "udp.h"
+#include "worker.h"
+
+enum { LIMIT_MS = 20000, WORKERS_MAX = 2 };
+
+static uint64_t clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* ---- plain sockets -------------------------------------------------------------------------- */
+
+static int open_plain(struct addr *bound)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(in);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &size), 0);
+    assert_true(addr_from_sockaddr(bound, (struct sockaddr *)&in));
+    return fd;
+}
+
+static void send_plain(int fd, const struct addr *to, const void *data, size_t len)
+{
+    struct sockaddr_storage storage;
+    socklen_t size = addr_to_sockaddr(to, &storage);
+    assert_int_equal(sendto(fd, data, len, 0, (struct sockaddr *)&storage, size), len);
+}
+
+static size_t receive_plain(int fd, void *data, size_t size, struct addr *from)
+{
+    struct sockaddr_storage storage;
+    socklen_t storage_size = sizeof(storage);
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&readable, 1, LIMIT_MS), 1);
+    ssize_t got = recvfrom(fd, data, size, 0, (struct sockaddr *)&storage, &storage_size);
+    assert_true(got >= 0);
+    assert_true(addr_from_sockaddr(from, (struct sockaddr *)&storage));
+    return (size_t)got;
+}
+
+/* ---- a gate --------------------------------------------------------------------------------- */
+
+struct fixture {
+    struct generation *generation;
+    struct worker *workers[WORKERS_MAX];
+    uint32_t count;
+    struct addr listen[2];
+    int backend_fd;
+    struct addr backend;
+    uint64_t fds_before;
+};
+
+static uint64_t open_fds(void)
+{
+    struct process_usage usage;
+    process_read_usage(&usage);
+    return usage.open_fds;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    if (f == NULL)
+        return -1;
+    f->fds_before = open_fds();
+    f->backend_fd = open_plain(&f->backend);
+    *state = f;
+    return 0;
+}
+
+static void close_gate(struct fixture *f)
+{
+    for (uint32_t w = 0; w < f->count; w++)
+        worker_ask_to_stop(f->workers[w]);
+    for (uint32_t w = 0; w < f->count; w++)
+        worker_close(f->workers[w]);
+    f->count = 0;
+    reload_release(f->generation);
+    f->generation = NULL;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    close_gate(f);
+    close(f->backend_fd);
+    uint64_t fds_after = open_fds();
+    if (fds_after != f->fds_before)
+        print_error("%u descriptors were open before, %u are after\n", (unsigned)f->fds_before,
+                    (unsigned)fds_after);
+    int result = fds_after == f->fds_before ? 0 : -1;
+    free(f);
+    return result;
+}
+
+/* One listener with two addresses, on ports that were free a moment ago. */
+static void build(struct fixture *f)
+{
+    char ini[512], texts[3][ADDR_TEXT_MAX];
+    for (int i = 0; i < 2; i++)
+        close(open_plain(&f->listen[i]));
+    snprintf(ini, sizeof(ini),
+             "[gate]\nworkers = 2\n[listener coaps]\nlisten = %s, %s\nbackend = %s\n"
+             "psk_file = @psk\n",
+             addr_format(&f->listen[0], texts[0]), addr_format(&f->listen[1], texts[1]),
+             addr_format(&f->backend, texts[2]));
+    f->generation = memory_generation(ini);
+}
+
+static void start(struct fixture *f, uint32_t count)
+{
+    struct err err = {""};
+    build(f);
+    for (uint32_t w = 0; w < count; w++, f->count++) {
+        f->workers[w] = worker_open(f->generation, w, count, &err);
+        if (f->workers[w] == NULL)
+            fail_msg("%s", err.text);
+    }
+    if (count > 1 && !worker_steer(f->workers[0], &err))
+        fail_msg("%s", err.text);
+    for (uint32_t w = 0; w < count; w++) {
+        if (!worker_start(f->workers[w], &err))
+            fail_msg("%s", err.text);
+    }
+}
+
+static struct counters read_counters(const struct fixture *f, uint32_t worker)
+{
+    struct counters sum = {0};
+    assert_true(
+        counters_add_copy(&sum, worker_counters(f->workers[worker]), 0, clock_ms() + LIMIT_MS));
+    uint64_t outcomes = 0;
+    for (int i = 0; i < CLIENT_OUTCOME_COUNT; i++)
+        outcomes += sum.client[i];
+    assert_int_equal(outcomes, sum.client_received);
+    return sum;
+}
+
+/* Waits until a worker has counted that many datagrams from devices. */
+static struct counters wait_for_received(const struct fixture *f, uint32_t worker, uint64_t count)
+{
+    uint64_t end_ms = clock_ms() + LIMIT_MS;
+    for (;;) {
+        struct counters counters = read_counters(f, worker);
+        if (counters.client_received >= count || clock_ms() > end_ms) {
+            assert_int_equal(counters.client_received, count);
+            return counters;
+        }
+        poll(NULL, 0, 1);
+    }
+}
+
+/* A batch is counted after its answers have left. */
+static void wait_for_forwarded(const struct fixture *f, uint32_t worker, uint64_t count)
+{
+    uint64_t end_ms = clock_ms() + LIMIT_MS;
+    while (read_counters(f, worker).backend[BACKEND_forwarded] < count && clock_ms() < end_ms)
+        poll(NULL, 0, 1);
+    assert_int_equal(read_counters(f, worker).backend[BACKEND_forwarded], count);
+}
+
+/* ---- a device ------------------------------------------------------------------------------- */
+
+struct device {
+    int fd;
+    struct addr addr, gate;
+    struct memory_client *client;
+};
+
+static const struct client_kind kind = {.name = "psk",
+                                        .version = VERSION_1_2,
+                                        .suites = "PSK-AES128-CCM-8",
+                                        .identity = MEMORY_IDENTITY,
+                                        .key = MEMORY_KEY};
+
+static void send_to_gate(void *context, const uint8_t *datagram, size_t len)
+{
+    const struct device *device = context;
+    send_plain(device->fd, &device->gate, datagram, len);
+}
+
+static void take_datagram(struct device *device)
+{
+    uint8_t bytes[2048];
+    struct addr from;
+    size_t len = receive_plain(device->fd, bytes, sizeof(bytes), &from);
+    assert_true(addr_equal(&from, &device->gate)); /* from the address that it sends to */
+    memory_client_receive(device->client, bytes, len, clock_ms());
+}
+
+static void connect_device(struct device *device, const struct addr *gate)
+{
+    device->fd = open_plain(&device->addr);
+    device->gate = *gate;
+    device->client = memory_client_new(&kind, "", send_to_gate, device);
+    assert_non_null(device->client);
+    memory_client_connect(device->client, clock_ms());
+    while (device->client->state == CLIENT_CONNECTING)
+        take_datagram(device);
+    assert_int_equal(device->client->state, CLIENT_UP);
+}
+
+static void free_device(struct device *device)
+{
+    memory_client_free(device->client);
+    close(device->fd);
+}
+
+/* ---- tests ---------------------------------------------------------------------------------- */
+
+static void test_never_started(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {""};
+    build(f);
+    struct worker *worker = worker_open(f->generation, 0, 1, &err);
+    if (worker == NULL)
+        fail_msg("%s", err.text);
+    worker_close(worker);
+    worker_close(NULL);
+}
+
+static void test_address_in_use(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {""};
+    build(f);
+    /* The second address is taken: the first one's socket is open by then. */
+    struct sockaddr_storage storage;
+    socklen_t size = addr_to_sockaddr(&f->listen[1], &storage);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&storage, size), 0);
+    uint64_t fds = open_fds();
+    assert_null(worker_open(f->generation, 0, 1, &err));
+    char text[ADDR_TEXT_MAX];
+    assert_non_null(strstr(err.text, addr_format(&f->listen[1], text)));
+    assert_int_equal(open_fds(), fds);
+    close(fd);
+}
+
+static void test_junk_is_counted_and_not_answered(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 1);
+    struct addr client;
+    int fd = open_plain(&client);
+    for (int i = 0; i < 50; i++)
+        send_plain(fd, &f->listen[i % 2], "GET / HTTP/1.1\r\n\r\n", (size_t)i % 18);
+    struct counters counters = wait_for_received(f, 0, 50);
+    assert_int_equal(counters.client[CLIENT_not_dtls], 50);
+    struct pollfd readable = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&readable, 1, 0), 0);
+    close(fd);
+}
+
+static void test_through_and_back(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 1);
+    for (int i = 0; i < 2; i++) {
+        struct device device;
+        char text[64];
+        struct addr source;
+        connect_device(&device, &f->listen[i]);
+        assert_true(memory_client_send(device.client, "question", 8));
+        assert_int_equal(receive_plain(f->backend_fd, text, sizeof(text), &source), 8);
+        assert_memory_equal(text, "question", 8);
+        assert_int_equal(source.ip[0], 127);
+        assert_true(source.ip[1] != 0);
+        send_plain(f->backend_fd, &source, "answer", 6);
+        while (device.client->message_count == 0)
+            take_datagram(&device);
+        assert_int_equal(memory_client_last(device.client).len, 6);
+        assert_memory_equal(memory_client_last(device.client).data, "answer", 6);
+        wait_for_forwarded(f, 0, (uint64_t)i + 1);
+        assert_int_equal(read_counters(f, 0).sessions, i + 1);
+        free_device(&device);
+    }
+}
+
+static void test_backend_that_is_down(void **state)
+{
+    struct fixture *f = *state;
+    start(f, 1);
+    close(f->backend_fd);
+    struct device device;
+    connect_device(&device, &f->listen[0]);
+    uint64_t end_ms = clock_ms() + LIMIT_MS;
+    while (read_counters(f, 0).backend_icmp_errors == 0 && clock_ms() < end_ms) {
+        assert_true(memory_client_send(device.client, "question", 8));
+        poll(NULL, 0, 5);
+    }
+    assert_true(read_counters(f, 0).backend_icmp_errors > 0);
+    assert_int_equal(read_counters(f, 0).sessions, 1);
+    free_device(&device);
+    f->backend_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* for the tear-down */
+}
+
+static void test_farewell(void **state)
+{
+    struct fixture *f = *state;
+    struct device device;
+    start(f, 1);
+    connect_device(&device, &f->listen[0]);
+    worker_ask_to_stop(f->workers[0]);
+    while (device.client->state == CLIENT_UP)
+        take_datagram(&device);
+    assert_int_equal(device.client->state, CLIENT_CLOSED);
+    close_gate(f);
+    free_device(&device);
+}
+
+struct traffic {
+    const struct fixture *fixture;
+    _Atomic bool must_end;
+    _Atomic uint64_t sent;
+};
+
+static void *send_always(void *argument)
+{
+    struct traffic *traffic = argument;
+    struct addr client;
+    int fd = open_plain(&client);
+    while (!atomic_load(&traffic->must_end)) {
+        struct sockaddr_storage storage;
+        socklen_t size = addr_to_sockaddr(&traffic->fixture->listen[0], &storage);
+        /* Refused when the gate has gone. */
+        if (sendto(fd, "junk", 4, 0, (struct sockaddr *)&storage, size) == 4)
+            atomic_fetch_add(&traffic->sent, 1);
+    }
+    close(fd);
+    return NULL;
+}
+
+static void test_stop_under_traffic(void **state)
+{
+    struct fixture *f = *state;
+    for (int round = 0; round < 3; round++) {
+        struct traffic traffic = {.fixture = f};
+        pthread_t thread;
+        start(f, 2);
+        assert_int_equal(pthread_create(&thread, NULL, send_always, &traffic), 0);
+        uint64_t end_ms = clock_ms() + LIMIT_MS;
+        while (read_counters(f, 0).client_received + read_counters(f, 1).client_received < 100)
+            assert_true(clock_ms() < end_ms);
+        uint64_t before_ms = clock_ms();
+        close_gate(f);
+        assert_true(clock_ms() - before_ms < 5000);
+        atomic_store(&traffic.must_end, true);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+}
+
+static void test_two_workers(void **state)
+{
+    struct fixture *f = *state;
+    enum { DEVICES = 20 };
+    struct device devices[DEVICES];
+    uint64_t expected[WORKERS_MAX] = {0};
+    start(f, 2);
+    for (int i = 0; i < DEVICES; i++) {
+        connect_device(&devices[i], &f->listen[i % 2]);
+        expected[udp_worker_of(&devices[i].addr, 2)]++;
+        char text[16];
+        struct addr source;
+        assert_true(memory_client_send(devices[i].client, "question", 8));
+        assert_int_equal(receive_plain(f->backend_fd, text, sizeof(text), &source), 8);
+        send_plain(f->backend_fd, &source, "answer", 6);
+        while (devices[i].client->message_count == 0)
+            take_datagram(&devices[i]);
+    }
+    for (uint32_t w = 0; w < 2; w++) {
+        wait_for_forwarded(f, w, expected[w]);
+        assert_int_equal(read_counters(f, w).sessions, expected[w]);
+    }
+    close_gate(f);
+    for (int i = 0; i < DEVICES; i++) {
+        while (devices[i].client->state == CLIENT_UP)
+            take_datagram(&devices[i]);
+        assert_int_equal(devices[i].client->state, CLIENT_CLOSED);
+        free_device(&devices[i]);
+    }
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    log_set_level(LOG_ERROR);
+    return dtls_library_init() ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    dtls_library_deinit();
+    return 0;
+}
+
+#define WITH_GATE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_GATE(test_never_started),
+        WITH_GATE(test_address_in_use),
+        WITH_GATE(test_junk_is_counted_and_not_answered),
+        WITH_GATE(test_through_and_back),
+        WITH_GATE(test_backend_that_is_down),
+        WITH_GATE(test_farewell),
+        WITH_GATE(test_stop_under_traffic),
+        WITH_GATE(test_two_workers),
+    };
+    return cmocka_run_group_tests(tests, begin, end);
+}
