@@ -208,7 +208,7 @@ void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len)
     dtls->in = data;
     dtls->in_len = (uint32_t)len;
     dtls->drops_before = drops(dtls);
-    if (dtls->is_established)
+    if (dtls->is_1_3)
         dtls->mark_before = wolfSSL_dtls13_get_received_mark(dtls->ssl);
     /* The library reads at most its MTU (plus some); see on_receive for the other half. */
     size_t mtu = dtls->listener->config->mtu_bytes;
@@ -240,6 +240,7 @@ enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
             return event;
         }
         dtls->is_established = true;
+        dtls->is_1_3 = dtls_version(dtls) == VERSION_1_3;
         wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
         int max = wolfSSL_GetMaxOutputSize(dtls->ssl);
         dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
@@ -282,7 +283,7 @@ uint32_t dtls_discarded(const struct dtls *dtls)
 {
     uint32_t dropped = drops(dtls) - dtls->drops_before;
     /* In 1.3 a record outside of the window is not among the drops. */
-    if (dropped == 0 && dtls->is_established && dtls_version(dtls) == VERSION_1_3 &&
+    if (dropped == 0 && dtls->is_1_3 &&
         wolfSSL_dtls13_get_received_mark(dtls->ssl) == dtls->mark_before)
         dropped = 1;
     return dropped;

@@ -47,6 +47,7 @@ struct dtls {
     uint64_t mark_before;   /* of DTLS 1.3: wolfSSL_dtls13_get_received_mark() */
     uint16_t plaintext_max; /* what fits into one record; set when established */
     bool is_established;
+    bool is_1_3;            /* when established */
     struct dtls_peer *peer; /* owned; until dtls_forget_peer */
 };
 
