@@ -460,9 +460,12 @@ bool session_on_established(struct session *s)
     }
     if (s->predecessor != NULL)
         session_end(s->predecessor, CLOSE_replaced, false);
+    if (s->state == SESSION_ENDED)
+        return false; /* no memory for its own place in the table */
     evict_least_recent(all);
     s->slot = backend_take(all->backend, s, s->listener->index, all->now_ms, &is_early);
     if (s->slot == BACKEND_NO_SLOT) {
+        dtls_send_close_notify(s->dtls);
         fail(s, HANDSHAKE_internal_error, "no backend address is free");
         return false;
     }
