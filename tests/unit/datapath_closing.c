@@ -262,6 +262,116 @@ static void old_session_serves_until_the_new_one_is_complete(void **state)
     gate_doing(NULL);
 }
 
+/* Slots are given to other devices only after their tombstone, the one free for longest first. */
+static void addresses_are_reused_late_and_oldest_first(void **state)
+{
+    static const int order[] = {1, 0, 2};
+    struct gate *gate = *state;
+    const char *kind = "1.2 psk ccm-8";
+    struct ended first[3];
+    gate_open(gate, USUAL);
+    for (int i = 0; i < 3; i++)
+        first[i] = used_session(gate, kind);
+    for (int i = 0; i < 3; i++) {
+        device_close(first[order[i]].device);
+        gate_run(gate, 1000);
+    }
+    for (int i = 0; i < 3; i++) {
+        struct ended fresh = used_session(gate, kind);
+        for (int j = 0; j < 3; j++)
+            assert_false(addr_equal(&fresh.source, &first[j].source));
+    }
+    gate_run(gate, TOMBSTONE_MS);
+    for (int i = 0; i < 3; i++) {
+        struct ended later = used_session(gate, kind);
+        assert_true(addr_equal(&later.source, &first[order[i]].source));
+    }
+    assert_int_equal(counter_get(&gate_counters(gate, 0)->backend_addresses_taken_early), 0);
+}
+
+/* A pool as small as this shows what happens when a real one runs dry. */
+static void dry_pool_takes_the_oldest_early_or_refuses(void **state)
+{
+    struct gate *gate = *state;
+    const char *kind = "1.2 psk ccm-8";
+    gate_open(gate, USUAL);
+    gate->dp.backend.slot_max = 2;
+    struct ended first = used_session(gate, kind);
+    struct ended second = used_session(gate, kind);
+    device_close(second.device);
+    gate_run(gate, 10);
+    struct ended third = used_session(gate, kind);
+    assert_true(addr_equal(&third.source, &second.source));
+    assert_int_equal(counter_get(&gate_counters(gate, 0)->backend_addresses_taken_early), 1);
+
+    struct device *fourth = gate_add(gate, gate_kind(kind));
+    device_connect(fourth);
+    gate_run(gate, 100);
+    assert_int_equal(gate_handshakes(gate, HANDSHAKE_internal_error), 1);
+    assert_int_equal(fake_log_count("reason=internal_error", "no backend address", NULL), 1);
+    /* It took the handshake for complete, so it is told. */
+    assert_int_equal(fourth->client->state, CLIENT_CLOSED);
+    gate_assert_echo(gate, first.device, "not affected");
+    gate_assert_echo(gate, third.device, "not affected");
+}
+
+static void stopping_says_goodbye_to_each(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct ended first = used_session(gate, "1.2 psk ccm-8");
+    struct ended second = used_session(gate, "1.3 psk");
+    /* Two handshakes in progress: of a new device, and of one that has a session. */
+    struct device *fresh = gate_add(gate, gate_kind("1.2 psk ccm-8"));
+    device_connect(fresh);
+    gate_run(gate, 3);
+    fresh->client->is_deaf = true;
+    struct device *reborn = gate_add_reborn(gate, gate_kind("1.2 psk ccm-8"), first.device);
+    device_connect(reborn);
+    gate_run(gate, 3);
+    reborn->client->is_deaf = true;
+    assert_int_equal(gate->dp.sessions.handshake_count, 2);
+
+    uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+    gate_stop(gate);
+    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before + 2);
+    assert_true(is_alert(fake_udp_last(GATE_TO_CLIENT, &first.device->addr)));
+    assert_true(is_alert(fake_udp_last(GATE_TO_CLIENT, &second.device->addr)));
+    assert_int_equal(gate_closed(gate, CLOSE_shutdown), 2);
+    assert_int_equal(gate_handshakes(gate, HANDSHAKE_shutdown), 2);
+    gate_run(gate, 10);
+    assert_int_equal(second.device->client->state, CLIENT_CLOSED);
+
+    const struct packet *hello = gate_nth(CLIENT_TO_GATE, 0);
+    assert_int_equal(gate_inject(gate, &hello->from, hello->data, hello->len),
+                     CLIENT_shutting_down);
+    assert_int_equal(gate_inject(gate, &second.device->addr, "junk", 4), CLIENT_shutting_down);
+    gate_inject_from_backend(gate, &first.source, "late", 4);
+    gate_run(gate, HOUR_MS);
+    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before + 2);
+    assert_int_equal(gate->due_ms, UINT64_MAX);
+}
+
+/* The end of a session and everything else in one batch: the device closes and comes back. */
+static void close_and_hello_in_one_batch(void **state)
+{
+    struct gate *gate = *state;
+    for (unsigned i = 0; i < 2; i++) {
+        gate_doing("%s", both_versions[i]);
+        gate_open(gate, USUAL);
+        struct ended old = used_session(gate, both_versions[i]);
+        struct device *device = gate_add_reborn(gate, gate_kind(both_versions[i]), old.device);
+        device_send(old.device, "last words", 10);
+        device_close(old.device);
+        device_connect(device);
+        assert_true(gate_run_until_up(gate, device, 100));
+        gate_assert_echo(gate, device, "again");
+        assert_int_equal(gate_closed(gate, CLOSE_closed_by_client), 1);
+        assert_int_equal(gate->dp.sessions.established_count, 1);
+    }
+    gate_doing(NULL);
+}
+
 int datapath_closing_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +382,10 @@ int datapath_closing_tests(void)
         GATE_TEST(after_idle_there_is_silence),
         GATE_TEST(least_recently_used_session_is_evicted),
         GATE_TEST(old_session_serves_until_the_new_one_is_complete),
+        GATE_TEST(addresses_are_reused_late_and_oldest_first),
+        GATE_TEST(dry_pool_takes_the_oldest_early_or_refuses),
+        GATE_TEST(stopping_says_goodbye_to_each),
+        GATE_TEST(close_and_hello_in_one_batch),
     };
     return cmocka_run_group_tests_name("datapath: closing", tests, NULL, NULL);
 }
