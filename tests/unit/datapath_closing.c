@@ -346,7 +346,8 @@ static void stopping_says_goodbye_to_each(void **state)
     assert_int_equal(gate_inject(gate, &hello->from, hello->data, hello->len),
                      CLIENT_shutting_down);
     assert_int_equal(gate_inject(gate, &second.device->addr, "junk", 4), CLIENT_shutting_down);
-    gate_inject_from_backend(gate, &first.source, "late", 4);
+    assert_int_equal(gate_inject_from_backend(gate, &first.source, "late", 4), BACKEND_late);
+    assert_int_equal(gate_late(gate, CLOSE_shutdown), 1);
     gate_run(gate, HOUR_MS);
     assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before + 2);
     assert_int_equal(gate->due_ms, UINT64_MAX);

@@ -11,14 +11,15 @@
 #include "datapath_tests.h"
 #include "dtls.h"
 #include "gate_fixture.h"
-#include "gate_keys.h"
+#include "gate_wolfssl.h"
 
 int main(void)
 {
     int failed = 0;
-    if (!dtls_library_init())
+    if (!gate_wolfssl_init())
         return 1;
     failed += datapath_handshake_tests();
+    failed += datapath_data_tests();
     failed += datapath_loss_tests();
     failed += datapath_refused_tests();
     failed += datapath_closing_tests();

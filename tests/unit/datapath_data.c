@@ -1,0 +1,389 @@
+/* Application data of established sessions: every datagram whole, its bytes and boundaries kept. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "datapath_tests.h"
+#include "gate_wolfssl.h"
+
+enum { TYPE_APPLICATION_DATA = 23, TYPE_HANDSHAKE = 22, RECORD_ROOM = 20000 };
+
+static uint8_t noise[UDP_DATAGRAM_MAX];
+
+static int make_noise(void **state)
+{
+    uint64_t seed = 42;
+    (void)state;
+    for (size_t i = 0; i < sizeof(noise); i++)
+        noise[i] = (uint8_t)fake_system_random(&seed);
+    return 0;
+}
+
+static struct session *session_of(struct gate *gate, const struct device *device)
+{
+    struct session *s =
+        sessions_find(&gate->dp.sessions, &gate->generation->listeners[0], &device->addr);
+    assert_non_null(s);
+    return s;
+}
+
+static struct addr source_of(struct gate *gate, const struct device *device)
+{
+    return backend_slot_addr(&gate->dp.backend, session_of(gate, device)->slot);
+}
+
+/* The device's datagram arrives at the backend as it is. */
+static void assert_to_backend(struct gate *gate, struct device *device, size_t len)
+{
+    uint32_t before = fake_udp_count(GATE_TO_BACKEND, NULL);
+    device_send(device, noise, len);
+    gate_run(gate, 5);
+    assert_int_equal(fake_udp_count(GATE_TO_BACKEND, NULL), before + 1);
+    const struct packet *packet = fake_udp_last(GATE_TO_BACKEND, NULL);
+    struct addr source = source_of(gate, device);
+    assert_true(addr_equal(&packet->from, &source));
+    assert_true(addr_equal(&packet->to, &gate->generation->config->listeners[0].backend));
+    assert_int_equal(packet->len, len);
+    assert_memory_equal(packet->data, noise, len);
+}
+
+/* The backend's datagram arrives at the device as it is, in one datagram, from where it sent to. */
+static void assert_to_device(struct gate *gate, struct device *device, size_t len)
+{
+    uint32_t before = fake_udp_count(GATE_TO_CLIENT, &device->addr);
+    struct addr source = source_of(gate, device);
+    assert_int_equal(gate_inject_from_backend(gate, &source, noise, len), BACKEND_forwarded);
+    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, &device->addr), before + 1);
+    assert_true(addr_equal(&fake_udp_last(GATE_TO_CLIENT, NULL)->from, &device->to));
+    gate_run(gate, 5);
+    struct client_message message = memory_client_last(device->client);
+    assert_int_equal(message.len, len);
+    assert_memory_equal(message.data, noise, len);
+}
+
+static void all_sizes_go_both_ways(void **state)
+{
+    static const size_t sizes[] = {1, 2, 15, 16, 17, 64, 1152, 1280, 1400, 4096, 9000, 16000};
+    struct gate *gate = *state;
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, kind);
+        for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+            gate_doing("%s, %zu bytes", kind->name, sizes[i]);
+            assert_to_backend(gate, device, sizes[i]);
+            assert_to_device(gate, device, sizes[i]);
+        }
+    }
+    gate_doing(NULL);
+}
+
+/* The largest that fits into a record goes; one byte more is counted and logged, and nothing of it
+ * is sent. */
+static void largest_record_and_one_byte_more(void **state)
+{
+    struct gate *gate = *state;
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        gate_doing("%s", kind->name);
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, kind);
+        size_t max = session_of(gate, device)->dtls->plaintext_max;
+        assert_in_range(max, 16300, DTLS_PLAINTEXT_MAX);
+        assert_to_device(gate, device, max);
+        struct addr source = source_of(gate, device);
+        uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+        static const size_t beyond[] = {1, 2, 1000, UDP_DATAGRAM_MAX};
+        for (unsigned i = 0; i < 4; i++) {
+            size_t len = i < 3 ? max + beyond[i] : beyond[i];
+            assert_int_equal(gate_inject_from_backend(gate, &source, noise, len),
+                             BACKEND_too_large);
+        }
+        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before);
+        assert_int_equal(fake_log_count("event=backend_datagram_too_large", NULL), 4);
+        gate_assert_echo(gate, device, "unharmed");
+    }
+    gate_doing(NULL);
+}
+
+/* A device may use all that a record can hold, although our library would not send that much. */
+static void full_record_from_the_device(void **state)
+{
+    struct gate *gate = *state;
+    uint8_t *record = malloc(RECORD_ROOM);
+    assert_non_null(record);
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        gate_doing("%s", kind->name);
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, kind);
+        size_t len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, noise,
+                                        DTLS_PLAINTEXT_MAX, record, RECORD_ROOM);
+        assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_forwarded);
+        const struct packet *packet = fake_udp_last(GATE_TO_BACKEND, NULL);
+        assert_int_equal(packet->len, DTLS_PLAINTEXT_MAX);
+        assert_memory_equal(packet->data, noise, DTLS_PLAINTEXT_MAX);
+        gate_assert_echo(gate, device, "afterwards");
+    }
+    free(record);
+    gate_doing(NULL);
+}
+
+/* Neither has a meaning in CoAP, and our library cannot send an empty record. */
+static void empty_datagrams(void **state)
+{
+    struct gate *gate = *state;
+    uint8_t record[128];
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        gate_doing("%s", kind->name);
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, kind);
+        struct addr source = source_of(gate, device);
+        assert_int_equal(gate_inject_from_backend(gate, &source, "", 0), BACKEND_empty);
+        size_t len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, "", 0, record,
+                                        sizeof(record));
+        assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_control);
+        assert_int_equal(fake_udp_count(GATE_TO_BACKEND, NULL), 0);
+        assert_int_equal(gate_inject(gate, &device->addr, "", 0), CLIENT_not_dtls);
+        gate_assert_echo(gate, device, "unharmed");
+    }
+    gate_doing(NULL);
+}
+
+/* Several records in one datagram are several datagrams for the backend (RFC 6347 section 4.1). */
+static void records_in_one_datagram_stay_apart(void **state)
+{
+    struct gate *gate = *state;
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        uint8_t datagram[2048];
+        size_t len = 0;
+        gate_doing("%s", kind->name);
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, kind);
+        for (size_t i = 1; i <= 10; i++)
+            len += memory_client_seal(device->client, TYPE_APPLICATION_DATA, noise, i * 7,
+                                      datagram + len, sizeof(datagram) - len);
+        uint32_t before = fake_udp_count(GATE_TO_BACKEND, NULL);
+        assert_int_equal(gate_inject(gate, &device->addr, datagram, len), CLIENT_forwarded);
+        assert_int_equal(fake_udp_count(GATE_TO_BACKEND, NULL), before + 10);
+        for (uint32_t i = 0; i < 10; i++) {
+            const struct packet *packet = gate_nth(GATE_TO_BACKEND, before + i);
+            assert_int_equal(packet->len, (i + 1) * 7);
+            assert_memory_equal(packet->data, noise, packet->len);
+        }
+    }
+    gate_doing(NULL);
+}
+
+/* A batch with more to send than fits into a batch. */
+static void full_batches_of_many_sessions(void **state)
+{
+    enum { DEVICES = 16, ROUNDS = 8 };
+    struct gate *gate = *state;
+    struct device *devices[DEVICES];
+    gate_open(gate, USUAL);
+    for (int i = 0; i < DEVICES; i++)
+        devices[i] = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    gate->has_echo = true;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < DEVICES; i++) {
+            uint8_t text[2] = {(uint8_t)i, (uint8_t)round};
+            device_send(devices[i], text, sizeof(text));
+        }
+    }
+    gate_run(gate, 20);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_forwarded), DEVICES * ROUNDS);
+    assert_int_equal(gate_backend_outcomes(gate, BACKEND_forwarded), DEVICES * ROUNDS);
+    for (int i = 0; i < DEVICES; i++) {
+        assert_int_equal(devices[i]->client->message_count, ROUNDS);
+        for (int round = 0; round < ROUNDS; round++) {
+            assert_int_equal(devices[i]->client->messages[round].data[0], i);
+            assert_int_equal(devices[i]->client->messages[round].data[1], round);
+        }
+    }
+}
+
+/* Only the backend speaks for the backend. */
+static void others_cannot_speak_for_the_backend(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct addr source = source_of(gate, device), other;
+    struct addr backend = gate->generation->config->listeners[0].backend;
+    uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+
+    other = backend;
+    other.port++;
+    assert_int_equal(gate_inject_from_other(gate, &other, &source, "x", 1), BACKEND_wrong_sender);
+    other = backend;
+    other.ip[3]++;
+    assert_int_equal(gate_inject_from_other(gate, &other, &source, "x", 1), BACKEND_wrong_sender);
+
+    /* Addresses that never were a session's, ours or not. */
+    struct addr next = source;
+    next.ip[3]++;
+    assert_int_equal(gate_inject_from_backend(gate, &next, "x", 1), BACKEND_late);
+    struct addr own = {.ip = {127, 0, 0, 1}, .port = source.port, .family = AF_INET};
+    assert_int_equal(gate_inject_from_backend(gate, &own, "x", 1), BACKEND_late);
+    assert_int_equal(gate_late(gate, LATE_UNKNOWN), 2);
+    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before);
+    gate_assert_echo(gate, device, "unharmed");
+}
+
+/* Without a CID a device is known by its address. */
+static void record_from_another_address_belongs_to_nobody(void **state)
+{
+    struct gate *gate = *state;
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        gate_doing("%s", kind->name);
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, kind);
+        struct addr home = device->addr;
+        uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+        device->addr.port++;
+        device_send(device, "moved", 5);
+        gate_run(gate, 10);
+        assert_int_equal(gate_client_outcomes(gate, CLIENT_no_session), 1);
+        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before);
+        device->addr = home;
+        gate_assert_echo(gate, device, "back");
+    }
+    gate_doing(NULL);
+}
+
+/* What the kernel does not take is counted as such, both ways, and the session lives on. */
+static void full_sockets_are_counted(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct addr source = source_of(gate, device);
+
+    fake_udp_refuse(GATE_TO_CLIENT, true);
+    assert_int_equal(gate_inject_from_backend(gate, &source, "x", 1), BACKEND_client_send_failed);
+    fake_udp_refuse(GATE_TO_CLIENT, false);
+
+    fake_udp_refuse(GATE_TO_BACKEND, true);
+    device_send(device, "x", 1);
+    gate_run(gate, 10);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_backend_send_failed), 1);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_forwarded), 0);
+    fake_udp_refuse(GATE_TO_BACKEND, false);
+    gate_assert_echo(gate, device, "unharmed");
+
+    fake_udp_add_kernel_drops(7);
+    gate_assert_echo(gate, device, "and more");
+    assert_int_equal(counter_get(&gate_counters(gate, 0)->client_kernel_drops), 7);
+    device_send(device, "x", 1);
+    gate_run(gate, 1);
+    gate_run(gate, 1);
+    fake_udp_add_kernel_drops(5);
+    gate_run(gate, 1);
+    assert_int_equal(counter_get(&gate_counters(gate, 1)->backend_kernel_drops), 5);
+}
+
+static void backend_that_is_down_is_counted_and_logged(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct addr source = source_of(gate, device);
+    struct addr nobody = {.ip = {127, 0, 0, 1}, .family = AF_INET};
+    for (int i = 0; i < 3; i++)
+        fake_udp_add_error(&source, 111);
+    fake_udp_add_error(&nobody, 111);
+    datapath_backend_errors(&gate->dp, gate->now_ms);
+    assert_int_equal(counter_get(&gate_counters(gate, 0)->backend_icmp_errors), 3);
+    assert_int_equal(counter_get(&gate_counters(gate, 1)->backend_icmp_errors), 1);
+    assert_int_equal(fake_log_count("event=backend_error", "text=Connection refused", NULL), 3);
+    gate_assert_echo(gate, device, "up again");
+}
+
+/* DTLS 1.2 shows that a record is of the handshake: in a session in use it can only ask for a
+ * renegotiation, which is refused in silence. */
+static void renegotiation_is_refused(void **state)
+{
+    static const uint8_t hello[64] = {1, 0, 0, 52, 0, 5, 0, 0, 0, 0, 0, 52, 0xfe, 0xfd};
+    struct gate *gate = *state;
+    uint8_t record[256];
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    gate_assert_echo(gate, device, "in use");
+    size_t len = memory_client_seal(device->client, TYPE_HANDSHAKE, hello, sizeof(hello), record,
+                                    sizeof(record));
+    uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+    assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_renegotiation_refused);
+    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before);
+    gate_assert_echo(gate, device, "still in use");
+}
+
+/* wolfSSL has no memory for a record. It does not use a session after that: the next record from
+ * the device ends it, and the device comes back. */
+static void without_memory_a_session_ends(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct addr source = source_of(gate, device);
+
+    gate_wolfssl_fail_after(0);
+    assert_int_equal(gate_inject_from_backend(gate, &source, noise, 1000), BACKEND_encrypt_failed);
+    gate_wolfssl_fail_after(UINT32_MAX);
+    device_send(device, "x", 1);
+    gate_run(gate, 5);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_session_closed), 1);
+    assert_int_equal(gate_inject_from_backend(gate, &source, noise, 1000), BACKEND_late);
+    struct device *again = gate_add_reborn(gate, gate_kind("1.2 psk ccm-8"), device);
+    device_connect(again);
+    assert_true(gate_run_until_up(gate, again, 100));
+    gate_assert_echo(gate, again, "back");
+}
+
+static void without_memory_a_stranger_waits(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL "idle_timeout = 1d\n");
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct addr stranger = gate_device_addr(999);
+    const struct packet *hello = gate_nth(CLIENT_TO_GATE, 0);
+
+    /* However far it gets with the hello of a stranger. */
+    unsigned failures = 0;
+    for (uint32_t i = 0; i < 200; i++) {
+        gate_doing("memory fails at allocation %u", i);
+        gate_run(gate, 60000); /* the spare object has an old secret */
+        gate_wolfssl_fail_after(i);
+        enum client_outcome outcome = gate_inject(gate, &stranger, hello->data, hello->len);
+        gate_wolfssl_fail_after(UINT32_MAX);
+        failures += outcome == CLIENT_out_of_memory;
+        assert_true(outcome == CLIENT_out_of_memory || outcome == CLIENT_cookie_sent ||
+                    outcome == CLIENT_hello_ignored);
+        assert_int_equal(gate_inject(gate, &stranger, hello->data, hello->len), CLIENT_cookie_sent);
+    }
+    assert_true(failures > 0);
+    gate_assert_echo(gate, device, "unharmed");
+    gate_doing(NULL);
+}
+
+int datapath_data_tests(void)
+{
+    const struct CMUnitTest tests[] = {
+        GATE_TEST(all_sizes_go_both_ways),
+        GATE_TEST(largest_record_and_one_byte_more),
+        GATE_TEST(full_record_from_the_device),
+        GATE_TEST(empty_datagrams),
+        GATE_TEST(records_in_one_datagram_stay_apart),
+        GATE_TEST(full_batches_of_many_sessions),
+        GATE_TEST(others_cannot_speak_for_the_backend),
+        GATE_TEST(record_from_another_address_belongs_to_nobody),
+        GATE_TEST(full_sockets_are_counted),
+        GATE_TEST(backend_that_is_down_is_counted_and_logged),
+        GATE_TEST(renegotiation_is_refused),
+        GATE_TEST(without_memory_a_session_ends),
+        GATE_TEST(without_memory_a_stranger_waits),
+    };
+    return cmocka_run_group_tests_name("datapath: data", tests, make_noise, NULL);
+}

@@ -1,0 +1,14 @@
+/* Memory of wolfSSL that runs out when a test wants it to. */
+#ifndef GATE_WOLFSSL_H
+#define GATE_WOLFSSL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Begins wolfSSL with an allocator that can be made to fail; false if it does not take it. */
+bool gate_wolfssl_init(void);
+
+/* This many allocations more succeed; UINT32_MAX = all. */
+void gate_wolfssl_fail_after(uint32_t allocations);
+
+#endif
