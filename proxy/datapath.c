@@ -278,8 +278,8 @@ static struct backend_fate from_backend(struct datapath *dp, const struct udp_da
         return fate;
     }
     struct session *s = found.owner;
-    if (dp->is_stopping || s == NULL) {
-        fate.outcome = dp->is_stopping ? BACKEND_shutting_down : BACKEND_late;
+    if (s == NULL) {
+        fate.outcome = BACKEND_late;
         return fate;
     }
     if (d->len == 0) {

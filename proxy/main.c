@@ -221,8 +221,9 @@ static void close_gate(struct gate *gate)
     atomic_store(&gate->is_ready, false);
     for (uint32_t i = 0; i < gate->worker_count; i++)
         worker_ask_to_stop(gate->workers[i]);
-    /* The metrics read the workers' counters. */
-    metrics_close(gate->metrics);
+    for (uint32_t i = 0; i < gate->worker_count; i++)
+        worker_join(gate->workers[i]);
+    metrics_close(gate->metrics); /* reads the workers' counters */
     for (uint32_t i = 0; i < gate->worker_count; i++)
         worker_close(gate->workers[i]);
     free(gate->workers);

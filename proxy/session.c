@@ -122,40 +122,12 @@ void session_repeat_flight(struct session *s)
         session_on_failed(s);
 }
 
-/* ---- order of use --------------------------------------------------------------------------- */
-
-static void use_list_remove(struct session *s)
-{
-    struct sessions *all = s->all;
-    if (s->less_recent != NULL)
-        s->less_recent->more_recent = s->more_recent;
-    else
-        all->least_recent = s->more_recent;
-    if (s->more_recent != NULL)
-        s->more_recent->less_recent = s->less_recent;
-    else
-        all->most_recent = s->less_recent;
-    s->less_recent = s->more_recent = NULL;
-}
-
-static void use_list_append(struct session *s)
-{
-    struct sessions *all = s->all;
-    s->less_recent = all->most_recent;
-    s->more_recent = NULL;
-    if (all->most_recent != NULL)
-        all->most_recent->more_recent = s;
-    else
-        all->least_recent = s;
-    all->most_recent = s;
-}
-
 static void mark_used(struct session *s)
 {
     s->last_used_ms = s->all->now_ms;
     if (s->all->most_recent != s) {
-        use_list_remove(s);
-        use_list_append(s);
+        sessions_forget_use(s);
+        sessions_note_use(s);
     }
 }
 
@@ -268,7 +240,7 @@ static void on_retransmit(struct session *s)
     s->has_sent = false;
 }
 
-static void on_timer(struct session *s)
+void session_on_timer(struct session *s)
 {
     uint64_t now_ms = s->all->now_ms;
     if (s->state == SESSION_HANDSHAKE && now_ms >= end_due_ms(s)) {
@@ -288,62 +260,7 @@ static void on_timer(struct session *s)
         set_timer(s);
 }
 
-void sessions_on_time(struct sessions *all)
-{
-    struct timer *timer;
-    while ((timer = timers_take_due(&all->timers, all->now_ms)) != NULL)
-        on_timer(TIMER_OWNER(timer, struct session, timer));
-    log_limiter_flush(&all->limiter, all->now_ms);
-    log_limiter_flush(&all->backend_limiter, all->now_ms);
-}
-
-uint64_t sessions_next_due_ms(const struct sessions *all)
-{
-    uint64_t due_ms = timers_next_due_ms(&all->timers);
-    /* Lines held back are reported when the second has ended. */
-    if (all->limiter.held_back + all->backend_limiter.held_back != 0 && all->now_ms + 1000 < due_ms)
-        due_ms = all->now_ms + 1000;
-    return due_ms;
-}
-
 /* ---- beginning and end ---------------------------------------------------------------------- */
-
-void sessions_init(struct sessions *all, const struct sessions_limits *limits,
-                   struct backend *backend, struct udp_out *to_client,
-                   struct worker_counters *counters)
-{
-    *all = (struct sessions){
-        .backend = backend,
-        .to_client = to_client,
-        .counters = counters,
-        .limiter = {.per_s = 20},
-        .backend_limiter = {.per_s = 1},
-        .next_number = limits->worker + 1,
-        .number_step = limits->worker_count,
-        .session_max = limits->session_max,
-    };
-    timers_init(&all->timers);
-}
-
-struct session *sessions_find(const struct sessions *all, const struct listener *listener,
-                              const struct addr *client)
-{
-    struct table_entry *entry = session_table_find(&all->table, client, listener->index);
-    return entry != NULL ? SESSION_OF_ENTRY(entry, struct session, entry) : NULL;
-}
-
-/* Room for one more timer, ahead of need: a timer is set where failure could not be handled. */
-static bool reserve_timer(struct sessions *all)
-{
-    uint32_t needed = all->established_count + all->handshake_count + 1;
-    if (needed <= all->timer_room)
-        return true;
-    uint32_t room = all->timer_room < 512 ? 1024 : all->timer_room * 2;
-    if (!timers_reserve(&all->timers, room))
-        return false;
-    all->timer_room = room;
-    return true;
-}
 
 struct session *session_begin(struct sessions *all, struct dtls *dtls,
                               const struct udp_socket *socket, const struct addr *client,
@@ -359,7 +276,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
 
     struct session *s = calloc(1, sizeof(*s));
     struct session_handshake *h = calloc(1, sizeof(*h));
-    if (s == NULL || h == NULL || !reserve_timer(all))
+    if (s == NULL || h == NULL || !sessions_reserve_timer(all))
         goto out_of_memory;
     s->entry.key = (struct table_key){.client = *client, .listener = dtls->listener->index};
     s->all = all;
@@ -395,7 +312,7 @@ out_of_memory:
 }
 
 /* Takes a handshake out of the books and of the table, and sets it aside to be freed. */
-static void retire(struct session *s)
+void session_retire(struct session *s)
 {
     struct sessions *all = s->all;
     timers_cancel(&all->timers, &s->timer);
@@ -431,7 +348,7 @@ static void fail(struct session *s, enum handshake_result result, const char *de
     count_failed(s->all, s->dtls, result);
     session_log_failed(s->all, s->dtls, s->number, &s->entry.key.client, result, detail);
     leave_handshake(s);
-    retire(s);
+    session_retire(s);
 }
 
 void session_on_failed(struct session *s)
@@ -478,7 +395,7 @@ bool session_on_established(struct session *s)
     if (s->version == VERSION_1_2)
         s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
     all->established_count++;
-    use_list_append(s);
+    sessions_note_use(s);
     count_established(s, credential);
     session_log_established(s, credential);
     dtls_forget_peer(s->dtls);
@@ -501,39 +418,6 @@ void session_end(struct session *s, enum close_reason reason, bool with_farewell
     counter_subtract(&counters_of(all, s->listener)->sessions, 1);
     backend_release(all->backend, s->slot, reason, all->now_ms);
     all->established_count--;
-    use_list_remove(s);
-    retire(s);
-}
-
-void sessions_end_all(struct sessions *all)
-{
-    struct table_entry *entry, *next;
-    HASH_ITER (hh, all->table.head, entry, next) {
-        struct session *s = SESSION_OF_ENTRY(entry, struct session, entry);
-        if (s->successor != NULL)
-            session_end(s->successor, CLOSE_shutdown, false);
-        session_end(s, CLOSE_shutdown, true);
-    }
-}
-
-void sessions_reap(struct sessions *all)
-{
-    while (all->ended != NULL) {
-        struct session *s = all->ended;
-        all->ended = s->less_recent;
-        free(s);
-    }
-}
-
-void sessions_deinit(struct sessions *all)
-{
-    struct table_entry *entry, *next;
-    HASH_ITER (hh, all->table.head, entry, next) {
-        struct session *s = SESSION_OF_ENTRY(entry, struct session, entry);
-        if (s->successor != NULL)
-            retire(s->successor);
-        retire(s);
-    }
-    sessions_reap(all);
-    timers_deinit(&all->timers);
+    sessions_forget_use(s);
+    session_retire(s);
 }

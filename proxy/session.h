@@ -1,17 +1,16 @@
 /* The life of a session, from a good cookie to its end: the only place where its state changes.
- * All sessions of one worker are in one struct sessions; one thread. */
+ * One worker's thread. */
 #ifndef SESSION_H
 #define SESSION_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "backend.h"
-#include "base/log.h"
 #include "base/timers.h"
 #include "counters.h"
 #include "dtls.h"
 #include "session_table.h"
+#include "sessions.h"
 
 enum session_state {
     SESSION_HANDSHAKE,   /* proved its address; ends with success, failure or handshake_timeout */
@@ -59,39 +58,6 @@ struct session {
     bool has_sent;                      /* the library sent something since it was cleared */
 };
 
-/* All sessions of one worker. */
-struct sessions {
-    struct session_table table;
-    struct timers timers;
-    struct session *least_recent, *most_recent; /* established ones, in order of use */
-    struct session *ended;                      /* to be freed by sessions_reap */
-    struct backend *backend;                    /* borrowed */
-    struct udp_out *to_client;                  /* borrowed; where records leave */
-    struct worker_counters *counters;           /* borrowed */
-    struct log_limiter limiter;                 /* for lines that strangers can cause */
-    struct log_limiter backend_limiter;         /* for lines on a backend that is down */
-    uint64_t next_number, number_step;
-    uint64_t now_ms; /* of the batch in progress */
-    uint32_t session_max, established_count;
-    uint32_t handshake_count, timer_room;
-    bool *client_send_failed; /* set if a record being sent now is not taken by the kernel */
-};
-
-struct sessions_limits {
-    uint32_t worker, worker_count;
-    uint32_t session_max; /* of this worker */
-};
-
-void sessions_init(struct sessions *sessions, const struct sessions_limits *limits,
-                   struct backend *backend, struct udp_out *to_client,
-                   struct worker_counters *counters);
-/* Frees everything; nothing is sent. */
-void sessions_deinit(struct sessions *sessions);
-
-/* A session of that device in the table, or NULL. */
-struct session *sessions_find(const struct sessions *sessions, const struct listener *listener,
-                              const struct addr *client);
-
 /* Begins the handshake of a device that proved its address. Takes dtls. An established session of
  * the same address lives on until this one is established; an unfinished handshake is given up.
  * NULL: out of memory (dtls is freed). */
@@ -122,16 +88,12 @@ void session_repeat_flight(struct session *session);
 /* Ends a session, established or not. With a farewell a close_notify is sent, if established. */
 void session_end(struct session *session, enum close_reason reason, bool with_farewell);
 
-/* Timers that are due at sessions->now_ms. */
-void sessions_on_time(struct sessions *sessions);
-/* When to be called next; TIMERS_NONE = no need. */
-uint64_t sessions_next_due_ms(const struct sessions *sessions);
+/* The session's timer is due. */
+void session_on_timer(struct session *session);
 
-/* Ends all sessions with a close_notify each. */
-void sessions_end_all(struct sessions *sessions);
-
-/* Frees the sessions that have ended; call it when no pointer to one is held. */
-void sessions_reap(struct sessions *sessions);
+/* Takes a session out of the table and sets it aside for sessions_reap, without counting, logging
+ * or sending anything. For session_end and the like, and for sessions_deinit. */
+void session_retire(struct session *session);
 
 /* A handshake failed before there was a session: counted and logged in the same way. */
 void sessions_on_refused(struct sessions *sessions, const struct dtls *dtls,

@@ -16,6 +16,9 @@ enum {
     ERRORS_EVERY = 16,
 };
 
+/* Between the farewells and the end of the thread. */
+static const double LINGER_S = 0.2;
+
 struct listening {
     ev_io watcher;
     struct worker *worker;
@@ -27,6 +30,7 @@ struct worker {
     struct ev_loop *loop;
     ev_io backend_watcher;
     ev_timer timer;
+    ev_timer end_timer;
     ev_async stop_watcher;
     struct listening *listening; /* one for each address of each listener */
     uint32_t listening_count;
@@ -110,12 +114,23 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
     keep_time(worker, read_clock_ms());
 }
 
+static void on_end(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)watcher;
+    (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
 static void on_stop(struct ev_loop *loop, ev_async *watcher, int events)
 {
     struct worker *worker = watcher->data;
     (void)events;
     datapath_stop(&worker->datapath, read_clock_ms());
-    ev_break(loop, EVBREAK_ALL);
+    /* What is on its way meanwhile is still counted. */
+    ev_timer_stop(loop, &worker->timer);
+    ev_timer_init(&worker->end_timer, on_end, LINGER_S, 0.0);
+    ev_now_update(loop);
+    ev_timer_start(loop, &worker->end_timer);
 }
 
 static void *run(void *argument)
@@ -139,6 +154,8 @@ static bool open_listening(struct worker *worker, const struct generation *gener
         const struct addr_list *listen = &generation->listeners[i].config->listen;
         for (uint32_t j = 0; j < listen->count; j++) {
             struct listening *listening = &worker->listening[worker->listening_count];
+            if (worker->index == 0 && !udp_is_free(&listen->addrs[j], err))
+                return false;
             if (!udp_open_listener(&listening->socket, &listen->addrs[j], err))
                 return false;
             worker->listening_count++;
@@ -216,12 +233,18 @@ void worker_ask_to_stop(struct worker *worker)
     ev_async_send(worker->loop, &worker->stop_watcher);
 }
 
+void worker_join(struct worker *worker)
+{
+    if (worker->is_started)
+        pthread_join(worker->thread, NULL);
+    worker->is_started = false;
+}
+
 void worker_close(struct worker *worker)
 {
     if (worker == NULL)
         return;
-    if (worker->is_started)
-        pthread_join(worker->thread, NULL);
+    worker_join(worker);
     for (uint32_t i = 0; i < worker->listening_count; i++)
         udp_close(&worker->listening[i].socket);
     if (worker->loop != NULL)

@@ -26,7 +26,10 @@ bool worker_start(struct worker *worker, struct err *err) MUST_USE;
 /* Asks the thread to say farewell to its sessions and end; from any thread, returns at once. */
 void worker_ask_to_stop(struct worker *worker);
 
-/* Waits for the thread if it was started, then frees everything. NULL is harmless. */
+/* Waits for the end of the thread, if it was started. */
+void worker_join(struct worker *worker);
+
+/* Joins, then frees everything. NULL is harmless. */
 void worker_close(struct worker *worker);
 
 const struct worker_counters *worker_counters(const struct worker *worker);

@@ -1,0 +1,69 @@
+/* All sessions of one worker: where they are found, in which order they were used, when the next
+ * one needs attention. What happens to one of them is session.c. One thread. */
+#ifndef SESSIONS_H
+#define SESSIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend.h"
+#include "base/log.h"
+#include "base/timers.h"
+#include "counters.h"
+#include "generation.h"
+#include "session_table.h"
+
+struct session;
+
+struct sessions {
+    struct session_table table;
+    struct timers timers;
+    struct session *least_recent, *most_recent; /* established ones, in order of use */
+    struct session *ended;                      /* to be freed by sessions_reap */
+    struct backend *backend;                    /* borrowed */
+    struct udp_out *to_client;                  /* borrowed; where records leave */
+    struct worker_counters *counters;           /* borrowed */
+    struct log_limiter limiter;                 /* for lines that strangers can cause */
+    struct log_limiter backend_limiter;         /* for lines on a backend that is down */
+    uint64_t next_number, number_step;
+    uint64_t now_ms; /* of the batch in progress */
+    uint32_t session_max, established_count;
+    uint32_t handshake_count, timer_room;
+    bool *client_send_failed; /* set if a record being sent now is not taken by the kernel */
+};
+
+struct sessions_limits {
+    uint32_t worker, worker_count;
+    uint32_t session_max; /* of this worker */
+};
+
+void sessions_init(struct sessions *sessions, const struct sessions_limits *limits,
+                   struct backend *backend, struct udp_out *to_client,
+                   struct worker_counters *counters);
+/* Frees everything; nothing is sent. */
+void sessions_deinit(struct sessions *sessions);
+
+/* A session of that device in the table, or NULL. */
+struct session *sessions_find(const struct sessions *sessions, const struct listener *listener,
+                              const struct addr *client);
+
+/* Room for the timer of one more session, ahead of need: a timer is set where failure could not be
+ * handled. */
+bool sessions_reserve_timer(struct sessions *sessions) MUST_USE;
+
+/* Order of use of the established sessions: puts it in as the most recent one, or takes it out. */
+void sessions_note_use(struct session *session);
+void sessions_forget_use(struct session *session);
+
+/* Timers that are due at sessions->now_ms. */
+void sessions_on_time(struct sessions *sessions);
+/* When to be called next; TIMERS_NONE = no need. */
+uint64_t sessions_next_due_ms(const struct sessions *sessions);
+
+/* Ends all sessions with a close_notify each. */
+void sessions_end_all(struct sessions *sessions);
+
+/* Frees the sessions that have ended; call it when no pointer to one is held. */
+void sessions_reap(struct sessions *sessions);
+
+#endif
