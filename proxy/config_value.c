@@ -116,7 +116,7 @@ static bool parse_duration(const struct setting *setting, const char *text, uint
                        least, most);
     if (*end == '\0')
         return err_set(err,
-                       "Durations need a unit (ms, s, m, h, d); write %.20ss if seconds were "
+                       "durations need a unit (ms, s, m, h, d); write %.20ss if seconds were "
                        "meant",
                        text);
     size_t unit = 0;

@@ -356,6 +356,18 @@ static const char *alert_name(int code)
     }
 }
 
+/* In the words of an operator. */
+static const char *certificate_problem(int error)
+{
+    switch (error) {
+    case ASN_NO_SIGNER_E: return "its issuer is not in client_ca";
+    case ASN_AFTER_DATE_E: return "it has expired";
+    case ASN_BEFORE_DATE_E: return "it is not valid yet";
+    case ASN_SIG_CONFIRM_E: return "its signature is not of its issuer";
+    default: return wolfSSL_ERR_reason_error_string((unsigned long)error);
+    }
+}
+
 enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
 {
     int error = wolfSSL_get_error(dtls->ssl, WOLFSSL_FATAL_ERROR);
@@ -364,7 +376,7 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
 
     *detail = "";
     if (peer != NULL && peer->certificate_error != 0) {
-        *detail = wolfSSL_ERR_reason_error_string((unsigned long)peer->certificate_error);
+        *detail = certificate_problem(peer->certificate_error);
         return HANDSHAKE_certificate_rejected;
     }
     switch (error) {

@@ -30,6 +30,7 @@ struct reading {
     uint32_t *slot_lines; /* the line of each slot's entry, to name both lines of a repetition */
     size_t entries_size;
     uint32_t line, line_errors, short_keys, first_short_line;
+    uint32_t binary_lines, first_binary_line;
 };
 
 static uint64_t hash(const uint8_t *identity, size_t size)
@@ -138,12 +139,30 @@ static void add(struct reading *reading, const uint8_t *identity, size_t identit
     reading->entries_size += ENTRY_HEAD + identity_size + key_size;
 }
 
+/* psktool writes an identity with a colon (urn:imei:...) as '#' and its bytes in hex. */
+static bool is_psktool_binary(const uint8_t *text, size_t size)
+{
+    const uint8_t *colon = memrchr(text, ':', size);
+    if (!colon || colon - text < 3 || (colon - text) % 2 != 1)
+        return false;
+    for (const uint8_t *p = text + 1; p < text + size; p++) {
+        if (p != colon && hex_digit(*p) < 0)
+            return false;
+    }
+    return true;
+}
+
 static void read_line(struct reading *reading, const uint8_t *text, size_t size)
 {
     if (size && text[size - 1] == '\r')
         size--;
-    if (size == 0 || text[0] == '#')
+    if (size == 0)
         return;
+    if (text[0] == '#') {
+        if (is_psktool_binary(text, size) && reading->binary_lines++ == 0)
+            reading->first_binary_line = reading->line;
+        return;
+    }
     const uint8_t *colon = memrchr(text, ':', size);
     if (!colon) {
         line_error(reading, "has no colon; a line is identity:hexkey");
@@ -187,6 +206,12 @@ static void report(const struct reading *reading, uint32_t mode)
                          " such lines in the file); use %d random bytes",
                          path, reading->first_short_line, KEY_BYTES_ADVISED, reading->short_keys,
                          KEY_BYTES_ADVISED);
+    if (reading->binary_lines)
+        problems_warning(problems,
+                         "%s:%" PRIu32 ": begins with '#', so it is a comment (%" PRIu32
+                         " such lines in the file); if psktool wrote it for an identity with a "
+                         "colon, write that identity as it is: urn:imei:...:hexkey",
+                         path, reading->first_binary_line, reading->binary_lines);
     if (mode & 077)
         problems_warning(problems,
                          "%s: its mode %04" PRIo32 " lets other users read the keys; "

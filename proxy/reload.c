@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "dtls.h"
+#include "privileges.h"
 
 static struct generation *out_of_memory(struct generation *generation, struct problems *problems)
 {
@@ -21,6 +22,15 @@ static bool names_credentials(const struct listener_config *config)
     return has_certificate == has_key && (has_certificate || config->psk_file[0] != '\0');
 }
 
+static void check_user(const struct config *config, struct problems *problems)
+{
+    const char *user = config->gate.user;
+    struct err err;
+    if (user[0] != '\0' && !privileges_check(user, &err))
+        problems_error(problems, "%s:%u: [gate] user = %s: %s", config->path,
+                       config->gate.lines[GATE_user], user, err.text);
+}
+
 struct generation *reload_build(const char *path, struct problems *problems)
 {
     uint32_t errors_before = problems->error_count;
@@ -33,6 +43,7 @@ struct generation *reload_build(const char *path, struct problems *problems)
         reload_release(generation);
         return NULL;
     }
+    check_user(generation->config, problems);
     uint32_t count = generation->config->listener_count;
     generation->listeners = calloc(count + 1, sizeof(*generation->listeners));
     if (generation->listeners == NULL)

@@ -93,6 +93,22 @@ bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct 
     return true;
 }
 
+bool udp_is_free(const struct addr *addr, struct err *err)
+{
+    struct sockaddr_storage name;
+    socklen_t name_len = addr_to_sockaddr(addr, &name);
+    struct udp_socket probe = {.bound = *addr};
+    probe.fd = socket(addr->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (probe.fd < 0)
+        return fail_open(&probe, err, "socket");
+    if (addr->family == AF_INET6 && !set_option(probe.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1))
+        return fail_open(&probe, err, "IPV6_V6ONLY");
+    if (bind(probe.fd, (struct sockaddr *)&name, name_len) != 0)
+        return fail_open(&probe, err, "bind");
+    udp_close(&probe);
+    return true;
+}
+
 bool udp_open_backend(struct udp_socket *sock, struct err *err)
 {
     struct sockaddr_in name = {.sin_family = AF_INET};

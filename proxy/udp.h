@@ -34,6 +34,9 @@ struct udp_in {
     struct udp_in_buffers *buffers;
 };
 
+/* False if another program has the address. Several of ours share it (SO_REUSEPORT), and the kernel
+ * lets any program of the same user join them, silently. */
+bool udp_is_free(const struct addr *addr, struct err *err) MUST_USE;
 /* Listening socket, one of several (SO_REUSEPORT) on its address. */
 bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
                        struct err *err) MUST_USE;

@@ -78,6 +78,8 @@ bool addr_parse(struct addr *addr, const char *text, struct err *err)
 
     if (is_bracketed && !ip_end)
         return err_set(err, "the bracket is not closed; write it like [2001:db8::1]:5684");
+    if (!ip_end && text[0] != '\0' && text[strspn(text, "0123456789")] == '\0')
+        return err_set(err, "a port without an address; write it like 0.0.0.0:%.20s", text);
     if (!ip_end || (is_bracketed && ip_end[1] != ':'))
         return err_set(err, "no port; write it like 192.0.2.1:5684 or [2001:db8::1]:5684");
     size_t ip_len = (size_t)(ip_end - ip_begin);
