@@ -192,7 +192,9 @@ client_ca = ca.pem
         gate = Program("gate", command, self.folder, self.server_cpus)
         end = time.monotonic() + 10
         while not is_ready(metrics):
-            if gate.process.poll() is not None or time.monotonic() > end:
+            if gate.process.poll() is not None:
+                raise gate.failure(f"ended with status {gate.process.returncode}")
+            if time.monotonic() > end:
                 gate.kill()
                 raise gate.failure("did not become ready within 10 s")
             time.sleep(0.02)
@@ -226,7 +228,8 @@ client_ca = ca.pem
                 result["batch"] = read_relay_batch(server)
             return result
         except BenchError as error:
-            raise BenchError(f"{suite}, {sessions} sessions: {error}\n{server.log_tail()}") from None
+            tail = "" if server.log_tail() in str(error) else f"\n{server.log_tail()}"
+            raise BenchError(f"{suite}, {sessions} sessions: {error}{tail}") from None
         finally:
             if load:
                 load.kill()
