@@ -1,0 +1,172 @@
+/* What arrives at the backend socket: datagrams of any content, length and sender to addresses of
+ * sessions, of tombstones and of nobody. What a session is sent must reach its device byte for byte
+ * and in order; nothing else may reach any device.
+ *
+ * Input: datagrams, each behind a byte that says to whom (and from whom) and its length of two
+ * bytes. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "fuzz_gate.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum target { LIVE_12, LIVE_13, TOMBSTONE, OLD_TOMBSTONE, NEVER_A_SLOT, ANY_ADDRESS };
+enum { TARGET_MASK = 7, OTHER_SENDER = 8, END_OF_BATCH = 16, OTHER_PORT = 32 };
+enum { DEVICES = 4, RUNS_MAX = 100000 };
+
+static struct fuzz_gate gate;
+static struct fuzz_device devices[DEVICES];
+static struct addr sources[DEVICES]; /* toward the backend */
+static uint32_t runs;
+
+/* What has gone into the batch. */
+struct expected {
+    uint32_t device; /* DEVICES: must not reach anybody */
+    const uint8_t *data;
+    size_t len;
+};
+
+static void close_device(uint32_t i, uint64_t after_ms)
+{
+    memory_client_close(devices[i].client);
+    fuzz_device_settle(&devices[i]);
+    gate.now_ms += after_ms;
+}
+
+static void open_all(void)
+{
+    fuzz_gate_open(&gate);
+    for (uint32_t i = 0; i < DEVICES; i++) {
+        fuzz_device_connect(&devices[i], &gate, i,
+                            i == LIVE_13 ? &fuzz_device_13 : &fuzz_device_12);
+        sources[i] = backend_slot_addr(&gate.dp.backend, i);
+    }
+    /* The device's acknowledgement of the last flight, and the time of early ACKs. */
+    close_device(OLD_TOMBSTONE, 250000);
+    close_device(TOMBSTONE, 1000);
+    datapath_tick(&gate.dp, gate.now_ms);
+    fuzz_device_settle(&devices[LIVE_13]);
+    MUST(gate.dp.sessions.established_count == 2);
+}
+
+static void close_all(void)
+{
+    for (uint32_t i = 0; i < DEVICES; i++)
+        memory_client_free(devices[i].client);
+    fuzz_gate_close(&gate);
+}
+
+static void forget_messages(struct memory_client *client)
+{
+    while (client->message_count > 0)
+        free(client->messages[--client->message_count].data);
+}
+
+/* Devices get what the gate has sent, and find in it what they should. */
+static void check_arrivals(const struct expected *expected, uint32_t count)
+{
+    uint32_t next[DEVICES] = {0}, sent_count = 0;
+    for (uint32_t i = 0; i < fuzz_gate_sent_count(); i++) {
+        const struct fuzz_sent *sent = fuzz_gate_sent(i);
+        MUST(!sent->is_to_backend);
+        struct addr listen = fuzz_gate_listen();
+        MUST(addr_equal(&sent->from, &listen));
+        uint32_t device = addr_equal(&sent->to, &devices[LIVE_12].addr) ? LIVE_12 : LIVE_13;
+        MUST(addr_equal(&sent->to, &devices[device].addr));
+        memory_client_receive(devices[device].client, sent->data, sent->len, gate.now_ms);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (expected[i].device == DEVICES)
+            continue;
+        struct memory_client *client = devices[expected[i].device].client;
+        MUST(next[expected[i].device] < client->message_count);
+        const struct client_message *message = &client->messages[next[expected[i].device]++];
+        MUST(message->len == expected[i].len);
+        MUST(memcmp(message->data, expected[i].data, message->len) == 0);
+        sent_count++;
+    }
+    MUST(fuzz_gate_sent_count() == sent_count);
+    for (uint32_t i = 0; i < 2; i++) {
+        MUST(next[i] == devices[i].client->message_count);
+        MUST(devices[i].client->state == CLIENT_UP);
+        forget_messages(devices[i].client);
+    }
+    fuzz_gate_forget_sent();
+}
+
+static void run_batch(const struct expected *expected, uint32_t count)
+{
+    MUST(gate.in.count == count);
+    fuzz_gate_run_from_backend(&gate);
+    check_arrivals(expected, count);
+    fuzz_gate_check(&gate);
+}
+
+static struct addr target_addr(uint8_t selector, const uint8_t *data, size_t len)
+{
+    uint32_t target = selector & TARGET_MASK;
+    struct addr addr = sources[0];
+    if (target < DEVICES)
+        return sources[target];
+    if (target == NEVER_A_SLOT)
+        return backend_slot_addr(&gate.dp.backend, DEVICES);
+    if (target == ANY_ADDRESS && len >= 4)
+        memcpy(addr.ip, data, 4);
+    else
+        memcpy(addr.ip, (uint8_t[]){127, 0, 0, 1}, 4);
+    return addr;
+}
+
+static struct expected add(uint8_t selector, const uint8_t *data, size_t len)
+{
+    struct addr from = fuzz_gate_backend(), to = target_addr(selector, data, len);
+    bool is_good = (selector & (OTHER_SENDER | OTHER_PORT)) == 0;
+    if ((selector & OTHER_SENDER) != 0)
+        from.ip[3] = 2;
+    if ((selector & OTHER_PORT) != 0)
+        from.port++;
+    fuzz_gate_add(&gate, &from, &to, data, len);
+
+    struct expected expected = {.device = DEVICES, .data = data, .len = len};
+    for (uint32_t i = 0; i < 2 && is_good; i++) {
+        const struct session *s =
+            sessions_find(&gate.dp.sessions, &gate.generation->listeners[0], &devices[i].addr);
+        MUST(s != NULL && s->state == SESSION_ESTABLISHED);
+        if (addr_equal(&to, &sources[i]) && len > 0 && len <= s->dtls->plaintext_max)
+            expected.device = i;
+    }
+    return expected;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct expected expected[UDP_BATCH];
+    uint32_t count = 0;
+    if (runs == RUNS_MAX) {
+        close_all();
+        runs = 0;
+    }
+    if (runs++ == 0)
+        open_all();
+    while (size >= 3) {
+        uint8_t selector = data[0];
+        size_t len = bytes_get16(data + 1);
+        data += 3;
+        size -= 3;
+        if (len > size)
+            len = size;
+        expected[count++] = add(selector, data, len);
+        data += len;
+        size -= len;
+        if (count == UDP_BATCH || (selector & END_OF_BATCH) != 0) {
+            run_batch(expected, count);
+            count = 0;
+        }
+    }
+    run_batch(expected, count);
+    fake_log_reset();
+    return 0;
+}
