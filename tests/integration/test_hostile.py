@@ -115,8 +115,10 @@ def counts(proxy):
 @pytest.fixture
 def stranger(closing):
     """A plain UDP socket connected to the gate."""
-    def make(proxy, family=socket.AF_INET):
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+    def make(proxy, bind=None):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        if bind:
+            sock.bind(bind)
         sock.connect(proxy.address)
         sock.settimeout(5 * TIME_FACTOR)
         return closing.add(sock, sock.close)
@@ -247,12 +249,14 @@ def test_a_cookie_opens_the_door_for_its_address_only(start_proxy, backend, stra
     cookie = records.cookie_of(ask(owner, records.client_hello(random=random)))
     good = second_hello(cookie, random=random)
 
-    thief = stranger(proxy)
-    before = counts(proxy)
-    thief.send(good)
-    got = settled_answers(proxy, thief, before)
-    assert all(records.is_hello_verify(answer) for answer in got) and len(got) <= 1
-    assert proxy.client_outcome("handshake_begun") == 0
+    of_another_port = stranger(proxy)
+    of_another_host = stranger(proxy, bind=("127.0.0.2", owner.getsockname()[1]))
+    for thief in (of_another_port, of_another_host):
+        before = counts(proxy)
+        thief.send(good)
+        got = settled_answers(proxy, thief, before)
+        assert all(records.is_hello_verify(answer) for answer in got) and len(got) <= 1
+        assert proxy.client_outcome("handshake_begun") == 0
 
     changed = bytearray(cookie)
     changed[0] ^= 1
