@@ -3,7 +3,7 @@
  * and in order; nothing else may reach any device.
  *
  * Input: datagrams, each behind a byte that says to whom (and from whom) and its length of two
- * bytes. */
+ * bytes. With FILLED it has that length but takes no bytes of the input. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,13 +14,15 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum target { LIVE_12, LIVE_13, TOMBSTONE, OLD_TOMBSTONE, NEVER_A_SLOT, ANY_ADDRESS };
-enum { TARGET_MASK = 7, OTHER_SENDER = 8, END_OF_BATCH = 16, OTHER_PORT = 32 };
+enum { TARGET_MASK = 7, OTHER_SENDER = 8, END_OF_BATCH = 16, OTHER_PORT = 32, FILLED = 64 };
+enum { INPUT_MAX = 4096 };
 enum { DEVICES = 4, RUNS_MAX = 100000 };
 
 static struct fuzz_gate gate;
 static struct fuzz_device devices[DEVICES];
 static struct addr sources[DEVICES]; /* toward the backend */
 static uint32_t runs;
+static uint8_t filling[UDP_DATAGRAM_MAX];
 
 /* What has gone into the batch. */
 struct expected {
@@ -38,6 +40,8 @@ static void close_device(uint32_t i, uint64_t after_ms)
 
 static void open_all(void)
 {
+    for (size_t i = 0; i < sizeof(filling); i++)
+        filling[i] = (uint8_t)(i * 31 + i / 251);
     fuzz_gate_open(&gate);
     for (uint32_t i = 0; i < DEVICES; i++) {
         fuzz_device_connect(&devices[i], &gate, i,
@@ -145,6 +149,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct expected expected[UDP_BATCH];
     uint32_t count = 0;
+    if (size > INPUT_MAX)
+        return 0;
     if (runs == RUNS_MAX) {
         close_all();
         runs = 0;
@@ -156,11 +162,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t len = bytes_get16(data + 1);
         data += 3;
         size -= 3;
-        if (len > size)
-            len = size;
-        expected[count++] = add(selector, data, len);
-        data += len;
-        size -= len;
+        if ((selector & FILLED) != 0) {
+            expected[count++] =
+                add(selector, filling, len < sizeof(filling) ? len : sizeof(filling));
+        } else {
+            len = len < size ? len : size;
+            expected[count++] = add(selector, data, len);
+            data += len;
+            size -= len;
+        }
         if (count == UDP_BATCH || (selector & END_OF_BATCH) != 0) {
             run_batch(expected, count);
             count = 0;
