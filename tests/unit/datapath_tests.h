@@ -6,8 +6,10 @@
 
 #define GATE_TEST(f) cmocka_unit_test_setup_teardown(f, gate_set_up, gate_tear_down)
 
+int datapath_forged_tests(void);
 int datapath_handshake_tests(void);
 int datapath_data_tests(void);
+int datapath_hostile_tests(void);
 int datapath_loss_tests(void);
 int datapath_closing_tests(void);
 int datapath_refused_tests(void);

@@ -9,6 +9,7 @@
 #include "dtls.h"
 
 static uint32_t remaining = UINT32_MAX;
+static uint64_t blocks;
 
 static bool may_allocate(void)
 {
@@ -22,20 +23,35 @@ static bool may_allocate(void)
 
 static void *allocate(size_t size)
 {
-    return may_allocate() ? malloc(size) : NULL;
+    void *memory = may_allocate() ? malloc(size) : NULL;
+    blocks += memory != NULL;
+    return memory;
 }
 
 static void *reallocate(void *memory, size_t size)
 {
-    return may_allocate() ? realloc(memory, size) : NULL;
+    void *grown = may_allocate() ? realloc(memory, size) : NULL;
+    blocks += memory == NULL && grown != NULL;
+    return grown;
+}
+
+static void release(void *memory)
+{
+    blocks -= memory != NULL;
+    free(memory);
 }
 
 bool gate_wolfssl_init(void)
 {
-    return wolfSSL_SetAllocators(allocate, free, reallocate) == 0 && dtls_library_init();
+    return wolfSSL_SetAllocators(allocate, release, reallocate) == 0 && dtls_library_init();
 }
 
 void gate_wolfssl_fail_after(uint32_t allocations)
 {
     remaining = allocations;
+}
+
+uint64_t gate_wolfssl_blocks(void)
+{
+    return blocks;
 }

@@ -11,4 +11,7 @@ bool gate_wolfssl_init(void);
 /* This many allocations more succeed; UINT32_MAX = all. */
 void gate_wolfssl_fail_after(uint32_t allocations);
 
+/* Blocks that wolfSSL holds. */
+uint64_t gate_wolfssl_blocks(void);
+
 #endif
