@@ -25,6 +25,8 @@ int main(void)
     failed += datapath_loss_tests();
     failed += datapath_refused_tests();
     failed += datapath_closing_tests();
+    const struct CMUnitTest last[] = {cmocka_unit_test(coverage_is_complete)};
+    failed += cmocka_run_group_tests_name("datapath: coverage", last, NULL, NULL);
     dtls_library_deinit();
-    return failed;
+    return failed == 0 ? 0 : 1;
 }
