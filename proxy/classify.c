@@ -8,9 +8,10 @@ enum {
         12, /* type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3 */
     HELLO_RANDOM_END = 2 + 32, /* legacy_version and random */
 
-    /* RFC 6347 section 4.1: 2^14 bytes plus at most 2,048 of expansion. */
-    RECORD_LENGTH_MAX = 16384 + 2048,
-    /* RFC 9147 section 4: 2^14 + 256. */
+    /* 2^14 bytes and what the suites add, all of them AEAD: at most 24 bytes (RFC 6347 allows
+     * 2,048, RFC 9147 256). A longer one cannot be authentic, and the library would end the
+     * session. */
+    RECORD_LENGTH_MAX = 16384 + 256,
     CIPHERTEXT_LENGTH_MAX = 16384 + 256,
     /* Shortest DTLS 1.3 ciphertext: 16 bytes are needed to decrypt the sequence number. */
     CIPHERTEXT_LENGTH_MIN = 16,
@@ -128,6 +129,31 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
         return NULL;
     *size = bytes_get16(at);
     return at + 2;
+}
+
+/* Length of the record at data, 0 if malformed; *body_len is set to that of its body. */
+static size_t read_record(const uint8_t *data, size_t len, size_t *body_len)
+{
+    bool is_unified = is_ciphertext(data[0]);
+    size_t record_len = is_unified ? ciphertext_len(data, len) : plain_header_len(data, len);
+    size_t header = RECORD_HEADER;
+    if (is_unified)
+        header = 1 + ((data[0] & 0x08) != 0 ? 2 : 1) + ((data[0] & 0x04) != 0 ? 2 : 0);
+    *body_len = record_len > header ? record_len - header : 0;
+    return record_len;
+}
+
+size_t classify_whole_records(const uint8_t *data, size_t len, size_t bytes_max, size_t body_max)
+{
+    size_t at = 0;
+    while (at < len) {
+        size_t body_len;
+        size_t record_len = read_record(data + at, len - at, &body_len);
+        if (record_len == 0 || body_len > body_max || at + record_len > bytes_max)
+            break;
+        at += record_len;
+    }
+    return at;
 }
 
 struct classified classify(const uint8_t *data, size_t len)

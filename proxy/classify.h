@@ -34,6 +34,10 @@ struct classified {
  * the datagram does not begin with one that has them in its first record. */
 const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size);
 
+/* Bytes of whole records from the beginning that fit into bytes_max, up to the first one with a
+ * body of more than body_max. */
+size_t classify_whole_records(const uint8_t *data, size_t len, size_t bytes_max, size_t body_max);
+
 struct classified classify(const uint8_t *data, size_t len);
 
 #endif

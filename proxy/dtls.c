@@ -16,6 +16,8 @@
 enum {
     /* Largest datagram that wolfSSL can send; bounds application records after the handshake. */
     DATAGRAM_OUT_MAX = 16384,
+    /* Of a record in a handshake; its flights are much shorter. */
+    RECORD_BODY_MAX = 16384,
 };
 
 /* In 1.3 the library leaves it to the PSK callback to name the suite, and tells it nothing of what
@@ -34,23 +36,34 @@ static const char *choose_psk13_suite(const struct creds *creds, const uint8_t *
     return NULL;
 }
 
+/* Hands over whole records, as many as the library has asked for; it comes back for the rest. Never
+ * an error: the library would end the session, and nothing here is authentic yet. */
 static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     struct dtls *dtls = context;
-    if (dtls->in == NULL)
-        return WOLFSSL_CBIO_ERR_WANT_READ;
+    size_t len = 0;
+    if (dtls->in != NULL)
+        len = classify_whole_records(dtls->in, dtls->in_len, (size_t)size, dtls->body_max);
+    if (len != 0 && !dtls->is_established) {
+        const char *suite = choose_psk13_suite(dtls->listener->creds, dtls->in, len);
+        if (suite != NULL)
+            dtls->peer->psk13_suite = suite;
+    }
+    if (len != 0)
+        memcpy(buffer, dtls->in, len);
+    if (len == dtls->in_len || len == 0) {
+        dtls->has_cut = len == 0 && dtls->in != NULL;
+        dtls->in = NULL;
+        /* The library would otherwise allocate a buffer for a datagram that is not there. */
+        wolfSSL_SSLDisableRead(ssl);
+    } else {
+        dtls->in += len;
+        dtls->in_len -= (uint32_t)len;
+    }
     /* dtls_feed made the library ask for enough; put back what bounds its own flights. */
-    wolfSSL_dtls_set_mtu(ssl, (word16)dtls->listener->config->mtu_bytes);
-    /* The library would otherwise allocate a buffer for the next datagram, which is not there. */
-    wolfSSL_SSLDisableRead(ssl);
-    /* A datagram longer than any record loses its end, as with recv(), and the library drops the
-     * record that is cut; an error would end the session over what may be forged. */
-    uint32_t len = dtls->in_len < (uint32_t)size ? dtls->in_len : (uint32_t)size;
-    memcpy(buffer, dtls->in, len);
-    if (!dtls->is_established && dtls->peer->psk13_suite == NULL)
-        dtls->peer->psk13_suite = choose_psk13_suite(dtls->listener->creds, dtls->in, dtls->in_len);
-    dtls->in = NULL;
-    return (int)len;
+    if (!dtls->is_established)
+        wolfSSL_dtls_set_mtu(ssl, (word16)dtls->listener->config->mtu_bytes);
+    return len != 0 ? (int)len : WOLFSSL_CBIO_ERR_WANT_READ;
 }
 
 static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
@@ -161,6 +174,7 @@ struct dtls *dtls_new(const struct listener *listener)
     if (dtls == NULL)
         return NULL;
     dtls->listener = listener;
+    dtls->body_max = RECORD_BODY_MAX;
     dtls->peer = calloc(1, sizeof(*dtls->peer));
     dtls->ssl = wolfSSL_new(listener->creds->ctx);
     if (dtls->peer == NULL || dtls->ssl == NULL) {
@@ -209,6 +223,7 @@ void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len)
     dtls->in = data;
     dtls->in_len = (uint32_t)len;
     dtls->drops_before = drops(dtls);
+    dtls->has_cut = false;
     if (dtls->is_1_3)
         dtls->mark_before = wolfSSL_dtls13_get_received_mark(dtls->ssl);
     /* The library reads at most its MTU (plus some); see on_receive for the other half. */
@@ -230,6 +245,13 @@ static enum dtls_event event_of_error(const struct dtls *dtls, int result)
     }
 }
 
+/* Largest body of a DTLS 1.3 record: 2^14 bytes, the content type, the tag. For a longer one
+ * wolfSSL ends the session, before it has looked whether the record is authentic. */
+static uint16_t ciphertext_max(const char *suite)
+{
+    return 16384 + 1 + (strstr(suite, "_CCM_8_") != NULL ? 8 : 16);
+}
+
 enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
 {
     if (!dtls->is_established) {
@@ -242,6 +264,7 @@ enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
         }
         dtls->is_established = true;
         dtls->is_1_3 = dtls_version(dtls) == VERSION_1_3;
+        dtls->body_max = dtls->is_1_3 ? ciphertext_max(dtls_suite(dtls)) : UINT16_MAX;
         wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
         int max = wolfSSL_GetMaxOutputSize(dtls->ssl);
         dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
@@ -282,7 +305,7 @@ bool dtls_wants_quick_timeout(const struct dtls *dtls)
 
 uint32_t dtls_discarded(const struct dtls *dtls)
 {
-    uint32_t dropped = drops(dtls) - dtls->drops_before;
+    uint32_t dropped = drops(dtls) - dtls->drops_before + dtls->has_cut;
     /* In 1.3 a record outside of the window is not among the drops. */
     if (dropped == 0 && dtls->is_1_3 &&
         wolfSSL_dtls13_get_received_mark(dtls->ssl) == dtls->mark_before)

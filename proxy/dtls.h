@@ -45,6 +45,8 @@ struct dtls {
     uint32_t in_len;
     uint32_t drops_before;  /* drop statistics when the datagram was fed */
     uint64_t mark_before;   /* of DTLS 1.3: wolfSSL_dtls13_get_received_mark() */
+    bool has_cut;           /* the end of the datagram was not handed over: no record of ours */
+    uint16_t body_max;      /* longer records are not handed over */
     uint16_t plaintext_max; /* what fits into one record; set when established */
     bool is_established;
     bool is_1_3;            /* when established */

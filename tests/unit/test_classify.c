@@ -167,8 +167,8 @@ static void test_lengths_at_the_limits(void **state)
         bool is_good;
     } cases[] = {
         {0, 0, false},         {0, 20, false},        {1, 0, false},         {1, 1, true},
-        {20, 19, false},       {20, 20, true},        {18432, 18432, true},  {18433, 18433, false},
-        {65535, 65000, false}, {18432, 18431, false}, {65535, 18432, false},
+        {20, 19, false},       {20, 20, true},        {16640, 16640, true},  {16641, 16641, false},
+        {65535, 65000, false}, {16640, 16639, false}, {65535, 16640, false},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         for (int epoch = 0; epoch < 2; epoch++) {
@@ -201,8 +201,8 @@ static void test_cid_record_reaches_to_the_end(void **state)
     assert_int_equal(c.kind, DATAGRAM_PROTECTED);
     assert_int_equal(c.first_type, CID);
     assert_int_equal(c.protected_len, m.len);
-    put_zeros(&m, 18432 - m.len);
-    assert_int_equal(run_made(&m).usable_len, 18432);
+    put_zeros(&m, 16640 - m.len);
+    assert_int_equal(run_made(&m).usable_len, 16640);
     put_zeros(&m, 1);
     assert_junk(&m);
 }
@@ -310,7 +310,7 @@ static void test_cut_at_the_first_malformed_record(void **state)
     } bad[] = {
         {DATA, 0xfefd, 1, 0, 0},         {DATA, 0xfefd, 0, 40, 40}, {CID, 0xfefd, 0, 40, 40},
         {HEARTBEAT, 0xfefd, 1, 40, 40},  {DATA, 0x0303, 1, 40, 40}, {DATA, 0xfefc, 1, 40, 40},
-        {DATA, 0xfefd, 1, 18433, 18433}, {0, 0, 0, 0, 0},           {27, 0xfefd, 1, 40, 40},
+        {DATA, 0xfefd, 1, 16641, 16641}, {0, 0, 0, 0, 0},           {27, 0xfefd, 1, 40, 40},
         {64, 0xfefd, 1, 40, 40},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

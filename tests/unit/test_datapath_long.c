@@ -1,0 +1,86 @@
+/* Long records: what is longer than any record of the session is discarded, unlooked at. wolfSSL
+ * would end the session over it, although nothing is authentic; and it reads no more than its MTU
+ * at once. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "datapath_tests.h"
+#include "dtls.h"
+#include "fake_network.h"
+
+static uint8_t datagram[66000];
+
+static size_t put_1_2(uint8_t *at, uint8_t type, size_t body)
+{
+    static const uint8_t begin[11] = {0, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 1, 200};
+    memcpy(at, begin, sizeof(begin));
+    at[0] = type;
+    at[11] = (uint8_t)(body >> 8);
+    at[12] = (uint8_t)body;
+    memset(at + 13, 0x5a, body);
+    return 13 + body;
+}
+
+static size_t put_1_3(uint8_t *at, uint8_t epoch_bits, size_t body)
+{
+    const uint8_t begin[3] = {(uint8_t)(0x2c | epoch_bits), 0x12, 0x34};
+    memcpy(at, begin, sizeof(begin));
+    at[3] = (uint8_t)(body >> 8);
+    at[4] = (uint8_t)body;
+    memset(at + 5, 0x5a, body);
+    return 5 + body;
+}
+
+static size_t put_form(unsigned form, size_t body)
+{
+    static const uint8_t types[] = {20, 21, 23, 25, 26};
+    if (form < 4)
+        return put_1_3(datagram, (uint8_t)form, body);
+    if (form < 9)
+        return put_1_2(datagram, types[form - 4], body);
+    size_t len = put_1_2(datagram, 23, body / 2);
+    return len + put_1_2(datagram + len, form == 9 ? 23 : 21, body / 2);
+}
+
+static void forged_records_of_any_length_end_nothing(void **state)
+{
+    struct gate *gate = *state;
+    static const char *const kinds[] = {"1.2 psk ccm-8", "1.2 psk gcm",   "1.2 certificate",
+                                        "1.3 psk",       "1.3 psk ccm-8", "1.3 certificate"};
+    static const uint16_t bodies[] = {16384, 16385, 16393, 16394, 16401, 16402, 16410, 16486,
+                                      16487, 16640, 16641, 16870, 16884, 16897, 18432, 32700};
+    for (unsigned k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, gate_kind(kinds[k]));
+        gate_assert_echo(gate, device, "before");
+        for (unsigned form = 0; form < 11; form++) {
+            for (unsigned i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+                /* 1.3 with CCM-8 ends after 64 forgeries (RFC 9147 section 4.5.3). */
+                if (strstr(kinds[k], "1.3 psk ccm-8") && (form > 1 || i > 8))
+                    continue;
+                uint64_t told = fake_network_count(GATE_TO_CLIENT, &device->addr);
+                gate_doing("%s, form %u, body %u", kinds[k], form, bodies[i]);
+                enum client_outcome outcome =
+                    gate_inject(gate, &device->addr, datagram, put_form(form, bodies[i]));
+                assert_true(outcome == CLIENT_record_discarded || outcome == CLIENT_not_dtls);
+                assert_int_equal(fake_network_count(GATE_TO_CLIENT, &device->addr), told);
+            }
+        }
+        gate_assert_echo(gate, device, "after");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {GATE_TEST(forged_records_of_any_length_end_nothing)};
+    if (!dtls_library_init())
+        return 1;
+    int failed = cmocka_run_group_tests_name("datapath: long records", tests, NULL, NULL);
+    dtls_library_deinit();
+    return failed == 0 ? 0 : 1;
+}
