@@ -125,6 +125,8 @@ static void on_stop(struct ev_loop *loop, ev_async *watcher, int events)
 {
     struct worker *worker = watcher->data;
     (void)events;
+    if (worker->datapath.is_stopping)
+        return; /* asked twice */
     datapath_stop(&worker->datapath, read_clock_ms());
     /* What is on its way meanwhile is still counted. */
     ev_timer_stop(loop, &worker->timer);

@@ -63,7 +63,8 @@ static void test_parse_errors(void **state)
         const char *in, *why;
     } cases[] = {
         {"", "no port"},
-        {"5684", "no port"},
+        {"5684", "a port without an address; write it like 0.0.0.0:5684"},
+        {"192.0.2.1", "no port"},
         {"192.0.2.1", "no port"},
         {"[::1]", "no port"},
         {"[::1]5684", "no port"},

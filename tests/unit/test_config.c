@@ -298,8 +298,8 @@ static void test_bad_values(void **state)
         LISTENER_CASE("mtu =", "not a whole number"),
         LISTENER_CASE("max_handshakes = 0", "out of range"),
         LISTENER_CASE("idle_timeout = 3600",
-                      "Durations need a unit (ms, s, m, h, d); write 3600s if seconds were meant"),
-        LISTENER_CASE("idle_timeout = 0", "Durations need a unit"),
+                      "durations need a unit (ms, s, m, h, d); write 3600s if seconds were meant"),
+        LISTENER_CASE("idle_timeout = 0", "durations need a unit"),
         LISTENER_CASE("idle_timeout = 5 s", "' s' is not a unit"),
         LISTENER_CASE("idle_timeout = 5sec", "'sec' is not a unit"),
         LISTENER_CASE("idle_timeout = 5M", "'M' is not a unit"),
@@ -332,12 +332,12 @@ static void test_bad_values(void **state)
         GATE_CASE("workers = many", "neither auto nor a number"),
         GATE_CASE("workers = 2x", "not a whole number"),
         GATE_CASE("workers =", "neither auto nor a number"),
-        GATE_CASE("metrics = 9684", "no port"),
+        GATE_CASE("metrics = 9684", "a port without an address"),
         GATE_CASE("metrics = localhost:9684", "'localhost' is not an IP address"),
         GATE_CASE("log_level = verbose",
                   "not one of the choices; it can be error, warning, info, debug"),
         GATE_CASE("max_sessions = 8000001", "out of range"),
-        GATE_CASE("tombstone = 247", "Durations need a unit"),
+        GATE_CASE("tombstone = 247", "durations need a unit"),
     };
 #undef LISTENER_CASE
 #undef GATE_CASE
@@ -352,7 +352,7 @@ static void test_bad_addresses(void **state)
         const char *listen, *why;
     } cases[] = {
         {"", "empty; this key needs a value"},
-        {"5684", "no port"},
+        {"5684", "a port without an address"},
         {"127.0.0.1:5684,", "an address between commas is missing"},
         {",127.0.0.1:5684", "an address between commas is missing"},
         {"127.0.0.1:5684 127.0.0.2:5684", "stands in brackets"},
@@ -636,7 +636,7 @@ static void test_keys_below_a_wrong_section_name(void **state)
     assert_true(has_problem(&loaded.problems, false,
                             ":3: [listner x]: unknown section; did you mean "
                             "[listener NAME]?"));
-    assert_true(has_problem(&loaded.problems, false, ":4: [listener x] listen = 1: no port"));
+    assert_true(has_problem(&loaded.problems, false, ":4: [listener x] listen = 1: a port without an address"));
     unload(&loaded);
 }
 
@@ -845,7 +845,7 @@ static void test_all_problems_in_one_run(void **state)
                                 "certificate = x\n");
     static const char *const expected[] = {
         ":2: [gate] workers = 0: out of range",
-        ":3: [gate] tombstone = 247: Durations need a unit",
+        ":3: [gate] tombstone = 247: durations need a unit",
         ":4: [gate] lgo_level = info: unknown key; did you mean log_level?",
         ":7: [listener a] backend = 10.0.0.1:5683: not in 127.0.0.0/8",
         ":8: [listener a] role = client: the gate is only ever the DTLS server",

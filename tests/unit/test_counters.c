@@ -38,7 +38,7 @@ static void test_names(void **state)
 {
     (void)state;
     assert_string_equal(client_outcome_name(CLIENT_forwarded), "forwarded");
-    assert_string_equal(client_outcome_name(CLIENT_internal_error), "internal_error");
+    assert_string_equal(client_outcome_name(CLIENT_out_of_memory), "out_of_memory");
     assert_string_equal(backend_outcome_name(BACKEND_late), "late");
     assert_string_equal(close_reason_name(CLOSE_closed_by_client), "closed_by_client");
     assert_string_equal(late_reason_name(CLOSE_closed_by_client), "closed_by_client");

@@ -298,7 +298,7 @@ struct refusal {
     int error, alert;
 };
 
-static const struct refusal no_alert_unknown_psk = {PSK_KEY_ERROR, -1};
+static const struct refusal unknown_psk = {PSK_KEY_ERROR, unknown_psk_identity};
 /* A Finished that does not verify is dropped without a word, as any bad record. */
 static const struct refusal no_alert_wrong_psk = {WOLFSSL_ERROR_WANT_READ, -1};
 static const struct refusal bad_binder = {BAD_BINDER, illegal_parameter};
@@ -328,7 +328,7 @@ static void test_psk_only(void **state)
     assert_enters_by_psk(f, (struct client){.identity = IDENTITY});
     assert_enters_by_psk(f, (struct client){.identity = IDENTITY32});
     assert_enters_by_psk(f, (struct client){.identity = IDENTITY, .sni = "192.0.2.1"});
-    assert_refused(f, (struct client){.identity = "stranger"}, no_alert_unknown_psk, bad_binder);
+    assert_refused(f, (struct client){.identity = "stranger"}, unknown_psk, bad_binder);
     assert_refused(f, (struct client){.identity = IDENTITY, .has_wrong_key = true},
                    no_alert_wrong_psk, bad_binder);
     assert_refused(f, (struct client){.certificate = "device"}, no_common_suite,
@@ -360,8 +360,7 @@ static void test_mixed_required(void **state)
     assert_refused(f, (struct client){.certificate = "rogue-device"}, unknown_signer,
                    unknown_signer);
     assert_refused(f, (struct client){.certificate = "expired-device"}, expired, expired);
-    assert_refused(f, (struct client){.identity = "stranger"}, no_alert_unknown_psk,
-                   no_certificate_1_3);
+    assert_refused(f, (struct client){.identity = "stranger"}, unknown_psk, no_certificate_1_3);
     assert_refused(f, (struct client){.identity = IDENTITY, .has_wrong_key = true},
                    no_alert_wrong_psk, bad_binder);
 }

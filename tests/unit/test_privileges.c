@@ -137,7 +137,6 @@ static void drop_to_unknown(void)
     struct err err = {""};
     uid_t before = geteuid();
     check(!privileges_drop("no-such-user-of-dtlsgate", &err));
-    check(strstr(err.text, "user = no-such-user-of-dtlsgate") != NULL);
     check(strstr(err.text, "no such user") != NULL);
     check(strstr(err.text, "getent passwd") != NULL);
     check(!privileges_drop("", &err));
@@ -154,7 +153,6 @@ static void drop_to_root(void)
 {
     struct err err = {""};
     check(!privileges_drop("root", &err));
-    check(strstr(err.text, "user = root") != NULL);
     check(strstr(err.text, "root itself") != NULL);
 }
 
@@ -171,7 +169,7 @@ static void drop_twice(void)
     if (geteuid() == 0)
         check(setresuid(nobody->pw_uid, nobody->pw_uid, nobody->pw_uid) == 0);
     check(!privileges_drop("nobody", &err));
-    check(strstr(err.text, "becoming it failed") != NULL);
+    check(strstr(err.text, "becoming the user nobody failed") != NULL);
     check(strstr(err.text, "SETUID and SETGID") != NULL);
 }
 
