@@ -60,9 +60,10 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
         dtls->in += len;
         dtls->in_len -= (uint32_t)len;
     }
-    /* dtls_feed made the library ask for enough; put back what bounds its own flights. */
-    if (!dtls->is_established)
-        wolfSSL_dtls_set_mtu(ssl, (word16)dtls->listener->config->mtu_bytes);
+    /* dtls_feed made the library ask for as much as there is; put back what bounds the records that
+     * it sends itself: flights, and once established alerts, ACKs and key updates. */
+    wolfSSL_dtls_set_mtu(ssl, dtls->is_established ? DATAGRAM_OUT_MAX
+                                                   : (word16)dtls->listener->config->mtu_bytes);
     return len != 0 ? (int)len : WOLFSSL_CBIO_ERR_WANT_READ;
 }
 
@@ -107,18 +108,33 @@ static unsigned find_psk13(WOLFSSL *ssl, const char *identity, unsigned char *ke
     return find_psk(ssl, identity, key, key_max);
 }
 
-/* Leaf certificates: remembers the verdict and the common name. Returns the verdict unchanged. */
+/* The common name of the certificate, or its whole subject if it has none. */
+static void keep_subject(struct dtls_peer *peer, DecodedCert *certificate)
+{
+    const char *name = certificate->subjectCN;
+    size_t len = name != NULL ? (size_t)certificate->subjectCNLen : 0;
+    if (len == 0) {
+        name = certificate->subject;
+        len = strlen(name);
+    }
+    peer->identity_len = (uint8_t)(len < PSK_IDENTITY_MAX ? len : PSK_IDENTITY_MAX);
+    memcpy(peer->identity, name, peer->identity_len);
+}
+
+/* Leaf certificates: remembers the verdict and the subject. Returns the verdict unchanged. */
 static int on_certificate(int is_good, WOLFSSL_X509_STORE_CTX *store)
 {
     struct dtls *dtls = store->userCtx;
     if (dtls == NULL || dtls->peer == NULL)
         return is_good;
     struct dtls_peer *peer = dtls->peer;
+    peer->identity_len = 0; /* a PSK identity that the client named has not been proved */
     if (!is_good) {
         peer->certificate_error = store->error;
         peer->is_certificate_good = false;
         return 0;
     }
+    /* Also called for an empty list of certificates, with client_auth = optional. */
     if (store->error_depth != 0 || store->certs == NULL || store->totalCerts < 1)
         return is_good;
     peer->is_certificate_good = peer->certificate_error == 0;
@@ -127,12 +143,8 @@ static int on_certificate(int is_good, WOLFSSL_X509_STORE_CTX *store)
     if (certificate == NULL)
         return 0;
     wc_InitDecodedCert(certificate, store->certs[0].buffer, store->certs[0].length, NULL);
-    if (wc_ParseCert(certificate, CERT_TYPE, NO_VERIFY, NULL) == 0 &&
-        certificate->subjectCN != NULL) {
-        size_t len = (size_t)certificate->subjectCNLen;
-        peer->identity_len = (uint8_t)(len < PSK_IDENTITY_MAX ? len : PSK_IDENTITY_MAX);
-        memcpy(peer->identity, certificate->subjectCN, peer->identity_len);
-    }
+    if (wc_ParseCert(certificate, CERT_TYPE, NO_VERIFY, NULL) == 0)
+        keep_subject(peer, certificate);
     wc_FreeDecodedCert(certificate);
     free(certificate);
     return is_good;

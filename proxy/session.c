@@ -391,6 +391,7 @@ bool session_on_established(struct session *s)
     leave_handshake(s);
     s->state = SESSION_ESTABLISHED;
     s->version = (uint8_t)dtls_version(s->dtls);
+    s->is_anonymous = credential == CREDENTIAL_NONE;
     s->established_ms = s->last_used_ms = all->now_ms;
     if (s->version == VERSION_1_2)
         s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;

@@ -54,6 +54,7 @@ struct session {
     uint32_t slot;                      /* BACKEND_NO_SLOT until established */
     uint8_t state;                      /* enum session_state */
     uint8_t version;                    /* enum dtls_version, when established */
+    bool is_anonymous;                  /* established without a credential */
     bool has_stalled;                   /* a wrong key has been reported */
     bool has_sent;                      /* the library sent something since it was cleared */
 };

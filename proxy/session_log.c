@@ -7,6 +7,12 @@ static bool may_log(struct sessions *sessions, enum log_level level)
     return log_is_enabled(level) && log_limiter_allows(&sessions->limiter, sessions->now_ms);
 }
 
+/* Begin and end of a session; without a credential a stranger can cause these lines. */
+static bool may_log_life(const struct session *s)
+{
+    return s->is_anonymous ? may_log(s->all, LOG_INFO) : log_is_enabled(LOG_INFO);
+}
+
 static void add_who(struct log_line *line, const struct listener *listener, uint64_t number,
                     const struct addr *client)
 {
@@ -19,8 +25,7 @@ static void add_who(struct log_line *line, const struct listener *listener, uint
 
 void session_log_established(const struct session *s, enum credential credential)
 {
-    /* With client_auth = none a stranger can cause these lines. */
-    if (credential == CREDENTIAL_NONE ? !may_log(s->all, LOG_INFO) : !log_is_enabled(LOG_INFO))
+    if (!may_log_life(s))
         return;
     struct log_line line;
     char text[ADDR_TEXT_MAX];
@@ -39,7 +44,7 @@ void session_log_established(const struct session *s, enum credential credential
 
 void session_log_closed(const struct session *s, enum close_reason reason)
 {
-    if (!log_is_enabled(LOG_INFO))
+    if (!may_log_life(s))
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "session_closed");
