@@ -36,7 +36,7 @@ static void assert_silence(struct gate *gate, const struct ended *ended, unsigne
                            uint32_t before, uint32_t farewells)
 {
     uint64_t ended_ms = gate->now_ms;
-    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, &ended->device->addr), before + farewells);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, &ended->device->addr), before + farewells);
     assert_int_equal(gate_late(gate, reason), 0);
     for (int i = 1; i <= 5; i++) {
         assert_int_equal(gate_inject_from_backend(gate, &ended->source, "late answer", 11),
@@ -53,7 +53,7 @@ static void assert_silence(struct gate *gate, const struct ended *ended, unsigne
     assert_int_equal(gate_late(gate, reason), 6);
     assert_int_equal(gate_late(gate, LATE_UNKNOWN), 1);
     gate_run(gate, 2 * HOUR_MS);
-    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, &ended->device->addr), before + farewells);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, &ended->device->addr), before + farewells);
 }
 
 static void assert_closed(struct gate *gate, enum close_reason reason)
@@ -86,14 +86,14 @@ static void device_that_closed_hears_no_more(void **state)
         gate_open(gate, USUAL);
         struct ended ended = used_session(gate, both_versions[i]);
         gate->has_echo = false;
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, &ended.device->addr);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, &ended.device->addr);
         device_send(ended.device, "deregister", 10);
         device_close(ended.device);
         run_until_closed(gate);
         assert_closed(gate, CLOSE_closed_by_client);
         assert_int_equal(gate_client_outcomes(gate, CLIENT_session_closed), 1);
         /* Its close_notify is answered with ours. */
-        assert_true(is_alert(fake_udp_last(GATE_TO_CLIENT, NULL)));
+        assert_true(is_alert(fake_network_last(GATE_TO_CLIENT, NULL)));
         assert_silence(gate, &ended, CLOSE_closed_by_client, before, 1);
     }
     gate_doing(NULL);
@@ -108,7 +108,7 @@ static void alert_of_the_device_ends_its_session(void **state)
         gate_doing("%s", both_versions[i]);
         gate_open(gate, USUAL);
         struct ended ended = used_session(gate, both_versions[i]);
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, &ended.device->addr);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, &ended.device->addr);
         size_t len = memory_client_seal(ended.device->client, TYPE_ALERT, internal_error, 2, record,
                                         sizeof(record));
         assert_int_equal(gate_inject(gate, &ended.device->addr, record, len),
@@ -148,13 +148,13 @@ static void idle_session_ends(void **state)
         gate_run(gate, HOUR_MS - 20);
         gate_assert_echo(gate, ended.device, "answer");
         assert_true(gate->now_ms > used_ms + HOUR_MS);
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, &ended.device->addr);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, &ended.device->addr);
         gate_run(gate, HOUR_MS - 20);
         assert_int_equal(gate_closed(gate, CLOSE_idle), 0);
         gate_run(gate, 20);
         assert_closed(gate, CLOSE_idle);
         gate_run(gate, 0);
-        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, &ended.device->addr), before + 1);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, &ended.device->addr), before + 1);
     }
     gate_doing(NULL);
 }
@@ -166,7 +166,7 @@ static void after_idle_there_is_silence(void **state)
         gate_doing("%s", both_versions[i]);
         gate_open(gate, USUAL "idle_timeout = 10s\n");
         struct ended ended = used_session(gate, both_versions[i]);
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, &ended.device->addr);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, &ended.device->addr);
         run_until_closed(gate);
         assert_silence(gate, &ended, CLOSE_idle, before, 1);
         /* The device was told. */
@@ -189,7 +189,7 @@ static void least_recently_used_session_is_evicted(void **state)
     assert_int_equal(gate_inject_from_backend(gate, &sessions[2].source, "used", 4),
                      BACKEND_forwarded);
     gate_run(gate, 10);
-    uint32_t before = fake_udp_count(GATE_TO_CLIENT, &sessions[1].device->addr);
+    uint32_t before = fake_network_count(GATE_TO_CLIENT, &sessions[1].device->addr);
     struct device *fourth = gate_connected(gate, kind);
     assert_closed(gate, CLOSE_evicted);
     assert_int_equal(sessions[1].device->client->state, CLIENT_CLOSED);
@@ -203,7 +203,7 @@ static void least_recently_used_session_is_evicted(void **state)
     gate_connected(gate, kind);
     assert_int_equal(fourth->client->state, CLIENT_CLOSED);
     assert_int_equal(gate_closed(gate, CLOSE_evicted), 4);
-    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, &sessions[1].device->addr), before + 1);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, &sessions[1].device->addr), before + 1);
     assert_int_equal(gate_inject_from_backend(gate, &sessions[1].source, "late", 4), BACKEND_late);
     assert_int_equal(gate_late(gate, CLOSE_evicted), 2);
 }
@@ -332,11 +332,11 @@ static void stopping_says_goodbye_to_each(void **state)
     reborn->client->is_deaf = true;
     assert_int_equal(gate->dp.sessions.handshake_count, 2);
 
-    uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+    uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
     gate_stop(gate);
-    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before + 2);
-    assert_true(is_alert(fake_udp_last(GATE_TO_CLIENT, &first.device->addr)));
-    assert_true(is_alert(fake_udp_last(GATE_TO_CLIENT, &second.device->addr)));
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before + 2);
+    assert_true(is_alert(fake_network_last(GATE_TO_CLIENT, &first.device->addr)));
+    assert_true(is_alert(fake_network_last(GATE_TO_CLIENT, &second.device->addr)));
     assert_int_equal(gate_closed(gate, CLOSE_shutdown), 2);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_shutdown), 2);
     gate_run(gate, 10);
@@ -349,7 +349,7 @@ static void stopping_says_goodbye_to_each(void **state)
     assert_int_equal(gate_inject_from_backend(gate, &first.source, "late", 4), BACKEND_late);
     assert_int_equal(gate_late(gate, CLOSE_shutdown), 1);
     gate_run(gate, HOUR_MS);
-    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before + 2);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before + 2);
     assert_int_equal(gate->due_ms, UINT64_MAX);
 }
 

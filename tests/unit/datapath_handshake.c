@@ -55,13 +55,14 @@ static void flights_are_repeated_until_the_timeout(void **state)
         gate_open(gate, USUAL "retransmit = 2s\nhandshake_timeout = 5m\n");
         struct device *device = lost_device(gate, kind);
         uint64_t begun_ms = gate->now_ms;
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, &device->addr);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, &device->addr);
         uint32_t flight = before - 1; /* the first was the cookie */
         for (unsigned i = 0; i < sizeof(due_s) / sizeof(due_s[0]); i++) {
             gate_run(gate, begun_ms + due_s[i] * 1000 - 1 - gate->now_ms);
-            assert_int_equal(fake_udp_count(GATE_TO_CLIENT, &device->addr), before + i * flight);
+            assert_int_equal(fake_network_count(GATE_TO_CLIENT, &device->addr),
+                             before + i * flight);
             gate_run(gate, 1);
-            assert_int_equal(fake_udp_count(GATE_TO_CLIENT, &device->addr),
+            assert_int_equal(fake_network_count(GATE_TO_CLIENT, &device->addr),
                              before + (i + 1) * flight);
         }
         gate_run(gate, begun_ms + 299999 - gate->now_ms);
@@ -69,9 +70,9 @@ static void flights_are_repeated_until_the_timeout(void **state)
         gate_run(gate, 1);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_timeout), 1);
         assert_int_equal(fake_log_count("event=handshake_failed", "reason=timeout", NULL), 1);
-        uint32_t sent = fake_udp_count(GATE_TO_CLIENT, NULL);
+        uint32_t sent = fake_network_count(GATE_TO_CLIENT, NULL);
         gate_run(gate, 600000);
-        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), sent);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent);
         assert_int_equal(gate->due_ms, UINT64_MAX);
     }
     gate_doing(NULL);
@@ -84,11 +85,11 @@ static void first_interval_is_a_setting(void **state)
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL "retransmit = 9s\n");
         lost_device(gate, kind);
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
         gate_run(gate, 8999);
-        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
         gate_run(gate, 1);
-        assert_true(fake_udp_count(GATE_TO_CLIENT, NULL) > before);
+        assert_true(fake_network_count(GATE_TO_CLIENT, NULL) > before);
     }
     gate_doing(NULL);
 }
@@ -103,24 +104,24 @@ static void last_flight_is_repeated_when_asked_for(void **state)
         gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, gate_kind(kinds[i]));
-        const struct packet *ours = fake_udp_last(GATE_TO_CLIENT, NULL);
-        const struct packet *theirs = fake_udp_last(CLIENT_TO_GATE, NULL);
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+        const struct packet *ours = fake_network_last(GATE_TO_CLIENT, NULL);
+        const struct packet *theirs = fake_network_last(CLIENT_TO_GATE, NULL);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
         gate_run(gate, 1000);
         for (int j = 0; j < 10; j++)
             assert_int_equal(gate_inject(gate, &device->addr, theirs->data, theirs->len),
                              CLIENT_handshake);
-        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before + 1);
-        const struct packet *again = fake_udp_last(GATE_TO_CLIENT, NULL);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before + 1);
+        const struct packet *again = fake_network_last(GATE_TO_CLIENT, NULL);
         assert_int_equal(again->len, ours->len);
         assert_memory_equal(again->data, ours->data, ours->len);
         /* After the first data the device has it. */
         gate_assert_echo(gate, device, "data");
         gate_run(gate, 1000);
-        before = fake_udp_count(GATE_TO_CLIENT, NULL);
+        before = fake_network_count(GATE_TO_CLIENT, NULL);
         assert_int_equal(gate_inject(gate, &device->addr, theirs->data, theirs->len),
                          CLIENT_record_discarded);
-        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
     }
     gate_doing(NULL);
 }
@@ -135,10 +136,10 @@ static void hello_of_an_established_session_is_not_answered(void **state)
         struct device *device = gate_connected(gate, kind);
         gate_assert_echo(gate, device, "data");
         const struct packet *hello = gate_nth(CLIENT_TO_GATE, 1);
-        uint32_t before = fake_udp_count(GATE_TO_CLIENT, NULL);
+        uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
         assert_int_equal(gate_inject(gate, &device->addr, hello->data, hello->len),
                          CLIENT_hello_duplicate);
-        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), before);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
         gate_assert_echo(gate, device, "more data");
     }
     gate_doing(NULL);
@@ -243,9 +244,9 @@ static void broken_message_ends_the_handshake(void **state)
     assert_int_equal(gate_inject(gate, &device->addr, broken, sizeof(broken)),
                      CLIENT_handshake_failed);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_protocol_error), 1);
-    uint32_t sent = fake_udp_count(GATE_TO_CLIENT, NULL);
+    uint32_t sent = fake_network_count(GATE_TO_CLIENT, NULL);
     gate_run(gate, 600000);
-    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), sent);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent);
 }
 
 /* A device that loses patience says so. */

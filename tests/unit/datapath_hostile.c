@@ -37,8 +37,8 @@ static struct hellos hellos_of(struct gate *gate, const struct client_kind *kind
     gate_run(gate, 2);
     for (uint32_t i = 0; i < 2; i++) {
         const struct packet *packet = NULL;
-        for (uint32_t j = 0; j < fake_udp_captured(); j++) {
-            const struct packet *p = fake_udp_packet(j);
+        for (uint32_t j = 0; j < fake_network_captured(); j++) {
+            const struct packet *p = fake_network_packet(j);
             if (p->direction == CLIENT_TO_GATE && addr_equal(&p->from, &device->addr) &&
                 p->sent_ms == gate->now_ms - 2 + 2 * i && packet == NULL)
                 packet = p;
@@ -60,7 +60,7 @@ static void assert_good_one_is_served(struct gate *gate, const struct hellos *go
 {
     struct addr from = gate_device_addr(GOOD_ONE + number % 1000);
     assert_int_equal(gate_inject(gate, &from, good->data[0], good->len[0]), CLIENT_cookie_sent);
-    assert_true(addr_equal(&fake_udp_last(GATE_TO_CLIENT, NULL)->to, &from));
+    assert_true(addr_equal(&fake_network_last(GATE_TO_CLIENT, NULL)->to, &from));
     if (number % HANDSHAKE_EVERY != 0 || gate->device_count == GATE_DEVICES_MAX)
         return;
     struct device *device = gate_connected(gate, good->kind);
@@ -74,9 +74,9 @@ static void attack(struct gate *gate, const struct hellos *good, const uint8_t *
 {
     static uint32_t number;
     struct addr from = gate_device_addr(STRANGER + number % 500);
-    uint32_t before = fake_udp_count(GATE_TO_CLIENT, &from);
+    uint32_t before = fake_network_count(GATE_TO_CLIENT, &from);
     enum client_outcome outcome = gate_inject(gate, &from, data, len);
-    uint32_t answers = fake_udp_count(GATE_TO_CLIENT, &from) - before;
+    uint32_t answers = fake_network_count(GATE_TO_CLIENT, &from) - before;
     assert_int_equal(answers, outcome == CLIENT_cookie_sent);
     assert_int_equal(gate->dp.sessions.established_count, 0);
     assert_good_one_is_served(gate, good, number++);
@@ -277,11 +277,11 @@ static void records_of_strangers(void **state)
         gate_assert_echo(gate, device, "data");
         device_close(device);
         gate_run(gate, 10);
-        uint32_t captured = fake_udp_captured();
+        uint32_t captured = fake_network_captured();
         struct addr stranger = gate_device_addr(STRANGER);
         /* All that was said in a whole session, by either side, once more from elsewhere. */
         for (uint32_t i = 0; i < captured; i++) {
-            const struct packet *packet = fake_udp_packet(i);
+            const struct packet *packet = fake_network_packet(i);
             if (packet->direction != CLIENT_TO_GATE && packet->direction != GATE_TO_CLIENT)
                 continue;
             bool is_hello =

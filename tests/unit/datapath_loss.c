@@ -62,7 +62,7 @@ static void assert_completes(struct gate *gate, const struct way *way)
     if (!gate_run_until_up(gate, device, HANDSHAKE_TIMEOUT_MS))
         fail_msg("not connected: state %d, error %d", device->client->state, device->client->error);
     gate_run(gate, HANDSHAKE_TIMEOUT_MS);
-    fake_udp_plan_nothing();
+    fake_network_plan_nothing();
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_handshake_failed), 0);
     assert_int_equal(gate->dp.sessions.established_count, 1);
@@ -73,9 +73,9 @@ static void assert_completes(struct gate *gate, const struct way *way)
     gate_run(gate, 1000);
     assert_int_equal(device->client->message_count, 1);
     /* Nothing is left to be repeated. */
-    uint32_t captured = fake_udp_captured();
+    uint32_t captured = fake_network_captured();
     gate_run(gate, HANDSHAKE_TIMEOUT_MS);
-    assert_int_equal(fake_udp_captured(), captured);
+    assert_int_equal(fake_network_captured(), captured);
 }
 
 /* Datagrams each way until both sides have nothing more to say. */
@@ -84,8 +84,8 @@ static void count_datagrams(struct gate *gate, const struct way *way, uint32_t c
     gate_open(gate, way->ini);
     gate_connected(gate, &way->kind);
     gate_run(gate, HANDSHAKE_TIMEOUT_MS);
-    counts[CLIENT_TO_GATE] = fake_udp_count(CLIENT_TO_GATE, NULL);
-    counts[GATE_TO_CLIENT] = fake_udp_count(GATE_TO_CLIENT, NULL);
+    counts[CLIENT_TO_GATE] = fake_network_count(CLIENT_TO_GATE, NULL);
+    counts[GATE_TO_CLIENT] = fake_network_count(GATE_TO_CLIENT, NULL);
 }
 
 static void each_datagram(void **state, enum mishap mishap)
@@ -99,7 +99,7 @@ static void each_datagram(void **state, enum mishap mishap)
                 gate_doing("%s: %s of datagram %u of %u, %s", ways[w].kind.name,
                            mishap_names[mishap], k, counts[direction], direction_names[direction]);
                 gate_open(gate, ways[w].ini);
-                fake_udp_plan(mishap, direction, k);
+                fake_network_plan(mishap, direction, k);
                 assert_completes(gate, &ways[w]);
             }
         }
@@ -126,9 +126,9 @@ static void any_datagram_may_be_overtaken(void **state)
 static void plan_loss(uint32_t i, const uint32_t counts[2])
 {
     if (i < counts[CLIENT_TO_GATE])
-        fake_udp_plan(LOSE, CLIENT_TO_GATE, i);
+        fake_network_plan(LOSE, CLIENT_TO_GATE, i);
     else
-        fake_udp_plan(LOSE, GATE_TO_CLIENT, i - counts[CLIENT_TO_GATE]);
+        fake_network_plan(LOSE, GATE_TO_CLIENT, i - counts[CLIENT_TO_GATE]);
 }
 
 static void any_two_datagrams_may_be_lost(void **state)
@@ -169,13 +169,13 @@ static void whole_network_may_be_bad(void **state)
             gate_doing("%s: 30%% loss, seed %u", ways[w].kind.name, (unsigned)seed);
             const struct way way = make_persistent(&ways[w]);
             gate_open(gate, way.ini);
-            fake_udp_plan_random(seed, 30, 0, 0);
+            fake_network_plan_random(seed, 30, 0, 0);
             assert_completes(gate, &way);
             gate_doing("%s: loss, duplication, reordering, seed %u", ways[w].kind.name,
                        (unsigned)seed);
             gate_open(gate, way.ini);
-            fake_udp_set_delay_ms(150);
-            fake_udp_plan_random(seed, 15, 15, 15);
+            fake_network_set_delay_ms(150);
+            fake_network_plan_random(seed, 15, 15, 15);
             assert_completes(gate, &way);
         }
     }

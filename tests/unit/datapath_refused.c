@@ -190,11 +190,11 @@ static void refused_devices_get_no_session(void **state)
                          1);
         assert_int_equal(device->client->state, CLIENT_BROKEN);
         assert_int_equal(device->client->alert_received, refusal->alert);
-        uint32_t told = fake_udp_count(GATE_TO_CLIENT, NULL);
+        uint32_t told = fake_network_count(GATE_TO_CLIENT, NULL);
         gate_run(gate, 2 * HANDSHAKE_TIMEOUT_MS);
-        assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), told);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), told);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 0);
-        assert_int_equal(fake_udp_count(GATE_TO_BACKEND, NULL), 0);
+        assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), 0);
     }
     gate_doing(NULL);
 }
@@ -229,7 +229,7 @@ static void wrong_key_of_1_2_is_told_at_once_and_fails_in_time(void **state)
         assert_int_equal(fake_log_count("event=handshake_failed", "reason=wrong_key", NULL), 1);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 0);
         /* Two sides that repeat themselves must not set each other off. */
-        assert_in_range(fake_udp_count(GATE_TO_CLIENT, NULL), 1, 40);
+        assert_in_range(fake_network_count(GATE_TO_CLIENT, NULL), 1, 40);
     }
     gate_doing(NULL);
 }
@@ -246,7 +246,7 @@ static void hello_with_nothing_in_common_is_ignored(void **state)
     device_connect(device);
     gate_run(gate, 100);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_hello_ignored), 1);
-    assert_int_equal(fake_udp_count(GATE_TO_CLIENT, NULL), 0);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), 0);
     assert_int_equal(fake_log_count("event=hello_ignored", "reason=no_common_suite", NULL), 1);
 }
 

@@ -121,9 +121,14 @@ static struct generation *build_generation(const char *ini)
 static void on_arrival(void *context, const struct packet *packet)
 {
     struct gate *gate = context;
+    if (packet->direction == CLIENT_TO_GATE || packet->direction == BACKEND_TO_GATE) {
+        fake_udp_put(packet);
+        return;
+    }
     if (packet->direction == GATE_TO_BACKEND) {
         if (gate->has_echo)
-            fake_udp_send(BACKEND_TO_GATE, &packet->to, &packet->from, packet->data, packet->len);
+            fake_network_send(BACKEND_TO_GATE, &packet->to, &packet->from, packet->data,
+                              packet->len);
         return;
     }
     for (uint32_t i = gate->device_count; i > 0; i--) {
@@ -148,8 +153,9 @@ void gate_open_at(struct gate *gate, const char *ini, uint64_t now_ms)
     gate_close(gate);
     fake_system_seed(1);
     fake_log_reset();
-    fake_udp_reset(now_ms);
-    fake_udp_set_handlers(on_arrival, on_sent, gate);
+    fake_udp_reset();
+    fake_network_reset(now_ms);
+    fake_network_set_handlers(on_arrival, on_sent, gate);
     *gate = (struct gate){.now_ms = now_ms, .due_ms = UINT64_MAX};
     gate->generation = build_generation(ini);
     assert_non_null(gate->generation);
@@ -178,7 +184,8 @@ void gate_close(struct gate *gate)
     udp_in_deinit(&gate->in);
     reload_release(gate->generation);
     gate_policy_forget(&gate->policy);
-    fake_udp_reset(0);
+    fake_udp_reset();
+    fake_network_reset(0);
     fake_log_reset();
 }
 
@@ -199,7 +206,7 @@ struct addr gate_listener_addr(const struct gate *gate, uint32_t listener)
 static void on_client_sends(void *context, const uint8_t *datagram, size_t len)
 {
     const struct device *device = context;
-    fake_udp_send(CLIENT_TO_GATE, &device->addr, &device->to, datagram, len);
+    fake_network_send(CLIENT_TO_GATE, &device->addr, &device->to, datagram, len);
 }
 
 struct device *gate_add(struct gate *gate, const struct client_kind *kind)
@@ -258,7 +265,7 @@ static void take_batch(struct gate *gate, uint32_t listener)
 static void step(struct gate *gate, uint64_t now_ms)
 {
     gate->now_ms = now_ms;
-    fake_udp_deliver(now_ms);
+    fake_network_deliver(now_ms);
     for (uint32_t i = 0; i < gate->dp.counters.listener_count; i++) {
         while (udp_receive(&gate->listening[i], &gate->in))
             take_batch(gate, i);
@@ -272,7 +279,7 @@ static void step(struct gate *gate, uint64_t now_ms)
 
 static uint64_t next_event_ms(const struct gate *gate)
 {
-    uint64_t next_ms = fake_udp_next_due_ms();
+    uint64_t next_ms = fake_network_next_due_ms();
     if (gate->due_ms < next_ms)
         next_ms = gate->due_ms;
     for (uint32_t i = 0; i < gate->device_count; i++) {
@@ -387,8 +394,8 @@ void gate_stop(struct gate *gate)
 
 const struct packet *gate_nth(enum direction direction, uint32_t number)
 {
-    for (uint32_t i = 0; i < fake_udp_captured(); i++) {
-        const struct packet *packet = fake_udp_packet(i);
+    for (uint32_t i = 0; i < fake_network_captured(); i++) {
+        const struct packet *packet = fake_network_packet(i);
         if (packet->direction == direction && packet->number == number)
             return packet;
     }
@@ -398,7 +405,7 @@ const struct packet *gate_nth(enum direction direction, uint32_t number)
 
 struct addr gate_last_source(void)
 {
-    const struct packet *packet = fake_udp_last(GATE_TO_BACKEND, NULL);
+    const struct packet *packet = fake_network_last(GATE_TO_BACKEND, NULL);
     assert_non_null(packet);
     return packet->from;
 }

@@ -6,7 +6,8 @@
 
 #include <stdbool.h>
 
-#include "fake_udp.h"
+#include "fake_network.h"
+#include "udp.h"
 
 /* What is known of one address. */
 struct gate_stranger {
