@@ -241,7 +241,7 @@ void fuzz_gate_check(const struct fuzz_gate *gate)
     MUST(counter_get(&c->sessions) == gate->dp.sessions.established_count);
     MUST(counter_get(&c->handshakes_in_progress) == gate->dp.sessions.handshake_count);
     MUST(gate->dp.sessions.ended == NULL);
-    MUST(fake_log_count("event=datagram_kept_back", NULL) == 0);
+    MUST(fake_log_count("event=datagram_kept_back", (char *)NULL) == 0);
 }
 
 /* ---- devices -------------------------------------------------------------------------------- */

@@ -336,7 +336,7 @@ static void test_farewell(void **state)
     while (device.client->state == CLIENT_UP)
         take_datagram(&device);
     assert_int_equal(device.client->state, CLIENT_CLOSED);
-    close_gate(f);
+    close_gate(f); /* which asks again */
     free_device(&device);
 }
 
