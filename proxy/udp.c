@@ -122,8 +122,11 @@ bool udp_open_backend(struct udp_socket *sock, struct err *err)
         return fail_open(sock, err,
                          "binding to the loopback interface (without privilege it needs "
                          "Linux 5.7 or later, before that CAP_NET_RAW)");
+    /* Never in fragments, for which the kernel would have to make an ID for each datagram: the
+     * loopback interface takes the largest whole. */
     if (!set_option(sock->fd, IPPROTO_IP, IP_PKTINFO, 1) ||
         !set_option(sock->fd, IPPROTO_IP, IP_RECVERR, 1) ||
+        !set_option(sock->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO) ||
         !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
         return fail_open(sock, err, "packet info");
     set_buffers(sock->fd);
