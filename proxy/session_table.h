@@ -15,6 +15,9 @@
 #define SESSION_OF_ENTRY(entry, type, member) ((type *)((char *)(entry)-offsetof(type, member)))
 
 struct table_key {
+    /* Of the table, random; first, so that the hash of everything behind it depends on it: nobody
+     * can choose addresses that share a bucket. Set by session_table_add. */
+    uint32_t secret;
     struct addr client;
     uint32_t listener;
 };
@@ -26,7 +29,10 @@ struct table_entry {
 
 struct session_table {
     struct table_entry *head;
+    uint32_t secret;
 };
+
+void session_table_init(struct session_table *table);
 
 /* The key must not be in the table yet. The entry is kept, not copied. False: out of memory. */
 bool session_table_add(struct session_table *table, struct table_entry *entry) MUST_USE;

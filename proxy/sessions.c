@@ -21,6 +21,7 @@ void sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .number_step = limits->worker_count,
         .session_max = limits->session_max,
     };
+    session_table_init(&all->table);
     timers_init(&all->timers);
 }
 
