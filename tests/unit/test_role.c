@@ -217,6 +217,11 @@ static void test_cookie_replies(void **state)
         m.bytes[13 + 12 + 2 + i] ^= 1;
         assert_stranger(&m, false);
     }
+    for (int message = 0; message < 256; message++) {
+        m.len = 0;
+        put_message(&m, 0, message, 12 + 2 + 32 + 40, true);
+        assert_stranger(&m, message == SERVER_HELLO || message == HELLO_VERIFY_REQUEST);
+    }
     m.len = 0;
     put_message(&m, 1, HELLO_VERIFY_REQUEST, 60, false);
     assert_stranger(&m, false);

@@ -126,6 +126,14 @@ static void test_pending_errors_lose_nothing(void **state)
     }
     udp_out_flush(&f->out);
     struct addr from;
+    /* The error is there before the batch. */
+    uint8_t last = EACH;
+    bool last_failed = false;
+    udp_fixture_queue(&f->out, &backend, &source, &dead, "x", 1, NULL);
+    udp_out_flush(&f->out);
+    udp_fixture_queue(&f->out, &backend, &source, &alive, &last, 1, &last_failed);
+    udp_out_flush(&f->out);
+    assert_false(last_failed);
     for (uint8_t i = 0; i < EACH; i++) {
         uint8_t number;
         assert_false(failed[i]);
@@ -133,6 +141,8 @@ static void test_pending_errors_lose_nothing(void **state)
         assert_int_equal(number, i);
         udp_fixture_send_plain(fd, &from, &number, 1);
     }
+    assert_int_equal(udp_fixture_receive_plain(fd, &last, 1, &from), 1);
+    assert_int_equal(last, EACH);
     /* Answers are there, with an error before them. */
     udp_fixture_queue(&f->out, &backend, &source, &dead, "x", 1, NULL);
     udp_out_flush(&f->out);
@@ -150,7 +160,7 @@ static void test_pending_errors_lose_nothing(void **state)
     int error, errors = 0;
     while (udp_take_error(&backend, &from, &error))
         errors++;
-    assert_int_equal(errors, EACH + 1);
+    assert_int_equal(errors, EACH + 2);
     close(fd);
     udp_close(&backend);
 }
