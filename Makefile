@@ -231,10 +231,12 @@ lint: ## formatting, include directions, banned calls, static analysis, generate
 # --- the rest ------------------------------------------------------------------------------------
 
 .PHONY: install
-install: all ## install the daemon and a commented configuration (DESTDIR, PREFIX)
+install: all ## install the daemon, a commented configuration and a systemd unit (DESTDIR, PREFIX)
 	install -D -m 755 $(OUT)/dtlsgate $(DESTDIR)$(PREFIX)/bin/dtlsgate
 	install -D -m 644 conf/dtlsgate.ini $(DESTDIR)$(PREFIX)/share/doc/dtlsgate/dtlsgate.ini
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dtlsgate/LICENSE
+	sed 's,/usr/local/,$(PREFIX)/,' conf/dtlsgate.service | \
+	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/dtlsgate.service
 
 .PHONY: fetch
 fetch: ## fetch, verify and build wolfSSL only
