@@ -182,7 +182,8 @@ $(BENCHES): $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(BENCH_HELPERS:%.c=$(OUT)/%.
 build-tests: all $(UNIT_TESTS) $(REPLAYS) $(DEVICE)
 build-bench: all $(BENCHES)
 
-PYTEST_JOBS ?= 2
+# Most of their time the integration tests wait.
+PYTEST_JOBS ?= $(shell expr 2 \* $$(nproc))
 PYTEST_ARGS ?=
 
 # The thread sanitizer of gcc 12 cannot place its shadow memory where the kernel randomizes addresses widely.
