@@ -9,7 +9,6 @@
 #include <cmocka.h>
 
 #include "datapath_tests.h"
-#include "gate_wolfssl.h"
 
 enum { TYPE_APPLICATION_DATA = 23, TYPE_HANDSHAKE = 22, RECORD_ROOM = 20000 };
 
@@ -105,6 +104,29 @@ static void largest_record_and_one_byte_more(void **state)
         assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
         assert_int_equal(fake_log_count("event=backend_datagram_too_large", NULL), 4);
         gate_assert_echo(gate, device, "unharmed");
+    }
+    gate_doing(NULL);
+}
+
+/* A device with little memory says how large a record may be (RFC 6066 section 4). */
+static void max_fragment_length_is_obeyed(void **state)
+{
+    struct gate *gate = *state;
+    for (uint8_t code = 1; code <= 4; code++) {
+        for (int is_13 = 0; is_13 < 2; is_13++) {
+            struct client_kind kind = *gate_kind(is_13 ? "1.3 psk" : "1.2 psk ccm-8");
+            size_t max = (size_t)256 << code;
+            kind.max_fragment = code;
+            gate_doing("%s, fragments of %zu bytes", kind.name, max);
+            gate_open(gate, USUAL);
+            struct device *device = gate_connected(gate, &kind);
+            struct addr source = source_of(gate, device);
+            assert_to_backend(gate, device, max);
+            assert_to_device(gate, device, max);
+            assert_int_equal(gate_inject_from_backend(gate, &source, noise, max + 1),
+                             BACKEND_too_large);
+            gate_assert_echo(gate, device, "unharmed");
+        }
     }
     gate_doing(NULL);
 }
@@ -343,59 +365,12 @@ static void renegotiation_is_refused(void **state)
     gate_assert_echo(gate, device, "still in use");
 }
 
-/* wolfSSL has no memory for a record. It does not use a session after that: the next record from
- * the device ends it, and the device comes back. */
-static void without_memory_a_session_ends(void **state)
-{
-    struct gate *gate = *state;
-    gate_open(gate, USUAL);
-    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
-    struct addr source = source_of(gate, device);
-
-    gate_wolfssl_fail_after(0);
-    assert_int_equal(gate_inject_from_backend(gate, &source, noise, 1000), BACKEND_encrypt_failed);
-    gate_wolfssl_fail_after(UINT32_MAX);
-    device_send(device, "x", 1);
-    gate_run(gate, 5);
-    assert_int_equal(gate_client_outcomes(gate, CLIENT_session_closed), 1);
-    assert_int_equal(gate_inject_from_backend(gate, &source, noise, 1000), BACKEND_late);
-    struct device *again = gate_add_reborn(gate, gate_kind("1.2 psk ccm-8"), device);
-    device_connect(again);
-    assert_true(gate_run_until_up(gate, again, 100));
-    gate_assert_echo(gate, again, "back");
-}
-
-static void without_memory_a_stranger_waits(void **state)
-{
-    struct gate *gate = *state;
-    gate_open(gate, USUAL "idle_timeout = 1d\n");
-    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
-    struct addr stranger = gate_device_addr(999);
-    const struct packet *hello = gate_nth(CLIENT_TO_GATE, 0);
-
-    /* However far it gets with the hello of a stranger. */
-    unsigned failures = 0;
-    for (uint32_t i = 0; i < 200; i++) {
-        gate_doing("memory fails at allocation %u", i);
-        gate_run(gate, 60000); /* the spare object has an old secret */
-        gate_wolfssl_fail_after(i);
-        enum client_outcome outcome = gate_inject(gate, &stranger, hello->data, hello->len);
-        gate_wolfssl_fail_after(UINT32_MAX);
-        failures += outcome == CLIENT_out_of_memory;
-        assert_true(outcome == CLIENT_out_of_memory || outcome == CLIENT_cookie_sent ||
-                    outcome == CLIENT_hello_ignored);
-        assert_int_equal(gate_inject(gate, &stranger, hello->data, hello->len), CLIENT_cookie_sent);
-    }
-    assert_true(failures > 0);
-    gate_assert_echo(gate, device, "unharmed");
-    gate_doing(NULL);
-}
-
 int datapath_data_tests(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(all_sizes_go_both_ways),
         GATE_TEST(largest_record_and_one_byte_more),
+        GATE_TEST(max_fragment_length_is_obeyed),
         GATE_TEST(full_record_from_the_device),
         GATE_TEST(empty_datagrams),
         GATE_TEST(records_in_one_datagram_stay_apart),
@@ -406,8 +381,6 @@ int datapath_data_tests(void)
         GATE_TEST(full_sockets_are_counted),
         GATE_TEST(backend_that_is_down_is_counted_and_logged),
         GATE_TEST(renegotiation_is_refused),
-        GATE_TEST(without_memory_a_session_ends),
-        GATE_TEST(without_memory_a_stranger_waits),
     };
     return cmocka_run_group_tests_name("datapath: data", tests, make_noise, NULL);
 }

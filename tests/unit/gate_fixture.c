@@ -12,6 +12,7 @@
 #include "coverage.h"
 #include "gate_keys.h"
 #include "gate_policy.h"
+#include "gate_wolfssl.h"
 #include "reload.h"
 
 enum { START_MS = 10000000 };
@@ -156,7 +157,7 @@ void gate_open_at(struct gate *gate, const char *ini, uint64_t now_ms)
     fake_udp_reset();
     fake_network_reset(now_ms);
     fake_network_set_handlers(on_arrival, on_sent, gate);
-    *gate = (struct gate){.now_ms = now_ms, .due_ms = UINT64_MAX};
+    *gate = (struct gate){.now_ms = now_ms, .due_ms = UINT64_MAX, .memory_left = UINT32_MAX};
     gate->generation = build_generation(ini);
     assert_non_null(gate->generation);
     assert_true(datapath_init(&gate->dp, gate->generation, 0, 1, &err));
@@ -259,7 +260,10 @@ static void take_batch(struct gate *gate, uint32_t listener)
 {
     for (uint32_t i = 0; i < gate->in.count; i++)
         gate_policy_on_received(&gate->policy, &gate->in.at[i]);
+    gate_wolfssl_fail_after(gate->memory_left);
     datapath_from_client(&gate->dp, listener, &gate->listening[listener], &gate->in, gate->now_ms);
+    gate->memory_left = gate_wolfssl_remaining();
+    gate_wolfssl_fail_after(UINT32_MAX);
 }
 
 static void step(struct gate *gate, uint64_t now_ms)

@@ -51,6 +51,11 @@ void gate_wolfssl_fail_after(uint32_t allocations)
     remaining = allocations;
 }
 
+uint32_t gate_wolfssl_remaining(void)
+{
+    return remaining;
+}
+
 uint64_t gate_wolfssl_blocks(void)
 {
     return blocks;

@@ -10,6 +10,8 @@ bool gate_wolfssl_init(void);
 
 /* This many allocations more succeed; UINT32_MAX = all. */
 void gate_wolfssl_fail_after(uint32_t allocations);
+/* How many are left of them. */
+uint32_t gate_wolfssl_remaining(void);
 
 /* Blocks that wolfSSL holds. */
 uint64_t gate_wolfssl_blocks(void);

@@ -125,6 +125,9 @@ static bool make_ssl(struct memory_client *client, const char *keys)
     /* The library's own count of seconds stays at 0; repeat_ms is what counts. */
     wolfSSL_dtls_set_timeout_init(client->ssl, 0);
     wolfSSL_dtls_set_mtu(client->ssl, kind->mtu_bytes != 0 ? kind->mtu_bytes : HANDSHAKE_MTU);
+    if (kind->max_fragment != 0 &&
+        wolfSSL_UseMaxFragment(client->ssl, kind->max_fragment) != WOLFSSL_SUCCESS)
+        return false;
     return !kind->has_small_hello ||
            wolfSSL_UseKeyShare(client->ssl, WOLFSSL_ECC_SECP256R1) == WOLFSSL_SUCCESS;
 }

@@ -24,7 +24,8 @@ struct client_kind {
     const char *ca;             /* that the server is checked with: NAME.pem */
     bool has_small_hello;       /* only one small key share in DTLS 1.3 */
     bool has_single_records;    /* each record in a datagram of its own; DTLS 1.2 */
-    uint16_t mtu_bytes;         /* 0 = 1400 */
+    uint8_t max_fragment;   /* code of RFC 6066 section 4: 1 = 512 bytes ... 4 = 4096; 0 = none */
+    uint16_t mtu_bytes;     /* 0 = 1400 */
     uint32_t repeat_max_ms; /* cap of its retransmission interval, which begins at 1 s; 0 = 60 s */
 };
 

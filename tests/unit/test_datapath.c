@@ -23,6 +23,7 @@ int main(void)
     failed += datapath_forged_tests();
     failed += datapath_hostile_tests();
     failed += datapath_loss_tests();
+    failed += datapath_memory_tests();
     failed += datapath_refused_tests();
     failed += datapath_closing_tests();
     const struct CMUnitTest last[] = {cmocka_unit_test(coverage_is_complete)};

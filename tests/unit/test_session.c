@@ -153,7 +153,7 @@ static void begin(struct model *m, int l, int a)
         m->superseded++;
     b->handshake = session_begin(&m->all, dtls, &m->socket, &client, &local, 1);
     assert_non_null(b->handshake);
-    session_on_fed(b->handshake);
+    session_on_fed(b->handshake, false);
     b->begun_ms = m->all.now_ms;
 }
 
@@ -164,7 +164,7 @@ static void establish(struct model *m, struct believed *b)
     else if (m->all.established_count == SESSION_MAX)
         note_end(m, least_recent(m), CLOSE_evicted);
     assert_true(session_on_established(b->handshake));
-    session_on_fed(b->handshake);
+    session_on_fed(b->handshake, false);
     b->session = b->handshake;
     b->handshake = NULL;
     b->slot = b->session->slot;
@@ -384,7 +384,7 @@ static void many_handshakes_time_out(void **state)
         assert_non_null(dtls);
         struct session *s = session_begin(&m->all, dtls, &m->socket, &client, &local, 1);
         assert_non_null(s);
-        session_on_fed(s);
+        session_on_fed(s, false);
         m->all.now_ms++;
     }
     uint64_t due_ms = sessions_next_due_ms(&m->all);
