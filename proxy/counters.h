@@ -95,7 +95,8 @@ static inline uint64_t counter_get(const counter *c)
     return atomic_load_explicit(c, memory_order_acquire);
 }
 
-/* Around everything that a worker counts, so that a reader never sees half a batch. Not nested. */
+/* Around the counting of a batch (received, outcomes, late), so that a reader never sees half of
+ * it. Not nested. Other counters stand for themselves. */
 static inline void counters_begin_turn(struct worker_counters *worker)
 {
     counter_add(&worker->turn, 1);

@@ -63,14 +63,16 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
         }
         break;
     }
-    session_on_fed(s);
     uint32_t discarded = dtls_discarded(s->dtls);
+    session_on_fed(s, discarded != 0);
     if (discarded != 0) {
         struct counters *c = &p->dp->counters.by_listener[p->listener->index];
         counter_add(&c->records_discarded, discarded);
         if (outcome == CLIENT_control)
             outcome = CLIENT_record_discarded;
     }
+    if (s->state == SESSION_ENDED)
+        return if_nothing == CLIENT_control ? CLIENT_session_closed : CLIENT_handshake_failed;
     return outcome;
 }
 
@@ -131,6 +133,14 @@ static bool is_of_hello(const struct passage *p, const struct session *s)
     return s != NULL && (p->kind.is_later_fragment || p->kind.hello_tag == s->hello_tag);
 }
 
+/* A hello that is repeated later than any network delays it comes from a device without a random
+ * generator, after a reboot. */
+static bool is_recent(const struct session *s)
+{
+    enum { DUPLICATE_MS = 10000 };
+    return s->all->now_ms - s->begun_ms < DUPLICATE_MS;
+}
+
 static void answer_stranger(struct passage *p, const uint8_t *reply, size_t len)
 {
     struct datapath *dp = p->dp;
@@ -144,7 +154,8 @@ static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
     const struct udp_datagram *d = p->datagram;
     uint32_t listener = p->listener->index;
     if (counter_get(&dp->counters.by_listener[listener].handshakes_in_progress) >=
-        dp->handshake_max[listener]) {
+            dp->handshake_max[listener] &&
+        !sessions_give_up_handshake(&dp->sessions, p->listener)) {
         dtls_free(dtls);
         return CLIENT_limit_handshakes;
     }
@@ -211,7 +222,7 @@ static enum client_outcome from_client(struct passage *p)
             return handshake->state == SESSION_HANDSHAKE ? to_handshake(p, handshake)
                                                          : CLIENT_handshake_failed;
         }
-        if (s->state == SESSION_ESTABLISHED && is_of_hello(p, s))
+        if (s->state == SESSION_ESTABLISHED && is_of_hello(p, s) && is_recent(s))
             return CLIENT_hello_duplicate;
         return from_stranger(p);
     }

@@ -167,6 +167,16 @@ static bool open_metrics(struct gate *gate, struct err *err)
     return gate->metrics != NULL;
 }
 
+/* Keys are in memory. A core_pattern that is a pipe ignores the limit, but not the flag; the leak
+ * sanitizer cannot do without it. */
+static void forbid_core_dumps(void)
+{
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+#if !defined(__SANITIZE_ADDRESS__)
+    prctl(PR_SET_DUMPABLE, 0);
+#endif
+}
+
 static bool drop_privileges(const struct gate *gate, struct err *err)
 {
     const char *user = gate->generation->config->gate.user;
@@ -176,7 +186,10 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
         log_text(LOG_INFO, "user_kept", "not started as root: user = %s has no effect", user);
         return true;
     }
-    return privileges_drop(user, err);
+    if (!privileges_drop(user, err))
+        return false;
+    forbid_core_dumps(); /* becoming another user has set the flag again */
+    return true;
 }
 
 /* Sockets first, while there may be the privilege for low ports; threads last. */
@@ -301,16 +314,6 @@ static int run(const struct arguments *arguments)
     if (loop != NULL)
         ev_loop_destroy(loop);
     return is_started ? EXIT_SUCCESS : EXIT_RUN_TIME;
-}
-
-/* Keys are in memory. A core_pattern that is a pipe ignores the limit, but not the flag; the leak
- * sanitizer cannot do without it. */
-static void forbid_core_dumps(void)
-{
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-#if !defined(__SANITIZE_ADDRESS__)
-    prctl(PR_SET_DUMPABLE, 0);
-#endif
 }
 
 int main(int argc, char **argv)

@@ -9,6 +9,8 @@
 enum {
     RETRANSMIT_MAX_MS = 60000, /* RFC 6347 section 4.2.4.1 */
     REPEAT_INTERVAL_MS = 250,
+    /* Of a handshake, with all repetitions: a dozen of the largest. */
+    FED_BYTES_MAX = 128 * 1024,
 };
 
 static struct counters *counters_of(const struct sessions *all, const struct listener *listener)
@@ -141,6 +143,8 @@ void session_feed(struct session *s, const uint8_t *data, size_t len)
 {
     if (s->handshake != NULL && s->state == SESSION_HANDSHAKE)
         s->handshake->last_flight_len = 0;
+    s->last_fed_bytes = (uint32_t)len;
+    s->fed_bytes += s->last_fed_bytes;
     dtls_feed(s->dtls, data, len);
 }
 
@@ -148,6 +152,7 @@ void session_on_data_from_client(struct session *s)
 {
     /* The device has the last flight, or it would not use the keys. */
     free_handshake(s);
+    s->fed_bytes = s->last_fed_bytes = 0;
     s->from_client++;
     mark_used(s);
 }
@@ -192,9 +197,28 @@ static void notice_wrong_key(struct session *s)
     session_log_stalled(s, HANDSHAKE_wrong_key);
 }
 
-void session_on_fed(struct session *s)
+static void fail(struct session *s, enum handshake_result result, const char *detail);
+
+/* The library keeps what it cannot use yet: fragments of handshake messages, in DTLS 1.3 up to 3 MB
+ * of them, also after the handshake. So there is a bound on what comes without any data. False if
+ * the session has ended over it. */
+static bool is_within_bounds(struct session *s, bool was_discarded)
 {
-    if (s->state == SESSION_ENDED)
+    if (s->state == SESSION_ESTABLISHED && (was_discarded || s->version != VERSION_1_3))
+        s->fed_bytes -= s->last_fed_bytes;
+    s->last_fed_bytes = 0;
+    if (s->fed_bytes <= FED_BYTES_MAX)
+        return true;
+    if (s->state == SESSION_HANDSHAKE)
+        fail(s, HANDSHAKE_protocol_error, "too many bytes");
+    else
+        session_end(s, CLOSE_fatal_alert, true);
+    return false;
+}
+
+void session_on_fed(struct session *s, bool was_discarded)
+{
+    if (!is_within_bounds(s, was_discarded))
         return;
     notice_wrong_key(s);
     bool needs_timer = s->state == SESSION_HANDSHAKE || s->version == VERSION_1_3;
@@ -301,6 +325,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
     dtls_set_sender(dtls, on_record, s);
     all->next_number += all->number_step;
     all->handshake_count++;
+    sessions_note_use(s);
     counter_add(&counters_of(all, s->listener)->handshakes_in_progress, 1);
     return s;
 
@@ -324,7 +349,7 @@ void session_retire(struct session *s)
         next->predecessor = NULL;
         session_table_remove(&all->table, &s->entry);
         if (!session_table_add(&all->table, &next->entry))
-            session_on_failed(next);
+            fail(next, HANDSHAKE_internal_error, "out of memory");
     } else {
         session_table_remove(&all->table, &s->entry);
     }
@@ -339,6 +364,7 @@ void session_retire(struct session *s)
 
 static void leave_handshake(struct session *s)
 {
+    sessions_forget_use(s);
     s->all->handshake_count--;
     counter_subtract(&counters_of(s->all, s->listener)->handshakes_in_progress, 1);
 }
@@ -392,6 +418,7 @@ bool session_on_established(struct session *s)
     s->state = SESSION_ESTABLISHED;
     s->version = (uint8_t)dtls_version(s->dtls);
     s->is_anonymous = credential == CREDENTIAL_NONE;
+    s->fed_bytes = s->last_fed_bytes = 0;
     s->established_ms = s->last_used_ms = all->now_ms;
     if (s->version == VERSION_1_2)
         s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;

@@ -51,6 +51,7 @@ struct session {
     uint64_t ack_due_ms;                /* DTLS 1.3: a gap was seen; TIMERS_NONE = none */
     uint64_t from_client, from_backend; /* application datagrams */
     uint32_t retransmit_after_ms;       /* current interval, doubling */
+    uint32_t fed_bytes, last_fed_bytes; /* since the last application data; of the last datagram */
     uint32_t slot;                      /* BACKEND_NO_SLOT until established */
     uint8_t state;                      /* enum session_state */
     uint8_t version;                    /* enum dtls_version, when established */
@@ -74,9 +75,10 @@ bool session_on_established(struct session *session) MUST_USE;
 void session_on_failed(struct session *session);
 
 /* Gives the session's object a datagram; then dtls_next() is called until it is used up, then
- * session_on_fed(), which keeps the retransmission timer. */
+ * session_on_fed(), which keeps the retransmission timer and a bound on what is fed: the session
+ * may have ended then. */
 void session_feed(struct session *session, const uint8_t *data, size_t len);
-void session_on_fed(struct session *session);
+void session_on_fed(struct session *session, bool was_discarded);
 
 /* Application data went one way or the other. */
 void session_on_data_from_client(struct session *session);

@@ -88,7 +88,7 @@ void session_log_stalled(struct session *s, enum handshake_result reason)
 void session_log_hello_ignored(struct sessions *all, const struct listener *listener,
                                const struct addr *client, enum handshake_result reason)
 {
-    if (!may_log(all, LOG_INFO))
+    if (!log_is_enabled(LOG_INFO) || !log_limiter_allows(&all->stranger_limiter, all->now_ms))
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "hello_ignored");

@@ -4,8 +4,12 @@
 
 #include "session.h"
 
-/* Lines a second that strangers can cause, and those on a backend that is down. */
-enum { LINES_PER_S = 20, BACKEND_LINES_PER_S = 1 };
+/* Lines a second. A stranger with spoofed addresses must not use up those of others. */
+enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5, BACKEND_LINES_PER_S = 1 };
+
+/* A slow device on a bad network may need this long. Without an end to patience, one host with
+ * max_handshakes ports would keep all others out for the whole of handshake_timeout. */
+enum { HANDSHAKE_PATIENCE_MS = 10000 };
 
 void sessions_init(struct sessions *all, const struct sessions_limits *limits,
                    struct backend *backend, struct udp_out *to_client,
@@ -15,8 +19,9 @@ void sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .backend = backend,
         .to_client = to_client,
         .counters = counters,
-        .limiter = {.per_s = 20},
-        .backend_limiter = {.per_s = 1},
+        .limiter = {.per_s = LINES_PER_S},
+        .stranger_limiter = {.per_s = STRANGER_LINES_PER_S},
+        .backend_limiter = {.per_s = BACKEND_LINES_PER_S},
         .next_number = limits->worker + 1,
         .number_step = limits->worker_count,
         .session_max = limits->session_max,
@@ -44,30 +49,50 @@ bool sessions_reserve_timer(struct sessions *all)
     return true;
 }
 
+static struct session **oldest_of(struct session *s)
+{
+    return s->state == SESSION_HANDSHAKE ? &s->all->oldest_handshake : &s->all->least_recent;
+}
+
+static struct session **newest_of(struct session *s)
+{
+    return s->state == SESSION_HANDSHAKE ? &s->all->newest_handshake : &s->all->most_recent;
+}
+
 void sessions_forget_use(struct session *s)
 {
-    struct sessions *all = s->all;
     if (s->less_recent != NULL)
         s->less_recent->more_recent = s->more_recent;
     else
-        all->least_recent = s->more_recent;
+        *oldest_of(s) = s->more_recent;
     if (s->more_recent != NULL)
         s->more_recent->less_recent = s->less_recent;
     else
-        all->most_recent = s->less_recent;
+        *newest_of(s) = s->less_recent;
     s->less_recent = s->more_recent = NULL;
 }
 
 void sessions_note_use(struct session *s)
 {
-    struct sessions *all = s->all;
-    s->less_recent = all->most_recent;
+    struct session **newest = newest_of(s);
+    s->less_recent = *newest;
     s->more_recent = NULL;
-    if (all->most_recent != NULL)
-        all->most_recent->more_recent = s;
+    if (*newest != NULL)
+        (*newest)->more_recent = s;
     else
-        all->least_recent = s;
-    all->most_recent = s;
+        *oldest_of(s) = s;
+    *newest = s;
+}
+
+bool sessions_give_up_handshake(struct sessions *all, const struct listener *listener)
+{
+    struct session *s = all->oldest_handshake;
+    while (s != NULL && s->listener != listener)
+        s = s->more_recent;
+    if (s == NULL || all->now_ms - s->begun_ms < HANDSHAKE_PATIENCE_MS)
+        return false;
+    session_end(s, CLOSE_replaced, false);
+    return true;
 }
 
 void sessions_on_time(struct sessions *all)
@@ -76,6 +101,7 @@ void sessions_on_time(struct sessions *all)
     while ((timer = timers_take_due(&all->timers, all->now_ms)) != NULL)
         session_on_timer(TIMER_OWNER(timer, struct session, timer));
     log_limiter_flush(&all->limiter, all->now_ms);
+    log_limiter_flush(&all->stranger_limiter, all->now_ms);
     log_limiter_flush(&all->backend_limiter, all->now_ms);
 }
 
@@ -83,7 +109,9 @@ uint64_t sessions_next_due_ms(const struct sessions *all)
 {
     uint64_t due_ms = timers_next_due_ms(&all->timers);
     /* Lines held back are reported when the second has ended. */
-    if (all->limiter.held_back + all->backend_limiter.held_back != 0 && all->now_ms + 1000 < due_ms)
+    uint64_t held_back =
+        all->limiter.held_back + all->stranger_limiter.held_back + all->backend_limiter.held_back;
+    if (held_back != 0 && all->now_ms + 1000 < due_ms)
         due_ms = all->now_ms + 1000;
     return due_ms;
 }

@@ -19,12 +19,14 @@ struct sessions {
     struct session_table table;
     struct timers timers;
     struct session *least_recent, *most_recent; /* established ones, in order of use */
-    struct session *ended;                      /* to be freed by sessions_reap */
-    struct backend *backend;                    /* borrowed */
-    struct udp_out *to_client;                  /* borrowed; where records leave */
-    struct worker_counters *counters;           /* borrowed */
-    struct log_limiter limiter;                 /* for lines that strangers can cause */
-    struct log_limiter backend_limiter;         /* for lines on a backend that is down */
+    struct session *oldest_handshake, *newest_handshake;
+    struct session *ended;               /* to be freed by sessions_reap */
+    struct backend *backend;             /* borrowed */
+    struct udp_out *to_client;           /* borrowed; where records leave */
+    struct worker_counters *counters;    /* borrowed */
+    struct log_limiter limiter;          /* for lines on handshakes that fail, and the like */
+    struct log_limiter stranger_limiter; /* for lines that need no address of one's own */
+    struct log_limiter backend_limiter;  /* for lines on a backend that is down */
     uint64_t next_number, number_step;
     uint64_t now_ms; /* of the batch in progress */
     uint32_t session_max, established_count;
@@ -51,9 +53,14 @@ struct session *sessions_find(const struct sessions *sessions, const struct list
  * handled. */
 bool sessions_reserve_timer(struct sessions *sessions) MUST_USE;
 
-/* Order of use of the established sessions: puts it in as the most recent one, or takes it out. */
+/* Order of use of the established sessions, order of beginning of the handshakes: puts it in as the
+ * latest one of its state, or takes it out. */
 void sessions_note_use(struct session *session);
 void sessions_forget_use(struct session *session);
+
+/* Makes room for a handshake of the listener: gives up the oldest one, if a device had time enough
+ * for it. False if none was that old. */
+bool sessions_give_up_handshake(struct sessions *sessions, const struct listener *listener);
 
 /* Timers that are due at sessions->now_ms. */
 void sessions_on_time(struct sessions *sessions);

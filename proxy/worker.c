@@ -101,8 +101,11 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
     }
     /* Nothing to read: an ICMP error has woken us. Under load they would pile up, as they share the
      * socket's receive buffer with the data. */
-    if (now_ms == 0 || ++worker->backend_wakes % ERRORS_EVERY == 0)
-        datapath_backend_errors(&worker->datapath, read_clock_ms());
+    if (now_ms == 0 || ++worker->backend_wakes % ERRORS_EVERY == 0) {
+        now_ms = read_clock_ms();
+        datapath_backend_errors(&worker->datapath, now_ms);
+        keep_time(worker, now_ms); /* lines held back may be due */
+    }
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)

@@ -75,9 +75,54 @@ static void forged_records_of_any_length_end_nothing(void **state)
     }
 }
 
+/* Fragments of messages that never become whole are kept by the library. */
+static void handshake_that_feeds_without_end_is_given_up(void **state)
+{
+    struct gate *gate = *state;
+    enum { BODY = 1000, FRAGMENT = BODY - 12 };
+    static const char *const kinds[] = {"1.2 certificate", "1.3 certificate"};
+    for (unsigned k = 0; k < 2; k++) {
+        gate_open(gate, USUAL);
+        struct device *device = gate_add(gate, gate_kind(kinds[k]));
+        device_connect(device);
+        gate_run(gate, 3);
+        device->client->is_deaf = true;
+        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        enum client_outcome outcome = CLIENT_handshake;
+        unsigned count = 0;
+        for (; outcome == CLIENT_handshake && count < 1000; count++) {
+            put_1_2(datagram, 22, BODY);
+            datagram[4] = 0;                     /* epoch */
+            datagram[9] = (uint8_t)(count >> 8); /* sequence number */
+            datagram[10] = (uint8_t)(100 + count);
+            const uint8_t certificate[12] = {11,
+                                             0,
+                                             0x3f,
+                                             0xff,
+                                             0,
+                                             2, /* type, length, message_seq */
+                                             0,
+                                             (uint8_t)(count * 16 >> 8),
+                                             0,
+                                             0,
+                                             FRAGMENT >> 8,
+                                             FRAGMENT & 0xff};
+            memcpy(datagram + 13, certificate, sizeof(certificate));
+            outcome = gate_inject(gate, &device->addr, datagram, 13 + BODY);
+        }
+        gate_doing("%s: %u datagrams", kinds[k], count);
+        assert_int_equal(outcome, CLIENT_handshake_failed);
+        assert_true(count <= 140);
+        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {GATE_TEST(forged_records_of_any_length_end_nothing)};
+    const struct CMUnitTest tests[] = {
+        GATE_TEST(forged_records_of_any_length_end_nothing),
+        GATE_TEST(handshake_that_feeds_without_end_is_given_up),
+    };
     if (!dtls_library_init())
         return 1;
     int failed = cmocka_run_group_tests_name("datapath: long records", tests, NULL, NULL);
