@@ -363,6 +363,14 @@ static void renegotiation_is_refused(void **state)
     assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_renegotiation_refused);
     assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
     gate_assert_echo(gate, device, "still in use");
+    /* The same behind data. */
+    before = fake_network_count(GATE_TO_CLIENT, NULL);
+    len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, "x", 1, record, sizeof(record));
+    len += memory_client_seal(device->client, TYPE_HANDSHAKE, hello, sizeof(hello), record + len,
+                              sizeof(record) - len);
+    assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_forwarded);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
+    gate_assert_echo(gate, device, "still in use");
 }
 
 int datapath_data_tests(void)

@@ -22,7 +22,8 @@
 
 enum {
     ADDRESSES = 12,
-    LISTENERS = 2,
+    LISTENERS = 2, /* of the model; one more is strict */
+    STRICT = LISTENERS,
     SESSION_MAX = 10,
     IDLE_MS = 60000,
     HANDSHAKE_MS = 20000,
@@ -36,8 +37,13 @@ enum {
     "[listener " name "]\nlisten = 192.0.2.1:" port "\nbackend = 127.0.0.1:5683\n" \
     "certificate = server.pem\nprivate_key = server.key\nclient_auth = none\n"     \
     "idle_timeout = 60s\nhandshake_timeout = 20s\n"
-#define SETTINGS \
-    "[gate]\nmetrics =\ntombstone = 30s\n" LISTENER("first", "5684") LISTENER("second", "5685")
+/* And where one is required. */
+#define STRICT_LISTENER                                                      \
+    "[listener strict]\nlisten = 192.0.2.1:5686\nbackend = 127.0.0.1:5683\n" \
+    "certificate = server.pem\nprivate_key = server.key\nclient_ca = ca.pem\n"
+#define SETTINGS                                                                                \
+    "[gate]\nmetrics =\ntombstone = 30s\n" LISTENER("first", "5684") LISTENER("second", "5685") \
+        STRICT_LISTENER
 
 struct believed {            /* of one address at one listener */
     struct session *session; /* established, or NULL */
@@ -53,7 +59,7 @@ struct model {
     struct udp_out to_client;
     struct udp_socket socket;
     struct worker_counters counters;
-    struct counters by_listener[LISTENERS + 1];
+    struct counters by_listener[LISTENERS + 2];
     struct sessions all;
     struct believed at[LISTENERS][ADDRESSES];
     uint64_t use_number;
@@ -82,7 +88,7 @@ static int set_up(void **state)
     if (m->generation == NULL || !udp_open_listener(&m->socket, &bound, &err) ||
         !backend_open(&m->backend, 0, 1, TOMBSTONE_MS, &err) || !udp_out_init(&m->to_client))
         return -1;
-    m->counters.listener_count = LISTENERS;
+    m->counters.listener_count = LISTENERS + 1;
     m->counters.by_listener = m->by_listener;
     const struct sessions_limits limits = {
         .worker = 0, .worker_count = 1, .session_max = SESSION_MAX};
@@ -371,6 +377,26 @@ static void failed_successor_leaves_the_session(void **state)
     assert_int_equal(m->closed[CLOSE_replaced], 0);
 }
 
+/* Whatever the library thinks of it, nobody who proved nothing gets a session where a proof is
+ * required. */
+static void no_session_without_a_credential(void **state)
+{
+    struct model *m = *state;
+    struct addr client = address(0), local = m->socket.bound;
+    struct dtls *dtls = dtls_new(&m->generation->listeners[STRICT]);
+    assert_non_null(dtls);
+    struct session *s = session_begin(&m->all, dtls, &m->socket, &client, &local, 1);
+    assert_non_null(s);
+    assert_false(session_on_established(s));
+    assert_int_equal(s->state, SESSION_ENDED);
+    assert_int_equal(
+        counter_get(&m->by_listener[STRICT]
+                         .handshakes[VERSION_UNKNOWN][CREDENTIAL_NONE][HANDSHAKE_no_certificate]),
+        1);
+    assert_int_equal(counter_get(&m->by_listener[STRICT].sessions), 0);
+    assert_null(sessions_find(&m->all, &m->generation->listeners[STRICT], &client));
+}
+
 /* Thousands of timers: room for them is made ahead, and all of them are kept. */
 static void many_handshakes_time_out(void **state)
 {
@@ -408,6 +434,7 @@ int main(void)
         MODEL_TEST(agrees_with_the_model),
         MODEL_TEST(end_of_all),
         MODEL_TEST(failed_successor_leaves_the_session),
+        MODEL_TEST(no_session_without_a_credential),
         MODEL_TEST(many_handshakes_time_out),
     };
     if (!gate_wolfssl_init())
