@@ -222,6 +222,7 @@ static void replaced(struct gate *gate, const struct client_kind *kind)
     device_connect(device);
     for (int i = 0; i < 50 && device->client->state != CLIENT_UP; i++) {
         bool was_replaced = gate_closed(gate, CLOSE_replaced) != 0;
+        assert_int_equal(was_replaced, gate_handshakes(gate, HANDSHAKE_established) == 2);
         /* Something from the backend, and a late datagram of the old device. */
         enum backend_outcome expected = was_replaced ? BACKEND_late : BACKEND_forwarded;
         assert_int_equal(gate_inject_from_backend(gate, &old.source, "notify", 6), expected);

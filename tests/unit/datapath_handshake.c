@@ -235,6 +235,31 @@ static void listeners_are_separate(void **state)
     gate_assert_echo(gate, second, "second again");
 }
 
+/* IPv6 on the device's side; the backend's is IPv4 as ever. */
+static void ipv6_devices_are_served(void **state)
+{
+    struct gate *gate = *state;
+    struct addr client;
+    struct err err;
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        gate_doing("%s", kind->name);
+        gate_open(gate, GATE "[listener six]\nlisten = [2001:db8::1]:5684\n"
+                             "backend = 127.0.0.1:5683\n" PSK CERTIFICATE CLIENT_CA);
+        struct device *device = gate_add(gate, kind);
+        assert_true(addr_parse(&client, "[2001:db8::1234]:49152", &err));
+        device->addr = client;
+        device_connect(device);
+        assert_true(gate_run_until_up(gate, device, 100));
+        gate_assert_echo(gate, device, "over IPv6");
+        assert_int_equal(fake_log_count("client=[2001:db8::1234]:49152", NULL), 1);
+        /* Another scope or port is another device. */
+        const struct packet *last = fake_network_last(CLIENT_TO_GATE, NULL);
+        client.scope_id = 2;
+        assert_int_equal(gate_inject(gate, &client, last->data, last->len), CLIENT_no_session);
+    }
+    gate_doing(NULL);
+}
+
 /* The library's records in the handshake are not authentic: one that breaks the protocol ends it.
  */
 static void broken_message_ends_the_handshake(void **state)
@@ -278,6 +303,7 @@ int datapath_handshake_tests(void)
         GATE_TEST(handshakes_at_once_are_limited),
         GATE_TEST(cookies_do_not_count_as_handshakes),
         GATE_TEST(listeners_are_separate),
+        GATE_TEST(ipv6_devices_are_served),
         GATE_TEST(broken_message_ends_the_handshake),
         GATE_TEST(device_may_give_up),
     };
