@@ -636,7 +636,8 @@ static void test_keys_below_a_wrong_section_name(void **state)
     assert_true(has_problem(&loaded.problems, false,
                             ":3: [listner x]: unknown section; did you mean "
                             "[listener NAME]?"));
-    assert_true(has_problem(&loaded.problems, false, ":4: [listener x] listen = 1: a port without an address"));
+    assert_true(has_problem(&loaded.problems, false,
+                            ":4: [listener x] listen = 1: a port without an address"));
     unload(&loaded);
 }
 
