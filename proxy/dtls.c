@@ -165,6 +165,33 @@ const char *dtls_library_version(void)
     return wolfSSL_lib_version();
 }
 
+const char *dtls_library_features(void)
+{
+    return "DTLS-1.2 X.509"
+#ifdef WOLFSSL_DTLS13
+           " DTLS-1.3"
+#endif
+#ifndef NO_PSK
+           " PSK"
+#endif
+#ifdef HAVE_AESCCM
+           " AES-CCM"
+#endif
+#if defined(HAVE_CHACHA) && defined(HAVE_POLY1305)
+           " ChaCha20-Poly1305"
+#endif
+#ifdef WOLFSSL_HAVE_MLKEM
+           " ML-KEM"
+#endif
+#ifdef WOLFSSL_DTLS_CID
+           " connection-IDs"
+#endif
+#ifdef WOLFSSL_AESNI
+           " AES-NI"
+#endif
+        ;
+}
+
 void dtls_prepare(struct creds *creds, const struct listener_config *config)
 {
     WOLFSSL_CTX *ctx = creds->ctx;

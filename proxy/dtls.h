@@ -57,6 +57,8 @@ struct dtls {
 bool dtls_library_init(void) MUST_USE;
 void dtls_library_deinit(void);
 const char *dtls_library_version(void);
+/* What it was built with, of what matters here; words separated by spaces. */
+const char *dtls_library_features(void);
 
 /* Sets the callbacks of a listener's context. Once, before the first dtls_new. */
 void dtls_prepare(struct creds *creds, const struct listener_config *config);

@@ -55,8 +55,8 @@ struct gate {
 
 static void print_version(void)
 {
-    printf("dtlsgate %s\nwolfSSL %s: DTLS 1.2 and 1.3, PSK, X.509\n", DTLSGATE_VERSION,
-           dtls_library_version());
+    printf("dtlsgate %s\nwolfSSL %s: %s\n", DTLSGATE_VERSION, dtls_library_version(),
+           dtls_library_features());
 }
 
 static int usage_error(const char *text, const char *argument)
