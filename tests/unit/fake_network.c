@@ -170,10 +170,8 @@ void fake_network_send(enum direction direction, const struct addr *from, const 
         net.on_sent(net.context, packet);
     enum mishap mishap = mishap_of(packet);
     uint64_t due_ms = net.now_ms + net.delay_ms;
-    if (mishap == LOSE) {
-        packet->is_lost = true;
+    if (mishap == LOSE)
         return;
-    }
     if (mishap == OVERTAKE)
         take_off(packet, due_ms + OVERTAKEN_DELAY_MS, true);
     else

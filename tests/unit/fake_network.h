@@ -28,7 +28,6 @@ struct packet {
     struct addr from, to;
     uint8_t *data; /* memory of its own, of exactly len bytes */
     uint32_t len;
-    bool is_lost;
 };
 
 typedef void (*fake_network_fn)(void *context, const struct packet *packet);

@@ -69,8 +69,6 @@ void gate_doing(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* Builds the generation from the text of a configuration file. Opening again closes first. */
 void gate_open(struct gate *gate, const char *ini);
-/* The same, at this clock. */
-void gate_open_at(struct gate *gate, const char *ini, uint64_t now_ms);
 void gate_close(struct gate *gate);
 
 /* A new device with an address of its own, toward the first listener. */
@@ -98,8 +96,6 @@ void gate_assert_echo(struct gate *gate, struct device *device, const char *text
 /* Gives the gate one datagram, at once. Returns its outcome. */
 enum client_outcome gate_inject(struct gate *gate, const struct addr *from, const void *data,
                                 size_t len);
-enum client_outcome gate_inject_to(struct gate *gate, uint32_t listener, const struct addr *from,
-                                   const void *data, size_t len);
 enum backend_outcome gate_inject_from_backend(struct gate *gate, const struct addr *to,
                                               const void *data, size_t len);
 enum backend_outcome gate_inject_from_other(struct gate *gate, const struct addr *from,
@@ -123,8 +119,5 @@ uint64_t gate_closed(const struct gate *gate, enum close_reason reason);
 /* Over all versions and credentials. */
 uint64_t gate_handshakes(const struct gate *gate, enum handshake_result result);
 struct counters *gate_counters(struct gate *gate, uint32_t listener);
-
-/* Fails the test if something does not hold that must always hold. */
-void gate_check(struct gate *gate);
 
 #endif

@@ -1,11 +1,13 @@
 #include "gate_keys.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,25 +46,29 @@ static bool is_up_to_date(void)
            stat("scripts/make-test-keys", &script) == 0 && made.st_mtime >= script.st_mtime;
 }
 
-/* Several test programs may do this at once: each makes its own, the last one stays. */
-const char *gate_keys(void)
+static void make_keys(void)
 {
-    static bool is_made;
     char new_folder[] = "build/test-keys.XXXXXX", command[256];
-    if (is_made || is_up_to_date()) {
-        is_made = true;
-        return folder;
-    }
     assert_non_null(mkdtemp(new_folder));
     snprintf(command, sizeof(command), "scripts/make-test-keys %s", new_folder);
     assert_int_equal(system(command), 0);
     write_psks(new_folder);
-    snprintf(command, sizeof(command), "rm -rf %s", folder);
+    snprintf(command, sizeof(command), "rm -rf %s && mv %s %s", folder, new_folder, folder);
     assert_int_equal(system(command), 0);
-    if (rename(new_folder, folder) != 0) {
-        snprintf(command, sizeof(command), "rm -rf %s", new_folder);
-        assert_int_equal(system(command), 0);
-    }
+}
+
+/* Several test programs may come here at once: the first one makes the keys, the others wait. */
+const char *gate_keys(void)
+{
+    static bool is_made;
+    if (is_made)
+        return folder;
+    int lock = open("build/test-keys.lock", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    assert_true(lock >= 0);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    if (!is_up_to_date())
+        make_keys();
+    close(lock);
     is_made = true;
     return folder;
 }

@@ -215,7 +215,6 @@ static void go_on(struct memory_client *client)
             return;
         }
         client->state = CLIENT_UP;
-        client->up_ms = client->now_ms;
         wolfSSL_dtls_set_mtu(client->ssl, DATAGRAM_MAX);
     }
     while (client->state == CLIENT_UP) {
@@ -240,7 +239,6 @@ void memory_client_receive(struct memory_client *client, const uint8_t *data, si
                            uint64_t now_ms)
 {
     client->now_ms = now_ms;
-    client->datagram_count++;
     if (client->is_deaf || (client->state != CLIENT_CONNECTING && client->state != CLIENT_UP))
         return;
     bool was_up = client->state == CLIENT_UP;
@@ -310,9 +308,4 @@ struct client_message memory_client_last(const struct memory_client *client)
     if (client->message_count == 0)
         return (struct client_message){.len = SIZE_MAX};
     return client->messages[client->message_count - 1];
-}
-
-const char *memory_client_suite(const struct memory_client *client)
-{
-    return wolfSSL_get_cipher(client->ssl);
 }

@@ -49,14 +49,12 @@ struct memory_client {
     int alert_received;      /* code of the last alert, -1 = none */
     uint64_t now_ms, due_ms; /* due_ms: when it retransmits; UINT64_MAX = never */
     uint32_t repeat_ms;      /* interval of retransmission, doubling */
-    uint64_t up_ms;          /* when its handshake was complete */
     bool is_deaf;            /* ignores what arrives, and its clock */
     bool has_sent;           /* since it was cleared */
     const uint8_t *in;       /* the datagram being read */
     size_t in_len;
     struct client_message *messages; /* plaintext received, oldest first */
     uint32_t message_count, message_capacity;
-    uint32_t datagram_count; /* received in any state */
 };
 
 /* keys: folder made by scripts/make-test-keys. NULL if the kind cannot be had. */
@@ -82,8 +80,5 @@ size_t memory_client_seal(struct memory_client *client, int content_type, const 
 
 /* The last message received; its len is SIZE_MAX if there is none. */
 struct client_message memory_client_last(const struct memory_client *client);
-
-/* IANA name of the suite in use. */
-const char *memory_client_suite(const struct memory_client *client);
 
 #endif
