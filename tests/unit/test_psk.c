@@ -299,7 +299,9 @@ static void test_a_million_lines(void **state)
     assert_int_equal(f->problems.count, 0);
     assert_int_equal(psk_count(f->store), 1000000);
     print_message("1000000 lines took %.3f s\n", took);
-    assert_true(took < 2.0);
+    /* A release build takes well under 1 s; this is no benchmark, it is to fail if the time grows
+     * with the square of the lines. */
+    assert_true(took < 30.0);
 
     for (int i = 0; i < 1000000; i += 997) {
         char identity[64], hex[64];
