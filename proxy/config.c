@@ -469,14 +469,19 @@ out_of_memory:
     return NULL;
 }
 
-struct config *config_load_stream(FILE *in, const char *path, struct problems *problems)
+static struct config *if_good(struct config *config, const struct problems *problems,
+                              uint32_t errors_before)
 {
-    uint32_t errors_before = problems->error_count;
-    struct config *config = load_partly(in, path, problems);
     if (problems->error_count == errors_before)
         return config;
     config_free(config);
     return NULL;
+}
+
+struct config *config_load_stream(FILE *in, const char *path, struct problems *problems)
+{
+    uint32_t errors_before = problems->error_count;
+    return if_good(load_partly(in, path, problems), problems, errors_before);
 }
 
 struct config *config_load_partly(const char *path, struct problems *problems)
@@ -495,21 +500,5 @@ struct config *config_load_partly(const char *path, struct problems *problems)
 struct config *config_load(const char *path, struct problems *problems)
 {
     uint32_t errors_before = problems->error_count;
-    struct config *config = config_load_partly(path, problems);
-    if (problems->error_count == errors_before)
-        return config;
-    config_free(config);
-    return NULL;
-}
-
-void config_free(struct config *config)
-{
-    if (!config)
-        return;
-    config_table_free_values(&config_gate_table, &config->gate);
-    for (uint32_t i = 0; i < config->listener_count; i++)
-        config_table_free_values(&config_listener_table, &config->listeners[i]);
-    free(config->listeners);
-    free(config->path);
-    free(config);
+    return if_good(config_load_partly(path, problems), problems, errors_before);
 }
