@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import IDENTITY, KEY
-from environment import GATE, TIME_FACTOR
+from environment import GATE, IS_SANITIZED, TIME_FACTOR
 from proxy import Proxy, run_gate
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to drop it")
@@ -122,6 +122,9 @@ def test_an_ordinary_user_can_run_it(backend, make_device, closing):
             proxy.start(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
                          "--inh-caps=-all", "--bounding-set=-all"], program)
             assert statuses(proxy.process.pid)[0]["Uid"] == [str(nobody.pw_uid)] * 4
+            if not IS_SANITIZED:  # the leak sanitizer must look into the process
+                owner = os.stat(f"/proc/{proxy.process.pid}/environ").st_uid
+                assert owner == 0, "dumpable: keys could get into a core dump"
             make_device(proxy).connect().exchange(b"unprivileged")
         finally:
             proxy.stop()
