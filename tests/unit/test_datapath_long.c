@@ -119,11 +119,41 @@ static void handshake_that_feeds_without_end_is_given_up(void **state)
     gate_doing(NULL);
 }
 
+/* In 1.3 the library takes handshake messages after the handshake, too. */
+static void session_that_feeds_without_end_is_ended(void **state)
+{
+    struct gate *gate = *state;
+    enum { FRAGMENT = 1000, HEADER = 12 };
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.3 certificate"));
+    gate_assert_echo(gate, device, "before");
+    enum client_outcome outcome = CLIENT_control;
+    unsigned count = 0;
+    for (; outcome == CLIENT_control && count < 1000; count++) {
+        uint8_t message[HEADER + FRAGMENT] = {11, 0x01, 0xff, 0xff, 0, 9};
+        size_t at = (size_t)count * 2 * FRAGMENT % 0x1ffff; /* with gaps */
+        message[6] = (uint8_t)(at >> 16);
+        message[7] = (uint8_t)(at >> 8);
+        message[8] = (uint8_t)at;
+        message[10] = FRAGMENT >> 8;
+        message[11] = FRAGMENT & 0xff;
+        size_t len = memory_client_seal(device->client, 22, message, sizeof(message), datagram,
+                                        sizeof(datagram));
+        outcome = gate_inject(gate, &device->addr, datagram, len);
+    }
+    gate_doing("%u datagrams, %s", count, client_outcome_name(outcome));
+    assert_int_equal(outcome, CLIENT_session_closed);
+    assert_in_range(count, 2, 140);
+    assert_int_equal(gate->dp.sessions.established_count, 0);
+    gate_doing(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(forged_records_of_any_length_end_nothing),
         GATE_TEST(handshake_that_feeds_without_end_is_given_up),
+        GATE_TEST(session_that_feeds_without_end_is_ended),
     };
     if (!dtls_library_init())
         return 1;
