@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/errqueue.h>
 #include <linux/filter.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -321,6 +322,7 @@ bool udp_out_init(struct udp_out *out)
         return false;
     out->buffers->count = 0;
     out->buffers->used_bytes = 0;
+    out->wait_ms = 0;
     return true;
 }
 
@@ -384,11 +386,24 @@ void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const s
     }
 }
 
+/* False if there is no time to wait. Even a wait that ends at once costs something, so that there
+ * is an end to them. */
+static bool wait_for_room(struct udp_out *out, int fd)
+{
+    enum { STEP_MS = 10 };
+    if (out->wait_ms < STEP_MS)
+        return false;
+    bool is_ready = poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, STEP_MS) > 0;
+    out->wait_ms -= is_ready ? 1 : STEP_MS;
+    return true;
+}
+
 /* Sends messages first..end-1, which share a socket. sendmmsg stops at a message that fails: that
  * one is marked and skipped. On a socket with an error queue the error may belong to an earlier
  * datagram (RFC 1122 section 4.1.3.3), so each is tried twice. */
-static void send_run(struct udp_out_buffers *b, uint32_t first, uint32_t end)
+static void send_run(struct udp_out *out, uint32_t first, uint32_t end)
 {
+    struct udp_out_buffers *b = out->buffers;
     bool is_second_try = false;
     while (first < end) {
         int sent = sendmmsg(b->fds[first], b->messages + first, end - first, MSG_DONTWAIT);
@@ -398,6 +413,8 @@ static void send_run(struct udp_out_buffers *b, uint32_t first, uint32_t end)
             continue;
         }
         if (errno == EINTR)
+            continue;
+        if (errno == EAGAIN && wait_for_room(out, b->fds[first]))
             continue;
         if (!is_second_try && errno != EAGAIN && errno != EMSGSIZE) {
             is_second_try = true;
@@ -417,7 +434,7 @@ void udp_out_flush(struct udp_out *out)
         uint32_t end = first + 1;
         while (end < b->count && b->fds[end] == b->fds[first])
             end++;
-        send_run(b, first, end);
+        send_run(out, first, end);
         first = end;
     }
     b->count = 0;

@@ -66,6 +66,9 @@ bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error);
 /* One send batch; owns its buffers. A queued datagram is sent when the batch is full or flushed. */
 struct udp_out {
     struct udp_out_buffers *buffers;
+    /* How long a flush may still wait, in all, for room in a socket buffer; 0 on the path, where a
+     * datagram without room is lost. Set by the owner. */
+    uint32_t wait_ms;
 };
 
 bool udp_out_init(struct udp_out *out) MUST_USE;

@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "udp_fixture.h"
@@ -214,6 +216,61 @@ static void test_kernel_drops_are_counted(void **state)
     udp_close(&listener);
 }
 
+/* ---- a full socket buffer -------------------------------------------------------------------- */
+
+enum { BURST = 64, BURST_BYTES = 1000 };
+
+/* How many of a burst through a slow interface are not taken; -1: no such interface can be made. */
+static int lost_of_burst(struct udp_out *out, uint32_t wait_ms)
+{
+    struct udp_socket listener;
+    int small = 8192;
+    bool failed[BURST] = {false};
+    int lost = 0;
+    if (unshare(CLONE_NEWNET) != 0 ||
+        system("ip link set lo up && tc qdisc add dev lo root tbf rate 4mbit burst 16kb "
+               "latency 5s") != 0)
+        return -1;
+    udp_fixture_open_listener(&listener, "127.0.0.1:1");
+    assert_int_equal(setsockopt(listener.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    int fd = udp_fixture_open_plain(udp_fixture_parse("127.0.0.1:1"));
+    struct addr to = udp_fixture_name_of(fd);
+    out->wait_ms = wait_ms;
+    for (int i = 0; i < BURST; i++) {
+        memset(udp_out_room(out, BURST_BYTES), i, BURST_BYTES);
+        udp_out_queue(out, &listener, &udp_fixture_unset, &to, BURST_BYTES, &failed[i]);
+    }
+    udp_out_flush(out);
+    for (int i = 0; i < BURST; i++)
+        lost += failed[i];
+    close(fd);
+    udp_close(&listener);
+    return lost;
+}
+
+/* In a child, since a network namespace is for good. Its exit status is the number, 255 = -1. */
+static int lost_of_burst_in_child(struct udp_out *out, uint32_t wait_ms)
+{
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(lost_of_burst(out, wait_ms) & 0xff);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_full_buffer_is_waited_for_when_asked(void **state)
+{
+    struct udp_fixture *f = *state;
+    int lost = lost_of_burst_in_child(&f->out, 0);
+    if (lost == 255)
+        skip(); /* a slow interface needs root and tc */
+    assert_true(lost > 0);
+    assert_int_equal(lost_of_burst_in_child(&f->out, 3000), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +280,7 @@ int main(void)
         WITH_BUFFERS(test_pending_errors_lose_nothing),
         WITH_BUFFERS(test_backend_is_loopback_only),
         WITH_BUFFERS(test_kernel_drops_are_counted),
+        WITH_BUFFERS(test_full_buffer_is_waited_for_when_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
