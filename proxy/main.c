@@ -262,20 +262,23 @@ static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events
              strsignal(watcher->signum));
 }
 
-static void wait_for_end(struct ev_loop *loop)
+struct signal_watchers {
+    ev_signal ends[2], others[3];
+};
+
+/* Before anything is started: a signal that comes early is kept until the loop runs. */
+static void watch_signals(struct signal_watchers *watchers, struct ev_loop *loop)
 {
     static const int end_signals[] = {SIGTERM, SIGINT};
     static const int other_signals[] = {SIGHUP, SIGUSR1, SIGUSR2};
-    ev_signal ends[2], others[3];
     for (int i = 0; i < 2; i++) {
-        ev_signal_init(&ends[i], on_end_signal, end_signals[i]);
-        ev_signal_start(loop, &ends[i]);
+        ev_signal_init(&watchers->ends[i], on_end_signal, end_signals[i]);
+        ev_signal_start(loop, &watchers->ends[i]);
     }
     for (int i = 0; i < 3; i++) {
-        ev_signal_init(&others[i], on_other_signal, other_signals[i]);
-        ev_signal_start(loop, &others[i]);
+        ev_signal_init(&watchers->others[i], on_other_signal, other_signals[i]);
+        ev_signal_start(loop, &watchers->others[i]);
     }
-    ev_run(loop, 0);
 }
 
 /* SIGPIPE of a closed stderr, and signals that would end a program for nothing. */
@@ -289,6 +292,7 @@ static void ignore_stray_signals(void)
 static int run(const struct arguments *arguments)
 {
     static struct gate gate;
+    struct signal_watchers watchers;
     struct problems problems;
     struct err err;
 
@@ -302,11 +306,13 @@ static int run(const struct arguments *arguments)
         return EXIT_USAGE;
 
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
+    if (loop != NULL)
+        watch_signals(&watchers, loop);
     bool is_started = loop != NULL ? start(&gate, &err) : err_set(&err, "no event loop");
     if (is_started) {
         atomic_store(&gate.is_ready, true);
         log_ready(&gate);
-        wait_for_end(loop);
+        ev_run(loop, 0);
     } else {
         log_text(LOG_ERROR, "start_failed", "%s", err.text);
     }
@@ -323,6 +329,7 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
 
+    log_own_stderr();
     forbid_core_dumps();
     ignore_stray_signals();
     if (!dtls_library_init()) {

@@ -1,12 +1,15 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,6 +171,18 @@ void log_begin(struct log_line *line, enum log_level level, const char *event)
 
 /* --- stderr --- */
 
+void log_own_stderr(void)
+{
+    struct stat kind;
+    if (fstat(STDERR_FILENO, &kind) != 0 || !S_ISFIFO(kind.st_mode))
+        return;
+    int own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (own < 0)
+        return;
+    dup3(own, STDERR_FILENO, 0);
+    close(own);
+}
+
 /* Never waits for a slow reader. On Linux a pipe that polls writable takes at least PIPE_BUF
  * bytes, more than any line. False if not all was written. */
 static bool write_at_once(const char *text, size_t size)
@@ -180,7 +195,11 @@ static bool write_at_once(const char *text, size_t size)
             continue;
         if (ready <= 0)
             break;
-        ssize_t written = write(STDERR_FILENO, text + done, size - done);
+        /* To a socket, such as the journal's, without waiting even if another writer came first. */
+        ssize_t written =
+            send(STDERR_FILENO, text + done, size - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (written < 0 && errno == ENOTSOCK)
+            written = write(STDERR_FILENO, text + done, size - done);
         if (written < 0 && errno == EINTR)
             continue;
         if (written <= 0)

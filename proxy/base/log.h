@@ -17,6 +17,11 @@
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
+/* Makes writes to stderr non-blocking if it is a pipe, without changing it for others who hold it:
+ * a writer that comes between our look and our write could make us wait for its reader. Once, at
+ * start. */
+void log_own_stderr(void);
+
 void log_set_level(enum log_level level);
 bool log_is_enabled(enum log_level level);
 

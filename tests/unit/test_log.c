@@ -363,6 +363,25 @@ static void test_threads_on_a_full_pipe(void **state)
 
 /* --- limiter --- */
 
+/* A pipe that others write to as well is made ours without becoming non-blocking for them. */
+static void test_own_stderr(void **state)
+{
+    (void)state;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    int shared = dup(fds[1]);
+    assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
+    catch_into(fds[1], fds[0]);
+    log_own_stderr();
+    int own_flags = fcntl(STDERR_FILENO, F_GETFL);
+    log_text(LOG_INFO, "own", "there");
+    const char *text = catch_end();
+    assert_true((own_flags & O_NONBLOCK) != 0);
+    assert_int_equal(fcntl(shared, F_GETFL) & O_NONBLOCK, 0);
+    assert_non_null(strstr(text, "event=own"));
+    close(shared);
+}
+
 static void test_limiter(void **state)
 {
     (void)state;
@@ -408,6 +427,7 @@ int main(void)
         cmocka_unit_test_setup(test_full_pipe_drops_and_reports, reset),
         cmocka_unit_test_setup(test_full_socket_drops_and_reports, reset),
         cmocka_unit_test_setup(test_threads_on_a_full_pipe, reset),
+        cmocka_unit_test_setup(test_own_stderr, reset),
         cmocka_unit_test_setup(test_limiter, reset),
         cmocka_unit_test_setup(test_limiter_flush_from_a_tick, reset),
     };
