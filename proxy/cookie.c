@@ -13,8 +13,10 @@ enum {
     SECRET_BYTES = 32,
     RECORD_HEADER = 13,
     TYPE_ALERT = 21,
+    ALERT_HANDSHAKE_FAILURE = 40,
     ALERT_ILLEGAL_PARAMETER = 47,
     ALERT_PROTOCOL_VERSION = 70,
+    ALERT_MISSING_EXTENSION = 109, /* no group or signature algorithm to choose from */
 };
 
 /* The library's answer is only looked at, never sent from here. An answer to a stranger is one
@@ -83,7 +85,9 @@ static void explain_refusal(const struct cookie_front *front, struct cookie_resu
     switch (front->reply[RECORD_HEADER + 1]) {
     case ALERT_ILLEGAL_PARAMETER: result->verdict = COOKIE_BAD; break;
     case ALERT_PROTOCOL_VERSION: result->reason = HANDSHAKE_version; break;
-    default: result->reason = HANDSHAKE_no_common_suite; break;
+    case ALERT_HANDSHAKE_FAILURE:
+    case ALERT_MISSING_EXTENSION: result->reason = HANDSHAKE_no_common_suite; break;
+    default: break; /* malformed */
     }
 }
 

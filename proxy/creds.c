@@ -88,11 +88,12 @@ static void load_certificates(const struct loading *loading)
 {
     const struct listener_config *listener = loading->listener;
     struct WOLFSSL_CTX *ctx = loading->creds->ctx;
-    if (*listener->certificate &&
-        creds_pem_use_certificate(ctx, listener->certificate, where_is(loading, "certificate").text,
-                                  loading->problems))
-        creds_pem_use_key(ctx, listener->private_key, where_is(loading, "private_key").text,
-                          loading->problems);
+    if (*listener->certificate) {
+        bool is_good = creds_pem_use_certificate(
+            ctx, listener->certificate, where_is(loading, "certificate").text, loading->problems);
+        creds_pem_use_key(is_good ? ctx : NULL, listener->private_key,
+                          where_is(loading, "private_key").text, loading->problems);
+    }
     if (*listener->client_ca)
         creds_pem_use_cas(ctx, listener->client_ca, where_is(loading, "client_ca").text,
                           loading->problems);

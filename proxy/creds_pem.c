@@ -216,7 +216,8 @@ void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *wh
     struct pem pem;
     if (!open_pem(&pem, path, where, problems, "a PEM private key"))
         return;
-    use_key(ctx, &pem);
+    if (ctx)
+        use_key(ctx, &pem);
     if (pem.mode & 077)
         problems_warning(problems,
                          "%s: its mode %04o lets other users read the key; run: chmod 600 %s",

@@ -12,7 +12,8 @@ struct WOLFSSL_CTX;
 bool creds_pem_use_certificate(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
                                struct problems *problems) MUST_USE;
 
-/* The key of the certificate that the context has already. */
+/* The key of the certificate that the context has already. ctx NULL: there is no good certificate;
+ * then only the file is looked at, so that its problems are reported in the same run. */
 void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
                        struct problems *problems);
 

@@ -357,6 +357,11 @@ static void nothing_in_common_is_ignored_with_a_reason(void **state)
     assert_int_equal(result.verdict, COOKIE_IGNORED);
     assert_int_equal(result.reason, HANDSHAKE_no_common_suite);
     assert_null(result.dtls);
+    /* The same hello with a session ID longer than all of it. */
+    hello.data[13 + 12 + 2 + 32] = 255;
+    result = check(f, &home, &hello);
+    assert_int_equal(result.verdict, COOKIE_IGNORED);
+    assert_int_equal(result.reason, HANDSHAKE_protocol_error);
     memory_client_free(client);
 }
 

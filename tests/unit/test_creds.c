@@ -168,9 +168,10 @@ static void test_everything_wrong_is_reported_at_once(void **state)
     creds_fixture_load(
         f, "psk_file = no.psk\ncertificate = no.pem\nprivate_key = no.key\nclient_ca = no-ca.pem\n"
            "ciphers = NONSENSE\n");
-    assert_int_equal(f->problems.error_count, 4);
+    assert_int_equal(f->problems.error_count, 5);
     assert_true(creds_fixture_has_problem(f, false, "no.psk"));
     assert_true(creds_fixture_has_problem(f, false, "no.pem"));
+    assert_true(creds_fixture_has_problem(f, false, "no.key"));
     assert_true(creds_fixture_has_problem(f, false, "no-ca.pem"));
     assert_true(creds_fixture_has_problem(f, false, "NONSENSE"));
 }
