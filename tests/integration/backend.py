@@ -67,6 +67,12 @@ class Backend:
             return next((a for a in reversed(self.arrivals) if a.data == data), None)
         return wait_until(found, f"datagram {data[:40]!r} at the backend", timeout_s)
 
+    def wait_arrival(self, number, timeout_s=5.0):
+        """Waits until that many datagrams came, and returns the last of them."""
+        wait_until(lambda: len(self.arrivals) >= number, f"{number} datagrams at the backend",
+                   timeout_s)
+        return self.arrivals[number - 1]
+
     def close(self):
         self._stopping = True
         self._thread.join()

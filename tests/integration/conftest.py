@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from backend import Backend, CoapServer, echo  # noqa: E402
 from clients.device import Device  # noqa: E402
-from environment import DEVICE, GATE  # noqa: E402
+from environment import DEVICE, GATE, MBEDTLS_CLIENT  # noqa: E402
 from keys import Keys  # noqa: E402
 from proxy import Proxy  # noqa: E402
 from tap import Tap  # noqa: E402
@@ -20,9 +20,9 @@ IDENTITY_2, KEY_2 = "device2", "ffeeddccbbaa99887766554433221100"
 
 
 def pytest_configure():
-    missing = [str(path) for path in (GATE, DEVICE) if not path.exists()]
+    missing = [str(path) for path in (GATE, DEVICE, MBEDTLS_CLIENT) if not path.exists()]
     if missing:
-        raise pytest.UsageError(f"not built: {', '.join(missing)} (make, then make test)")
+        raise pytest.UsageError(f"not built: {', '.join(missing)} (run: make integration)")
 
 
 @pytest.fixture(scope="session")

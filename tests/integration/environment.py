@@ -9,6 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 BUILD = (REPOSITORY / os.environ.get("DTLSGATE_BUILD", "build/release")).resolve()
 GATE = BUILD / "dtlsgate"
 DEVICE = BUILD / "tests" / "device"
+MBEDTLS_CLIENT = REPOSITORY / os.environ.get("DTLSGATE_MBEDTLS", "build/mbedtls") / "bin" / "ssl_client2"
 
 # A sanitizer build runs the same tests with more patience and fewer repetitions.
 TIME_FACTOR = {"asan": 3, "tsan": 5}.get(BUILD.name, 1)

@@ -4,6 +4,7 @@ import pytest
 
 from clients.gnutls import GnutlsClient
 from clients.libcoap import PROGRAMS, CoapClient, url
+from clients.mbedtls import MbedtlsClient
 from clients.openssl import OpensslClient
 from conftest import IDENTITY, KEY
 from environment import own_address
@@ -112,6 +113,57 @@ def test_gnutls_client_certificate(certificate_proxy, answering_backend, client,
     program.wait_ready()
     assert_established(proxy, "1.2", "certificate", "client")
     talk_and_close(proxy, answering_backend, program)
+
+
+def exchange_with_mbedtls(proxy, backend, program, exchanges):
+    """The backend answers each request of an Mbed TLS client, until the client closes."""
+    for number in range(1, exchanges + 1):
+        arrival = backend.wait_arrival(number)
+        assert arrival.data.startswith(b"GET / HTTP/1.0\r\n") and arrival.data.endswith(b"\r\n")
+        backend.send(arrival.source, b"answer %d\n" % number)
+    assert f"answer {exchanges}\n" in program.wait_closed()
+    proxy.wait_closed("closed_by_client")
+
+
+@pytest.mark.parametrize("suite", [
+    "TLS-PSK-WITH-AES-128-CCM-8", "TLS-PSK-WITH-AES-128-CCM", "TLS-PSK-WITH-AES-128-GCM-SHA256"])
+def test_mbedtls_psk(certificate_proxy, silent_backend, client, suite):
+    proxy = certificate_proxy(silent_backend)
+    program = client(MbedtlsClient.psk(proxy.address, IDENTITY, KEY, suite, exchanges=3))
+    exchange_with_mbedtls(proxy, silent_backend, program, 3)
+    assert_established(proxy, "1.2", "psk", IDENTITY, suite.replace("-", "_"))
+    assert len(silent_backend.sources()) == 1
+
+
+@pytest.mark.parametrize("suite", [
+    "TLS-ECDHE-ECDSA-WITH-AES-128-CCM-8", "TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256",
+    "TLS-ECDHE-ECDSA-WITH-CHACHA20-POLY1305-SHA256"])
+def test_mbedtls_client_certificate(certificate_proxy, silent_backend, client, keys, suite):
+    proxy = certificate_proxy(silent_backend)
+    program = client(MbedtlsClient.certificate(proxy.address, keys, keys.client, suite))
+    exchange_with_mbedtls(proxy, silent_backend, program, 1)
+    assert_established(proxy, "1.2", "certificate", "client")
+
+
+@pytest.mark.parametrize("credential", ["psk", "certificate"])
+def test_mbedtls_with_little_room(certificate_proxy, silent_backend, client, keys, credential):
+    """Its flights come in datagrams of at most 512 bytes, and its requests are as long as fits."""
+    proxy = certificate_proxy(silent_backend)
+    room = {"mtu": 512, "max_frag_len": 512, "request_bytes": 450, "exchanges": 2}
+    program = client(
+        MbedtlsClient.psk(proxy.address, IDENTITY, KEY, **room) if credential == "psk" else
+        MbedtlsClient.certificate(proxy.address, keys, keys.client, **room))
+    exchange_with_mbedtls(proxy, silent_backend, program, 2)
+    assert [len(data) for data in silent_backend.received()] == [450, 450]
+
+
+def test_mbedtls_that_reboots_on_its_port(certificate_proxy, silent_backend, client):
+    proxy = certificate_proxy(silent_backend)
+    program = client(MbedtlsClient.psk(proxy.address, IDENTITY, KEY, reconnect_hard=True))
+    exchange_with_mbedtls(proxy, silent_backend, program, 2)
+    assert proxy.handshakes("established") == 2 and proxy.closed("replaced") == 1
+    old, new = silent_backend.sources()
+    assert old[0] != new[0], "the new session has an address of its own"
 
 
 @pytest.fixture
