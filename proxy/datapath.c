@@ -397,7 +397,10 @@ bool datapath_init(struct datapath *dp, const struct generation *generation, uin
         .worker = worker,
         .worker_count = worker_count,
         .session_max = share(generation->config->gate.max_sessions, worker_count)};
-    sessions_init(&dp->sessions, &limits, &dp->backend, &dp->to_client, &dp->counters);
+    if (!sessions_init(&dp->sessions, &limits, &dp->backend, &dp->to_client, &dp->counters, err)) {
+        datapath_deinit(dp);
+        return false;
+    }
     if (dp->counters.by_listener == NULL || dp->fronts == NULL || dp->handshake_max == NULL ||
         !udp_out_init(&dp->to_client) || !udp_out_init(&dp->to_backend)) {
         datapath_deinit(dp);

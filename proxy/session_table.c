@@ -1,23 +1,67 @@
 #include "session_table.h"
 
-#include <sys/random.h>
+#include <assert.h>
+#include <string.h>
 
 /* uthash calls this when an insertion ran out of memory; hh.tbl is NULL then. */
 #undef uthash_nonfatal_oom
 #define uthash_nonfatal_oom(entry) ((void)(entry))
 
-void session_table_init(struct session_table *table)
+enum { LISTENER_BYTES = sizeof(uint32_t) };
+
+static_assert(sizeof(struct table_key) == sizeof(struct addr) + sizeof(uint32_t),
+              "a key has no padding");
+static_assert(offsetof(struct table_cid_entry, listener) == 0 &&
+                  offsetof(struct table_cid_entry, cid) == LISTENER_BYTES,
+              "listener and CID follow each other without padding");
+
+bool session_table_init(struct session_table *table, struct err *err)
 {
     *table = (struct session_table){0};
-    /* If the kernel had none left, the table would still work. */
-    (void)!getrandom(&table->secret, sizeof(table->secret), GRND_NONBLOCK);
+    return keyed_hash_key_init(&table->hash_key, err);
+}
+
+/* uthash keeps 32 bits; each of them depends on the key. */
+static unsigned hash(const struct session_table *table, const void *key, size_t size)
+{
+    return (unsigned)keyed_hash(&table->hash_key, key, size);
+}
+
+/* ---- by address ------------------------------------------------------------------------------ */
+
+static bool add(struct session_table *table, struct table_entry *entry, unsigned value)
+{
+    assert(entry->hh.tbl == NULL);
+    HASH_ADD_BYHASHVALUE(hh, table->head, key, sizeof(entry->key), value, entry);
+    return entry->hh.tbl != NULL;
+}
+
+static struct table_entry *find(const struct session_table *table, const struct table_key *key,
+                                unsigned value)
+{
+    struct table_entry *found = NULL;
+    HASH_FIND_BYHASHVALUE(hh, table->head, key, sizeof(*key), value, found);
+    return found;
 }
 
 bool session_table_add(struct session_table *table, struct table_entry *entry)
 {
-    entry->key.secret = table->secret;
-    HASH_ADD(hh, table->head, key, sizeof(entry->key), entry);
-    return entry->hh.tbl != NULL;
+    return add(table, entry, hash(table, &entry->key, sizeof(entry->key)));
+}
+
+bool session_table_displace(struct session_table *table, struct table_entry *entry,
+                            struct table_entry **displaced)
+{
+    unsigned value = hash(table, &entry->key, sizeof(entry->key));
+    struct table_entry *old = find(table, &entry->key, value);
+    *displaced = NULL;
+    /* For a moment both are in it, so that a failure takes nothing out. */
+    if (!add(table, entry, value))
+        return false;
+    if (old != NULL)
+        session_table_remove(table, old);
+    *displaced = old;
+    return true;
 }
 
 void session_table_remove(struct session_table *table, struct table_entry *entry)
@@ -31,13 +75,50 @@ void session_table_remove(struct session_table *table, struct table_entry *entry
 struct table_entry *session_table_find(const struct session_table *table, const struct addr *client,
                                        uint32_t listener)
 {
-    struct table_key key = {.secret = table->secret, .client = *client, .listener = listener};
-    struct table_entry *found = NULL;
-    HASH_FIND(hh, table->head, &key, sizeof(key), found);
-    return found;
+    struct table_key key = {.client = *client, .listener = listener};
+    return find(table, &key, hash(table, &key, sizeof(key)));
 }
 
 uint32_t session_table_count(const struct session_table *table)
 {
     return HASH_COUNT(table->head);
+}
+
+/* ---- by connection ID ------------------------------------------------------------------------ */
+
+bool session_table_add_cid(struct session_table *table, struct table_cid_entry *entry)
+{
+    assert(entry->cid_len >= 1 && entry->cid_len <= TABLE_CID_MAX && entry->hh.tbl == NULL);
+    size_t size = LISTENER_BYTES + entry->cid_len;
+    unsigned value = hash(table, entry, size);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, table->cid_head, entry, size, value, entry);
+    return entry->hh.tbl != NULL;
+}
+
+void session_table_remove_cid(struct session_table *table, struct table_cid_entry *entry)
+{
+    if (entry->hh.tbl == NULL)
+        return;
+    HASH_DELETE(hh, table->cid_head, entry);
+    entry->hh.tbl = NULL;
+}
+
+struct table_cid_entry *session_table_find_cid(const struct session_table *table, uint32_t listener,
+                                               const uint8_t *cid, size_t cid_len)
+{
+    struct table_cid_entry *found = NULL;
+    uint8_t key[LISTENER_BYTES + TABLE_CID_MAX];
+    if (cid_len == 0 || cid_len > TABLE_CID_MAX)
+        return NULL;
+    memcpy(key, &listener, LISTENER_BYTES);
+    memcpy(key + LISTENER_BYTES, cid, cid_len);
+    size_t size = LISTENER_BYTES + cid_len;
+    unsigned value = hash(table, key, size);
+    HASH_FIND_BYHASHVALUE(hh, table->cid_head, key, size, value, found);
+    return found;
+}
+
+uint32_t session_table_count_cid(const struct session_table *table)
+{
+    return HASH_COUNT(table->cid_head);
 }

@@ -1,12 +1,17 @@
-/* Finds sessions by the listener and device address that they belong to. Knows nothing else of a
- * session: the entry is embedded in it and recovered with SESSION_OF_ENTRY. One worker's thread. */
+/* Finds sessions by listener and device address, and by listener and the connection ID that the
+ * gate gave. Knows nothing else of a session: the entries are embedded in it and recovered with
+ * SESSION_OF_ENTRY. Nobody who does not know the table's key can choose addresses or connection IDs
+ * that share a bucket. One worker's thread. */
 #ifndef SESSION_TABLE_H
 #define SESSION_TABLE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/keyed_hash.h"
 
 /* A failed insertion is reported instead of ending the process. */
 #define HASH_NONFATAL_OOM 1
@@ -14,32 +19,55 @@
 
 #define SESSION_OF_ENTRY(entry, type, member) ((type *)((char *)(entry)-offsetof(type, member)))
 
+#define TABLE_CID_MAX 32
+
+/* All bytes are defined (no padding): hashed and compared as bytes. */
 struct table_key {
-    /* Of the table, random; first, so that the hash of everything behind it depends on it: nobody
-     * can choose addresses that share a bucket. Set by session_table_add. */
-    uint32_t secret;
     struct addr client;
     uint32_t listener;
 };
 
+/* Zeroed = in no table. The key must not change while it is in one. */
 struct table_entry {
     struct table_key key;
     UT_hash_handle hh;
 };
 
-struct session_table {
-    struct table_entry *head;
-    uint32_t secret;
+/* Zeroed = in no table. Nothing of it must change while it is in one. */
+struct table_cid_entry {
+    uint32_t listener; /* first, and the CID behind it: together they are the key */
+    uint8_t cid[TABLE_CID_MAX];
+    uint8_t cid_len; /* 1 to TABLE_CID_MAX */
+    UT_hash_handle hh;
 };
 
-void session_table_init(struct session_table *table);
+struct session_table {
+    struct table_entry *head;         /* by address */
+    struct table_cid_entry *cid_head; /* by connection ID */
+    struct keyed_hash_key hash_key;
+};
+
+/* Without a random key there is no table: false. */
+bool session_table_init(struct session_table *table, struct err *err) MUST_USE;
 
 /* The key must not be in the table yet. The entry is kept, not copied. False: out of memory. */
 bool session_table_add(struct session_table *table, struct table_entry *entry) MUST_USE;
+/* As session_table_add, but takes the place of an entry with the same key, which is then in no
+ * table; `displaced` receives it, or NULL. False: out of memory, nothing has changed. */
+bool session_table_displace(struct session_table *table, struct table_entry *entry,
+                            struct table_entry **displaced) MUST_USE;
 /* Harmless if the entry is not in the table. */
 void session_table_remove(struct session_table *table, struct table_entry *entry);
 struct table_entry *session_table_find(const struct session_table *table, const struct addr *client,
                                        uint32_t listener);
 uint32_t session_table_count(const struct session_table *table);
+
+/* The same by connection ID. Two sessions of a listener must not have the same: look before. */
+bool session_table_add_cid(struct session_table *table, struct table_cid_entry *entry) MUST_USE;
+void session_table_remove_cid(struct session_table *table, struct table_cid_entry *entry);
+/* Of any length; NULL if it is no length that an entry can have. */
+struct table_cid_entry *session_table_find_cid(const struct session_table *table, uint32_t listener,
+                                               const uint8_t *cid, size_t cid_len);
+uint32_t session_table_count_cid(const struct session_table *table);
 
 #endif

@@ -11,9 +11,9 @@ enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5, BACKEND_LINES_PER_S = 1 };
  * max_handshakes ports would keep all others out for the whole of handshake_timeout. */
 enum { HANDSHAKE_PATIENCE_MS = 10000 };
 
-void sessions_init(struct sessions *all, const struct sessions_limits *limits,
+bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
                    struct backend *backend, struct udp_out *to_client,
-                   struct worker_counters *counters)
+                   struct worker_counters *counters, struct err *err)
 {
     *all = (struct sessions){
         .backend = backend,
@@ -26,8 +26,8 @@ void sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .number_step = limits->worker_count,
         .session_max = limits->session_max,
     };
-    session_table_init(&all->table);
     timers_init(&all->timers);
+    return session_table_init(&all->table, err);
 }
 
 struct session *sessions_find(const struct sessions *all, const struct listener *listener,

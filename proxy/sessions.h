@@ -39,9 +39,10 @@ struct sessions_limits {
     uint32_t session_max; /* of this worker */
 };
 
-void sessions_init(struct sessions *sessions, const struct sessions_limits *limits,
+/* False if there is no random key for its table; sessions_deinit is harmless then. */
+bool sessions_init(struct sessions *sessions, const struct sessions_limits *limits,
                    struct backend *backend, struct udp_out *to_client,
-                   struct worker_counters *counters);
+                   struct worker_counters *counters, struct err *err) MUST_USE;
 /* Frees everything; nothing is sent. */
 void sessions_deinit(struct sessions *sessions);
 

@@ -1,8 +1,10 @@
 /* wolfSSL without memory: what is lost is counted, and the gate lives on. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -98,12 +100,25 @@ static void memory_may_end_anywhere_in_a_handshake(void **state)
     gate_doing(NULL);
 }
 
+/* A gate whose hash tables have a key that can be guessed does not begin to serve. */
+static void without_random_bytes_there_is_no_gate(void **state)
+{
+    struct gate *gate = *state;
+    struct datapath dp;
+    struct err err = {""};
+    gate_open(gate, USUAL);
+    fake_system_fail_random(ENOSYS, 1);
+    assert_false(datapath_init(&dp, gate->generation, 0, 1, &err));
+    assert_non_null(strstr(err.text, "random"));
+}
+
 int datapath_memory_tests(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(without_memory_a_session_ends),
         GATE_TEST(without_memory_a_stranger_waits),
         GATE_TEST(memory_may_end_anywhere_in_a_handshake),
+        GATE_TEST(without_random_bytes_there_is_no_gate),
     };
     return cmocka_run_group_tests_name("datapath: memory", tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "fake_system.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/random.h>
@@ -8,6 +9,8 @@
 
 static uint64_t now_ms;
 static uint64_t random_state = 1;
+static int random_error;
+static uint32_t random_failures;
 static time_t epoch_s;
 
 void fake_system_set_ms(uint64_t ms)
@@ -18,6 +21,12 @@ void fake_system_set_ms(uint64_t ms)
 void fake_system_seed(uint64_t seed)
 {
     random_state = seed;
+}
+
+void fake_system_fail_random(int error, uint32_t times)
+{
+    random_error = error;
+    random_failures = times;
 }
 
 /* splitmix64: every seed is good. */
@@ -59,6 +68,11 @@ ssize_t getrandom(void *buffer, size_t size, unsigned flags)
 {
     uint8_t *out = buffer;
     (void)flags;
+    if (random_failures > 0) {
+        random_failures--;
+        errno = random_error;
+        return random_error != 0 ? -1 : (ssize_t)size - 1;
+    }
     for (size_t done = 0; done < size; done += 8) {
         uint64_t value = fake_system_random(&random_state);
         memcpy(out + done, &value, size - done < 8 ? size - done : 8);

@@ -92,7 +92,8 @@ static int set_up(void **state)
     m->counters.by_listener = m->by_listener;
     const struct sessions_limits limits = {
         .worker = 0, .worker_count = 1, .session_max = SESSION_MAX};
-    sessions_init(&m->all, &limits, &m->backend, &m->to_client, &m->counters);
+    if (!sessions_init(&m->all, &limits, &m->backend, &m->to_client, &m->counters, &err))
+        return -1;
     m->all.now_ms = 1000000;
     *state = m;
     return 0;
