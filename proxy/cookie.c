@@ -13,6 +13,7 @@ enum {
     SECRET_BYTES = 32,
     RECORD_HEADER = 13,
     TYPE_ALERT = 21,
+    ALERT_FATAL = 2,
     ALERT_HANDSHAKE_FAILURE = 40,
     ALERT_ILLEGAL_PARAMETER = 47,
     ALERT_PROTOCOL_VERSION = 70,
@@ -75,6 +76,12 @@ static struct dtls *make_spare(struct cookie_front *front, uint64_t period)
     return dtls;
 }
 
+static bool is_fatal_alert(const struct cookie_front *front)
+{
+    return front->reply_len >= RECORD_HEADER + 2 && front->reply[0] == TYPE_ALERT &&
+           front->reply[RECORD_HEADER] == ALERT_FATAL;
+}
+
 /* An alert that the library wanted to send tells why it refused. */
 static void explain_refusal(const struct cookie_front *front, struct cookie_result *result)
 {
@@ -118,7 +125,8 @@ static struct cookie_result try_period(struct cookie_front *front, const struct 
     result.reply = front->reply;
     result.reply_len = front->reply_len;
     if (accepted == WOLFSSL_SUCCESS) {
-        result.verdict = COOKIE_GOOD;
+        /* For a device that takes raw public keys only the library sends an alert and goes on. */
+        result.verdict = is_fatal_alert(front) ? COOKIE_FAILED : COOKIE_GOOD;
         result.dtls = dtls;
         return result;
     }

@@ -432,6 +432,15 @@ static const char *certificate_problem(int error)
     }
 }
 
+/* RFC 7250 section 4.2: no type of certificate in common. */
+static bool wants_raw_keys(const struct dtls *dtls)
+{
+    enum { ALERT_UNSUPPORTED_CERTIFICATE = 43 };
+    WOLFSSL_ALERT_HISTORY alerts;
+    return wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS &&
+           alerts.last_tx.code == ALERT_UNSUPPORTED_CERTIFICATE;
+}
+
 enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
 {
     int error = wolfSSL_get_error(dtls->ssl, WOLFSSL_FATAL_ERROR);
@@ -442,6 +451,10 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     if (peer != NULL && peer->certificate_error != 0) {
         *detail = certificate_problem(peer->certificate_error);
         return HANDSHAKE_certificate_rejected;
+    }
+    if (wants_raw_keys(dtls)) {
+        *detail = "the device takes raw public keys only";
+        return HANDSHAKE_no_common_suite;
     }
     switch (error) {
     case WOLFSSL_ERROR_WANT_READ:

@@ -1,12 +1,16 @@
 /* Handshakes that fail: with the reason that an operator reads, and no session. */
+#include <wolfssl/options.h>
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+#include <wolfssl/ssl.h>
 
 #include "datapath_tests.h"
 
@@ -35,6 +39,7 @@ struct refusal {
 /* Alerts by their names of RFC 8446 section 6. */
 enum {
     HANDSHAKE_FAILURE = 40,
+    ALERT_UNSUPPORTED_CERTIFICATE = 43,
     CERTIFICATE_EXPIRED = 45,
     ILLEGAL_PARAMETER = 47,
     UNKNOWN_CA = 48,
@@ -250,6 +255,73 @@ static void hello_with_nothing_in_common_is_ignored(void **state)
     assert_int_equal(fake_log_count("event=hello_ignored", "reason=no_common_suite", NULL), 1);
 }
 
+/* The extension by which a device says that it takes raw public keys only, from the server (20) or
+ * for itself (19): a list of one type, 2. */
+static const uint8_t raw_keys_only[] = {0, 20, 0, 2, 1, 2};
+
+static void send_as_own_raw_key(void *context, const uint8_t *datagram, size_t len)
+{
+    const struct device *device = context;
+    uint8_t *changed = fake_network_copy(datagram, len);
+    uint8_t *at = memmem(changed, len, raw_keys_only, sizeof(raw_keys_only));
+    if (at != NULL)
+        at[1] = 19;
+    fake_network_send(CLIENT_TO_GATE, &device->addr, &device->to, changed, len);
+    free(changed);
+}
+
+/* RFC 7250 section 4.2: no type of certificate in common. The gate has X.509 only. */
+static void device_of_raw_public_keys_is_refused(void **state)
+{
+    static const struct client_kind devices[] = {{.name = "1.2", ECDSA_12, .certificate = "device"},
+                                                 {.name = "1.3", GCM_13, .certificate = "device"}};
+    static const char raw[] = {WOLFSSL_CERT_TYPE_RPK};
+    struct gate *gate = *state;
+    for (unsigned i = 0; i < 4; i++) {
+        bool is_own = i % 2 != 0;
+        gate_doing("%s, raw key of the %s", devices[i / 2].name, is_own ? "device" : "server");
+        gate_open(gate, USUAL);
+        struct device *device = gate_add(gate, &devices[i / 2]);
+        assert_int_equal(wolfSSL_set_server_cert_type(device->client->ssl, raw, 1),
+                         WOLFSSL_SUCCESS);
+        if (is_own)
+            device->client->send = send_as_own_raw_key;
+        device_connect(device);
+        gate_run(gate, 100);
+        const struct packet *hello = gate_nth(CLIENT_TO_GATE, 1);
+        assert_int_equal(memmem(hello->data, hello->len, raw_keys_only, 6) == NULL, is_own);
+        assert_int_equal(gate_handshakes(gate, HANDSHAKE_no_common_suite), 1);
+        assert_int_equal(device->client->alert_received, ALERT_UNSUPPORTED_CERTIFICATE);
+        assert_int_equal(fake_log_count("event=handshake_failed", "reason=no_common_suite",
+                                        "raw public keys", NULL),
+                         1);
+        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    }
+    gate_doing(NULL);
+}
+
+/* With a choice, X.509 it is. */
+static void device_that_also_takes_raw_public_keys_is_served(void **state)
+{
+    static const struct client_kind devices[] = {{.name = "1.2", ECDSA_12, .certificate = "device"},
+                                                 {.name = "1.3", GCM_13, .certificate = "device"}};
+    static const char both[] = {WOLFSSL_CERT_TYPE_RPK, WOLFSSL_CERT_TYPE_X509};
+    struct gate *gate = *state;
+    for (unsigned i = 0; i < 2; i++) {
+        gate_doing("%s", devices[i].name);
+        gate_open(gate, USUAL);
+        struct device *device = gate_add(gate, &devices[i]);
+        assert_int_equal(wolfSSL_set_server_cert_type(device->client->ssl, both, 2),
+                         WOLFSSL_SUCCESS);
+        device_connect(device);
+        assert_true(gate_run_until_up(gate, device, 100));
+        int type = -1;
+        wolfSSL_get_negotiated_server_cert_type(device->client->ssl, &type);
+        assert_int_equal(type, WOLFSSL_CERT_TYPE_X509);
+    }
+    gate_doing(NULL);
+}
+
 /* All that the devices below have. */
 #define WITH_ALL                                                                  \
     "ciphers = TLS13-AES256-GCM-SHA384:TLS13-AES128-GCM-SHA256:PSK-AES128-CCM-8:" \
@@ -332,6 +404,8 @@ int datapath_refused_tests(void)
         GATE_TEST(refused_devices_get_no_session),
         GATE_TEST(wrong_key_of_1_2_is_told_at_once_and_fails_in_time),
         GATE_TEST(hello_with_nothing_in_common_is_ignored),
+        GATE_TEST(device_of_raw_public_keys_is_refused),
+        GATE_TEST(device_that_also_takes_raw_public_keys_is_served),
         GATE_TEST(credential_is_what_was_proved),
     };
     return cmocka_run_group_tests_name("datapath: refused", tests, NULL, NULL);
