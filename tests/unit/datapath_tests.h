@@ -14,5 +14,8 @@ int datapath_loss_tests(void);
 int datapath_memory_tests(void);
 int datapath_closing_tests(void);
 int datapath_refused_tests(void);
+int datapath_cookies_tests(void);
+int datapath_fragments_tests(void);
+int datapath_records_tests(void);
 
 #endif

@@ -1,5 +1,6 @@
 #include "gate_wolfssl.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 #include <wolfssl/options.h>
@@ -9,7 +10,7 @@
 #include "dtls.h"
 
 static uint32_t remaining = UINT32_MAX;
-static uint64_t blocks;
+static uint64_t blocks, bytes;
 
 static bool may_allocate(void)
 {
@@ -25,19 +26,24 @@ static void *allocate(size_t size)
 {
     void *memory = may_allocate() ? malloc(size) : NULL;
     blocks += memory != NULL;
+    bytes += malloc_usable_size(memory);
     return memory;
 }
 
 static void *reallocate(void *memory, size_t size)
 {
+    size_t before = malloc_usable_size(memory);
     void *grown = may_allocate() ? realloc(memory, size) : NULL;
     blocks += memory == NULL && grown != NULL;
+    if (grown != NULL)
+        bytes += malloc_usable_size(grown) - before;
     return grown;
 }
 
 static void release(void *memory)
 {
     blocks -= memory != NULL;
+    bytes -= malloc_usable_size(memory);
     free(memory);
 }
 
@@ -59,4 +65,9 @@ uint32_t gate_wolfssl_remaining(void)
 uint64_t gate_wolfssl_blocks(void)
 {
     return blocks;
+}
+
+uint64_t gate_wolfssl_bytes(void)
+{
+    return bytes;
 }

@@ -15,5 +15,7 @@ uint32_t gate_wolfssl_remaining(void);
 
 /* Blocks that wolfSSL holds. */
 uint64_t gate_wolfssl_blocks(void);
+/* And their bytes. */
+uint64_t gate_wolfssl_bytes(void);
 
 #endif

@@ -225,6 +225,45 @@ static void cookie_is_not_good_for_another_hello(void **state)
     }
 }
 
+/* RFC 6347 section 4.2.1: a cookie is made of the parameters of the hello, too. */
+static void cookie_is_good_for_the_same_parameters_only(void **state)
+{
+    enum { VERSION_AT = 25, SESSION_ID_AT = 59 };
+    struct fixture *f = *state;
+    for (int i = 0; i < KINDS; i++) {
+        struct hello first, second;
+        if (kinds[i].version != VERSION_1_2)
+            continue;
+        make_hellos(f, &kinds[i], &home, &first, &second);
+        assert_int_equal(second.data[SESSION_ID_AT], 0);
+        const size_t suites_at = SESSION_ID_AT + 2 + second.data[SESSION_ID_AT + 1];
+        struct hello other = second;
+        other.data[VERSION_AT + 1] = 0xff; /* 1.0 */
+        assert_int_equal(verdict_of(f, &home, &other), COOKIE_ANSWER);
+        other = second;
+        other.data[suites_at + 3] ^= 1; /* of the first suite */
+        assert_int_equal(verdict_of(f, &home, &other), COOKIE_ANSWER);
+        other = second;
+        const size_t compression_at =
+            suites_at + 2 + (size_t)(other.data[suites_at] << 8 | other.data[suites_at + 1]);
+        assert_int_equal(other.data[compression_at], 1);
+        other.data[compression_at + 1] = 1;
+        assert_int_equal(verdict_of(f, &home, &other), COOKIE_ANSWER);
+        /* A session ID of one byte, which makes everything around it one longer. */
+        other = second;
+        other.data[SESSION_ID_AT] = 1;
+        memmove(other.data + SESSION_ID_AT + 2, second.data + SESSION_ID_AT + 1,
+                second.len - SESSION_ID_AT - 1);
+        other.len++;
+        other.data[12]++;
+        other.data[16]++;
+        other.data[24]++;
+        assert_true(other.data[12] != 0 && other.data[16] != 0 && other.data[24] != 0);
+        assert_int_equal(verdict_of(f, &home, &other), COOKIE_ANSWER);
+        assert_int_equal(verdict_of(f, &home, &second), COOKIE_GOOD);
+    }
+}
+
 /* Where the cookie is in a hello: the first place where the second hello has what the reply says.
  */
 static size_t find(const uint8_t *in, size_t in_len, const uint8_t *what, size_t len)
@@ -424,6 +463,7 @@ int main(void)
         FRONT_TEST(cookie_is_good_for_its_address),
         FRONT_TEST(cookie_is_not_good_for_another_address),
         FRONT_TEST(cookie_is_not_good_for_another_hello),
+        FRONT_TEST(cookie_is_good_for_the_same_parameters_only),
         FRONT_TEST(every_bit_of_a_cookie_matters),
         FRONT_TEST(cookie_lives_for_one_to_two_periods),
         FRONT_TEST(first_period_has_none_before),

@@ -26,6 +26,9 @@ int main(void)
     failed += datapath_memory_tests();
     failed += datapath_refused_tests();
     failed += datapath_closing_tests();
+    failed += datapath_cookies_tests();
+    failed += datapath_fragments_tests();
+    failed += datapath_records_tests();
     const struct CMUnitTest last[] = {cmocka_unit_test(coverage_is_complete)};
     failed += cmocka_run_group_tests_name("datapath: coverage", last, NULL, NULL);
     dtls_library_deinit();
