@@ -16,7 +16,7 @@
 #include "metrics.h"
 #include "privileges.h"
 #include "reload.h"
-#include "udp.h"
+#include "steering.h"
 #include "version.h"
 #include "worker.h"
 
@@ -131,7 +131,7 @@ static int check_config(const struct arguments *arguments)
 static bool open_workers(struct gate *gate, struct err *err)
 {
     uint32_t wanted = gate->generation->config->gate.workers;
-    if (wanted > 1 && !udp_can_steer(err)) {
+    if (wanted > 1 && !steering_is_possible(err)) {
         log_text(LOG_WARNING, "single_worker",
                  "%s; running one worker instead of %u: several would lose datagrams", err->text,
                  wanted);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <linux/errqueue.h>
-#include <linux/filter.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,75 +142,6 @@ void udp_close(struct udp_socket *socket)
     if (socket->fd >= 0)
         close(socket->fd);
     socket->fd = -1;
-}
-
-/* A multiplicative hash over the words that the BPF program below loads: source port and source
- * address. 2654435761 is the golden ratio of 2^32 (Knuth). */
-enum { STEER_SHIFT = 16 };
-#define STEER_MULTIPLIER 2654435761u
-
-static uint32_t steer_word(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-uint32_t udp_worker_of(const struct addr *from, uint32_t worker_count)
-{
-    uint32_t hash = from->port;
-    uint32_t words = from->family == AF_INET ? 1 : 4;
-    for (uint32_t i = 0; i < words; i++)
-        hash = (hash ^ steer_word(from->ip + 4 * i)) * STEER_MULTIPLIER;
-    return (hash >> STEER_SHIFT) % worker_count;
-}
-
-bool udp_steer(struct udp_socket *first, uint32_t worker_count, struct err *err)
-{
-    /* Offset 0 is the UDP payload; SKF_NET_OFF addresses the IP header. A = hash, X = next word. */
-    bool is_v4 = first->bound.family == AF_INET;
-    uint32_t ip_header = (uint32_t)SKF_NET_OFF;
-    uint32_t source_at = ip_header + (is_v4 ? 12 : 8);
-    uint32_t words = is_v4 ? 1 : 4;
-    struct sock_filter code[32];
-    unsigned short n = 0;
-
-    if (is_v4) {
-        /* The header length is variable; the source port follows the header. */
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ip_header);
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0x0f);
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 2);
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_MISC | BPF_TAX, 0);
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_IND, ip_header);
-    } else {
-        /* Extension headers would be between; a datagram with them is steered to some worker, the
-         * same one each time. */
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ip_header + 40);
-    }
-    for (uint32_t i = 0; i < words; i++) {
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_MISC | BPF_TAX, 0);
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, source_at + 4 * i);
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_XOR | BPF_X, 0);
-        code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MUL | BPF_K, STEER_MULTIPLIER);
-    }
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_RSH | BPF_K, STEER_SHIFT);
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, worker_count);
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_A, 0);
-
-    struct sock_fprog program = {.len = n, .filter = code};
-    if (setsockopt(first->fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program)) != 0)
-        return err_set(err, "steering program for several workers: %s; workers = 1 needs none",
-                       strerror(errno));
-    return true;
-}
-
-bool udp_can_steer(struct err *err)
-{
-    struct addr any_port = {.family = AF_INET, .ip = {127, 0, 0, 1}};
-    struct udp_socket probe;
-    if (!udp_open_listener(&probe, &any_port, err))
-        return false;
-    bool is_good = udp_steer(&probe, 2, err);
-    udp_close(&probe);
-    return is_good;
 }
 
 bool udp_in_init(struct udp_in *in)

@@ -1,5 +1,5 @@
-/* Sockets and batches: recvmmsg, sendmmsg, packet info, steering. No meaning: what a datagram says
- * is not looked at. Linux only. */
+/* Sockets and batches: recvmmsg, sendmmsg, packet info. No meaning: what a datagram says is not
+ * looked at. Linux only. */
 #ifndef UDP_H
 #define UDP_H
 
@@ -40,13 +40,6 @@ bool udp_is_free(const struct addr *addr, struct err *err) MUST_USE;
 /* Listening socket, one of several (SO_REUSEPORT) on its address. */
 bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
                        struct err *err) MUST_USE;
-/* True if this kernel takes steering programs; err says what it answered. */
-bool udp_can_steer(struct err *err) MUST_USE;
-/* Steers the datagrams of a group of listening sockets in the kernel: worker = hash of source
- * address and port. Sockets count in the order in which they were opened. */
-bool udp_steer(struct udp_socket *first, uint32_t worker_count, struct err *err) MUST_USE;
-/* The same hash in C. */
-uint32_t udp_worker_of(const struct addr *from, uint32_t worker_count);
 
 /* Socket toward backends: 0.0.0.0, a port of the kernel's choice, only the loopback interface,
  * ICMP errors on its error queue. */

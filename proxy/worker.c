@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "datapath.h"
+#include "steering.h"
 
 enum {
     /* Batches taken from one socket before the others get their turn. */
@@ -213,7 +214,10 @@ struct worker *worker_open(const struct generation *generation, uint32_t index, 
 bool worker_steer(struct worker *first, struct err *err)
 {
     for (uint32_t i = 0; i < first->listening_count; i++) {
-        if (!udp_steer(&first->listening[i].socket, first->count, err))
+        const struct udp_socket *socket = &first->listening[i].socket;
+        struct steering steering = {.worker_count = first->count,
+                                    .is_v4 = socket->bound.family == AF_INET};
+        if (!steering_attach(socket->fd, &steering, err))
             return false;
     }
     return true;

@@ -16,8 +16,8 @@ struct worker;
 struct worker *worker_open(const struct generation *generation, uint32_t index, uint32_t count,
                            struct err *err) MUST_USE;
 
-/* Has the kernel steer datagrams to the worker that udp_worker_of() names. Call it on the first
- * worker, when all are open. */
+/* Has the kernel steer datagrams to the worker that steering.h names. Call it on the first worker,
+ * when all are open. */
 bool worker_steer(struct worker *first, struct err *err) MUST_USE;
 
 /* Starts the thread. */

@@ -124,23 +124,6 @@ void udp_close(struct udp_socket *socket)
     socket->fd = -1;
 }
 
-bool udp_can_steer(struct err *err)
-{
-    return err_set(err, "no kernel in memory");
-}
-
-bool udp_steer(struct udp_socket *first, uint32_t worker_count, struct err *err)
-{
-    (void)first;
-    (void)worker_count;
-    return err_set(err, "no kernel in memory");
-}
-
-uint32_t udp_worker_of(const struct addr *from, uint32_t worker_count)
-{
-    return from->port % worker_count;
-}
-
 bool udp_in_init(struct udp_in *in)
 {
     *in = (struct udp_in){.buffers = calloc(1, sizeof(struct udp_in_buffers))};

@@ -23,6 +23,7 @@
 #include "memory_client.h"
 #include "memory_generation.h"
 #include "reload.h"
+#include "steering.h"
 #include "udp.h"
 #include "worker.h"
 
@@ -388,7 +389,7 @@ static void test_two_workers(void **state)
     start(f, 2);
     for (int i = 0; i < DEVICES; i++) {
         connect_device(&devices[i], &f->listen[i % 2]);
-        expected[udp_worker_of(&devices[i].addr, 2)]++;
+        expected[steering_worker_of_addr(&devices[i].addr, 2)]++;
         char text[16];
         struct addr source;
         assert_true(memory_client_send(devices[i].client, "question", 8));
