@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 
+import records  # noqa: E402
 from backend import Backend, CoapServer, echo  # noqa: E402
 from clients.device import Device  # noqa: E402
-from environment import DEVICE, GATE, MBEDTLS_CLIENT  # noqa: E402
+from environment import DEVICE, GATE, MBEDTLS_CLIENT, own_address  # noqa: E402
 from keys import Keys  # noqa: E402
+from netshim import Netshim  # noqa: E402
 from proxy import Proxy  # noqa: E402
-from tap import Tap  # noqa: E402
 
 # The devices of most tests.
 IDENTITY, KEY = "device1", "00112233445566778899aabbccddeeff"
@@ -117,11 +119,17 @@ def make_device(closing):
 
 
 @pytest.fixture
-def make_tap(closing):
-    """A tap in front of a gate."""
-    def make(proxy, pick=None):
-        tap = Tap(proxy.address, pick)
-        return closing.add(tap, tap.close)
+def make_shim(closing):
+    """A network and a NAT in front of a gate; the arguments are those of Netshim. Whatever passes
+    there is checked at the end."""
+    def make(proxy, pick=None, **settings):
+        shim = Netshim(proxy.address, (own_address(), 5684), pick=pick, **settings)
+
+        def close():
+            shim.close()
+            bad = [s for s in shim.to_device() if records.is_forbidden_toward_device(s.data)]
+            assert not bad, f"the gate sent a ClientHello or HelloRequest to a device: {bad}"
+        return closing.add(shim, close)
     return make
 
 

@@ -16,7 +16,7 @@ TIME_FACTOR = {"asan": 3, "tsan": 5}.get(BUILD.name, 1)
 COUNT_DIVISOR = {"asan": 10, "tsan": 20}.get(BUILD.name, 1)
 IS_SANITIZED = BUILD.name in ("asan", "tsan")
 
-# Every gate, backend and tap has a loopback address of its own, so that tests can run side by
+# Every gate, backend and netshim has a loopback address of its own, so that tests can run side by
 # side; random, because other test runs on the machine draw theirs from the same net.
 _random = random.SystemRandom()
 

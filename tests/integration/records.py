@@ -1,4 +1,4 @@
-"""Just enough of the DTLS wire format to read what a tap saw, and to write what no client would.
+"""Just enough of the DTLS wire format to read what a shim saw, and to write what no client would.
 
 RFC 6347 section 4.1 and 4.2.2, RFC 9147 section 4. Nothing here encrypts.
 """

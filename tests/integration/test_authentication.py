@@ -60,14 +60,14 @@ def test_wrong_key(guarded, make_device, version):
 
 
 @VERSIONS
-def test_a_wrong_key_is_no_endless_conversation(guarded, make_tap, make_device, version):
+def test_a_wrong_key_is_no_endless_conversation(guarded, make_shim, make_device, version):
     """Both sides repeat their flights; if each did so whenever the other does, a device with a
     wrong key and the gate would fill the network."""
     proxy = guarded()
-    tap = make_tap(proxy)
-    assert not make_device(tap, psk=(IDENTITY, WRONG_KEY), version=version).handshake(3).established
+    shim = make_shim(proxy)
+    assert not make_device(shim, psk=(IDENTITY, WRONG_KEY), version=version).handshake(3).established
     proxy.wait_counter("dtlsgate_handshakes_total", result="wrong_key")
-    assert len(tap.to_device()) < 30, f"{len(tap.to_device())} datagrams to the device"
+    assert len(shim.to_device()) < 30, f"{len(shim.to_device())} datagrams to the device"
 
 
 def test_wrong_key_of_other_clients(guarded, client):

@@ -1,6 +1,6 @@
 """Why this project exists: a closed session's device hears nothing more, whatever a backend says.
 
-In each test the backend speaks to the session's address after its end. A tap in front of the
+In each test the backend speaks to the session's address after its end. A shim in front of the
 device must see nothing, and each datagram is counted under the reason of the session's end.
 """
 
@@ -13,7 +13,7 @@ from clients.openssl import OpensslClient
 from conftest import IDENTITY, IDENTITY_2, KEY, KEY_2
 from environment import wait_until
 from records import ALERT, APPLICATION_DATA
-from tap import TO_GATE
+from netshim import TO_GATE
 
 INTERNAL_ERROR = 80  # alert description, RFC 5246 section 7.2
 VERSIONS = pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -27,10 +27,10 @@ def wait_moment(at):
 class Silence:
     """Everything that reaches the device after this object was made is a failure."""
 
-    def __init__(self, proxy, tap, backend):
-        self.proxy, self.tap, self.backend = proxy, tap, backend
-        tap.settle()
-        self.heard = len(tap.to_device())
+    def __init__(self, proxy, shim, backend):
+        self.proxy, self.shim, self.backend = proxy, shim, backend
+        shim.settle()
+        self.heard = len(shim.to_device())
 
     def holds_for(self, source, reason, count=3):
         """The backend speaks count times to the address of a session that ended."""
@@ -43,26 +43,26 @@ class Silence:
         self.holds()
 
     def holds(self):
-        self.tap.settle()
-        heard = self.tap.to_device()[self.heard:]
+        self.shim.settle()
+        heard = self.shim.to_device()[self.heard:]
         assert not heard, f"reached the device after its session's end: {heard}"
 
 
-def begin(proxy, make_tap, make_device, backend, **settings):
-    """A device behind a tap with a session; returns (device, tap, its address at the backend)."""
-    tap = make_tap(proxy)
-    device = make_device(tap, **settings).connect()
+def begin(proxy, make_shim, make_device, backend, **settings):
+    """A device behind a shim with a session; returns (device, shim, its address at the backend)."""
+    shim = make_shim(proxy)
+    device = make_device(shim, **settings).connect()
     hello = b"register %d" % len(backend.arrivals)
     device.send(hello)
-    return device, tap, backend.wait_for(hello).source
+    return device, shim, backend.wait_for(hello).source
 
 
 @VERSIONS
-def test_deregister_close_and_a_late_answer(start_proxy, silent_backend, make_tap, make_device,
+def test_deregister_close_and_a_late_answer(start_proxy, silent_backend, make_shim, make_device,
                                             version):
     """The trace that started this project."""
     proxy = start_proxy(silent_backend)
-    device, tap, source = begin(proxy, make_tap, make_device, silent_backend, version=version)
+    device, shim, source = begin(proxy, make_shim, make_device, silent_backend, version=version)
     silent_backend.send(source, b"registered")
     assert device.recv() == b"registered"
     device.send(b"deregister")
@@ -70,41 +70,41 @@ def test_deregister_close_and_a_late_answer(start_proxy, silent_backend, make_ta
     deregistered = silent_backend.wait_for(b"deregister")
     assert deregistered.source == source
     assert device.recv() == "closed", "close_notify is answered with close_notify"
-    silence = Silence(proxy, tap, silent_backend)
+    silence = Silence(proxy, shim, silent_backend)
     wait_moment(deregistered.at + 0.050)
     silence.holds_for(source, "closed_by_client")
     assert proxy.closed("closed_by_client") == 1 and proxy.sessions() == 0
-    assert proxy.log_lines("session_closed", reason="closed_by_client", client=tap.gate_side_text())
+    assert proxy.log_lines("session_closed", reason="closed_by_client", client=shim.outer_text())
 
 
 @pytest.mark.parametrize("kind", [OpensslClient, GnutlsClient])
-def test_a_client_that_closes_and_ends_at_once(start_proxy, silent_backend, make_tap, client, kind):
+def test_a_client_that_closes_and_ends_at_once(start_proxy, silent_backend, make_shim, client, kind):
     proxy = start_proxy(silent_backend)
-    tap = make_tap(proxy)
-    program = client(kind.psk(tap.address, IDENTITY, KEY)).wait_ready()
+    shim = make_shim(proxy)
+    program = client(kind.psk(shim.address, IDENTITY, KEY)).wait_ready()
     program.say("deregister")
     source = silent_backend.wait_for(b"deregister\n").source
     program.close()
     proxy.wait_closed("closed_by_client")
-    Silence(proxy, tap, silent_backend).holds_for(source, "closed_by_client")
+    Silence(proxy, shim, silent_backend).holds_for(source, "closed_by_client")
 
 
 @VERSIONS
-def test_after_a_fatal_alert(start_proxy, silent_backend, make_tap, make_device, version):
+def test_after_a_fatal_alert(start_proxy, silent_backend, make_shim, make_device, version):
     proxy = start_proxy(silent_backend)
-    device, tap, source = begin(proxy, make_tap, make_device, silent_backend, version=version)
+    device, shim, source = begin(proxy, make_shim, make_device, silent_backend, version=version)
     device.alert(INTERNAL_ERROR)
     proxy.wait_closed("fatal_alert")
-    Silence(proxy, tap, silent_backend).holds_for(source, "fatal_alert")
+    Silence(proxy, shim, silent_backend).holds_for(source, "fatal_alert")
     assert proxy.log_lines("session_closed", reason="fatal_alert")
 
 
 @VERSIONS
-def test_after_the_idle_timeout(start_proxy, silent_backend, make_tap, make_device, version):
+def test_after_the_idle_timeout(start_proxy, silent_backend, make_shim, make_device, version):
     proxy = start_proxy(silent_backend, listener={"idle_timeout": "1s"})
-    device, tap, source = begin(proxy, make_tap, make_device, silent_backend, version=version)
+    device, shim, source = begin(proxy, make_shim, make_device, silent_backend, version=version)
     proxy.wait_closed("idle")
-    silence = Silence(proxy, tap, silent_backend)
+    silence = Silence(proxy, shim, silent_backend)
     silence.holds_for(source, "idle")
     # The device does not know yet, and goes on: it gets no answer either.
     heard_of = proxy.client_outcome("no_session")
@@ -114,10 +114,10 @@ def test_after_the_idle_timeout(start_proxy, silent_backend, make_tap, make_devi
     assert len(silent_backend.arrivals) == 1
 
 
-def test_the_idle_clock_starts_again_with_each_datagram(start_proxy, silent_backend, make_tap,
+def test_the_idle_clock_starts_again_with_each_datagram(start_proxy, silent_backend, make_shim,
                                                         make_device):
     proxy = start_proxy(silent_backend, listener={"idle_timeout": "1s"})
-    device, _, source = begin(proxy, make_tap, make_device, silent_backend)
+    device, _, source = begin(proxy, make_shim, make_device, silent_backend)
     began = time.monotonic()
     for turn in range(1, 7):  # 1.8 s of traffic, the two directions in turn
         wait_moment(began + 0.3 * turn)
@@ -132,16 +132,16 @@ def test_the_idle_clock_starts_again_with_each_datagram(start_proxy, silent_back
 
 
 @VERSIONS
-def test_after_eviction(start_proxy, silent_backend, make_tap, make_device, version):
+def test_after_eviction(start_proxy, silent_backend, make_shim, make_device, version):
     """The least recently used session goes, here the second of three."""
     proxy = start_proxy(silent_backend, gate={"max_sessions": 2})
-    first, _, _ = begin(proxy, make_tap, make_device, silent_backend, version=version)
-    second, tap, source = begin(proxy, make_tap, make_device, silent_backend, version=version)
+    first, _, _ = begin(proxy, make_shim, make_device, silent_backend, version=version)
+    second, shim, source = begin(proxy, make_shim, make_device, silent_backend, version=version)
     first.send(b"first again")
     silent_backend.wait_for(b"first again")
     third = make_device(proxy, version=version).connect()
     proxy.wait_closed("evicted")
-    Silence(proxy, tap, silent_backend).holds_for(source, "evicted")
+    Silence(proxy, shim, silent_backend).holds_for(source, "evicted")
     assert proxy.sessions() == 2 and proxy.closed("evicted") == 1
     for device, data in ((first, b"first lives"), (third, b"third lives")):
         device.send(data)
@@ -152,17 +152,17 @@ def test_after_eviction(start_proxy, silent_backend, make_tap, make_device, vers
 
 
 @VERSIONS
-def test_after_replacement(start_proxy, silent_backend, make_tap, make_device, version):
+def test_after_replacement(start_proxy, silent_backend, make_shim, make_device, version):
     """A device that rebooted begins anew from the same address; the old session's backend side
     does not reach the new session."""
     proxy = start_proxy(silent_backend)
-    device, tap, source = begin(proxy, make_tap, make_device, silent_backend, version=version)
+    device, shim, source = begin(proxy, make_shim, make_device, silent_backend, version=version)
     device.forget()
     device.connect()
     proxy.wait_closed("replaced")
     assert proxy.sessions() == 1
     assert device.recv(0.1) == "timeout", "nothing more to come from the handshake"
-    Silence(proxy, tap, silent_backend).holds_for(source, "replaced")
+    Silence(proxy, shim, silent_backend).holds_for(source, "replaced")
     device.send(b"register anew")
     new_source = silent_backend.wait_for(b"register anew").source
     assert new_source[0] != source[0]
@@ -171,70 +171,70 @@ def test_after_replacement(start_proxy, silent_backend, make_tap, make_device, v
 
 
 @VERSIONS
-def test_after_a_handshake_timeout(start_proxy, silent_backend, make_tap, make_device, version):
+def test_after_a_handshake_timeout(start_proxy, silent_backend, make_shim, make_device, version):
     def lose_the_second_flight(direction, number, data):
         return [] if direction == TO_GATE and number >= 2 else [data]
     proxy = start_proxy(silent_backend, listener={"handshake_timeout": "1s",
                                                   "retransmit": "500ms"})
-    tap = make_tap(proxy, lose_the_second_flight)
-    device = make_device(tap, version=version)
+    shim = make_shim(proxy, lose_the_second_flight)
+    device = make_device(shim, version=version)
     assert not device.handshake(0.2).established
     proxy.wait_counter("dtlsgate_handshakes_total", result="timeout")
-    silence = Silence(proxy, tap, silent_backend)
+    silence = Silence(proxy, shim, silent_backend)
     # The next retransmission would have come 1.5 s after the first flight.
-    wait_moment(tap.to_gate()[1].at + 2.0)
+    wait_moment(shim.to_gate()[1].at + 2.0)
     silence.holds()
     assert proxy.log_lines("handshake_failed", reason="timeout")
     assert proxy.counter("dtlsgate_handshakes_in_progress") == 0 and proxy.sessions() == 0
 
 
-def test_after_the_tombstone(start_proxy, silent_backend, make_tap, make_device):
+def test_after_the_tombstone(start_proxy, silent_backend, make_shim, make_device):
     proxy = start_proxy(silent_backend, gate={"tombstone": "1s"})
-    device, tap, source = begin(proxy, make_tap, make_device, silent_backend)
+    device, shim, source = begin(proxy, make_shim, make_device, silent_backend)
     device.close()
     proxy.wait_closed("closed_by_client")
     closed_at = time.monotonic()
-    silence = Silence(proxy, tap, silent_backend)
+    silence = Silence(proxy, shim, silent_backend)
     silence.holds_for(source, "closed_by_client")
     wait_moment(closed_at + 1.2)
     silence.holds_for(source, "unknown")
 
 
-def test_an_address_that_never_had_a_session(start_proxy, silent_backend, make_tap, make_device):
+def test_an_address_that_never_had_a_session(start_proxy, silent_backend, make_shim, make_device):
     proxy = start_proxy(silent_backend)
-    _, tap, source = begin(proxy, make_tap, make_device, silent_backend)
-    silence = Silence(proxy, tap, silent_backend)
+    _, shim, source = begin(proxy, make_shim, make_device, silent_backend)
+    silence = Silence(proxy, shim, silent_backend)
     for host in ("127.254.254.254", "127.0.0.1", "127.255.0.1"):
         silence.holds_for((host, source[1]), "unknown")
 
 
 @VERSIONS
-def test_at_shutdown(start_proxy, silent_backend, make_tap, make_device, version):
+def test_at_shutdown(start_proxy, silent_backend, make_shim, make_device, version):
     proxy = start_proxy(silent_backend)
-    device, tap, source = begin(proxy, make_tap, make_device, silent_backend, version=version)
+    device, shim, source = begin(proxy, make_shim, make_device, silent_backend, version=version)
     proxy.stop()
     assert device.recv() == "closed", "a live session gets close_notify"
-    silence = Silence(proxy, tap, silent_backend)
+    silence = Silence(proxy, shim, silent_backend)
     silent_backend.send(source, b"too late")
     device.send(b"anybody there")
     silence.holds()
     assert proxy.log_lines("session_closed", reason="shutdown")
 
 
-def test_sessions_beside_the_closed_one_go_on(start_proxy, silent_backend, make_tap, make_device):
+def test_sessions_beside_the_closed_one_go_on(start_proxy, silent_backend, make_shim, make_device):
     proxy = start_proxy(silent_backend)
-    leaving, tap, source = begin(proxy, make_tap, make_device, silent_backend)
+    leaving, shim, source = begin(proxy, make_shim, make_device, silent_backend)
     staying = make_device(proxy, psk=(IDENTITY_2, KEY_2)).connect()
     staying.send(b"stay")
     staying_source = silent_backend.wait_for(b"stay").source
     leaving.close()
     proxy.wait_closed("closed_by_client")
-    Silence(proxy, tap, silent_backend).holds_for(source, "closed_by_client", count=50)
+    Silence(proxy, shim, silent_backend).holds_for(source, "closed_by_client", count=50)
     silent_backend.send(staying_source, b"for you")
     assert staying.recv() == b"for you"
 
 
-def test_data_behind_a_close_notify_is_ignored(start_proxy, silent_backend, make_tap, make_device):
+def test_data_behind_a_close_notify_is_ignored(start_proxy, silent_backend, make_shim, make_device):
     """RFC 5246 section 7.2.1; both come in one datagram, so that no time passes between them."""
     held = []
 
@@ -245,7 +245,7 @@ def test_data_behind_a_close_notify_is_ignored(start_proxy, silent_backend, make
             return []
         return [data + held[0]] if is_encrypted and data[0] == ALERT else [data]
     proxy = start_proxy(silent_backend)
-    device = make_device(make_tap(proxy, close_before_data)).connect()
+    device = make_device(make_shim(proxy, close_before_data)).connect()
     device.send(b"behind the close")
     device.close()
     assert device.recv() == "closed"

@@ -93,7 +93,7 @@ def test_an_empty_backend_datagram_harms_nothing(start_proxy, silent_backend, ma
     proxy.count_of("dtlsgate_backend_datagrams_received_total", 2)
 
 
-def test_three_records_in_one_datagram(start_proxy, silent_backend, make_tap, make_device):
+def test_three_records_in_one_datagram(start_proxy, silent_backend, make_shim, make_device):
     """They are three datagrams for the backend."""
     held = []
 
@@ -103,7 +103,7 @@ def test_three_records_in_one_datagram(start_proxy, silent_backend, make_tap, ma
         held.append(data)
         return [b"".join(held)] if len(held) == 3 else []
     proxy = start_proxy(silent_backend)
-    device = make_device(make_tap(proxy, join)).connect()
+    device = make_device(make_shim(proxy, join)).connect()
     for data in (b"one", b"two", b"three"):
         device.send(data)
     wait_until(lambda: len(silent_backend.arrivals) == 3, "three datagrams")
@@ -112,17 +112,17 @@ def test_three_records_in_one_datagram(start_proxy, silent_backend, make_tap, ma
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_a_replayed_record_reaches_the_backend_once(start_proxy, silent_backend, make_tap,
+def test_a_replayed_record_reaches_the_backend_once(start_proxy, silent_backend, make_shim,
                                                     make_device, version):
     proxy = start_proxy(silent_backend)
-    tap = make_tap(proxy)
-    device = make_device(tap, version=version).connect()
+    shim = make_shim(proxy)
+    device = make_device(shim, version=version).connect()
     device.send(b"only once")
     silent_backend.wait_for(b"only once")
-    tap.settle()
-    replayed = tap.to_gate()[-1].data
+    shim.settle()
+    replayed = shim.to_gate()[-1].data
     for _ in range(5):
-        tap.send_to_gate(replayed)
+        shim.send_to_gate(replayed)
     proxy.wait_outcome("record_discarded", 5)
     device.send(b"and on")
     silent_backend.wait_for(b"and on")
@@ -130,29 +130,29 @@ def test_a_replayed_record_reaches_the_backend_once(start_proxy, silent_backend,
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-def test_a_forged_record_changes_nothing(start_proxy, silent_backend, make_tap, make_device,
+def test_a_forged_record_changes_nothing(start_proxy, silent_backend, make_shim, make_device,
                                          version):
     proxy = start_proxy(silent_backend)
-    tap = make_tap(proxy)
-    device = make_device(tap, version=version).connect()
+    shim = make_shim(proxy)
+    device = make_device(shim, version=version).connect()
     device.send(b"first")
     silent_backend.wait_for(b"first")
-    tap.settle()
-    real = tap.to_gate()[-1].data
-    sent = len(tap.to_device())
+    shim.settle()
+    real = shim.to_gate()[-1].data
+    sent = len(shim.to_device())
     for position in (10, 20, len(real) - 1):  # sequence number, ciphertext, tag
         forged = bytearray(real)
         forged[position] ^= 0x40
-        tap.send_to_gate(bytes(forged))
+        shim.send_to_gate(bytes(forged))
     proxy.wait_outcome("record_discarded", 3)
-    tap.settle()
-    assert len(tap.to_device()) == sent, "a forged record is not answered"
+    shim.settle()
+    assert len(shim.to_device()) == sent, "a forged record is not answered"
     device.send(b"second")
     silent_backend.wait_for(b"second")
     assert silent_backend.received() == [b"first", b"second"]
 
 
-def test_records_out_of_order_all_arrive(start_proxy, silent_backend, make_tap, make_device):
+def test_records_out_of_order_all_arrive(start_proxy, silent_backend, make_shim, make_device):
     held = []
 
     def swap(direction, _, data):
@@ -161,7 +161,7 @@ def test_records_out_of_order_all_arrive(start_proxy, silent_backend, make_tap, 
             return held[::-1] if len(held) == 4 else []
         return [data]
     proxy = start_proxy(silent_backend)
-    device = make_device(make_tap(proxy, swap)).connect()
+    device = make_device(make_shim(proxy, swap)).connect()
     for data in (b"a", b"b", b"c", b"d"):
         device.send(data)
     wait_until(lambda: len(silent_backend.arrivals) == 4, "four datagrams")

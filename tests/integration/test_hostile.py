@@ -319,38 +319,38 @@ def test_half_open_handshakes_are_limited_after_the_cookie(start_proxy, backend,
     assert_serves_at_once(make_device, proxy)
 
 
-def test_junk_from_a_live_session_address(start_proxy, backend, make_tap, make_device):
+def test_junk_from_a_live_session_address(start_proxy, backend, make_shim, make_device):
     """A stranger who forges the address of a device with a session does it no harm."""
     proxy = start_proxy(backend)
-    tap = make_tap(proxy)
-    device = make_device(tap).connect()
+    shim = make_shim(proxy)
+    device = make_device(shim).connect()
     device.exchange(b"before")
-    tap.settle()
-    heard = len(tap.to_device())
+    shim.settle()
+    heard = len(shim.to_device())
     before = counts(proxy)
     unanswered = [datagram for datagram, may_be_answered in BAD.values() if not may_be_answered]
     for datagram in unanswered:
-        tap.send_to_gate(datagram)
+        shim.send_to_gate(datagram)
     wait_until(lambda: counts(proxy) >= before + len(unanswered), "junk to be counted")
-    tap.settle()
-    assert len(tap.to_device()) == heard, "no answer to a forger"
+    shim.settle()
+    assert len(shim.to_device()) == heard, "no answer to a forger"
     for turn in range(5):
         device.exchange(b"after %d" % turn)
     assert proxy.sessions() == 1
 
 
-def test_an_unverified_hello_does_not_end_a_session(start_proxy, backend, make_tap, make_device):
+def test_an_unverified_hello_does_not_end_a_session(start_proxy, backend, make_shim, make_device):
     """RFC 6347 section 4.2.8: the old session lives until the new one is complete."""
     proxy = start_proxy(backend, listener={"handshake_timeout": "1s", "retransmit": "500ms"})
-    tap = make_tap(proxy)
-    device = make_device(tap).connect()
+    shim = make_shim(proxy)
+    device = make_device(shim).connect()
     device.exchange(b"before")
     random = os.urandom(32)
-    tap.send_to_gate(records.client_hello(random=random))
-    verify = wait_until(lambda: next((s.data for s in tap.to_device()[-2:]
+    shim.send_to_gate(records.client_hello(random=random))
+    verify = wait_until(lambda: next((s.data for s in shim.to_device()[-2:]
                                       if records.is_hello_verify(s.data)), None), "a cookie")
     device.exchange(b"after a first hello")
-    tap.send_to_gate(second_hello(records.cookie_of(verify), random=random))
+    shim.send_to_gate(second_hello(records.cookie_of(verify), random=random))
     proxy.wait_outcome("handshake_begun", 2)
     device.exchange(b"after a hello with a cookie")
     proxy.wait_counter("dtlsgate_handshakes_total", result="timeout")

@@ -10,7 +10,7 @@ import pytest
 
 import records
 from environment import TIME_FACTOR, wait_until
-from tap import TO_DEVICE, TO_GATE
+from netshim import TO_DEVICE, TO_GATE
 
 # Of a handshake: hello, hello with cookie, then the device's flight; cookie, then the gate's two.
 LOSSES = [("1.2", TO_GATE, 0), ("1.2", TO_GATE, 1), ("1.2", TO_GATE, 2),
@@ -29,12 +29,12 @@ def certificate_gate(start_proxy, backend, keys):
 
 
 @pytest.fixture
-def device_behind(make_tap, make_device, keys):
-    """A device behind a tap with the given pick; with a certificate, so that flights are long."""
+def device_behind(make_shim, make_device, keys):
+    """A device behind a shim with the given pick; with a certificate, so that flights are long."""
     def make(proxy, pick, version, psk=False):
-        tap = make_tap(proxy, pick)
+        shim = make_shim(proxy, pick)
         who = {} if psk else {"pair": keys.client, "ca": keys.ca}
-        return tap, make_device(tap, version=version, **who)
+        return shim, make_device(shim, version=version, **who)
     return make
 
 
@@ -44,10 +44,10 @@ def test_a_lost_datagram(certificate_gate, device_behind, version, direction, lo
 
     def lose(way, number, data):
         return [] if (way, number) == (direction, lost) else [data]
-    tap, device = device_behind(proxy, lose, version)
+    shim, device = device_behind(proxy, lose, version)
     device.connect()
     device.exchange(b"in spite of it")
-    assert any(not s.passed for s in tap.seen), "something was lost"
+    assert any(not s.passed for s in shim.seen), "something was lost"
     assert proxy.handshakes("established") == 1 and proxy.sessions() == 1
 
 
@@ -60,14 +60,14 @@ def test_the_gate_repeats_its_flight_by_itself(certificate_gate, device_behind, 
     def lose(way, _, data):
         if way == TO_GATE or records.is_stateless_reply(data):
             return [data]
-        return [data] if time.monotonic() - tap.to_gate()[1].at > 0.4 else []
-    tap, device = device_behind(proxy, lose, version, psk)
+        return [data] if time.monotonic() - shim.to_gate()[1].at > 0.4 else []
+    shim, device = device_behind(proxy, lose, version, psk)
     # The device's own timer runs only while it works on a command.
     assert not device.handshake(0.1 / TIME_FACTOR).established
     wait_until(lambda: any(s.passed and not records.is_stateless_reply(s.data)
-                           for s in tap.to_device()), "the flight again", timeout_s=3)
-    assert any(not s.passed for s in tap.to_device()), "the first one was lost"
-    assert len(tap.to_gate()) == 2
+                           for s in shim.to_device()), "the flight again", timeout_s=3)
+    assert any(not s.passed for s in shim.to_device()), "the first one was lost"
+    assert len(shim.to_gate()) == 2
     assert device.carry_on().established
     device.exchange(b"done")
 
@@ -84,7 +84,7 @@ def test_the_lost_last_flight_is_repeated_for_the_device(certificate_gate, devic
             lost.append(data)
             return []
         return [data]
-    tap, device = device_behind(proxy, lose, "1.2", psk=True)
+    shim, device = device_behind(proxy, lose, "1.2", psk=True)
     assert device.handshake().established
     assert len(lost) == 2
     device.exchange(b"done")

@@ -23,7 +23,7 @@ class Handshake:
 
 
 class Device:
-    """address: where it sends to, the gate or a tap."""
+    """address: where it sends to, the gate or a shim."""
 
     def __init__(self, address, *, psk=None, pair=None, ca=None, version="1.2", bind=None,
                  options=()):
