@@ -4,6 +4,7 @@
 
 enum {
     RECORD_HEADER = 13, /* type 1, version 2, epoch 2, sequence number 6, length 2 */
+    CID_AT = 11,        /* before the length: RFC 9146 section 4 */
     HANDSHAKE_HEADER =
         12, /* type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3 */
     HELLO_RANDOM_END = 2 + 32, /* legacy_version and random */
@@ -32,51 +33,71 @@ static bool is_ciphertext(uint8_t first_byte)
     return (first_byte & 0xe0) == 0x20;
 }
 
-/* Length of the DTLS 1.3 ciphertext at data, 0 if malformed. With a CID (which no session of ours
- * negotiates) the length cannot be known here; such a record extends to the end. */
-static size_t ciphertext_len(const uint8_t *data, size_t len)
+/* A record as its header tells it. */
+struct record {
+    size_t len; /* with its header */
+    size_t body_len;
+    const uint8_t *cid; /* NULL if it has none */
+    bool is_protected;
+};
+
+/* The record at data; false if it is malformed. cid_len: of the connection IDs that the listener
+ * gives out, since no record tells it. With 0 nobody has one; such a record cannot be read and
+ * extends to the end. */
+static bool read_ciphertext(const uint8_t *data, size_t len, size_t cid_len, struct record *record)
 {
     bool has_cid = (data[0] & 0x10) != 0;
     bool has_length = (data[0] & 0x04) != 0;
-    size_t header = 1 + ((data[0] & 0x08) != 0 ? 2 : 1) + (has_length ? 2 : 0);
+    size_t header =
+        1 + (has_cid ? cid_len : 0) + ((data[0] & 0x08) != 0 ? 2 : 1) + (has_length ? 2 : 0);
 
-    if (has_cid)
-        return len <= CIPHERTEXT_LENGTH_MAX ? len : 0;
     if (len < header + CIPHERTEXT_LENGTH_MIN)
-        return 0;
-    size_t body = has_length ? bytes_get16(data + header - 2) : len - header;
+        return false;
+    size_t body = len - header;
+    if (has_length && !(has_cid && cid_len == 0))
+        body = bytes_get16(data + header - 2);
     if (body < CIPHERTEXT_LENGTH_MIN || body > CIPHERTEXT_LENGTH_MAX || body > len - header)
-        return 0;
-    return header + body;
+        return false;
+    *record = (struct record){.len = header + body,
+                              .body_len = body,
+                              .cid = has_cid ? data + 1 : NULL,
+                              .is_protected = true};
+    return true;
 }
 
-/* Length of the record with a DTLS 1.2 header at data, 0 if malformed. */
-static size_t plain_header_len(const uint8_t *data, size_t len)
+/* The same for the header of DTLS 1.2, which plaintext of DTLS 1.3 has too. */
+static bool read_plain_header(const uint8_t *data, size_t len, size_t cid_len,
+                              struct record *record)
 {
     if (len < RECORD_HEADER)
-        return 0;
+        return false;
     uint8_t type = data[0];
     if (type < TYPE_CHANGE_CIPHER_SPEC || type > TYPE_ACK || type == 24)
-        return 0;
+        return false;
     /* DTLS 1.0 in the record header is what hellos carry (RFC 6347 section 4.2.1). */
     if (data[1] != 0xfe || (data[2] != 0xff && data[2] != 0xfd))
-        return 0;
+        return false;
     uint16_t epoch = bytes_get16(data + 3);
-    bool needs_keys = type == TYPE_APPLICATION_DATA || type == TYPE_CID;
-    if (epoch == 0 && needs_keys)
-        return 0;
-    size_t header = RECORD_HEADER;
-    if (type == TYPE_CID) /* the length stands behind the CID; see ciphertext_len */
-        return len <= RECORD_LENGTH_MAX ? len : 0;
-    size_t body = bytes_get16(data + 11);
+    bool has_cid = type == TYPE_CID;
+    if (epoch == 0 && (type == TYPE_APPLICATION_DATA || has_cid))
+        return false;
+    size_t header = RECORD_HEADER + (has_cid ? cid_len : 0);
+    if (len <= header)
+        return false;
+    size_t body = has_cid && cid_len == 0 ? len - header : bytes_get16(data + header - 2);
     if (body == 0 || body > RECORD_LENGTH_MAX || body > len - header)
-        return 0;
-    return header + body;
+        return false;
+    *record = (struct record){.len = header + body,
+                              .body_len = body,
+                              .cid = has_cid ? data + CID_AT : NULL,
+                              .is_protected = epoch != 0};
+    return true;
 }
 
-static bool is_protected(const uint8_t *record)
+static bool read_record(const uint8_t *data, size_t len, size_t cid_len, struct record *record)
 {
-    return is_ciphertext(record[0]) || bytes_get16(record + 3) != 0;
+    return is_ciphertext(data[0]) ? read_ciphertext(data, len, cid_len, record)
+                                  : read_plain_header(data, len, cid_len, record);
 }
 
 /* Fills the hello's fields; false if the record is not a ClientHello. */
@@ -117,11 +138,12 @@ static const uint8_t *skip_vector(const uint8_t *at, const uint8_t *end, size_t 
 const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size)
 {
     struct classified kind = {.kind = DATAGRAM_JUNK};
-    size_t record_len = len > 0 && !is_ciphertext(data[0]) ? plain_header_len(data, len) : 0;
-    if (record_len == 0 || is_protected(data) || !read_hello(data, record_len, &kind) ||
-        kind.is_later_fragment || record_len < RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END)
+    struct record record;
+    if (len == 0 || !read_record(data, len, 0, &record) || record.is_protected ||
+        !read_hello(data, record.len, &kind) || kind.is_later_fragment ||
+        record.len < RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END)
         return NULL;
-    const uint8_t *end = data + record_len;
+    const uint8_t *end = data + record.len;
     const uint8_t *at = data + RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END;
     at = skip_vector(at, end, 1);                      /* legacy_session_id */
     at = skip_vector(at, end, 1);                      /* cookie */
@@ -131,56 +153,47 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
     return at + 2;
 }
 
-/* Length of the record at data, 0 if malformed; *body_len is set to that of its body. */
-static size_t read_record(const uint8_t *data, size_t len, size_t *body_len)
+size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,
+                              size_t body_max)
 {
-    bool is_unified = is_ciphertext(data[0]);
-    size_t record_len = is_unified ? ciphertext_len(data, len) : plain_header_len(data, len);
-    size_t header = RECORD_HEADER;
-    if (is_unified)
-        header = 1 + ((data[0] & 0x08) != 0 ? 2 : 1) + ((data[0] & 0x04) != 0 ? 2 : 0);
-    *body_len = record_len > header ? record_len - header : 0;
-    return record_len;
-}
-
-size_t classify_whole_records(const uint8_t *data, size_t len, size_t bytes_max, size_t body_max)
-{
+    struct record record;
     size_t at = 0;
-    while (at < len) {
-        size_t body_len;
-        size_t record_len = read_record(data + at, len - at, &body_len);
-        if (record_len == 0 || body_len > body_max || at + record_len > bytes_max)
-            break;
-        at += record_len;
-    }
+    while (at < len && read_record(data + at, len - at, cid_len, &record) &&
+           record.body_len <= body_max && at + record.len <= bytes_max)
+        at += record.len;
     return at;
 }
 
-struct classified classify(const uint8_t *data, size_t len)
+/* Records of different sessions never share a datagram (RFC 9147 section 4). */
+static bool has_same_cid(const uint8_t *cid, const uint8_t *other, size_t cid_len)
+{
+    if (cid == NULL || other == NULL)
+        return cid == other;
+    return memcmp(cid, other, cid_len) == 0;
+}
+
+struct classified classify(const uint8_t *data, size_t len, size_t cid_len)
 {
     struct classified result = {.kind = DATAGRAM_JUNK};
+    struct record record;
     bool only_protected = true;
-    size_t at = 0;
 
-    while (at < len) {
-        const uint8_t *record = data + at;
-        size_t record_len = is_ciphertext(record[0]) ? ciphertext_len(record, len - at)
-                                                     : plain_header_len(record, len - at);
-        if (record_len == 0)
-            break;
+    for (size_t at = 0; at < len && read_record(data + at, len - at, cid_len, &record);
+         at += record.len) {
         if (at == 0) {
-            if (is_protected(record))
+            if (record.is_protected)
                 result.kind = DATAGRAM_PROTECTED;
             else
                 result.kind =
-                    read_hello(record, record_len, &result) ? DATAGRAM_HELLO : DATAGRAM_PLAINTEXT;
-            result.first_type = record[0];
+                    read_hello(data, record.len, &result) ? DATAGRAM_HELLO : DATAGRAM_PLAINTEXT;
+            result.first_type = data[0];
+            result.cid = record.cid;
         }
-        only_protected = only_protected && is_protected(record) && record[0] != TYPE_HANDSHAKE;
-        at += record_len;
-        result.usable_len = (uint32_t)at;
+        only_protected = only_protected && record.is_protected && data[at] != TYPE_HANDSHAKE &&
+                         has_same_cid(record.cid, result.cid, cid_len);
+        result.usable_len = (uint32_t)(at + record.len);
         if (only_protected)
-            result.protected_len = (uint32_t)at;
+            result.protected_len = result.usable_len;
     }
     return result;
 }

@@ -20,9 +20,10 @@ enum datagram_kind {
 struct classified {
     enum datagram_kind kind;
     uint32_t usable_len;    /* bytes of well-formed records from the beginning */
-    uint32_t protected_len; /* bytes of protected records from the beginning, before any of epoch 0
-                               and any handshake message of DTLS 1.2 */
+    uint32_t protected_len; /* bytes of protected records from the beginning, before any of epoch 0,
+                               any handshake message of DTLS 1.2, any with another connection ID */
     uint8_t first_type;     /* content type of the first record, as it stands on the wire */
+    const uint8_t *cid;     /* connection ID of the first record, in the datagram; NULL = none */
     /* DATAGRAM_HELLO only: */
     bool is_fragment;       /* not the whole ClientHello */
     bool is_later_fragment; /* a fragment without the beginning; no random in it */
@@ -36,8 +37,10 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
 
 /* Bytes of whole records from the beginning that fit into bytes_max, up to the first one with a
  * body of more than body_max. */
-size_t classify_whole_records(const uint8_t *data, size_t len, size_t bytes_max, size_t body_max);
+size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,
+                              size_t body_max);
 
-struct classified classify(const uint8_t *data, size_t len);
+/* cid_len: of the connection IDs that the listener gives out; 0 = it gives none. */
+struct classified classify(const uint8_t *data, size_t len, size_t cid_len);
 
 #endif

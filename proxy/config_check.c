@@ -252,6 +252,18 @@ static void check_credentials(const struct check *check, const struct listener_c
         check_certificate(check, listener);
 }
 
+static void check_cids(const struct check *check, const struct listener_config *listener)
+{
+    if (listener->cid_bytes == 0 || listener->cid_bytes >= CONFIG_CID_GOOD ||
+        is_rejected(check, listener, LISTENER_cid_bytes))
+        return;
+    problems_warning(check->problems,
+                     "%s: too short to be unguessable: strangers could send forged records to "
+                     "sessions, and there may not be enough for all devices; make it at least %d, "
+                     "or 0 for none",
+                     where_of(check, listener, "cid_length").text, CONFIG_CID_GOOD);
+}
+
 static void check_times(const struct check *check, const struct listener_config *listener)
 {
     if (listener->retransmit_ms < listener->handshake_timeout_ms ||
@@ -274,6 +286,7 @@ void config_check(const struct config *config, const uint64_t *rejected, struct 
         check_listen_overlaps(&check, listener);
         check_backend(&check, listener);
         check_credentials(&check, listener);
+        check_cids(&check, listener);
         check_times(&check, listener);
     }
 }

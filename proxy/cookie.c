@@ -113,7 +113,9 @@ static struct cookie_result try_period(struct cookie_front *front, const struct 
         dtls = make_spare(front, period);
     }
     struct addr peer = *client;
-    if (dtls == NULL || wolfSSL_dtls_set_peer(dtls->ssl, &peer, sizeof(peer)) != WOLFSSL_SUCCESS) {
+    /* The library takes the offer back when it resets an object that has answered. */
+    if (dtls == NULL || !dtls_offer_cid(dtls) ||
+        wolfSSL_dtls_set_peer(dtls->ssl, &peer, sizeof(peer)) != WOLFSSL_SUCCESS) {
         dtls_free(dtls);
         return result;
     }

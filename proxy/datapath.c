@@ -6,6 +6,7 @@
 #include "classify.h"
 #include "role.h"
 #include "session_log.h"
+#include "steering.h"
 
 /* One datagram on its way: what is known of it, and what is needed to answer. */
 struct passage {
@@ -76,13 +77,30 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
     return outcome;
 }
 
+/* Feeds bytes of the datagram, from wherever it came. The device's address is only moved by a
+ * record that is authentic and newer than all before it (RFC 9146 section 6). This gate is ours:
+ * the library would move its own with any record that decrypts. */
+static enum client_outcome feed(struct passage *p, struct session *s, size_t len,
+                                enum client_outcome if_nothing)
+{
+    struct dtls_record_number before = dtls_newest(s->dtls);
+    session_feed(s, p->datagram->data, len);
+    enum client_outcome outcome = run_session(p, s, if_nothing);
+    if (s->state != SESSION_ESTABLISHED || outcome == CLIENT_record_discarded)
+        return outcome;
+    struct dtls_record_number now = dtls_newest(s->dtls);
+    bool is_newest =
+        now.epoch > before.epoch || (now.epoch == before.epoch && now.next > before.next);
+    session_path_on_authentic(s, p->datagram, p->socket, is_newest);
+    return outcome;
+}
+
 /* A datagram for an established session. Only its protected records are looked at: nothing in
  * plaintext can be authentic, and the library would let some of it end the session. DTLS 1.2 shows
  * the content type: a handshake record repeats the device's last flight or, in a session that is in
  * use, asks for a renegotiation, over which the library would end the session. */
 static enum client_outcome to_established(struct passage *p, struct session *s)
 {
-    const struct udp_datagram *d = p->datagram;
     enum { TYPE_HANDSHAKE = 22 };
 
     if (p->kind.protected_len == 0) {
@@ -94,24 +112,18 @@ static enum client_outcome to_established(struct passage *p, struct session *s)
                    ? CLIENT_renegotiation_refused
                    : CLIENT_record_discarded;
     }
-    const struct udp_socket *socket_before = s->socket;
-    struct addr local_before = s->local;
-    s->socket = p->socket;
-    s->local = d->to;
-    session_feed(s, d->data, p->kind.protected_len);
-    enum client_outcome outcome = run_session(p, s, CLIENT_control);
-    if (outcome == CLIENT_record_discarded) {
-        /* Only what is authentic says where the device sends to. */
-        s->socket = socket_before;
-        s->local = local_before;
+    enum client_outcome outcome = feed(p, s, p->kind.protected_len, CLIENT_control);
+    if (outcome == CLIENT_control && p->kind.cid != NULL && s->handshake != NULL) {
+        /* No data, and no data before it: the device's Finished again, with a connection ID. */
+        session_repeat_flight(s);
+        return CLIENT_handshake;
     }
     return outcome;
 }
 
 static enum client_outcome to_handshake(struct passage *p, struct session *s)
 {
-    session_feed(s, p->datagram->data, p->kind.usable_len);
-    return run_session(p, s, CLIENT_handshake);
+    return feed(p, s, p->kind.usable_len, CLIENT_handshake);
 }
 
 /* Protected records while a new handshake runs at the address of an established session: they may
@@ -202,38 +214,78 @@ static enum client_outcome from_stranger(struct passage *p)
     return CLIENT_out_of_memory;
 }
 
+static enum client_outcome hello(struct passage *p)
+{
+    struct session *s = sessions_find(&p->dp->sessions, p->listener, &p->datagram->from);
+    if (s == NULL)
+        return from_stranger(p);
+    struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
+    if (is_of_hello(p, handshake)) {
+        if (!p->kind.is_fragment)
+            session_repeat_flight(handshake);
+        return handshake->state == SESSION_HANDSHAKE ? to_handshake(p, handshake)
+                                                     : CLIENT_handshake_failed;
+    }
+    if (s->state == SESSION_ESTABLISHED && is_of_hello(p, s) && is_recent(s))
+        return CLIENT_hello_duplicate;
+    return from_stranger(p);
+}
+
+/* Records with a connection ID, whatever their address. */
+static enum client_outcome by_cid(struct passage *p)
+{
+    const struct sessions *all = &p->dp->sessions;
+    struct session *s = sessions_find_cid(all, p->listener, p->kind.cid);
+    if (s == NULL) {
+        uint32_t worker =
+            steering_worker_of_cid(p->kind.cid, p->listener->config->cid_bytes, all->worker_count);
+        return worker == all->worker ? CLIENT_cid_unknown : CLIENT_wrong_worker;
+    }
+    if (s->state == SESSION_ESTABLISHED)
+        return to_established(p, s);
+    /* From elsewhere, plaintext of this handshake would be anybody's. */
+    if (!addr_equal(&p->datagram->from, &s->path.client))
+        p->kind.usable_len = p->kind.protected_len;
+    return to_handshake(p, s);
+}
+
+/* Records without a connection ID. Once protected, they are of no session that has one (RFC 9146
+ * section 3). */
+static enum client_outcome by_address(struct passage *p)
+{
+    const struct sessions *all = &p->dp->sessions;
+    const struct addr *from = &p->datagram->from;
+    struct session *s = sessions_find(all, p->listener, from);
+    if (s == NULL)
+        return steering_worker_of_addr(from, all->worker_count) == all->worker
+                   ? CLIENT_no_session
+                   : CLIENT_wrong_worker;
+    struct session *established = s->state == SESSION_ESTABLISHED ? s : NULL;
+    struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
+    if (p->kind.kind == DATAGRAM_PROTECTED) {
+        if (established != NULL && session_path_has_cid(&established->cid_entry))
+            established = NULL;
+        if (handshake != NULL && session_path_has_cid(&handshake->cid_entry))
+            handshake = NULL;
+    }
+    if (established == NULL)
+        return handshake != NULL ? to_handshake(p, handshake) : CLIENT_cid_missing;
+    if (handshake == NULL)
+        return to_established(p, established);
+    /* An established session has no use for handshake records, protected or not. */
+    return p->kind.protected_len != 0 ? to_either(p, established) : to_handshake(p, handshake);
+}
+
 static enum client_outcome from_client(struct passage *p)
 {
-    struct datapath *dp = p->dp;
-    if (dp->is_stopping)
+    if (p->dp->is_stopping)
         return CLIENT_shutting_down;
-    p->kind = classify(p->datagram->data, p->datagram->len);
+    p->kind = classify(p->datagram->data, p->datagram->len, p->listener->config->cid_bytes);
     if (p->kind.kind == DATAGRAM_JUNK)
         return CLIENT_not_dtls;
-
-    struct session *s = sessions_find(&dp->sessions, p->listener, &p->datagram->from);
-    if (p->kind.kind == DATAGRAM_HELLO) {
-        if (s == NULL)
-            return from_stranger(p);
-        struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
-        if (is_of_hello(p, handshake)) {
-            if (!p->kind.is_fragment)
-                session_repeat_flight(handshake);
-            return handshake->state == SESSION_HANDSHAKE ? to_handshake(p, handshake)
-                                                         : CLIENT_handshake_failed;
-        }
-        if (s->state == SESSION_ESTABLISHED && is_of_hello(p, s) && is_recent(s))
-            return CLIENT_hello_duplicate;
-        return from_stranger(p);
-    }
-    if (s == NULL)
-        return CLIENT_no_session;
-    if (s->state == SESSION_HANDSHAKE)
-        return to_handshake(p, s);
-    if (s->successor == NULL)
-        return to_established(p, s);
-    /* An established session has no use for handshake records, protected or not. */
-    return p->kind.protected_len != 0 ? to_either(p, s) : to_handshake(p, s->successor);
+    if (p->kind.kind == DATAGRAM_HELLO)
+        return hello(p);
+    return p->kind.cid != NULL ? by_cid(p) : by_address(p);
 }
 
 void datapath_from_client(struct datapath *dp, uint32_t listener, const struct udp_socket *socket,
@@ -298,10 +350,15 @@ static struct backend_fate from_backend(struct datapath *dp, const struct udp_da
         return fate;
     }
     dp->sessions.client_send_failed = send_failed;
+    dp->sessions.is_kept_back = false;
     enum dtls_sent sent = dtls_send(s->dtls, d->data, d->len);
     dp->sessions.client_send_failed = NULL;
     switch (sent) {
     case DTLS_SENT:
+        if (dp->sessions.is_kept_back) {
+            fate.outcome = BACKEND_address_unproved;
+            break;
+        }
         session_on_data_from_backend(s);
         fate.outcome = BACKEND_forwarded;
         break;

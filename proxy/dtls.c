@@ -43,7 +43,8 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
     struct dtls *dtls = context;
     size_t len = 0;
     if (dtls->in != NULL)
-        len = classify_whole_records(dtls->in, dtls->in_len, (size_t)size, dtls->body_max);
+        len = classify_whole_records(dtls->in, dtls->in_len, dtls->listener->config->cid_bytes,
+                                     (size_t)size, dtls->body_max);
     if (len != 0 && !dtls->is_established) {
         const char *suite = choose_psk13_suite(dtls->listener->creds, dtls->in, len);
         if (suite != NULL)
@@ -242,6 +243,31 @@ void dtls_free(struct dtls *dtls)
     if (dtls->ssl != NULL)
         wolfSSL_free(dtls->ssl); /* wipes its keys */
     free(dtls);
+}
+
+bool dtls_offer_cid(struct dtls *dtls)
+{
+    return dtls->listener->config->cid_bytes == 0 ||
+           wolfSSL_dtls_cid_use(dtls->ssl) == WOLFSSL_SUCCESS;
+}
+
+bool dtls_has_cid(const struct dtls *dtls)
+{
+    return wolfSSL_dtls_cid_is_enabled(dtls->ssl) != 0;
+}
+
+bool dtls_set_cid(struct dtls *dtls, const uint8_t *cid, size_t len)
+{
+    uint8_t copy[CONFIG_CID_MAX]; /* the library's parameter is not const */
+    memcpy(copy, cid, len);
+    return wolfSSL_dtls_cid_set(dtls->ssl, copy, (unsigned)len) == WOLFSSL_SUCCESS;
+}
+
+struct dtls_record_number dtls_newest(const struct dtls *dtls)
+{
+    word64 epoch, next;
+    wolfSSL_dtls_get_newest_record(dtls->ssl, &epoch, &next);
+    return (struct dtls_record_number){.epoch = epoch, .next = next};
 }
 
 void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner)

@@ -68,6 +68,20 @@ struct dtls *dtls_new(const struct listener *listener) MUST_USE;
 /* NULL is harmless. */
 void dtls_free(struct dtls *dtls);
 
+/* Connection IDs. Before a datagram is fed that may be the hello: the session will have one if the
+ * device offers the extension and the listener gives them out. False: out of memory. */
+bool dtls_offer_cid(struct dtls *dtls) MUST_USE;
+/* After the hello: true if both sides have agreed on using them. */
+bool dtls_has_cid(const struct dtls *dtls);
+/* Sets the gate's own, once, before the flight that answers the hello. False: out of memory. */
+bool dtls_set_cid(struct dtls *dtls, const uint8_t *cid, size_t len) MUST_USE;
+
+/* What follows the newest record that was authentic: epoch, sequence number plus one. */
+struct dtls_record_number {
+    uint64_t epoch, next;
+};
+struct dtls_record_number dtls_newest(const struct dtls *dtls);
+
 void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner);
 
 /* Gives the object a datagram, then dtls_next is called until it returns anything but

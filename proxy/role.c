@@ -11,6 +11,7 @@ enum {
     TYPE_CHANGE_CIPHER_SPEC = 20,
     TYPE_ALERT = 21,
     TYPE_HANDSHAKE = 22,
+    TYPE_CID = 25,
     TYPE_ACK = 26,
 
     HELLO_REQUEST = 0,
@@ -62,9 +63,9 @@ static bool is_server_record(const uint8_t *record, bool is_established)
     }
 }
 
-/* Walks the records; what the protected ones say cannot be seen, and a DTLS 1.3 ciphertext is taken
- * for the last. False if a record is malformed or is something that a server in this phase never
- * says. */
+/* Walks the records; what the protected ones say cannot be seen. A DTLS 1.3 ciphertext is taken for
+ * the last, and so is a record with a connection ID, whose length only the device knows. False if a
+ * record is malformed or is something that a server in this phase never says. */
 static bool has_only_server_records(const uint8_t *datagram, size_t len, bool is_established)
 {
     size_t at = 0;
@@ -72,6 +73,8 @@ static bool has_only_server_records(const uint8_t *datagram, size_t len, bool is
         const uint8_t *record = datagram + at;
         if (len - at <= RECORD_HEADER)
             return false;
+        if (record[0] == TYPE_CID)
+            return bytes_get16(record + 3) != 0;
         size_t body = bytes_get16(record + 11);
         if (body == 0 || body > len - at - RECORD_HEADER)
             return false;

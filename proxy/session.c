@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "role.h"
 #include "session_log.h"
 
@@ -81,8 +82,12 @@ static void queue_to_client(struct session *s, const uint8_t *datagram, size_t l
         session_log_kept_back(s);
         return;
     }
+    if (!session_path_may_send(s, len)) {
+        s->all->is_kept_back = true;
+        return;
+    }
     memcpy(udp_out_room(s->all->to_client, len), datagram, len);
-    udp_out_queue(s->all->to_client, s->socket, &s->local, &s->entry.key.client, len,
+    udp_out_queue(s->all->to_client, s->path.socket, &s->path.local, &s->path.client, len,
                   s->all->client_send_failed);
 }
 
@@ -165,12 +170,14 @@ void session_on_data_from_backend(struct session *s)
 
 /* ---- deadlines ------------------------------------------------------------------------------ */
 
-/* handshake_timeout while in the handshake, idle_timeout afterwards. */
+/* handshake_timeout while in the handshake, an idle timeout afterwards. */
 static uint64_t end_due_ms(const struct session *s)
 {
+    const struct listener_config *config = s->listener->config;
     if (s->state == SESSION_HANDSHAKE)
-        return s->begun_ms + s->listener->config->handshake_timeout_ms;
-    return s->last_used_ms + s->listener->config->idle_timeout_ms;
+        return s->begun_ms + config->handshake_timeout_ms;
+    return s->last_used_ms + (session_path_has_cid(&s->cid_entry) ? config->idle_timeout_cid_ms
+                                                                  : config->idle_timeout_ms);
 }
 
 /* A deadline that moved away is noticed when the timer fires: a datagram then costs no heap
@@ -197,8 +204,6 @@ static void notice_wrong_key(struct session *s)
     session_log_stalled(s, HANDSHAKE_wrong_key);
 }
 
-static void fail(struct session *s, enum handshake_result result, const char *detail);
-
 /* The library keeps what it cannot use yet: fragments of handshake messages, in DTLS 1.3 up to 3 MB
  * of them, also after the handshake. So there is a bound on what comes without any data. False if
  * the session has ended over it. */
@@ -210,7 +215,7 @@ static bool is_within_bounds(struct session *s, bool was_discarded)
     if (s->fed_bytes <= FED_BYTES_MAX)
         return true;
     if (s->state == SESSION_HANDSHAKE)
-        fail(s, HANDSHAKE_protocol_error, "too many bytes");
+        session_fail(s, HANDSHAKE_protocol_error, "too many bytes");
     else
         session_end(s, CLOSE_fatal_alert, true);
     return false;
@@ -307,8 +312,8 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
     s->dtls = dtls;
     s->handshake = h;
     s->listener = dtls->listener;
-    s->socket = socket;
-    s->local = *local;
+    s->path = (struct session_path){
+        .client = *client, .local = *local, .socket = socket, .is_proved = true};
     s->number = all->next_number;
     s->hello_tag = hello_tag;
     s->begun_ms = all->now_ms;
@@ -316,11 +321,13 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
     s->slot = BACKEND_NO_SLOT;
     s->state = SESSION_HANDSHAKE;
     s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
+    if (!session_path_take_cid(s) || (old == NULL && !session_table_add(&all->table, &s->entry))) {
+        session_table_remove_cid(&all->table, &s->cid_entry);
+        goto out_of_memory;
+    }
     if (old != NULL) {
         old->successor = s;
         s->predecessor = old;
-    } else if (!session_table_add(&all->table, &s->entry)) {
-        goto out_of_memory;
     }
     dtls_set_sender(dtls, on_record, s);
     all->next_number += all->number_step;
@@ -343,17 +350,9 @@ void session_retire(struct session *s)
     timers_cancel(&all->timers, &s->timer);
     if (s->predecessor != NULL)
         s->predecessor->successor = NULL;
-    if (s->successor != NULL) {
-        /* The handshake in progress is now the only one at this address. */
-        struct session *next = s->successor;
-        next->predecessor = NULL;
-        session_table_remove(&all->table, &s->entry);
-        if (!session_table_add(&all->table, &next->entry))
-            fail(next, HANDSHAKE_internal_error, "out of memory");
-    } else {
-        session_table_remove(&all->table, &s->entry);
-    }
-    s->predecessor = s->successor = NULL;
+    s->predecessor = NULL;
+    session_path_leave_address(s);
+    session_table_remove_cid(&all->table, &s->cid_entry);
     s->state = SESSION_ENDED;
     dtls_free(s->dtls);
     s->dtls = NULL;
@@ -369,10 +368,10 @@ static void leave_handshake(struct session *s)
     counter_subtract(&counters_of(s->all, s->listener)->handshakes_in_progress, 1);
 }
 
-static void fail(struct session *s, enum handshake_result result, const char *detail)
+void session_fail(struct session *s, enum handshake_result result, const char *detail)
 {
     count_failed(s->all, s->dtls, result);
-    session_log_failed(s->all, s->dtls, s->number, &s->entry.key.client, result, detail);
+    session_log_failed(s->all, s->dtls, s->number, &s->path.client, result, detail);
     leave_handshake(s);
     session_retire(s);
 }
@@ -381,13 +380,36 @@ void session_on_failed(struct session *s)
 {
     const char *detail;
     enum handshake_result result = dtls_failure(s->dtls, &detail);
-    fail(s, result, detail);
+    session_fail(s, result, detail);
 }
 
 static void evict_least_recent(struct sessions *all)
 {
     if (all->established_count >= all->session_max && all->least_recent != NULL)
         session_end(all->least_recent, CLOSE_evicted, true);
+}
+
+static void note_identity(struct session *s, enum credential credential)
+{
+    const struct dtls_peer *peer = s->dtls->peer;
+    uint8_t text[1 + PSK_IDENTITY_MAX] = {(uint8_t)credential};
+    s->is_anonymous = credential == CREDENTIAL_NONE;
+    memcpy(text + 1, peer->identity, peer->identity_len);
+    keyed_hash_wide(&s->all->identity_hash_key, text, 1u + peer->identity_len, s->identity_key);
+    bytes_wipe(text, sizeof(text));
+}
+
+/* A device that reboots begins anew from its old address (RFC 6347 section 4.2.8). But a NAT also
+ * gives that address to another device: then a session that is found by its connection ID goes on,
+ * and only its place in the table of addresses is lost. */
+static void succeed(struct session *old, const struct session *s)
+{
+    bool is_other_device = !old->is_anonymous && !s->is_anonymous &&
+                           memcmp(old->identity_key, s->identity_key, IDENTITY_KEY_BYTES) != 0;
+    if (is_other_device && session_path_has_cid(&old->cid_entry))
+        session_path_leave_address(old);
+    else
+        session_end(old, CLOSE_replaced, false);
 }
 
 bool session_on_established(struct session *s)
@@ -398,18 +420,19 @@ bool session_on_established(struct session *s)
 
     if (credential == CREDENTIAL_NONE && s->listener->config->client_auth == CLIENT_AUTH_REQUIRED) {
         dtls_send_close_notify(s->dtls); /* the device believes that it has a session */
-        fail(s, HANDSHAKE_no_certificate, "");
+        session_fail(s, HANDSHAKE_no_certificate, "");
         return false;
     }
+    note_identity(s, credential);
     if (s->predecessor != NULL)
-        session_end(s->predecessor, CLOSE_replaced, false);
+        succeed(s->predecessor, s);
     if (s->state == SESSION_ENDED)
         return false; /* no memory for its own place in the table */
     evict_least_recent(all);
     s->slot = backend_take(all->backend, s, s->listener->index, all->now_ms, &is_early);
     if (s->slot == BACKEND_NO_SLOT) {
         dtls_send_close_notify(s->dtls);
-        fail(s, HANDSHAKE_internal_error, "no backend address is free");
+        session_fail(s, HANDSHAKE_internal_error, "no backend address is free");
         return false;
     }
     if (is_early)
@@ -417,7 +440,6 @@ bool session_on_established(struct session *s)
     leave_handshake(s);
     s->state = SESSION_ESTABLISHED;
     s->version = (uint8_t)dtls_version(s->dtls);
-    s->is_anonymous = credential == CREDENTIAL_NONE;
     s->fed_bytes = s->last_fed_bytes = 0;
     s->established_ms = s->last_used_ms = all->now_ms;
     if (s->version == VERSION_1_2)
@@ -436,7 +458,7 @@ void session_end(struct session *s, enum close_reason reason, bool with_farewell
     if (s->state == SESSION_ENDED)
         return;
     if (s->state == SESSION_HANDSHAKE) {
-        fail(s, reason == CLOSE_shutdown ? HANDSHAKE_shutdown : HANDSHAKE_superseded, "");
+        session_fail(s, reason == CLOSE_shutdown ? HANDSHAKE_shutdown : HANDSHAKE_superseded, "");
         return;
     }
     if (with_farewell)

@@ -9,6 +9,7 @@
 #include "base/timers.h"
 #include "counters.h"
 #include "dtls.h"
+#include "session_path.h"
 #include "session_table.h"
 #include "sessions.h"
 
@@ -17,6 +18,9 @@ enum session_state {
     SESSION_ESTABLISHED, /* has a backend slot; ends for a close_reason */
     SESSION_ENDED,       /* nothing goes to the device any more; freed by sessions_reap */
 };
+
+/* Of a device's identity: the kind of credential and what it says. */
+#define IDENTITY_KEY_BYTES KEYED_HASH_WIDE_BYTES
 
 /* Bytes kept of the last flight of a DTLS 1.2 handshake (ChangeCipherSpec and Finished). */
 #define SESSION_LAST_FLIGHT_MAX 256
@@ -32,18 +36,18 @@ struct session_handshake {
 };
 
 struct session {
-    struct table_entry entry; /* key: device address, listener */
-    struct timer timer;       /* set to the earliest of the deadlines below */
+    struct table_entry entry;         /* key: device address, listener; see session_path.c */
+    struct table_cid_entry cid_entry; /* cid_len 0 = it has no connection ID */
+    struct session_path path;         /* where the device is */
+    struct timer timer;               /* set to the earliest of the deadlines below */
     struct sessions *all;
     struct dtls *dtls;                         /* owned; NULL when ended */
     struct session_handshake *handshake;       /* owned; may be NULL once established */
     const struct listener *listener;           /* borrowed */
-    const struct udp_socket *socket;           /* that the device sends to; borrowed */
     struct session *less_recent, *more_recent; /* established: order of use; ended: less_recent
                                                   links the list of those to free */
     struct session *successor;   /* handshake begun from the address of this established session */
     struct session *predecessor; /* the other way round */
-    struct addr local;           /* that the device sends to */
     uint64_t number;             /* for logs, unique in the process */
     uint64_t hello_tag;          /* of the hello that began it */
     uint64_t begun_ms, established_ms, last_used_ms;
@@ -55,9 +59,10 @@ struct session {
     uint32_t slot;                      /* BACKEND_NO_SLOT until established */
     uint8_t state;                      /* enum session_state */
     uint8_t version;                    /* enum dtls_version, when established */
-    bool is_anonymous;                  /* established without a credential */
-    bool has_stalled;                   /* a wrong key has been reported */
-    bool has_sent;                      /* the library sent something since it was cleared */
+    uint8_t identity_key[IDENTITY_KEY_BYTES]; /* tells devices apart, unless is_anonymous */
+    bool is_anonymous;                        /* established without a credential */
+    bool has_stalled;                         /* a wrong key has been reported */
+    bool has_sent;                            /* the library sent something since it was cleared */
 };
 
 /* Begins the handshake of a device that proved its address. Takes dtls. An established session of
@@ -73,6 +78,8 @@ bool session_on_established(struct session *session) MUST_USE;
 
 /* The handshake failed. Nothing more is sent. */
 void session_on_failed(struct session *session);
+/* The same, for a reason of our own. */
+void session_fail(struct session *session, enum handshake_result result, const char *detail);
 
 /* Gives the session's object a datagram; then dtls_next() is called until it is used up, then
  * session_on_fed(), which keeps the retransmission timer and a bound on what is fed: the session

@@ -1,5 +1,6 @@
 #include "session_log.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool may_log(struct sessions *sessions, enum log_level level)
@@ -11,6 +12,15 @@ static bool may_log(struct sessions *sessions, enum log_level level)
 static bool may_log_life(const struct session *s)
 {
     return s->is_anonymous ? may_log(s->all, LOG_INFO) : log_is_enabled(LOG_INFO);
+}
+
+static void add_cid(struct log_line *line, const struct table_cid_entry *entry)
+{
+    char text[2 * TABLE_CID_MAX + 1];
+    for (size_t i = 0; i < entry->cid_len; i++)
+        snprintf(text + 2 * i, 3, "%02x", entry->cid[i]);
+    if (entry->cid_len != 0)
+        log_add(line, "cid", text);
 }
 
 static void add_who(struct log_line *line, const struct listener *listener, uint64_t number,
@@ -31,14 +41,27 @@ void session_log_established(const struct session *s, enum credential credential
     char text[ADDR_TEXT_MAX];
     struct addr source = backend_slot_addr(s->all->backend, s->slot);
     log_begin(&line, LOG_INFO, "session_established");
-    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    add_who(&line, s->listener, s->number, &s->path.client);
     log_add(&line, "version", dtls_version_name(s->version));
     log_add(&line, "suite", dtls_suite(s->dtls));
     log_add(&line, "credential", credential_name(credential));
     if (credential != CREDENTIAL_NONE)
         log_add_bytes(&line, "identity", s->dtls->peer->identity, s->dtls->peer->identity_len);
     log_add(&line, "backend_source", addr_format(&source, text));
+    add_cid(&line, &s->cid_entry);
     log_add_ms(&line, "handshake_s", s->all->now_ms - s->begun_ms);
+    log_end(&line);
+}
+
+void session_log_moved(struct session *s, const struct addr *to)
+{
+    if (!may_log(s->all, LOG_DEBUG))
+        return;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX];
+    log_begin(&line, LOG_DEBUG, "client_moved");
+    add_who(&line, s->listener, s->number, &s->path.client);
+    log_add(&line, "to", addr_format(to, text));
     log_end(&line);
 }
 
@@ -48,7 +71,7 @@ void session_log_closed(const struct session *s, enum close_reason reason)
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "session_closed");
-    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    add_who(&line, s->listener, s->number, &s->path.client);
     log_add(&line, "reason", close_reason_name(reason));
     log_add_ms(&line, "duration_s", s->all->now_ms - s->established_ms);
     log_add_u64(&line, "from_client", s->from_client);
@@ -79,7 +102,7 @@ void session_log_stalled(struct session *s, enum handshake_result reason)
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "handshake_stalled");
-    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    add_who(&line, s->listener, s->number, &s->path.client);
     log_add(&line, "reason", handshake_result_name(reason));
     log_add_bytes(&line, "identity", s->dtls->peer->identity, s->dtls->peer->identity_len);
     log_end(&line);
@@ -103,7 +126,7 @@ void session_log_too_large(struct session *s, size_t len)
         return;
     struct log_line line;
     log_begin(&line, LOG_WARNING, "backend_datagram_too_large");
-    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    add_who(&line, s->listener, s->number, &s->path.client);
     log_add_u64(&line, "bytes", len);
     log_add_u64(&line, "max_bytes", s->dtls->plaintext_max);
     log_end(&line);
@@ -115,7 +138,7 @@ void session_log_kept_back(struct session *s)
         return;
     struct log_line line;
     log_begin(&line, LOG_ERROR, "datagram_kept_back");
-    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    add_who(&line, s->listener, s->number, &s->path.client);
     log_add(&line, "text", "the role policy forbids it; please report this");
     log_end(&line);
 }

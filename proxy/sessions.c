@@ -22,12 +22,15 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .limiter = {.per_s = LINES_PER_S},
         .stranger_limiter = {.per_s = STRANGER_LINES_PER_S},
         .backend_limiter = {.per_s = BACKEND_LINES_PER_S},
+        .worker = limits->worker,
+        .worker_count = limits->worker_count,
         .next_number = limits->worker + 1,
         .number_step = limits->worker_count,
         .session_max = limits->session_max,
     };
     timers_init(&all->timers);
-    return session_table_init(&all->table, err);
+    return keyed_hash_key_init(&all->identity_hash_key, err) &&
+           session_table_init(&all->table, err);
 }
 
 struct session *sessions_find(const struct sessions *all, const struct listener *listener,
@@ -35,6 +38,14 @@ struct session *sessions_find(const struct sessions *all, const struct listener 
 {
     struct table_entry *entry = session_table_find(&all->table, client, listener->index);
     return entry != NULL ? SESSION_OF_ENTRY(entry, struct session, entry) : NULL;
+}
+
+struct session *sessions_find_cid(const struct sessions *all, const struct listener *listener,
+                                  const uint8_t *cid)
+{
+    struct table_cid_entry *entry =
+        session_table_find_cid(&all->table, listener->index, cid, listener->config->cid_bytes);
+    return entry != NULL ? SESSION_OF_ENTRY(entry, struct session, cid_entry) : NULL;
 }
 
 bool sessions_reserve_timer(struct sessions *all)
@@ -118,13 +129,10 @@ uint64_t sessions_next_due_ms(const struct sessions *all)
 
 void sessions_end_all(struct sessions *all)
 {
-    struct table_entry *entry, *next;
-    HASH_ITER (hh, all->table.head, entry, next) {
-        struct session *s = SESSION_OF_ENTRY(entry, struct session, entry);
-        if (s->successor != NULL)
-            session_end(s->successor, CLOSE_shutdown, false);
-        session_end(s, CLOSE_shutdown, true);
-    }
+    while (all->oldest_handshake != NULL)
+        session_end(all->oldest_handshake, CLOSE_shutdown, false);
+    while (all->least_recent != NULL)
+        session_end(all->least_recent, CLOSE_shutdown, true);
 }
 
 void sessions_reap(struct sessions *all)
@@ -136,15 +144,20 @@ void sessions_reap(struct sessions *all)
     }
 }
 
-void sessions_deinit(struct sessions *all)
+/* Out of memory for a place in the table, a session may end while another one is taken out. */
+static void retire_all(struct session **oldest)
 {
-    struct table_entry *entry, *next;
-    HASH_ITER (hh, all->table.head, entry, next) {
-        struct session *s = SESSION_OF_ENTRY(entry, struct session, entry);
-        if (s->successor != NULL)
-            session_retire(s->successor);
+    while (*oldest != NULL) {
+        struct session *s = *oldest;
+        sessions_forget_use(s);
         session_retire(s);
     }
+}
+
+void sessions_deinit(struct sessions *all)
+{
+    retire_all(&all->oldest_handshake);
+    retire_all(&all->least_recent);
     sessions_reap(all);
     timers_deinit(&all->timers);
 }

@@ -18,6 +18,7 @@ struct session;
 struct sessions {
     struct session_table table;
     struct timers timers;
+    struct keyed_hash_key identity_hash_key;
     struct session *least_recent, *most_recent; /* established ones, in order of use */
     struct session *oldest_handshake, *newest_handshake;
     struct session *ended;               /* to be freed by sessions_reap */
@@ -29,9 +30,11 @@ struct sessions {
     struct log_limiter backend_limiter;  /* for lines on a backend that is down */
     uint64_t next_number, number_step;
     uint64_t now_ms; /* of the batch in progress */
+    uint32_t worker, worker_count;
     uint32_t session_max, established_count;
     uint32_t handshake_count, timer_room;
     bool *client_send_failed; /* set if a record being sent now is not taken by the kernel */
+    bool is_kept_back;        /* a record was not sent, since its address is not proved */
 };
 
 struct sessions_limits {
@@ -49,6 +52,10 @@ void sessions_deinit(struct sessions *sessions);
 /* A session of that device in the table, or NULL. */
 struct session *sessions_find(const struct sessions *sessions, const struct listener *listener,
                               const struct addr *client);
+
+/* The session with that connection ID, or NULL. */
+struct session *sessions_find_cid(const struct sessions *sessions, const struct listener *listener,
+                                  const uint8_t *cid);
 
 /* Room for the timer of one more session, ahead of need: a timer is set where failure could not be
  * handled. */

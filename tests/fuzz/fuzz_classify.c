@@ -69,7 +69,7 @@ static void check_prefix(const uint8_t *data, const struct classified *c)
     uint8_t *copy = malloc(c->usable_len);
     must(copy != NULL);
     memcpy(copy, data, c->usable_len);
-    struct classified again = classify(copy, c->usable_len);
+    struct classified again = classify(copy, c->usable_len, 0);
     must(again.kind == c->kind && again.usable_len == c->usable_len &&
          again.protected_len == c->protected_len && again.hello_tag == c->hello_tag &&
          again.has_cookie == c->has_cookie && again.is_fragment == c->is_fragment);
@@ -81,7 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *copy = malloc(size > 0 ? size : 1);
     must(copy != NULL);
     memcpy(copy, data, size);
-    struct classified c = classify(copy, size);
+    struct classified c = classify(copy, size, 0);
     must(c.usable_len <= size && c.protected_len <= c.usable_len);
     must((c.kind == DATAGRAM_JUNK) == (c.usable_len == 0));
     if (c.kind != DATAGRAM_JUNK) {

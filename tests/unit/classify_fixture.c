@@ -77,7 +77,7 @@ struct classified classify_fixture_run(const uint8_t *bytes, size_t len)
     uint8_t *copy = malloc(len > 0 ? len : 1);
     assert_non_null(copy);
     memcpy(copy, bytes, len);
-    struct classified result = classify(len > 0 ? copy : copy + 1, len);
+    struct classified result = classify(len > 0 ? copy : copy + 1, len, 0);
     free(copy);
     assert_true(result.usable_len <= len);
     assert_true(result.protected_len <= result.usable_len);

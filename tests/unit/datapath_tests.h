@@ -6,6 +6,8 @@
 
 #define GATE_TEST(f) cmocka_unit_test_setup_teardown(f, gate_set_up, gate_tear_down)
 
+int datapath_cid_tests(void);
+int datapath_moving_tests(void);
 int datapath_forged_tests(void);
 int datapath_handshake_tests(void);
 int datapath_data_tests(void);

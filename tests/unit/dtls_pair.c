@@ -140,7 +140,7 @@ void dtls_pair_feed(struct dtls_pair *p, const uint8_t *data, size_t len)
 /* Before there is an object: by way of the cookie. */
 static void to_front(struct dtls_pair *p, const uint8_t *data, size_t len)
 {
-    struct classified kind = classify(data, len);
+    struct classified kind = classify(data, len, 0);
     struct cookie_result result =
         cookie_check(&p->front, &home, data, kind.usable_len, kind.has_cookie, 0);
     if (result.verdict == COOKIE_ANSWER) {

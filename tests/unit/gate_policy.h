@@ -13,7 +13,7 @@
 struct gate_stranger {
     struct addr addr;
     uint64_t received_bytes, sent_bytes; /* as long as it is a stranger */
-    uint32_t hellos, cookies;
+    uint32_t hellos, cookies, cid_datagrams;
     bool has_shown_cookie; /* sent a hello after a cookie had been sent to it */
 };
 

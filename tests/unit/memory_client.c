@@ -101,6 +101,15 @@ static bool use_certificates(WOLFSSL_CTX *ctx, const struct client_kind *kind, c
     return wolfSSL_CTX_use_PrivateKey_file(ctx, path, WOLFSSL_FILETYPE_PEM) == WOLFSSL_SUCCESS;
 }
 
+static bool use_cid(WOLFSSL *ssl, const struct client_kind *kind)
+{
+    uint8_t cid[32];
+    for (size_t i = 0; i < sizeof(cid); i++)
+        cid[i] = (uint8_t)(0xc0 + i);
+    return wolfSSL_dtls_cid_use(ssl) == WOLFSSL_SUCCESS &&
+           wolfSSL_dtls_cid_set(ssl, cid, kind->cid_bytes) == WOLFSSL_SUCCESS;
+}
+
 static bool make_ssl(struct memory_client *client, const char *keys)
 {
     const struct client_kind *kind = client->kind;
@@ -125,6 +134,8 @@ static bool make_ssl(struct memory_client *client, const char *keys)
     /* The library's own count of seconds stays at 0; repeat_ms is what counts. */
     wolfSSL_dtls_set_timeout_init(client->ssl, 0);
     wolfSSL_dtls_set_mtu(client->ssl, kind->mtu_bytes != 0 ? kind->mtu_bytes : HANDSHAKE_MTU);
+    if (kind->has_cid && !use_cid(client->ssl, kind))
+        return false;
     if (kind->max_fragment != 0 &&
         wolfSSL_UseMaxFragment(client->ssl, kind->max_fragment) != WOLFSSL_SUCCESS)
         return false;

@@ -25,6 +25,8 @@ struct client_kind {
     bool has_small_hello;       /* only one small key share in DTLS 1.3 */
     bool has_single_records;    /* each record in a datagram of its own; DTLS 1.2 */
     uint8_t max_fragment;   /* code of RFC 6066 section 4: 1 = 512 bytes ... 4 = 4096; 0 = none */
+    bool has_cid;           /* offers connection IDs */
+    uint8_t cid_bytes;      /* of its own one, 0 = empty */
     uint16_t mtu_bytes;     /* 0 = 1400 */
     uint32_t repeat_max_ms; /* cap of its retransmission interval, which begins at 1 s; 0 = 60 s */
 };

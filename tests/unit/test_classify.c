@@ -94,8 +94,8 @@ static void test_cid_record_reaches_to_the_end(void **state)
     assert_int_equal(c.kind, DATAGRAM_PROTECTED);
     assert_int_equal(c.first_type, CID);
     assert_int_equal(c.protected_len, m.len);
-    classify_fixture_put_zeros(&m, 16640 - m.len);
-    assert_int_equal(classify_fixture_run_made(&m).usable_len, 16640);
+    classify_fixture_put_zeros(&m, 13 + 16640 - m.len);
+    assert_int_equal(classify_fixture_run_made(&m).usable_len, 13 + 16640);
     classify_fixture_put_zeros(&m, 1);
     classify_fixture_assert_junk(&m);
 }
@@ -121,8 +121,7 @@ static void test_every_first_byte_of_a_ciphertext(void **state)
 
         /* One byte less cannot be decrypted (RFC 9147 section 4.2.3). */
         m.len--;
-        assert_int_equal(classify_fixture_run_made(&m).kind,
-                         has_cid ? DATAGRAM_PROTECTED : DATAGRAM_JUNK);
+        classify_fixture_assert_junk(&m);
         /* One byte more is the next record if there is a length, else part of this one. */
         m.len = header_len;
         classify_fixture_put_zeros(&m, 17);

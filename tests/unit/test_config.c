@@ -146,6 +146,8 @@ static void test_defaults(void **state)
     assert_int_equal(listener->retransmit_ms, 2000);
     assert_int_equal(listener->handshake_timeout_ms, 90000);
     assert_int_equal(listener->idle_timeout_ms, 3600000);
+    assert_int_equal(listener->idle_timeout_cid_ms, 7 * 86400000);
+    assert_int_equal(listener->cid_bytes, 8);
     assert_int_equal(listener->max_handshakes, 1000);
     config_free(config);
 }
@@ -174,6 +176,8 @@ static const char everything[] = "[gate]\n"
                                  "retransmit = 1500ms\n"
                                  "handshake_timeout = 1h\n"
                                  "idle_timeout = 365d\n"
+                                 "idle_timeout_cid = 30d\n"
+                                 "cid_length = 16\n"
                                  "max_handshakes = 1000000\n";
 
 static void test_every_value(void **state)
@@ -205,6 +209,8 @@ static void test_every_value(void **state)
     assert_int_equal(listener->retransmit_ms, 1500);
     assert_int_equal(listener->handshake_timeout_ms, 3600000);
     assert_true(listener->idle_timeout_ms == UINT64_C(31536000000));
+    assert_true(listener->idle_timeout_cid_ms == UINT64_C(2592000000));
+    assert_int_equal(listener->cid_bytes, 16);
     assert_int_equal(listener->max_handshakes, 1000000);
     config_free(config);
 }
@@ -297,6 +303,7 @@ static void test_bad_values(void **state)
         LISTENER_CASE("mtu = 1 280", "not a whole number"),
         LISTENER_CASE("mtu =", "not a whole number"),
         LISTENER_CASE("max_handshakes = 0", "out of range"),
+        LISTENER_CASE("cid_length = 33", "out of range; it can be from 0 to 32"),
         LISTENER_CASE("idle_timeout = 3600",
                       "durations need a unit (ms, s, m, h, d); write 3600s if seconds were meant"),
         LISTENER_CASE("idle_timeout = 0", "durations need a unit"),
@@ -821,6 +828,10 @@ static void test_client_auth(void **state)
 static void test_times(void **state)
 {
     (void)state;
+    expect_warning(GOOD "cid_length = 3\n", "too short to be unguessable");
+    config_free(good(GOOD "cid_length = 0\n"));
+    config_free(good(GOOD "cid_length = 4\n"));
+    config_free(good(GOOD "cid_length = 32\n"));
     expect_warning(GOOD "retransmit = 10s\nhandshake_timeout = 10s\n",
                    ":5: [listener coaps] retransmit = 10s: nothing is ever sent again");
     config_free(good(GOOD "retransmit = 10s\nhandshake_timeout = 11s\n"));

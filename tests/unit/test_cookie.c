@@ -108,7 +108,7 @@ static void keep(void *context, const uint8_t *datagram, size_t len)
 static struct cookie_result check(struct fixture *f, const struct addr *from,
                                   const struct hello *hello)
 {
-    struct classified kind = classify(hello->data, hello->len);
+    struct classified kind = classify(hello->data, hello->len, 0);
     /* At exactly its length, for the address sanitizer. */
     uint8_t *data = fake_network_copy(hello->data, hello->len);
     struct cookie_result result =

@@ -20,6 +20,8 @@ int main(void)
         return 1;
     failed += datapath_handshake_tests();
     failed += datapath_data_tests();
+    failed += datapath_cid_tests();
+    failed += datapath_moving_tests();
     failed += datapath_forged_tests();
     failed += datapath_hostile_tests();
     failed += datapath_loss_tests();
