@@ -76,7 +76,7 @@ DEVICE_SOURCES := $(wildcard tests/integration/device/*.c)
 DEVICE := $(if $(DEVICE_SOURCES),$(OUT)/tests/device)
 
 # One program for each of these files; the others in tests/bench are linked into each.
-BENCH_PROGRAMS := $(wildcard tests/bench/load.c tests/bench/relay.c tests/bench/echo.c)
+BENCH_PROGRAMS := $(wildcard tests/bench/load.c tests/bench/relay.c tests/bench/echo.c tests/bench/flood.c)
 BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
 BENCHES := $(BENCH_PROGRAMS:tests/bench/%.c=$(OUT)/bench/%)
 
@@ -222,7 +222,7 @@ fuzz: ## fuzz one target: make fuzz TARGET=classify SECONDS=60 (needs clang)
 	    -artifact_prefix=build/fuzz/found/$(TARGET)- build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
 
 .PHONY: bench
-bench: build-bench ## benchmark: the gate beside a plain relay, on loopback
+bench: build-bench ## benchmark: speed beside a plain relay, a flood, a storm (BENCH_ARGS="--only flood")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py $(BENCH_ARGS)
 
 .PHONY: lint

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,16 @@ void batch_flush(struct batch_out *out)
         }
     }
     out->count = 0;
+}
+
+uint64_t batch_kernel_drops(int fd)
+{
+    uint32_t info[SK_MEMINFO_VARS] = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size) != 0) {
+        fail("SO_MEMINFO");
+    }
+    return info[SK_MEMINFO_DROPS];
 }
 
 unsigned batch_drain_errors(int fd)

@@ -75,6 +75,9 @@ void batch_add(struct batch_out *out, const struct sockaddr_in *to, struct in_ad
 /* Sends what is queued. A datagram the kernel refuses is skipped and counted. */
 void batch_flush(struct batch_out *out);
 
+/* Datagrams that the kernel has dropped so far because the socket's receive buffer was full. */
+uint64_t batch_kernel_drops(int fd);
+
 /* Empties the socket's error queue; returns how many errors were there. */
 unsigned batch_drain_errors(int fd);
 

@@ -246,7 +246,12 @@ void device_close(struct device *device)
 {
     if (device->ssl) {
         wolfSSL_shutdown(device->ssl);
-        wolfSSL_free(device->ssl);
-        device->ssl = NULL;
     }
+    device_forget(device);
+}
+
+void device_forget(struct device *device)
+{
+    wolfSSL_free(device->ssl);
+    device->ssl = NULL;
 }

@@ -64,4 +64,7 @@ enum device_result device_read(struct device *device, const void *data, size_t d
 /* Ends the session with a close_notify. */
 void device_close(struct device *device);
 
+/* Forgets the session, as a device that reboots; sends nothing. */
+void device_forget(struct device *device);
+
 #endif

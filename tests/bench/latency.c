@@ -14,13 +14,13 @@ void latency_add(struct latency *latency, uint64_t value_ns)
             exit(1);
         }
     }
-    latency->values_ns[latency->count++] = value_ns < UINT32_MAX ? (uint32_t)value_ns : UINT32_MAX;
+    latency->values_ns[latency->count++] = value_ns;
 }
 
 static int compare(const void *a, const void *b)
 {
-    uint32_t left = *(const uint32_t *)a;
-    uint32_t right = *(const uint32_t *)b;
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
     return (left > right) - (left < right);
 }
 
@@ -31,7 +31,7 @@ double latency_percentile_us(struct latency *latency, double share)
     }
     qsort(latency->values_ns, latency->count, sizeof *latency->values_ns, compare);
     size_t place = (size_t)(share * (double)(latency->count - 1));
-    return latency->values_ns[place] / 1e3;
+    return (double)latency->values_ns[place] / 1e3;
 }
 
 void latency_reset(struct latency *latency)

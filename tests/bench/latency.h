@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 struct latency {
-    uint32_t *values_ns; /* owned; longer than 4.29 s counts as 4.29 s */
+    uint64_t *values_ns; /* owned */
     size_t count, room;
 };
 

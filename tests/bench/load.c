@@ -11,15 +11,20 @@
 
 static const char usage[] =
     "usage: load --target ADDRESS:PORT [options] PHASE...\n"
-    "  phases, in any order: handshakes, requests:COUNT, requests:SECONDSs, close;\n"
-    "  or - to read them from standard input, one a line\n"
+    "  phases, in any order; or - to read them from standard input, one a line:\n"
+    "    handshakes          of devices that are closed\n"
+    "    requests:COUNT      in all, one in flight per device; requests:SECONDSs\n"
+    "    close               of all devices\n"
+    "    reconnect           all devices forget their session and shake hands again\n"
+    "    storm:MILLISECONDS  the same, all at once: they begin within this time\n"
+    "    stall               devices that are closed fall silent after the cookie\n"
     "  --sessions N     devices, 1 to 60000 (1)\n"
     "  --suite NAME     psk-ccm8, ecdhe-gcm or tls13-gcm (psk-ccm8)\n"
     "  --plain          no DTLS\n"
     "  --psk HEX        key of every device; device N is the identity bench-N\n"
     "  --ca FILE        checks the server's certificate\n"
     "  --cert FILE --key FILE   the devices' own certificate\n"
-    "  --concurrent N   handshakes at once (64)\n"
+    "  --concurrent N   handshakes at once, except in a storm (64)\n"
     "  --payload BYTES  8 to 1152 (64)\n";
 
 static bool parse_target(struct load *l, const char *text)

@@ -1,14 +1,17 @@
-/* The phases of a load run: handshakes, requests, close. Between phases nothing is in flight. */
+/* The phases of a load run: handshakes, requests, close and storms. Between phases nothing is in
+ * flight. */
 #ifndef BENCH_PHASES_H
 #define BENCH_PHASES_H
 
 #include "batch.h"
 #include "device.h"
+#include "held.h"
 #include "latency.h"
 
 enum { PHASES_MAX_SESSIONS = 60000, PHASES_PAYLOAD_MIN = 8, PHASES_PAYLOAD_MAX = 1152 };
 enum { PHASES_OUT_BYTES = 2048 }; /* one outgoing datagram; a flight's are below the MTU */
 
+struct first_flight;
 struct member;
 
 struct load {
@@ -26,11 +29,18 @@ struct load {
     uint64_t next_scan_ns;
 
     /* The running phase. */
-    uint32_t next;    /* handshakes: next member to start */
-    uint64_t todo;    /* requests: how many may still start */
-    uint64_t stop_ns; /* requests: none starts after this; 0 = no limit */
-    uint32_t active;  /* members that wait for something */
+    uint64_t start_ns;
+    uint32_t next;                      /* handshakes: next member to start */
+    bool is_again;                      /* reconnect: members forget their session first */
+    bool is_stalling;                   /* stall: members fall silent after the cookie */
+    uint64_t spread_ns;                 /* storm: time in which all begin */
+    struct first_flight *first_flights; /* storm, owned; NULL: no storm is running */
+    struct held_queue held;             /* storm */
+    uint64_t todo;                      /* requests: how many may still start */
+    uint64_t stop_ns;                   /* requests: none starts after this; 0 = no limit */
+    uint32_t active;                    /* members that wait for something */
     uint64_t done, lost, late, errors;
+    uint64_t drops_before; /* of the kernel, at the socket */
     struct latency latency;
 };
 
@@ -41,8 +51,8 @@ void phases_init(struct load *l);
 /* Closes what is open, frees everything. */
 void phases_deinit(struct load *l);
 
-/* Runs handshakes, requests:COUNT, requests:SECONDSs or close, and prints its result as one JSON
- * object. False, with a message on stderr, if the phase is unknown or had an error. */
+/* Runs a phase and prints its result as one JSON object. False, with a message on stderr, if the
+ * phase is unknown or had an error. */
 bool phases_run(struct load *l, const char *phase);
 
 #endif

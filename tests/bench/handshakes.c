@@ -1,0 +1,157 @@
+#include "handshakes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A device's first flight, made before the storm begins: devices boot on their own CPUs. */
+struct first_flight {
+    size_t size;
+    uint8_t bytes[PHASES_OUT_BYTES];
+};
+
+static void start_next(struct load *l);
+
+static void on_result(struct load *l, struct member *m, enum device_result result)
+{
+    if (result == DEVICE_WAIT) {
+        member_set_deadline(l, m, device_retransmit_ms(&m->device));
+        return;
+    }
+    member_finish(l, m, result == DEVICE_DONE ? MEMBER_OPEN : MEMBER_BROKEN);
+}
+
+static void start(struct load *l, struct member *m)
+{
+    l->active++;
+    m->state = MEMBER_CONNECTING;
+    m->tries = m->received = 0;
+    m->started_ns = l->now_ns;
+    if (!device_open(&m->device)) {
+        member_finish(l, m, MEMBER_BROKEN);
+        return;
+    }
+    on_result(l, m, device_connect(&m->device, NULL, 0));
+}
+
+static void start_next(struct load *l)
+{
+    while (l->first_flights == NULL && l->active < l->concurrent && l->next < l->sessions) {
+        struct member *m = &l->members[l->next++];
+        if (l->is_again) {
+            device_forget(&m->device);
+            m->state = MEMBER_CLOSED;
+        }
+        if (m->state == MEMBER_CLOSED) {
+            start(l, m);
+        }
+    }
+}
+
+void handshakes_start(struct load *l)
+{
+    start_next(l);
+}
+
+void handshakes_start_again(struct load *l)
+{
+    l->is_again = true;
+    start_next(l);
+}
+
+void handshakes_start_stalled(struct load *l)
+{
+    l->is_stalling = true;
+    start_next(l);
+}
+
+void handshakes_on_datagram(struct load *l, struct member *m, const void *data, size_t size)
+{
+    enum { COOKIE_REPLY = 1 };
+    if (l->is_stalling && ++m->received > COOKIE_REPLY) {
+        member_finish(l, m, MEMBER_STALLED);
+    } else {
+        on_result(l, m, device_connect(&m->device, data, size));
+    }
+    start_next(l);
+}
+
+void handshakes_on_deadline(struct load *l, struct member *m)
+{
+    l->lost++;
+    bool is_last = l->first_flights == NULL && ++m->tries == MEMBER_MAX_TRIES;
+    if (is_last || !device_retransmit(&m->device)) {
+        fprintf(stderr, "load: device %u: handshake timed out\n", m->device.number);
+        member_finish(l, m, MEMBER_BROKEN);
+    } else {
+        member_set_deadline(l, m, device_retransmit_ms(&m->device));
+    }
+    start_next(l);
+}
+
+/* --- storm --- */
+
+static void keep_first_flight(struct device *device, const void *data, size_t size)
+{
+    struct load *l = (struct load *)((char *)device->group - offsetof(struct load, group));
+    struct first_flight *flight = &l->first_flights[device->number];
+    if (size <= sizeof flight->bytes) {
+        memcpy(flight->bytes, data, size);
+        flight->size = size;
+    }
+}
+
+bool handshakes_start_storm(struct load *l, uint64_t spread_ms)
+{
+    l->first_flights = calloc(l->sessions, sizeof *l->first_flights);
+    if (!l->first_flights) {
+        perror("load: calloc");
+        return false;
+    }
+    l->spread_ns = spread_ms * 1000000u;
+    l->group.send = keep_first_flight;
+    for (uint32_t i = 0; i < l->sessions; i++) {
+        struct member *m = &l->members[i];
+        device_forget(&m->device);
+        m->state = MEMBER_CLOSED;
+        if (!device_open(&m->device) || device_connect(&m->device, NULL, 0) != DEVICE_WAIT ||
+            l->first_flights[i].size == 0) {
+            fprintf(stderr, "load: device %u has no first flight of one datagram\n", i);
+            return false;
+        }
+    }
+    l->group.send = member_send;
+    return true;
+}
+
+bool handshakes_send_due(struct load *l)
+{
+    uint64_t passed_ns = l->now_ns - l->start_ns;
+    uint64_t due = passed_ns >= l->spread_ns ? l->sessions : l->sessions * passed_ns / l->spread_ns;
+    while (l->next < due) {
+        struct member *m = &l->members[l->next];
+        const struct first_flight *flight = &l->first_flights[l->next++];
+        l->active++;
+        m->state = MEMBER_CONNECTING;
+        m->started_ns = l->now_ns;
+        member_send(&m->device, flight->bytes, flight->size);
+        member_set_deadline(l, m, device_retransmit_ms(&m->device));
+    }
+    return l->next < l->sessions;
+}
+
+void handshakes_give_up(struct load *l)
+{
+    for (uint32_t i = 0; i < l->sessions; i++) {
+        if (l->members[i].state == MEMBER_CONNECTING) {
+            l->members[i].state = MEMBER_BROKEN;
+            l->active--;
+        }
+    }
+}
+
+void handshakes_end_storm(struct load *l)
+{
+    free(l->first_flights);
+    l->first_flights = NULL;
+}

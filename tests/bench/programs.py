@@ -1,0 +1,266 @@
+"""The programs that take part: gate, relay, backend, generators; their CPU time and memory."""
+
+import ctypes
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+PSK = "000102030405060708090a0b0c0d0e0f"
+MAX_LOST_SHARE = 0.001
+PR_SET_PDEATHSIG = 1
+SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
+
+
+class BenchError(Exception):
+    """A run that gives no number."""
+
+
+class Program:
+    """A child process that ends with this one. The log keeps its standard error."""
+
+    def __init__(self, name, command, folder, cpus, **pipes):
+        self.name = name
+        self.log = folder / f"{name}.log"
+        libc = ctypes.CDLL(None)
+
+        def prepare():
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.sched_setaffinity(0, cpus)
+
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [str(part) for part in command], stderr=log, preexec_fn=prepare, text=True, **pipes
+            )
+
+    def failure(self, what):
+        """An error that shows the end of the log."""
+        return BenchError(f"{self.name}: {what}\n{self.log_tail()}")
+
+    def log_tail(self):
+        lines = self.log.read_text(errors="replace").splitlines()[-8:]
+        return "\n".join(f"  {self.name}: {line}" for line in lines)
+
+    def read_line(self, timeout_s):
+        """One line of standard output."""
+        if not select.select([self.process.stdout], [], [], timeout_s)[0]:
+            raise self.failure(f"said nothing for {timeout_s} s")
+        line = self.process.stdout.readline()
+        if not line:
+            raise self.failure(f"ended with status {self.process.wait()}")
+        return line
+
+    def write_line(self, line):
+        """One line to standard input."""
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def cpu_ns(self):
+        """CPU time of all its threads so far, user and kernel together."""
+        total = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0])
+        return total
+
+    def memory_kb(self, what):
+        """VmRSS: resident now; VmHWM: the most since forget_peak()."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(rf"^{what}:\s*(\d+) kB$", status, re.MULTILINE)[1])
+
+    def forget_peak(self):
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def check_alive(self):
+        if self.process.poll() is not None:
+            raise self.failure(f"ended with status {self.process.returncode}")
+
+    def stop(self):
+        """Ends it with SIGTERM; must exit with status 0."""
+        self.process.terminate()
+        try:
+            status = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise self.failure("did not end within 10 s of SIGTERM") from None
+        if status != 0:
+            raise self.failure(f"ended with status {status}")
+
+    def kill(self):
+        """Ends it, whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+
+class Gate(Program):
+    """The gate; ready once it is made."""
+
+    def __init__(self, command, folder, cpus, port, metrics_port):
+        super().__init__("gate", command, folder, cpus)
+        self.port = port
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}"
+        end = time.monotonic() + 10
+        while not self.is_ready():
+            self.check_alive()
+            if time.monotonic() > end:
+                self.kill()
+                raise self.failure("did not become ready within 10 s")
+            time.sleep(0.02)
+
+    def is_ready(self):
+        try:
+            with urllib.request.urlopen(f"{self.metrics_url}/readyz", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def metrics(self):
+        """(name, value of the label that tells members of a family apart, or "") -> sum."""
+        with urllib.request.urlopen(f"{self.metrics_url}/metrics", timeout=10) as answer:
+            text = answer.read().decode("ascii")
+        values = {}
+        for line in text.splitlines():
+            sample = SAMPLE.match(line)
+            if not sample:
+                continue
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', sample[2] or ""))
+            key = (sample[1], labels.get("outcome") or labels.get("result") or "")
+            values[key] = values.get(key, 0) + float(sample[3])
+        return values
+
+
+def metrics_change(before, after):
+    return {key: value - before.get(key, 0) for key, value in after.items()}
+
+
+def free_port(kind):
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def make_certificate(folder, name, signed_by=None):
+    """NAME.pem and NAME.key, EC P-256; self-signed as a CA, or signed by one."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-days", "30", "-subj", f"/CN=bench {name}"]
+    command += ["-keyout", f"{name}.key", "-out", f"{name}.pem"]
+    if signed_by:
+        command += ["-CA", f"{signed_by}.pem", "-CAkey", f"{signed_by}.key"]
+        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise BenchError(f"openssl req: {made.stderr}")
+
+
+def make_credentials(folder, most_sessions):
+    make_certificate(folder, "ca")
+    make_certificate(folder, "server", "ca")
+    make_certificate(folder, "device", "ca")
+    with open(folder / "devices.psk", "w", encoding="ascii") as file:
+        for number in range(most_sessions):
+            file.write(f"bench-{number}:{PSK}\n")
+    os.chmod(folder / "devices.psk", 0o600)
+
+
+class Bench:
+    """Owns the temporary folder, the echo backend and the options; starts the programs."""
+
+    def __init__(self, options, folder, most_sessions, has_own_network=False):
+        self.options = options
+        self.has_own_network = has_own_network
+        self.folder = folder
+        self.cpus = self.server_cpus = self.other_cpus = os.sched_getaffinity(0)
+        make_credentials(folder, most_sessions)
+        self.echo = self.start("echo", [options.programs / "echo"], self.other_cpus)
+        self.backend_port = self.read_port(self.echo)
+
+    def start(self, name, command, cpus, **pipes):
+        return Program(name, command, self.folder, cpus, stdout=subprocess.PIPE, **pipes)
+
+    def place(self, server_cpus, other_cpus):
+        """CPUs of the gate or relay, and of all others: holds for what is started from now on."""
+        self.server_cpus, self.other_cpus = server_cpus, other_cpus
+        os.sched_setaffinity(self.echo.process.pid, other_cpus)
+
+    @staticmethod
+    def read_port(program):
+        return int(program.read_line(5).partition("=")[2])
+
+    def start_relay(self):
+        relay = self.start(
+            "relay", [self.options.programs / "relay", self.backend_port], self.server_cpus
+        )
+        relay.port = self.read_port(relay)
+        return relay
+
+    def start_gate(self):
+        port, metrics_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
+        config = self.folder / "gate.ini"
+        config.write_text(
+            f"""[gate]
+workers = {self.options.workers}
+metrics = 127.0.0.1:{metrics_port}
+log_level = {self.options.log_level}
+
+[listener bench]
+listen = 127.0.0.1:{port}
+backend = 127.0.0.1:{self.backend_port}
+psk_file = devices.psk
+certificate = server.pem
+private_key = server.key
+client_ca = ca.pem
+"""
+            + "".join(f"{setting}\n" for setting in self.options.setting),
+            encoding="ascii",
+        )
+        command = [self.options.gate, "-c", config]
+        return Gate(command, self.folder, self.server_cpus, port, metrics_port)
+
+    def start_load(self, port, sessions, suite, concurrent=64):
+        command = [self.options.programs / "load", "--target", f"127.0.0.1:{port}"]
+        command += ["--sessions", sessions, "--payload", self.options.payload]
+        command += ["--concurrent", concurrent]
+        if suite == "plain":
+            command += ["--plain"]
+        elif suite == "psk-ccm8":
+            command += ["--suite", suite, "--psk", PSK]
+        else:
+            command += ["--suite", suite, "--ca", self.folder / "ca.pem"]
+            command += ["--cert", self.folder / "device.pem", "--key", self.folder / "device.key"]
+        return self.start("load", command + ["-"], self.other_cpus, stdin=subprocess.PIPE)
+
+    def start_flood(self, port, cpus):
+        command = [self.options.programs / "flood", f"127.0.0.1:{port}"]
+        command += ["any"] if self.has_own_network else []
+        return self.start("flood", command, cpus, stdin=subprocess.PIPE)
+
+
+def stop_load(load):
+    load.process.stdin.close()
+    if load.process.wait(10) != 0:
+        raise load.failure(f"ended with status {load.process.returncode}")
+
+
+def run_phase(server, load, phase, may_lose=False):
+    """What the load generator says of the phase; with CPU time, and busy, of server and load."""
+    begin_s, before, load_before = time.monotonic(), server.cpu_ns(), load.cpu_ns()
+    load.write_line(phase)
+    result = json.loads(load.read_line(90))
+    server.check_alive()
+    result["cpu_ns"] = server.cpu_ns() - before
+    elapsed_ns = (time.monotonic() - begin_s) * 1e9
+    result["busy"] = result["cpu_ns"] / elapsed_ns
+    result["load_busy"] = (load.cpu_ns() - load_before) / elapsed_ns
+    is_lossy = result["lost"] > MAX_LOST_SHARE * max(result["done"], 1)
+    if result["errors"] or (is_lossy and not may_lose):
+        raise load.failure(f"{phase}: {result['lost']} lost, {result['errors']} errors")
+    return result

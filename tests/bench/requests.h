@@ -1,0 +1,14 @@
+/* The phase requests: every open device has one request in flight. */
+#ifndef BENCH_REQUESTS_H
+#define BENCH_REQUESTS_H
+
+#include "member.h"
+
+/* amount: a count or a time, as 20000 or 5s. Of a time, only what is answered within it counts.
+ * False, with a message, if it is neither or a device is not open. */
+bool requests_start(struct load *l, const char *amount);
+
+void requests_on_answer(struct load *l, struct member *m, const uint8_t *answer, size_t size);
+void requests_on_deadline(struct load *l, struct member *m);
+
+#endif
