@@ -19,7 +19,7 @@ enum {
 
     TYPE_CHANGE_CIPHER_SPEC = 20,
     TYPE_ALERT = 21,
-    TYPE_HANDSHAKE = 22,
+    TYPE_HANDSHAKE = CLASSIFY_HANDSHAKE,
     TYPE_APPLICATION_DATA = 23,
     TYPE_CID = 25,
     TYPE_ACK = 26,
@@ -189,8 +189,8 @@ struct classified classify(const uint8_t *data, size_t len, size_t cid_len)
             result.first_type = data[0];
             result.cid = record.cid;
         }
-        only_protected = only_protected && record.is_protected && data[at] != TYPE_HANDSHAKE &&
-                         has_same_cid(record.cid, result.cid, cid_len);
+        only_protected =
+            only_protected && record.is_protected && has_same_cid(record.cid, result.cid, cid_len);
         result.usable_len = (uint32_t)(at + record.len);
         if (only_protected)
             result.protected_len = result.usable_len;

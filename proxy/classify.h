@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A content type as in `first_type`. */
+#define CLASSIFY_HANDSHAKE 22
+
 enum datagram_kind {
     DATAGRAM_JUNK,      /* no well-formed DTLS record at its beginning */
     DATAGRAM_HELLO,     /* begins with a plaintext ClientHello, or a fragment of one */
@@ -20,8 +23,8 @@ enum datagram_kind {
 struct classified {
     enum datagram_kind kind;
     uint32_t usable_len;    /* bytes of well-formed records from the beginning */
-    uint32_t protected_len; /* bytes of protected records from the beginning, before any of epoch 0,
-                               any handshake message of DTLS 1.2, any with another connection ID */
+    uint32_t protected_len; /* bytes of protected records from the beginning, before any of epoch 0
+                               and any with another connection ID */
     uint8_t first_type;     /* content type of the first record, as it stands on the wire */
     const uint8_t *cid;     /* connection ID of the first record, in the datagram; NULL = none */
     /* DATAGRAM_HELLO only: */

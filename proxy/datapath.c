@@ -64,6 +64,8 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
         }
         break;
     }
+    if (outcome == CLIENT_control && s->dtls->has_refused)
+        outcome = CLIENT_renegotiation_refused;
     uint32_t discarded = dtls_discarded(s->dtls);
     session_on_fed(s, discarded != 0);
     if (discarded != 0) {
@@ -96,25 +98,21 @@ static enum client_outcome feed(struct passage *p, struct session *s, size_t len
 }
 
 /* A datagram for an established session. Only its protected records are looked at: nothing in
- * plaintext can be authentic, and the library would let some of it end the session. DTLS 1.2 shows
- * the content type: a handshake record repeats the device's last flight or, in a session that is in
- * use, asks for a renegotiation, over which the library would end the session. */
+ * plaintext can be authentic, and the library would let some of it end the session. A handshake in
+ * which the device has not used the session yet may go on: it repeats its last flight, which begins
+ * in plaintext, because ours was lost. */
 static enum client_outcome to_established(struct passage *p, struct session *s)
 {
-    enum { TYPE_HANDSHAKE = 22 };
-
     if (p->kind.protected_len == 0) {
-        if (s->handshake != NULL) {
-            session_repeat_flight(s);
-            return CLIENT_handshake;
-        }
-        return p->kind.kind == DATAGRAM_PROTECTED && p->kind.first_type == TYPE_HANDSHAKE
-                   ? CLIENT_renegotiation_refused
-                   : CLIENT_record_discarded;
+        if (s->handshake == NULL)
+            return CLIENT_record_discarded;
+        session_repeat_flight(s);
+        return CLIENT_handshake;
     }
     enum client_outcome outcome = feed(p, s, p->kind.protected_len, CLIENT_control);
-    if (outcome == CLIENT_control && p->kind.cid != NULL && s->handshake != NULL) {
-        /* No data, and no data before it: the device's Finished again, with a connection ID. */
+    if (outcome == CLIENT_control && s->handshake != NULL &&
+        (p->kind.cid != NULL || p->kind.first_type == CLASSIFY_HANDSHAKE)) {
+        /* No data, and no data before it: the device's Finished again, without what goes before. */
         session_repeat_flight(s);
         return CLIENT_handshake;
     }

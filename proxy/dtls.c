@@ -68,10 +68,22 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
     return len != 0 ? (int)len : WOLFSSL_CBIO_ERR_WANT_READ;
 }
 
+/* The alert that is being sent, or was sent last. */
+static bool is_renegotiation_refusal(WOLFSSL *ssl)
+{
+    WOLFSSL_ALERT_HISTORY alerts;
+    return wolfSSL_get_alert_history(ssl, &alerts) == WOLFSSL_SUCCESS &&
+           alerts.last_tx.level == alert_warning && alerts.last_tx.code == no_renegotiation;
+}
+
 static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     struct dtls *dtls = context;
-    (void)ssl;
+    if (dtls->is_reading && is_renegotiation_refusal(ssl)) {
+        dtls->has_refused = true;
+        if (dtls->is_refusal_silent)
+            return size;
+    }
     dtls->send(dtls->owner, (const uint8_t *)buffer, (size_t)size);
     return size;
 }
@@ -289,7 +301,7 @@ void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len)
     dtls->in = data;
     dtls->in_len = (uint32_t)len;
     dtls->drops_before = drops(dtls);
-    dtls->has_cut = false;
+    dtls->has_cut = dtls->has_refused = false;
     if (dtls->is_1_3)
         dtls->mark_before = wolfSSL_dtls13_get_received_mark(dtls->ssl);
     /* The library reads at most its MTU (plus some); see on_receive for the other half. */
@@ -336,7 +348,9 @@ enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
         dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
         return DTLS_ESTABLISHED;
     }
+    dtls->is_reading = true;
     int result = wolfSSL_read(dtls->ssl, plaintext, DTLS_PLAINTEXT_MAX);
+    dtls->is_reading = false;
     if (result > 0) {
         *len = (size_t)result;
         return DTLS_PLAINTEXT;

@@ -45,6 +45,9 @@ struct dtls {
     uint32_t in_len;
     uint32_t drops_before;  /* drop statistics when the datagram was fed */
     uint64_t mark_before;   /* of DTLS 1.3: wolfSSL_dtls13_get_received_mark() */
+    bool is_reading;        /* within wolfSSL_read */
+    bool has_refused;       /* a renegotiation, since the datagram was fed */
+    bool is_refusal_silent; /* set by the owner: the warning is not sent */
     bool has_cut;           /* the end of the datagram was not handed over: no record of ours */
     uint16_t body_max;      /* longer records are not handed over */
     uint16_t plaintext_max; /* what fits into one record; set when established */

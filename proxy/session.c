@@ -10,6 +10,8 @@
 enum {
     RETRANSMIT_MAX_MS = 60000, /* RFC 6347 section 4.2.4.1 */
     REPEAT_INTERVAL_MS = 250,
+    /* Between two refusals of a renegotiation. Some libraries end a session over a handful. */
+    REFUSAL_INTERVAL_MS = 1000,
     /* Of a handshake, with all repetitions: a dozen of the largest. */
     FED_BYTES_MAX = 128 * 1024,
 };
@@ -150,6 +152,7 @@ void session_feed(struct session *s, const uint8_t *data, size_t len)
         s->handshake->last_flight_len = 0;
     s->last_fed_bytes = (uint32_t)len;
     s->fed_bytes += s->last_fed_bytes;
+    s->dtls->is_refusal_silent = s->all->now_ms < s->refusal_due_ms;
     dtls_feed(s->dtls, data, len);
 }
 
@@ -226,6 +229,8 @@ void session_on_fed(struct session *s, bool was_discarded)
     if (!is_within_bounds(s, was_discarded))
         return;
     notice_wrong_key(s);
+    if (s->dtls->has_refused && !s->dtls->is_refusal_silent)
+        s->refusal_due_ms = s->all->now_ms + REFUSAL_INTERVAL_MS;
     bool needs_timer = s->state == SESSION_HANDSHAKE || s->version == VERSION_1_3;
     if (s->has_sent && needs_timer) {
         s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;

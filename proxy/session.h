@@ -53,6 +53,7 @@ struct session {
     uint64_t begun_ms, established_ms, last_used_ms;
     uint64_t retransmit_due_ms;         /* TIMERS_NONE = none */
     uint64_t ack_due_ms;                /* DTLS 1.3: a gap was seen; TIMERS_NONE = none */
+    uint64_t refusal_due_ms;            /* before that, a renegotiation is refused in silence */
     uint64_t from_client, from_backend; /* application datagrams */
     uint32_t retransmit_after_ms;       /* current interval, doubling */
     uint32_t fed_bytes, last_fed_bytes; /* since the last application data; of the last datagram */

@@ -42,7 +42,7 @@ static void check_records(const uint8_t *data, const struct classified *c)
         size_t len = told_len(record, c->usable_len - at);
         must(len > 0 && len <= c->usable_len - at);
         must(is_protected(record) || (record[0] != 23 && record[0] != 25));
-        only_protected = only_protected && is_protected(record) && record[0] != 22;
+        only_protected = only_protected && is_protected(record);
         at += len;
         if (only_protected)
             protected_len = at;

@@ -15,6 +15,7 @@ import pytest
 import records
 from backend import Backend, echo
 from clients.device import flood
+from clients.gnutls import GnutlsClient
 from clients.openssl import OpensslClient
 from conftest import IDENTITY, KEY
 from environment import COUNT_DIVISOR, IS_SANITIZED, TIME_FACTOR, wait_until
@@ -364,8 +365,20 @@ def test_renegotiation_is_refused(start_proxy, backend, client):
     program.say("before")
     program.expect("before")
     program.renegotiate()
+    program.expect("no renegotiation")  # the warning; OpenSSL itself then ends the session
     proxy.wait_outcome("renegotiation_refused")
+    proxy.wait_counter("dtlsgate_sessions_closed_total", reason="fatal_alert")
     assert proxy.handshakes("established") == 1
+
+
+def test_a_session_outlives_refused_renegotiations(start_proxy, backend, client):
+    """gnutls-cli asks again and again, and stays."""
+    proxy = start_proxy(backend)
+    program = client(GnutlsClient.psk(proxy.address, IDENTITY, KEY, options=["--rehandshake"]))
+    program.expect("TLS warning alert")
+    proxy.wait_outcome("renegotiation_refused", 3)
+    assert proxy.sessions() == 1 and proxy.handshakes("established") == 1
+    program.kill()
 
 
 def test_a_million_bad_datagrams(make_proxy, backend, make_device, monkeypatch):

@@ -10,7 +10,7 @@
 
 #include "datapath_tests.h"
 
-enum { TYPE_APPLICATION_DATA = 23, TYPE_HANDSHAKE = 22, RECORD_ROOM = 20000 };
+enum { TYPE_APPLICATION_DATA = 23, RECORD_ROOM = 20000 };
 
 static uint8_t noise[UDP_DATAGRAM_MAX];
 
@@ -347,32 +347,6 @@ static void backend_that_is_down_is_counted_and_logged(void **state)
     gate_assert_echo(gate, device, "up again");
 }
 
-/* DTLS 1.2 shows that a record is of the handshake: in a session in use it can only ask for a
- * renegotiation, which is refused in silence. */
-static void renegotiation_is_refused(void **state)
-{
-    static const uint8_t hello[64] = {1, 0, 0, 52, 0, 5, 0, 0, 0, 0, 0, 52, 0xfe, 0xfd};
-    struct gate *gate = *state;
-    uint8_t record[256];
-    gate_open(gate, USUAL);
-    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
-    gate_assert_echo(gate, device, "in use");
-    size_t len = memory_client_seal(device->client, TYPE_HANDSHAKE, hello, sizeof(hello), record,
-                                    sizeof(record));
-    uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
-    assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_renegotiation_refused);
-    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
-    gate_assert_echo(gate, device, "still in use");
-    /* The same behind data. */
-    before = fake_network_count(GATE_TO_CLIENT, NULL);
-    len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, "x", 1, record, sizeof(record));
-    len += memory_client_seal(device->client, TYPE_HANDSHAKE, hello, sizeof(hello), record + len,
-                              sizeof(record) - len);
-    assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_forwarded);
-    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
-    gate_assert_echo(gate, device, "still in use");
-}
-
 int datapath_data_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,7 +362,6 @@ int datapath_data_tests(void)
         GATE_TEST(record_from_another_address_belongs_to_nobody),
         GATE_TEST(full_sockets_are_counted),
         GATE_TEST(backend_that_is_down_is_counted_and_logged),
-        GATE_TEST(renegotiation_is_refused),
     };
     return cmocka_run_group_tests_name("datapath: data", tests, make_noise, NULL);
 }

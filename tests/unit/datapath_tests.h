@@ -19,5 +19,6 @@ int datapath_refused_tests(void);
 int datapath_cookies_tests(void);
 int datapath_fragments_tests(void);
 int datapath_records_tests(void);
+int datapath_renegotiation_tests(void);
 
 #endif

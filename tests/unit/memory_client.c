@@ -123,6 +123,8 @@ static bool make_ssl(struct memory_client *client, const char *keys)
         wolfSSL_CTX_set_psk_client_tls13_callback(client->ctx, give_psk13);
     else if (kind->identity != NULL)
         wolfSSL_CTX_set_psk_client_callback(client->ctx, give_psk);
+    if (kind->has_renegotiation_info)
+        wolfSSL_CTX_UseSecureRenegotiation(client->ctx);
     wolfSSL_CTX_SetIORecv(client->ctx, on_receive);
     wolfSSL_CTX_SetIOSend(client->ctx, on_send);
     client->ssl = wolfSSL_new(client->ctx);
@@ -207,12 +209,12 @@ static bool wants_more(struct memory_client *client, int result)
     int error = wolfSSL_get_error(client->ssl, result);
     WOLFSSL_ALERT_HISTORY alerts;
 
+    if (wolfSSL_get_alert_history(client->ssl, &alerts) == WOLFSSL_SUCCESS)
+        client->alert_received = alerts.last_rx.code;
     if (error == WOLFSSL_ERROR_WANT_READ || error == WOLFSSL_ERROR_WANT_WRITE)
         return true;
     client->state = error == WOLFSSL_ERROR_ZERO_RETURN ? CLIENT_CLOSED : CLIENT_BROKEN;
     client->error = error;
-    if (wolfSSL_get_alert_history(client->ssl, &alerts) == WOLFSSL_SUCCESS)
-        client->alert_received = alerts.last_rx.code;
     return false;
 }
 

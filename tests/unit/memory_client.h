@@ -17,13 +17,14 @@ struct WOLFSSL_CTX;
 /* What kind of device it is. NULL = without. */
 struct client_kind {
     const char *name;
-    enum dtls_version version;  /* VERSION_UNKNOWN: offers both */
-    const char *suites;         /* wolfSSL's names; NULL = its defaults */
-    const char *identity, *key; /* PSK, as text */
-    const char *certificate;    /* of the client: NAME.pem and NAME.key in the keys' folder */
-    const char *ca;             /* that the server is checked with: NAME.pem */
-    bool has_small_hello;       /* only one small key share in DTLS 1.3 */
-    bool has_single_records;    /* each record in a datagram of its own; DTLS 1.2 */
+    enum dtls_version version;   /* VERSION_UNKNOWN: offers both */
+    const char *suites;          /* wolfSSL's names; NULL = its defaults */
+    const char *identity, *key;  /* PSK, as text */
+    const char *certificate;     /* of the client: NAME.pem and NAME.key in the keys' folder */
+    const char *ca;              /* that the server is checked with: NAME.pem */
+    bool has_small_hello;        /* only one small key share in DTLS 1.3 */
+    bool has_renegotiation_info; /* RFC 5746, which other libraries send by default */
+    bool has_single_records;     /* each record in a datagram of its own; DTLS 1.2 */
     uint8_t max_fragment;   /* code of RFC 6066 section 4: 1 = 512 bytes ... 4 = 4096; 0 = none */
     bool has_cid;           /* offers connection IDs */
     uint8_t cid_bytes;      /* of its own one, 0 = empty */
@@ -48,7 +49,7 @@ struct memory_client {
     void *context;
     enum client_state state;
     int error;               /* wolfSSL's, when CLIENT_BROKEN */
-    int alert_received;      /* code of the last alert, -1 = none */
+    int alert_received;      /* code of the last alert, warning or not; -1 = none */
     uint64_t now_ms, due_ms; /* due_ms: when it retransmits; UINT64_MAX = never */
     uint32_t repeat_ms;      /* interval of retransmission, doubling */
     bool is_deaf;            /* ignores what arrives, and its clock */

@@ -31,9 +31,7 @@ static void test_every_content_type(void **state)
             assert_int_equal(c.kind, epoch == 0 ? DATAGRAM_PLAINTEXT : DATAGRAM_PROTECTED);
             assert_int_equal(c.first_type, type);
             assert_int_equal(c.usable_len, m.len);
-            /* In a session of 1.2 a handshake message can only be a repeated Finished or begin a
-             * renegotiation; in 1.3 its type is encrypted. */
-            assert_int_equal(c.protected_len, epoch == 0 || type == HANDSHAKE ? 0 : m.len);
+            assert_int_equal(c.protected_len, epoch == 0 ? 0 : m.len);
         }
     }
 }

@@ -27,6 +27,7 @@ int main(void)
     failed += datapath_loss_tests();
     failed += datapath_memory_tests();
     failed += datapath_refused_tests();
+    failed += datapath_renegotiation_tests();
     failed += datapath_closing_tests();
     failed += datapath_cookies_tests();
     failed += datapath_fragments_tests();

@@ -14,8 +14,8 @@ class GnutlsClient(Program):
                           *options, address[0]])
 
     @classmethod
-    def psk(cls, address, identity, key, cipher="AES-128-CCM-8"):
-        return cls(address, f"+{cipher}:+PSK", "--pskusername", identity, "--pskkey", key)
+    def psk(cls, address, identity, key, cipher="AES-128-CCM-8", options=()):
+        return cls(address, f"+{cipher}:+PSK", "--pskusername", identity, "--pskkey", key, *options)
 
     @classmethod
     def certificate(cls, address, keys, pair=None, cipher="AES-128-GCM"):
