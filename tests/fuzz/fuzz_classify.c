@@ -1,5 +1,6 @@
-/* Datagrams of any content: what classify() says of them must fit what a plain reading of the bytes
- * finds, and nothing is read past the end. */
+/* Datagrams of any content, at listeners that give out no connection IDs, short and long ones: what
+ * classify() says of them must fit what a plain reading of the bytes finds, and nothing is read
+ * past the end. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,41 +15,64 @@ static void must(bool condition)
         abort();
 }
 
-/* Length of the record as its header tells it; `left` if only the datagram's end does. */
-static size_t told_len(const uint8_t *record, size_t left)
+static bool is_ciphertext(const uint8_t *record)
 {
-    if ((record[0] & 0xe0) == 0x20) {
-        size_t length_at = (record[0] & 0x08) != 0 ? 3 : 2;
-        if ((record[0] & 0x10) != 0 || (record[0] & 0x04) == 0)
-            return left;
-        must(left >= length_at + 2);
-        return length_at + 2 + (size_t)(record[length_at] << 8 | record[length_at + 1]);
-    }
-    must(left >= 13);
-    return record[0] == 25 ? left : 13 + (size_t)(record[11] << 8 | record[12]);
+    return (record[0] & 0xe0) == 0x20;
+}
+
+/* The connection ID of a record, NULL if it has none. */
+static const uint8_t *cid_of(const uint8_t *record)
+{
+    if (is_ciphertext(record))
+        return (record[0] & 0x10) != 0 ? record + 1 : NULL;
+    return record[0] == 25 ? record + 11 : NULL;
+}
+
+/* Length of the record as its header tells it; `left` if only the datagram's end does. */
+static size_t told_len(const uint8_t *record, size_t left, size_t cid_len)
+{
+    size_t own_cid_len = cid_of(record) != NULL ? cid_len : 0;
+    size_t length_at = is_ciphertext(record) ? 1 + own_cid_len + ((record[0] & 0x08) != 0 ? 2 : 1)
+                                             : 11 + own_cid_len;
+    if (cid_of(record) != NULL && cid_len == 0)
+        return left; /* of nobody's: what it says of its length is unknown */
+    if (is_ciphertext(record) && (record[0] & 0x04) == 0)
+        return left;
+    must(left >= length_at + 2);
+    return length_at + 2 + (size_t)(record[length_at] << 8 | record[length_at + 1]);
 }
 
 static bool is_protected(const uint8_t *record)
 {
-    return (record[0] & 0xe0) == 0x20 || record[3] != 0 || record[4] != 0;
+    return is_ciphertext(record) || record[3] != 0 || record[4] != 0;
 }
 
-static void check_records(const uint8_t *data, const struct classified *c)
+/* Both without a connection ID, or both with the same. */
+static bool is_of_one_session(const uint8_t *record, const uint8_t *other, size_t cid_len)
+{
+    const uint8_t *a = cid_of(record), *b = cid_of(other);
+    return (a == NULL) == (b == NULL) && (a == NULL || memcmp(a, b, cid_len) == 0);
+}
+
+static void check_records(const uint8_t *data, const struct classified *c, size_t cid_len)
 {
     bool only_protected = true;
     size_t at = 0, protected_len = 0;
     while (at < c->usable_len) {
         const uint8_t *record = data + at;
-        size_t len = told_len(record, c->usable_len - at);
+        size_t len = told_len(record, c->usable_len - at, cid_len);
         must(len > 0 && len <= c->usable_len - at);
         must(is_protected(record) || (record[0] != 23 && record[0] != 25));
-        only_protected = only_protected && is_protected(record);
+        must(cid_of(record) == NULL || cid_of(record) + cid_len <= record + len);
+        only_protected =
+            only_protected && is_protected(record) && is_of_one_session(record, data, cid_len);
         at += len;
         if (only_protected)
             protected_len = at;
     }
     must(at == c->usable_len);
     must(protected_len == c->protected_len);
+    must(c->cid == cid_of(data));
 }
 
 static void check_kind(const uint8_t *data, const struct classified *c)
@@ -64,37 +88,48 @@ static void check_kind(const uint8_t *data, const struct classified *c)
 }
 
 /* Whatever stands behind what was found usable changes nothing. */
-static void check_prefix(const uint8_t *data, const struct classified *c)
+static void check_prefix(const uint8_t *data, const struct classified *c, size_t cid_len)
 {
     uint8_t *copy = malloc(c->usable_len);
     must(copy != NULL);
     memcpy(copy, data, c->usable_len);
-    struct classified again = classify(copy, c->usable_len, 0);
+    struct classified again = classify(copy, c->usable_len, cid_len);
     must(again.kind == c->kind && again.usable_len == c->usable_len &&
          again.protected_len == c->protected_len && again.hello_tag == c->hello_tag &&
          again.has_cookie == c->has_cookie && again.is_fragment == c->is_fragment);
     free(copy);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void check(const uint8_t *data, size_t size, size_t cid_len)
 {
-    uint8_t *copy = malloc(size > 0 ? size : 1);
-    must(copy != NULL);
-    memcpy(copy, data, size);
-    struct classified c = classify(copy, size, 0);
+    struct classified c = classify(data, size, cid_len);
     must(c.usable_len <= size && c.protected_len <= c.usable_len);
     must((c.kind == DATAGRAM_JUNK) == (c.usable_len == 0));
     if (c.kind != DATAGRAM_JUNK) {
-        check_kind(copy, &c);
-        check_records(copy, &c);
-        check_prefix(copy, &c);
+        check_kind(data, &c);
+        check_records(data, &c, cid_len);
+        check_prefix(data, &c, cid_len);
     }
+    must(c.kind != DATAGRAM_JUNK || c.cid == NULL);
+    size_t whole = classify_whole_records(data, size, cid_len, size, UINT16_MAX);
+    must(whole == c.usable_len);
+
     size_t suites_size = 0;
-    const uint8_t *suites = classify_hello_suites(copy, size, &suites_size);
+    const uint8_t *suites = classify_hello_suites(data, size, &suites_size);
     if (suites != NULL) {
         must(c.kind == DATAGRAM_HELLO && !c.is_later_fragment);
-        must(suites > copy + 59 && suites_size <= (size_t)(copy + c.usable_len - suites));
+        must(suites > data + 59 && suites_size <= (size_t)(data + c.usable_len - suites));
     }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const size_t cid_lens[] = {0, 1, 8, 32};
+    uint8_t *copy = malloc(size > 0 ? size : 1);
+    must(copy != NULL);
+    memcpy(copy, data, size);
+    for (size_t i = 0; i < sizeof(cid_lens) / sizeof(cid_lens[0]); i++)
+        check(copy, size, cid_lens[i]);
     free(copy);
     return 0;
 }

@@ -24,7 +24,7 @@ enum action {
     WAIT,    /* tenths of a second (2) */
     ANSWER,  /* length: the backend speaks to the device's session */
 };
-enum { DEVICES = 2, SEALED_MAX = 64, DATAGRAM_MAX = 4096, OPERATIONS_MAX = 400 };
+enum { DEVICES = 4, SEALED_MAX = 64, DATAGRAM_MAX = 4096, OPERATIONS_MAX = 400 };
 enum { TYPE_HANDSHAKE = 22, TYPE_APPLICATION_DATA = 23, ELSEWHERE_NUMBER = 100 };
 enum { WAIT_MAX_MS = 1800000 }; /* in all; no session gets idle */
 
@@ -47,6 +47,10 @@ static struct victim victims[DEVICES];
 static uint8_t datagram[DATAGRAM_MAX], last[DATAGRAM_MAX];
 static size_t datagram_len, last_len;
 static uint64_t waited_ms;
+static struct { /* the other address */
+    uint64_t received_bytes, sent_bytes;
+    uint32_t datagrams; /* received */
+} elsewhere;
 
 /* ---- what may be seen ------------------------------------------------------------------------ */
 
@@ -71,16 +75,31 @@ static void check_to_backend(const struct fuzz_sent *sent)
     fuzz_gate_fail(__FILE__, __LINE__, "it is what the device has sealed");
 }
 
-/* Protected records go to the device; a cookie to whoever said a hello. */
-static void check_to_client(const struct fuzz_sent *sent)
+/* Elsewhere only cookies go, for hellos, and protected records, if one with a connection ID may
+ * have come from there: little of them before a second one can have come (RFC 9146 section 6). */
+static void check_to_elsewhere(const struct fuzz_sent *sent)
 {
     const uint8_t *d = sent->data;
+    struct addr other = fuzz_gate_client(ELSEWHERE_NUMBER);
     bool is_plaintext = (d[0] & 0xe0) == 0 && bytes_get16(d + 3) == 0;
+    MUST(addr_equal(&sent->to, &other));
+    MUST(!is_plaintext || d[0] == TYPE_HANDSHAKE);
+    elsewhere.sent_bytes += sent->len;
+    MUST(elsewhere.datagrams >= 2 || elsewhere.sent_bytes <= 3 * elsewhere.received_bytes);
+}
+
+static void check_to_client(const struct fuzz_sent *sent)
+{
     for (uint32_t v = 0; v < DEVICES; v++) {
         if (addr_equal(&sent->to, &victims[v].device.addr))
             return;
     }
-    MUST(is_plaintext && d[0] == TYPE_HANDSHAKE);
+    check_to_elsewhere(sent);
+}
+
+static struct session *session_of(const struct victim *victim)
+{
+    return backend_find(&gate.dp.backend, &victim->source, gate.now_ms).owner;
 }
 
 static void check_sent(void)
@@ -97,8 +116,7 @@ static void check_sent(void)
     for (uint32_t v = 0; v < DEVICES; v++) {
         if (!victims[v].has_only_data)
             continue;
-        const struct session *s = sessions_find(&gate.dp.sessions, &gate.generation->listeners[0],
-                                                &victims[v].device.addr);
+        const struct session *s = session_of(&victims[v]);
         MUST(s != NULL && s->state == SESSION_ESTABLISHED);
     }
 }
@@ -126,6 +144,10 @@ static void deliver(const struct victim *victim, bool is_elsewhere)
 {
     struct addr to = fuzz_gate_listen();
     struct addr from = is_elsewhere ? fuzz_gate_client(ELSEWHERE_NUMBER) : victim->device.addr;
+    if (is_elsewhere) {
+        elsewhere.received_bytes += datagram_len;
+        elsewhere.datagrams++;
+    }
     fuzz_gate_add(&gate, &from, &to, datagram, datagram_len);
     fuzz_gate_run_from_client(&gate);
     check_sent();
@@ -212,8 +234,7 @@ static void part_from(struct victim *victim)
         victim->has_only_data = false;
         fuzz_gate_run_from_client(&gate);
     }
-    struct session *s =
-        sessions_find(&gate.dp.sessions, &gate.generation->listeners[0], &victim->device.addr);
+    struct session *s = session_of(victim);
     if (s != NULL)
         session_end(s, CLOSE_idle, false);
     sessions_reap(&gate.dp.sessions);
@@ -230,8 +251,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t blocks_before = fuzz_gate_library_blocks();
     datagram_len = last_len = 0;
     waited_ms = 0;
+    memset(&elsewhere, 0, sizeof(elsewhere));
     connect_victim(&victims[0], 0, &fuzz_device_12);
     connect_victim(&victims[1], 1, &fuzz_device_13);
+    connect_victim(&victims[2], 2, &fuzz_device_12_cid);
+    connect_victim(&victims[3], 3, &fuzz_device_13_cid);
     fuzz_gate_forget_sent();
 
     for (int i = 0; i < OPERATIONS_MAX && size > 0; i++) {

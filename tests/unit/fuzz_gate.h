@@ -77,5 +77,6 @@ void fuzz_device_connect(struct fuzz_device *device, struct fuzz_gate *gate, uin
 void fuzz_device_settle(struct fuzz_device *device);
 
 extern const struct client_kind fuzz_device_12, fuzz_device_13;
+extern const struct client_kind fuzz_device_12_cid, fuzz_device_13_cid;
 
 #endif

@@ -30,6 +30,7 @@ int main(void)
     failed += datapath_renegotiation_tests();
     failed += datapath_closing_tests();
     failed += datapath_cookies_tests();
+    failed += datapath_cid_wire_tests();
     failed += datapath_fragments_tests();
     failed += datapath_records_tests();
     const struct CMUnitTest last[] = {cmocka_unit_test(coverage_is_complete)};
