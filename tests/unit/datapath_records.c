@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,10 @@ enum {
     RECORD_HEADER = 13,
     TYPE_HANDSHAKE = 22,
     TYPE_APPLICATION_DATA = 23,
+    TYPE_CID = 25,
     RECORD_ROOM = 256,
+    GATE_CID = 8,
+    OWN_CID = 32, /* bytes of the device's */
     MINUTE_MS = 60000,
     COAP_MESSAGE_MAX = 1152, /* RFC 7252 section 4.6 */
     SMALLEST_MTU = 1280,
@@ -25,6 +29,28 @@ struct sealed {
     uint8_t data[RECORD_ROOM];
     size_t len;
 };
+
+/* The kinds of gate_kinds, and each once more with connection IDs. */
+enum { KINDS_MAX = 32 };
+static struct client_kind kinds[KINDS_MAX];
+static char names[KINDS_MAX][64];
+static int kind_count;
+
+static int make_kinds(void **state)
+{
+    (void)state;
+    kind_count = 0;
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        assert_true(kind_count + 2 <= KINDS_MAX);
+        kinds[kind_count++] = *kind;
+        kinds[kind_count] = *kind;
+        snprintf(names[kind_count], sizeof(names[0]), "%s with CIDs", kind->name);
+        kinds[kind_count].name = names[kind_count];
+        kinds[kind_count].has_cid = true;
+        kinds[kind_count++].cid_bytes = OWN_CID;
+    }
+    return 0;
+}
 
 static struct sealed seal(struct device *device, uint8_t type, const void *data, size_t len)
 {
@@ -49,6 +75,10 @@ static size_t record_len(const uint8_t *data, size_t len)
         length_at = (data[0] & 0x08) != 0 ? 3 : 2;
         header = length_at + 2;
     }
+    if (data[0] == TYPE_CID || (data[0] & 0xf0) == 0x30) {
+        length_at += OWN_CID;
+        header += OWN_CID;
+    }
     if (len < header)
         return 0;
     size_t body = (size_t)(data[length_at] << 8 | data[length_at + 1]);
@@ -59,7 +89,7 @@ static size_t record_len(const uint8_t *data, size_t len)
 static void gate_sends_whole_records(void **state)
 {
     struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         uint32_t seen = 0;
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL "mtu = 256\n");
@@ -86,7 +116,7 @@ static void gate_sends_whole_records(void **state)
 static void record_in_two_datagrams_is_none(void **state)
 {
     struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
         gate_assert_echo(gate, device, "first data");
@@ -111,7 +141,7 @@ static void replay_window_is_64_records_wide(void **state)
     struct gate *gate = *state;
     struct sealed *records = malloc(RECORDS * sizeof(*records));
     assert_non_null(records);
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
         for (int i = 0; i < RECORDS; i++)
@@ -137,7 +167,7 @@ static void replay_window_is_64_records_wide(void **state)
 static void forged_number_does_not_move_the_window(void **state)
 {
     struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
@@ -147,7 +177,7 @@ static void forged_number_does_not_move_the_window(void **state)
         if (kind->version == VERSION_1_2)
             memset(forged.data + 5, 0xff, 6);
         else
-            forged.data[1] ^= 0x7f;
+            forged.data[kind->has_cid ? 1 + GATE_CID : 1] ^= 0x7f;
         assert_int_equal(inject(gate, device, &forged), CLIENT_record_discarded);
         assert_int_equal(inject(gate, device, &record), CLIENT_forwarded);
     }
@@ -160,7 +190,7 @@ static void records_after_a_long_gap_are_read(void **state)
 {
     static const int gaps[] = {1, 63, 64, 127, 128, 255, 256, 257, 1000, 20000, 32000};
     struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
         for (unsigned i = 0; i < sizeof(gaps) / sizeof(gaps[0]); i++) {
@@ -201,9 +231,9 @@ static void numbers_of_1_3_are_not_in_the_clear(void **state)
 static void discarded_records_do_not_keep_a_session_alive(void **state)
 {
     struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         gate_doing("%s", kind->name);
-        gate_open(gate, USUAL "idle_timeout = 10m\n");
+        gate_open(gate, USUAL "idle_timeout = 10m\nidle_timeout_cid = 10m\n");
         struct device *device = gate_connected(gate, kind);
         struct sealed replayed = seal(device, TYPE_APPLICATION_DATA, "used", 4);
         assert_int_equal(inject(gate, device, &replayed), CLIENT_forwarded);
@@ -229,7 +259,7 @@ static void junk_does_not_delay_a_handshake(void **state)
     static const uint8_t junk[40] = {
         TYPE_APPLICATION_DATA, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 27};
     static const uint32_t due_s[] = {2, 6, 14, 30};
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL "retransmit = 2s\nhandshake_timeout = 31s\n");
         struct device *device = gate_add(gate, kind);
@@ -284,9 +314,9 @@ static void coap_message_and_record_fit_into_the_smallest_ipv6_mtu(void **state)
 {
     static const uint8_t message[COAP_MESSAGE_MAX] = {1};
     struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+    for (const struct client_kind *kind = kinds; kind < kinds + kind_count; kind++) {
         gate_doing("%s", kind->name);
-        gate_open(gate, USUAL);
+        gate_open(gate, USUAL "cid_length = 32\n");
         struct device *device = gate_connected(gate, kind);
         gate->has_echo = true;
         device_send(device, message, sizeof(message));
@@ -314,5 +344,5 @@ int datapath_records_tests(void)
         GATE_TEST(connection_id_messages_without_one_end_the_session),
         GATE_TEST(coap_message_and_record_fit_into_the_smallest_ipv6_mtu),
     };
-    return cmocka_run_group_tests_name("datapath: records", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("datapath: records", tests, make_kinds, NULL);
 }
