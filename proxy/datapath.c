@@ -106,14 +106,14 @@ static enum client_outcome to_established(struct passage *p, struct session *s)
     if (p->kind.protected_len == 0) {
         if (s->handshake == NULL)
             return CLIENT_record_discarded;
-        session_repeat_flight(s);
+        session_flight_repeat(s);
         return CLIENT_handshake;
     }
     enum client_outcome outcome = feed(p, s, p->kind.protected_len, CLIENT_control);
     if (outcome == CLIENT_control && s->handshake != NULL &&
         (p->kind.cid != NULL || p->kind.first_type == CLASSIFY_HANDSHAKE)) {
         /* No data, and no data before it: the device's Finished again, without what goes before. */
-        session_repeat_flight(s);
+        session_flight_repeat(s);
         return CLIENT_handshake;
     }
     return outcome;
@@ -220,7 +220,7 @@ static enum client_outcome hello(struct passage *p)
     struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
     if (is_of_hello(p, handshake)) {
         if (!p->kind.is_fragment)
-            session_repeat_flight(handshake);
+            session_flight_repeat(handshake);
         return handshake->state == SESSION_HANDSHAKE ? to_handshake(p, handshake)
                                                      : CLIENT_handshake_failed;
     }

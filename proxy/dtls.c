@@ -36,6 +36,12 @@ static const char *choose_psk13_suite(const struct creds *creds, const uint8_t *
     return NULL;
 }
 
+static word16 record_max(const struct listener *listener)
+{
+    uint32_t mtu = listener->config->mtu_bytes;
+    return mtu < DTLS_HANDSHAKE_RECORD_MAX ? (word16)mtu : DTLS_HANDSHAKE_RECORD_MAX;
+}
+
 /* Hands over whole records, as many as the library has asked for; it comes back for the rest. Never
  * an error: the library would end the session, and nothing here is authentic yet. */
 static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
@@ -63,8 +69,7 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
     }
     /* dtls_feed made the library ask for as much as there is; put back what bounds the records that
      * it sends itself: flights, and once established alerts, ACKs and key updates. */
-    wolfSSL_dtls_set_mtu(ssl, dtls->is_established ? DATAGRAM_OUT_MAX
-                                                   : (word16)dtls->listener->config->mtu_bytes);
+    wolfSSL_dtls_set_mtu(ssl, dtls->is_established ? DATAGRAM_OUT_MAX : record_max(dtls->listener));
     return len != 0 ? (int)len : WOLFSSL_CBIO_ERR_WANT_READ;
 }
 
@@ -237,7 +242,7 @@ struct dtls *dtls_new(const struct listener *listener)
     wolfSSL_SetIOWriteCtx(dtls->ssl, dtls);
     wolfSSL_SetCertCbCtx(dtls->ssl, dtls);
     wolfSSL_dtls_set_using_nonblock(dtls->ssl, 1);
-    wolfSSL_dtls_set_mtu(dtls->ssl, (word16)listener->config->mtu_bytes);
+    wolfSSL_dtls_set_mtu(dtls->ssl, record_max(listener));
     /* The session keeps the time, in milliseconds. With 0 the library's own count of seconds
      * stays at 0 and never reaches the maximum at which it would give up. */
     wolfSSL_dtls_set_timeout_init(dtls->ssl, 0);

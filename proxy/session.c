@@ -4,12 +4,9 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "role.h"
 #include "session_log.h"
 
 enum {
-    RETRANSMIT_MAX_MS = 60000, /* RFC 6347 section 4.2.4.1 */
-    REPEAT_INTERVAL_MS = 250,
     /* Between two refusals of a renegotiation. Some libraries end a session over a handful. */
     REFUSAL_INTERVAL_MS = 1000,
     /* Of a handshake, with all repetitions: a dozen of the largest. */
@@ -65,71 +62,7 @@ void sessions_on_refused(struct sessions *all, const struct dtls *dtls, const st
     session_log_failed(all, dtls, 0, client, result, detail);
 }
 
-/* ---- what leaves toward the device ---------------------------------------------------------- */
-
-static enum role_phase phase_of(const struct session *s)
-{
-    switch ((enum session_state)s->state) {
-    case SESSION_HANDSHAKE: return ROLE_HANDSHAKE;
-    case SESSION_ESTABLISHED: return ROLE_SESSION;
-    case SESSION_ENDED: break;
-    }
-    return ROLE_ENDED;
-}
-
-static void queue_to_client(struct session *s, const uint8_t *datagram, size_t len)
-{
-    if (!role_may_send(s->listener->config->role, phase_of(s), datagram, len, 0)) {
-        /* The policy held; that it had to is a bug, of ours or of the library. */
-        session_log_kept_back(s);
-        return;
-    }
-    if (!session_path_may_send(s, len)) {
-        s->all->is_kept_back = true;
-        return;
-    }
-    memcpy(udp_out_room(s->all->to_client, len), datagram, len);
-    udp_out_queue(s->all->to_client, s->path.socket, &s->path.local, &s->path.client, len,
-                  s->all->client_send_failed);
-}
-
-/* dtls_send_fn. */
-static void on_record(void *owner, const uint8_t *datagram, size_t len)
-{
-    struct session *s = owner;
-    struct session_handshake *h = s->handshake;
-    s->has_sent = true;
-    if (h != NULL)
-        h->sent_at_ms = s->all->now_ms;
-    if (s->state == SESSION_HANDSHAKE && h != NULL) {
-        h->is_last_flight_complete = h->last_flight_len + len <= sizeof(h->last_flight);
-        if (h->is_last_flight_complete) {
-            memcpy(h->last_flight + h->last_flight_len, datagram, len);
-            h->last_flight_len = (uint16_t)(h->last_flight_len + len);
-        }
-    }
-    queue_to_client(s, datagram, len);
-}
-
-static void repeat_last_flight(struct session *s)
-{
-    struct session_handshake *h = s->handshake;
-    if (s->version != VERSION_1_2 || !h->is_last_flight_complete)
-        return;
-    h->sent_at_ms = s->all->now_ms;
-    queue_to_client(s, h->last_flight, h->last_flight_len);
-}
-
-void session_repeat_flight(struct session *s)
-{
-    struct session_handshake *h = s->handshake;
-    if (h == NULL || s->all->now_ms - h->sent_at_ms < REPEAT_INTERVAL_MS)
-        return;
-    if (s->state == SESSION_ESTABLISHED)
-        repeat_last_flight(s);
-    else if (s->state == SESSION_HANDSHAKE && !dtls_on_timeout(s->dtls))
-        session_on_failed(s);
-}
+/* ---- in use --------------------------------------------------------------------------------- */
 
 static void mark_used(struct session *s)
 {
@@ -148,8 +81,7 @@ static void free_handshake(struct session *s)
 
 void session_feed(struct session *s, const uint8_t *data, size_t len)
 {
-    if (s->handshake != NULL && s->state == SESSION_HANDSHAKE)
-        s->handshake->last_flight_len = 0;
+    session_flight_on_feed(s);
     s->last_fed_bytes = (uint32_t)len;
     s->fed_bytes += s->last_fed_bytes;
     s->dtls->is_refusal_silent = s->all->now_ms < s->refusal_due_ms;
@@ -188,10 +120,8 @@ static uint64_t end_due_ms(const struct session *s)
 static void set_timer(struct session *s)
 {
     uint64_t due_ms = end_due_ms(s);
-    if (s->retransmit_due_ms < due_ms)
-        due_ms = s->retransmit_due_ms;
-    if (s->ack_due_ms < due_ms)
-        due_ms = s->ack_due_ms;
+    if (session_flight_due_ms(s) < due_ms)
+        due_ms = session_flight_due_ms(s);
     if (s->timer.place == 0 || due_ms < s->timer.due_ms)
         timers_set(&s->all->timers, &s->timer, due_ms);
 }
@@ -231,47 +161,8 @@ void session_on_fed(struct session *s, bool was_discarded)
     notice_wrong_key(s);
     if (s->dtls->has_refused && !s->dtls->is_refusal_silent)
         s->refusal_due_ms = s->all->now_ms + REFUSAL_INTERVAL_MS;
-    bool needs_timer = s->state == SESSION_HANDSHAKE || s->version == VERSION_1_3;
-    if (s->has_sent && needs_timer) {
-        s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
-        s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
-    }
-    if (!needs_timer || !dtls_wants_quick_timeout(s->dtls))
-        s->ack_due_ms = TIMERS_NONE;
-    else if (s->ack_due_ms == TIMERS_NONE)
-        s->ack_due_ms = s->all->now_ms + s->retransmit_after_ms / 4;
-    s->has_sent = false;
+    session_flight_on_fed(s);
     set_timer(s);
-}
-
-/* DTLS 1.3: part of a flight is missing, what has come is acknowledged (RFC 9147 section 7.1). */
-static void on_ack(struct session *s)
-{
-    s->ack_due_ms = TIMERS_NONE;
-    if (dtls_wants_quick_timeout(s->dtls) && !dtls_on_timeout(s->dtls) &&
-        s->state == SESSION_HANDSHAKE)
-        session_on_failed(s);
-}
-
-static void on_retransmit(struct session *s)
-{
-    s->has_sent = false;
-    if (!dtls_on_timeout(s->dtls)) {
-        if (s->state == SESSION_HANDSHAKE)
-            session_on_failed(s);
-        else
-            s->retransmit_due_ms = TIMERS_NONE;
-        return;
-    }
-    if (s->state == SESSION_ESTABLISHED && !s->has_sent) {
-        s->retransmit_due_ms = TIMERS_NONE; /* all has been acknowledged */
-        return;
-    }
-    s->retransmit_after_ms *= 2;
-    if (s->retransmit_after_ms > RETRANSMIT_MAX_MS)
-        s->retransmit_after_ms = RETRANSMIT_MAX_MS;
-    s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
-    s->has_sent = false;
 }
 
 void session_on_timer(struct session *s)
@@ -285,11 +176,7 @@ void session_on_timer(struct session *s)
         session_end(s, CLOSE_idle, true);
         return;
     }
-    /* The library does one of them at a time, the ACK first. */
-    if (now_ms >= s->ack_due_ms || now_ms >= s->retransmit_due_ms)
-        on_ack(s);
-    if (s->state != SESSION_ENDED && now_ms >= s->retransmit_due_ms)
-        on_retransmit(s);
+    session_flight_on_timer(s);
     if (s->state != SESSION_ENDED)
         set_timer(s);
 }
@@ -334,7 +221,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
         old->successor = s;
         s->predecessor = old;
     }
-    dtls_set_sender(dtls, on_record, s);
+    dtls_set_sender(dtls, session_flight_on_record, s);
     all->next_number += all->number_step;
     all->handshake_count++;
     sessions_note_use(s);

@@ -9,6 +9,7 @@
 #include "base/timers.h"
 #include "counters.h"
 #include "dtls.h"
+#include "session_flight.h"
 #include "session_path.h"
 #include "session_table.h"
 #include "sessions.h"
@@ -21,19 +22,6 @@ enum session_state {
 
 /* Of a device's identity: the kind of credential and what it says. */
 #define IDENTITY_KEY_BYTES KEYED_HASH_WIDE_BYTES
-
-/* Bytes kept of the last flight of a DTLS 1.2 handshake (ChangeCipherSpec and Finished). */
-#define SESSION_LAST_FLIGHT_MAX 256
-
-/* What only a handshake needs; freed when the device's first record after it has arrived. */
-struct session_handshake {
-    uint64_t sent_at_ms; /* when something was last sent */
-    /* What was sent while the last datagram was fed: when that established the session, it is the
-     * last flight, which is repeated if the device repeats its own (RFC 6347 section 4.2.4). */
-    uint16_t last_flight_len;
-    bool is_last_flight_complete;
-    uint8_t last_flight[SESSION_LAST_FLIGHT_MAX];
-};
 
 struct session {
     struct table_entry entry;         /* key: device address, listener; see session_path.c */
@@ -91,10 +79,6 @@ void session_on_fed(struct session *session, bool was_discarded);
 /* Application data went one way or the other. */
 void session_on_data_from_client(struct session *session);
 void session_on_data_from_backend(struct session *session);
-
-/* The device repeats its flight, so ours was lost: repeats ours, at most once in a while. The
- * library is built not to do so itself: two of its kind would answer each other without end. */
-void session_repeat_flight(struct session *session);
 
 /* Ends a session, established or not. With a farewell a close_notify is sent, if established. */
 void session_end(struct session *session, enum close_reason reason, bool with_farewell);

@@ -253,6 +253,7 @@ bool udp_out_init(struct udp_out *out)
     out->buffers->count = 0;
     out->buffers->used_bytes = 0;
     out->wait_ms = 0;
+    out->queued = 0;
     return true;
 }
 
@@ -292,16 +293,22 @@ static size_t write_pktinfo(uint8_t *control, const struct addr *local)
     return CMSG_SPACE(sizeof(info));
 }
 
-void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const struct addr *local,
-                   const struct addr *to, size_t len, bool *failed)
+/* Each datagram begins on a cache line of its own. */
+static void set_used(struct udp_out_buffers *b, size_t bytes)
+{
+    b->used_bytes = (bytes + 63) & ~(size_t)63;
+    if (b->used_bytes > OUT_ARENA_BYTES)
+        b->used_bytes = OUT_ARENA_BYTES;
+}
+
+uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed)
 {
     struct udp_out_buffers *b = out->buffers;
     uint32_t i = b->count++;
 
     b->vectors[i] = (struct iovec){b->arena + b->used_bytes, len};
-    b->used_bytes += (len + 63) & ~(size_t)63;
-    if (b->used_bytes > OUT_ARENA_BYTES)
-        b->used_bytes = OUT_ARENA_BYTES;
+    set_used(b, b->used_bytes + len);
     b->fds[i] = socket->fd;
     b->failed[i] = failed;
     b->messages[i].msg_hdr = (struct msghdr){
@@ -314,6 +321,23 @@ void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const s
         b->messages[i].msg_hdr.msg_control = b->controls[i];
         b->messages[i].msg_hdr.msg_controllen = write_pktinfo(b->controls[i], local);
     }
+    return ++out->queued;
+}
+
+bool udp_out_append(struct udp_out *out, uint64_t number, const void *data, size_t len,
+                    size_t max_len)
+{
+    struct udp_out_buffers *b = out->buffers;
+    if (b->count == 0 || number != out->queued)
+        return false;
+    struct iovec *last = &b->vectors[b->count - 1];
+    size_t begin = (size_t)((uint8_t *)last->iov_base - b->arena);
+    if (last->iov_len + len > max_len || begin + last->iov_len + len > OUT_ARENA_BYTES)
+        return false;
+    memcpy(b->arena + begin + last->iov_len, data, len);
+    last->iov_len += len;
+    set_used(b, begin + last->iov_len);
+    return true;
 }
 
 /* False if there is no time to wait. Even a wait that ends at once costs something, so that there

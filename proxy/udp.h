@@ -62,6 +62,7 @@ struct udp_out {
     /* How long a flush may still wait, in all, for room in a socket buffer; 0 on the path, where a
      * datagram without room is lost. Set by the owner. */
     uint32_t wait_ms;
+    uint64_t queued; /* datagrams, ever */
 };
 
 bool udp_out_init(struct udp_out *out) MUST_USE;
@@ -73,9 +74,14 @@ uint8_t *udp_out_room(struct udp_out *out, size_t size);
 
 /* Queues the `len` bytes that the caller wrote to the room. local: source address to use, its port
  * is ignored; unset = the kernel's choice. If sending fails, *failed (if not NULL) is set; it must
- * stay valid until the flush. */
-void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const struct addr *local,
-                   const struct addr *to, size_t len, bool *failed);
+ * stay valid until the flush. Returns the datagram's number, from 1. */
+uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed);
+
+/* Makes the datagram with that number longer. False, and nothing is done, if it is not the last one
+ * of the batch any more, or would be longer than max_len. */
+bool udp_out_append(struct udp_out *out, uint64_t number, const void *data, size_t len,
+                    size_t max_len) MUST_USE;
 
 void udp_out_flush(struct udp_out *out);
 

@@ -44,56 +44,6 @@ static struct device *lost_device(struct gate *gate, const struct client_kind *k
     return device;
 }
 
-/* Whole flights are repeated, at intervals that double up to a minute, until handshake_timeout;
- * then silence. */
-static void flights_are_repeated_until_the_timeout(void **state)
-{
-    static const uint32_t due_s[] = {2, 6, 14, 30, 62, 122, 182, 242};
-    struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
-        gate_doing("%s", kind->name);
-        gate_open(gate, USUAL "retransmit = 2s\nhandshake_timeout = 5m\n");
-        struct device *device = lost_device(gate, kind);
-        uint64_t begun_ms = gate->now_ms;
-        uint32_t before = fake_network_count(GATE_TO_CLIENT, &device->addr);
-        uint32_t flight = before - 1; /* the first was the cookie */
-        for (unsigned i = 0; i < sizeof(due_s) / sizeof(due_s[0]); i++) {
-            gate_run(gate, begun_ms + due_s[i] * 1000 - 1 - gate->now_ms);
-            assert_int_equal(fake_network_count(GATE_TO_CLIENT, &device->addr),
-                             before + i * flight);
-            gate_run(gate, 1);
-            assert_int_equal(fake_network_count(GATE_TO_CLIENT, &device->addr),
-                             before + (i + 1) * flight);
-        }
-        gate_run(gate, begun_ms + 299999 - gate->now_ms);
-        assert_int_equal(gate_handshakes(gate, HANDSHAKE_timeout), 0);
-        gate_run(gate, 1);
-        assert_int_equal(gate_handshakes(gate, HANDSHAKE_timeout), 1);
-        assert_int_equal(fake_log_count("event=handshake_failed", "reason=timeout", NULL), 1);
-        uint32_t sent = fake_network_count(GATE_TO_CLIENT, NULL);
-        gate_run(gate, 600000);
-        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent);
-        assert_int_equal(gate->due_ms, UINT64_MAX);
-    }
-    gate_doing(NULL);
-}
-
-static void first_interval_is_a_setting(void **state)
-{
-    struct gate *gate = *state;
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
-        gate_doing("%s", kind->name);
-        gate_open(gate, USUAL "retransmit = 9s\n");
-        lost_device(gate, kind);
-        uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
-        gate_run(gate, 8999);
-        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before);
-        gate_run(gate, 1);
-        assert_true(fake_network_count(GATE_TO_CLIENT, NULL) > before);
-    }
-    gate_doing(NULL);
-}
-
 /* The last flight of a DTLS 1.2 handshake is ours and has no timer: it is repeated when the device
  * repeats its own (RFC 6347 section 4.2.4), but not as often as a stranger may like. */
 static void last_flight_is_repeated_when_asked_for(void **state)
@@ -295,8 +245,6 @@ int datapath_handshake_tests(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(every_kind_connects),
-        GATE_TEST(flights_are_repeated_until_the_timeout),
-        GATE_TEST(first_interval_is_a_setting),
         GATE_TEST(last_flight_is_repeated_when_asked_for),
         GATE_TEST(hello_of_an_established_session_is_not_answered),
         GATE_TEST(newer_hello_supersedes_a_handshake),

@@ -35,6 +35,7 @@ struct network {
     uint32_t plan_count;
     uint64_t seed;
     unsigned lose, duplicate, overtake;
+    uint32_t max_bytes;
     fake_network_fn on_arrival, on_sent;
     void *context;
 };
@@ -105,6 +106,11 @@ void fake_network_set_delay_ms(uint64_t delay_ms)
     net.delay_ms = delay_ms;
 }
 
+void fake_network_set_max_bytes(uint32_t bytes)
+{
+    net.max_bytes = bytes;
+}
+
 /* ---- on the way ----------------------------------------------------------------------------- */
 
 static enum mishap mishap_of(const struct packet *packet)
@@ -114,8 +120,11 @@ static enum mishap mishap_of(const struct packet *packet)
         if (plan->direction == packet->direction && plan->number == packet->number)
             return plan->mishap;
     }
-    if ((packet->direction != CLIENT_TO_GATE && packet->direction != GATE_TO_CLIENT) ||
-        net.lose + net.duplicate + net.overtake == 0)
+    if (packet->direction != CLIENT_TO_GATE && packet->direction != GATE_TO_CLIENT)
+        return NO_MISHAP;
+    if (net.max_bytes != 0 && packet->len > net.max_bytes)
+        return LOSE;
+    if (net.lose + net.duplicate + net.overtake == 0)
         return NO_MISHAP;
     uint64_t percent = fake_system_random(&net.seed) % 100;
     if (percent < net.lose)

@@ -45,6 +45,8 @@ void fake_network_plan_random(uint64_t seed, unsigned lose, unsigned duplicate, 
 void fake_network_plan_nothing(void);
 /* One-way delay; 1 ms at the beginning. */
 void fake_network_set_delay_ms(uint64_t delay_ms);
+/* Longer datagrams between devices and gate are lost, as where ICMP is filtered; 0 = none is. */
+void fake_network_set_max_bytes(uint32_t bytes);
 
 void fake_network_send(enum direction direction, const struct addr *from, const struct addr *to,
                        const void *data, size_t len);

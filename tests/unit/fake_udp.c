@@ -223,8 +223,8 @@ uint8_t *udp_out_room(struct udp_out *out, size_t size)
     return b->room;
 }
 
-void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const struct addr *local,
-                   const struct addr *to, size_t len, bool *failed)
+uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed)
 {
     struct udp_out_buffers *b = out->buffers;
     assert(b->count < UDP_BATCH && b->room != NULL && len <= b->room_size);
@@ -236,6 +236,22 @@ void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const s
     b->queued[b->count].failed = failed;
     b->count++;
     b->room = NULL;
+    return ++out->queued;
+}
+
+bool udp_out_append(struct udp_out *out, uint64_t number, const void *data, size_t len,
+                    size_t max_len)
+{
+    struct udp_out_buffers *b = out->buffers;
+    if (b->count == 0 || number != out->queued || b->queued[b->count - 1].len + len > max_len)
+        return false;
+    size_t before = b->queued[b->count - 1].len;
+    uint8_t *longer = realloc(b->queued[b->count - 1].data, before + len);
+    assert(longer != NULL);
+    memcpy(longer + before, data, len);
+    b->queued[b->count - 1].data = longer;
+    b->queued[b->count - 1].len = before + len;
+    return true;
 }
 
 void udp_out_flush(struct udp_out *out)

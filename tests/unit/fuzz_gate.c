@@ -130,8 +130,8 @@ uint8_t *udp_out_room(struct udp_out *out, size_t size)
     return out->buffers->room;
 }
 
-void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const struct addr *local,
-                   const struct addr *to, size_t len, bool *failed)
+uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed)
 {
     (void)failed;
     MUST(len <= out->buffers->size);
@@ -142,6 +142,19 @@ void udp_out_queue(struct udp_out *out, const struct udp_socket *socket, const s
     s->data = malloc(len > 0 ? len : 1);
     MUST(s->data != NULL);
     memcpy(s->data, out->buffers->room, len);
+    return ++out->queued;
+}
+
+/* Each record is a datagram here. */
+bool udp_out_append(struct udp_out *out, uint64_t number, const void *data, size_t len,
+                    size_t max_len)
+{
+    (void)out;
+    (void)number;
+    (void)data;
+    (void)len;
+    (void)max_len;
+    return false;
 }
 
 void udp_out_flush(struct udp_out *out)

@@ -228,6 +228,37 @@ static void test_room_given_back(void **state)
     udp_close(&listener);
 }
 
+/* The last datagram of a batch can be made longer, until it is sent or another one follows. */
+static void test_last_datagram_grows(void **state)
+{
+    struct udp_fixture *f = *state;
+    struct udp_socket listener;
+    udp_fixture_open_listener(&listener, "127.0.0.1:1");
+    int fd = udp_fixture_open_plain(udp_fixture_parse("127.0.0.1:1"));
+    struct addr to = udp_fixture_name_of(fd), from;
+    char text[300], more[200];
+    memset(more, '+', sizeof(more));
+    assert_false(udp_out_append(&f->out, 0, "x", 1, 100)); /* nothing is queued */
+    memcpy(udp_out_room(&f->out, 2), "ab", 2);
+    uint64_t first = udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 2, NULL);
+    assert_true(udp_out_append(&f->out, first, "cd", 2, 4));
+    assert_false(udp_out_append(&f->out, first, "e", 1, 4));
+    assert_true(udp_out_append(&f->out, first, more, sizeof(more), sizeof(text)));
+    memcpy(udp_out_room(&f->out, 3), "xyz", 3);
+    uint64_t second = udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 3, NULL);
+    assert_int_equal(second, first + 1);
+    assert_false(udp_out_append(&f->out, first, "e", 1, sizeof(text)));
+    udp_out_flush(&f->out);
+    assert_false(udp_out_append(&f->out, second, "e", 1, sizeof(text)));
+    assert_int_equal(udp_fixture_receive_plain(fd, text, sizeof(text), &from), 4 + sizeof(more));
+    assert_memory_equal(text, "abcd", 4);
+    assert_memory_equal(text + 4, more, sizeof(more));
+    assert_int_equal(udp_fixture_receive_plain(fd, text, sizeof(text), &from), 3);
+    assert_memory_equal(text, "xyz", 3);
+    close(fd);
+    udp_close(&listener);
+}
+
 /* A batch that mixes sockets and addresses sends each by its own. */
 static void test_batch_of_several_sockets(void **state)
 {
@@ -301,6 +332,7 @@ int main(void)
         WITH_BUFFERS(test_flush_when_the_batch_is_full),
         WITH_BUFFERS(test_flush_when_the_arena_is_full),
         WITH_BUFFERS(test_room_given_back),
+        WITH_BUFFERS(test_last_datagram_grows),
         WITH_BUFFERS(test_batch_of_several_sockets),
         WITH_BUFFERS(test_largest_and_smallest),
     };

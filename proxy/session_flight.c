@@ -1,0 +1,183 @@
+#include "session_flight.h"
+
+#include <string.h>
+
+#include "role.h"
+#include "session.h"
+#include "session_log.h"
+
+enum {
+    RETRANSMIT_MAX_MS = 60000, /* RFC 6347 section 4.2.4.1 */
+    REPEAT_INTERVAL_MS = 250,
+    /* After so many, datagrams of the size that every path takes (RFC 6347 section 4.1.1.1). */
+    REPEATS_OF_FULL_SIZE = 2,
+};
+
+/* ---- into datagrams ------------------------------------------------------------------------- */
+
+static enum role_phase phase_of(const struct session *s)
+{
+    switch ((enum session_state)s->state) {
+    case SESSION_HANDSHAKE: return ROLE_HANDSHAKE;
+    case SESSION_ESTABLISHED: return ROLE_SESSION;
+    case SESSION_ENDED: break;
+    }
+    return ROLE_ENDED;
+}
+
+/* Largest datagram of the flight. The library itself makes no records that are longer than the
+ * small size: it keeps them as they are, and could not cut them later. */
+static size_t datagram_max(const struct session *s)
+{
+    size_t max = s->listener->config->mtu_bytes;
+    if (s->handshake->repeats > REPEATS_OF_FULL_SIZE && max > DTLS_HANDSHAKE_RECORD_MAX)
+        max = DTLS_HANDSHAKE_RECORD_MAX;
+    return max;
+}
+
+/* A record of a flight joins the one before it. Lost or not, they arrive together: on a lossy path
+ * one datagram is far better than five. */
+static bool has_joined(struct session *s, const uint8_t *record, size_t len)
+{
+    return s->state == SESSION_HANDSHAKE &&
+           udp_out_append(s->all->to_client, s->handshake->last_datagram, record, len,
+                          datagram_max(s));
+}
+
+static void queue(struct session *s, const uint8_t *record, size_t len)
+{
+    if (!role_may_send(s->listener->config->role, phase_of(s), record, len, 0)) {
+        /* The policy held; that it had to is a bug, of ours or of the library. */
+        session_log_kept_back(s);
+        return;
+    }
+    if (!session_path_may_send(s, len)) {
+        s->all->is_kept_back = true;
+        return;
+    }
+    if (has_joined(s, record, len))
+        return;
+    memcpy(udp_out_room(s->all->to_client, len), record, len);
+    uint64_t number = udp_out_queue(s->all->to_client, s->path.socket, &s->path.local,
+                                    &s->path.client, len, s->all->client_send_failed);
+    if (s->handshake != NULL)
+        s->handshake->last_datagram = number;
+}
+
+void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
+{
+    struct session *s = owner;
+    struct session_handshake *h = s->handshake;
+    s->has_sent = true;
+    if (h != NULL)
+        h->sent_at_ms = s->all->now_ms;
+    if (s->state == SESSION_HANDSHAKE) {
+        h->is_last_flight_complete = h->last_flight_len + len <= sizeof(h->last_flight);
+        if (h->is_last_flight_complete) {
+            memcpy(h->last_flight + h->last_flight_len, record, len);
+            h->last_flight_len = (uint16_t)(h->last_flight_len + len);
+        }
+    }
+    queue(s, record, len);
+}
+
+/* ---- once more ------------------------------------------------------------------------------ */
+
+static void count_repeat(struct session *s)
+{
+    if (s->handshake != NULL && s->handshake->repeats < UINT8_MAX)
+        s->handshake->repeats++;
+}
+
+static void repeat_last_flight(struct session *s)
+{
+    struct session_handshake *h = s->handshake;
+    if (s->version != VERSION_1_2 || !h->is_last_flight_complete || h->last_flight_len == 0)
+        return;
+    h->sent_at_ms = s->all->now_ms;
+    queue(s, h->last_flight, h->last_flight_len);
+}
+
+void session_flight_repeat(struct session *s)
+{
+    struct session_handshake *h = s->handshake;
+    if (h == NULL || s->all->now_ms - h->sent_at_ms < REPEAT_INTERVAL_MS)
+        return;
+    count_repeat(s);
+    if (s->state == SESSION_ESTABLISHED) {
+        repeat_last_flight(s);
+        return;
+    }
+    s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
+    if (!dtls_on_timeout(s->dtls))
+        session_on_failed(s);
+}
+
+void session_flight_on_feed(struct session *s)
+{
+    s->has_sent = false;
+    if (s->state == SESSION_HANDSHAKE)
+        s->handshake->last_flight_len = 0;
+}
+
+void session_flight_on_fed(struct session *s)
+{
+    bool needs_timer = s->state == SESSION_HANDSHAKE || s->version == VERSION_1_3;
+    if (s->has_sent && needs_timer) {
+        s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
+        s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
+        if (s->handshake != NULL)
+            s->handshake->repeats = 0;
+    }
+    if (!needs_timer || !dtls_wants_quick_timeout(s->dtls))
+        s->ack_due_ms = TIMERS_NONE;
+    else if (s->ack_due_ms == TIMERS_NONE)
+        s->ack_due_ms = s->all->now_ms + s->retransmit_after_ms / 4;
+}
+
+/* ---- on time -------------------------------------------------------------------------------- */
+
+uint64_t session_flight_due_ms(const struct session *s)
+{
+    return s->ack_due_ms < s->retransmit_due_ms ? s->ack_due_ms : s->retransmit_due_ms;
+}
+
+/* DTLS 1.3: part of a flight is missing, what has come is acknowledged (RFC 9147 section 7.1). */
+static void on_ack(struct session *s)
+{
+    s->ack_due_ms = TIMERS_NONE;
+    if (dtls_wants_quick_timeout(s->dtls) && !dtls_on_timeout(s->dtls) &&
+        s->state == SESSION_HANDSHAKE)
+        session_on_failed(s);
+}
+
+static void on_retransmit(struct session *s)
+{
+    s->has_sent = false;
+    count_repeat(s);
+    if (!dtls_on_timeout(s->dtls)) {
+        if (s->state == SESSION_HANDSHAKE)
+            session_on_failed(s);
+        else
+            s->retransmit_due_ms = TIMERS_NONE;
+        return;
+    }
+    if (s->state == SESSION_ESTABLISHED && !s->has_sent) {
+        s->retransmit_due_ms = TIMERS_NONE; /* all has been acknowledged */
+        return;
+    }
+    s->retransmit_after_ms *= 2;
+    if (s->retransmit_after_ms > RETRANSMIT_MAX_MS)
+        s->retransmit_after_ms = RETRANSMIT_MAX_MS;
+    s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
+}
+
+void session_flight_on_timer(struct session *s)
+{
+    uint64_t now_ms = s->all->now_ms;
+    /* The library does one of them at a time, the ACK first. */
+    if (now_ms >= s->ack_due_ms || now_ms >= s->retransmit_due_ms)
+        on_ack(s);
+    if (s->state != SESSION_ENDED && now_ms >= s->retransmit_due_ms)
+        on_retransmit(s);
+}
