@@ -158,6 +158,7 @@ void session_on_fed(struct session *s, bool was_discarded)
 {
     if (!is_within_bounds(s, was_discarded))
         return;
+    session_path_settle_cid(s);
     notice_wrong_key(s);
     if (s->dtls->has_refused && !s->dtls->is_refusal_silent)
         s->refusal_due_ms = s->all->now_ms + REFUSAL_INTERVAL_MS;

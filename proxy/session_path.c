@@ -36,6 +36,14 @@ bool session_path_take_cid(struct session *s)
            session_table_add_cid(&s->all->table, &s->cid_entry);
 }
 
+void session_path_settle_cid(struct session *s)
+{
+    if (s->state != SESSION_HANDSHAKE || s->cid_entry.cid_len == 0 || dtls_has_cid(s->dtls))
+        return;
+    session_table_remove_cid(&s->all->table, &s->cid_entry);
+    s->cid_entry.cid_len = 0;
+}
+
 /* ---- the address ---------------------------------------------------------------------------- */
 
 void session_path_leave_address(struct session *s)

@@ -30,6 +30,9 @@ struct session_path {
  * False: out of memory. */
 bool session_path_take_cid(struct session *session) MUST_USE;
 
+/* The hello may have come in fragments, so that the device turns out not to have asked only now. */
+void session_path_settle_cid(struct session *session);
+
 static inline bool session_path_has_cid(const struct table_cid_entry *entry)
 {
     return entry->cid_len != 0;

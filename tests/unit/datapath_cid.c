@@ -131,6 +131,26 @@ static void device_that_does_not_ask_gets_none(void **state)
     gate_doing(NULL);
 }
 
+/* Whether the device asks is known only when the last fragment of its second hello has come. */
+static void hello_in_fragments(void **state)
+{
+    struct client_kind kind = {.name = "1.3, hello in fragments",
+                               .version = VERSION_1_3,
+                               .suites = "TLS13-AES128-GCM-SHA256",
+                               .identity = IDENTITY,
+                               .key = KEY,
+                               .mtu_bytes = 256};
+    struct gate *gate = *state;
+    for (int has_cid = 0; has_cid < 2; has_cid++) {
+        kind.has_cid = has_cid;
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, &kind);
+        assert_true(fake_network_count(CLIENT_TO_GATE, NULL) > 3);
+        assert_int_equal(session_of(gate, device)->cid_entry.cid_len, has_cid ? 8 : 0);
+        gate_assert_echo(gate, device, "there");
+    }
+}
+
 /* 256 of one byte: some fail to be drawn long before, and those devices get none. */
 static void more_devices_than_cids(void **state)
 {
@@ -273,6 +293,7 @@ int datapath_cid_tests(void)
         GATE_TEST(every_arrangement_works),
         GATE_TEST(every_length_works),
         GATE_TEST(device_that_does_not_ask_gets_none),
+        GATE_TEST(hello_in_fragments),
         GATE_TEST(more_devices_than_cids),
         GATE_TEST(unknown_cid_is_dropped),
         GATE_TEST(cid_without_cids),

@@ -284,8 +284,7 @@ static void cause(struct fixture *f, int kind)
         return;
     case 2: session_log_stalled(s, HANDSHAKE_wrong_key); return;
     case 3:
-        session_log_hello_ignored(&f->sessions, s->listener, &s->path.client,
-                                  HANDSHAKE_version);
+        session_log_hello_ignored(&f->sessions, s->listener, &s->path.client, HANDSHAKE_version);
         return;
     case 4: session_log_too_large(s, 20000); return;
     case 5: session_log_kept_back(s); return;
