@@ -30,6 +30,15 @@ static void to_backend(struct passage *p, struct session *s, size_t len)
     session_on_data_from_client(s);
 }
 
+static void end_session(struct session *s, enum dtls_event event)
+{
+    switch (event) {
+    case DTLS_CLOSED: session_end(s, CLOSE_closed_by_client, true); break;
+    case DTLS_FORGED: session_end(s, CLOSE_forgery_limit, true); break;
+    default: session_end(s, CLOSE_fatal_alert, false); break;
+    }
+}
+
 /* Everything that came of feeding a datagram to a session. */
 static enum client_outcome run_session(struct passage *p, struct session *s,
                                        enum client_outcome if_nothing)
@@ -53,13 +62,13 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
         case DTLS_DONE: break;
         case DTLS_CLOSED:
         case DTLS_ALERTED:
+        case DTLS_FORGED:
         case DTLS_FAILED:
             if (s->state == SESSION_HANDSHAKE) {
                 session_on_failed(s);
                 return CLIENT_handshake_failed;
             }
-            session_end(s, event == DTLS_CLOSED ? CLOSE_closed_by_client : CLOSE_fatal_alert,
-                        event == DTLS_CLOSED);
+            end_session(s, event);
             return outcome == CLIENT_forwarded ? outcome : CLIENT_session_closed;
         }
         break;

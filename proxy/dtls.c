@@ -324,6 +324,7 @@ static enum dtls_event event_of_error(const struct dtls *dtls, int result)
     case WOLFSSL_ERROR_WANT_WRITE: return DTLS_DONE;
     case WOLFSSL_ERROR_ZERO_RETURN: return DTLS_CLOSED;
     case FATAL_ERROR: return DTLS_ALERTED;
+    case DECRYPT_ERROR: return dtls->is_established ? DTLS_FORGED : DTLS_FAILED;
     default: return DTLS_FAILED;
     }
 }

@@ -27,6 +27,7 @@ enum dtls_event {
     DTLS_ESTABLISHED, /* the handshake is complete; call again */
     DTLS_CLOSED,      /* close_notify from the client */
     DTLS_ALERTED,     /* fatal alert from the client */
+    DTLS_FORGED,      /* more forged records than its keys bear (RFC 9147 section 4.5.3) */
     DTLS_FAILED,      /* fatal error; an alert may have been sent */
 };
 

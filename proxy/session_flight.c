@@ -71,7 +71,7 @@ void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
     s->has_sent = true;
     if (h != NULL)
         h->sent_at_ms = s->all->now_ms;
-    if (s->state == SESSION_HANDSHAKE) {
+    if (h != NULL && s->state == SESSION_HANDSHAKE) {
         h->is_last_flight_complete = h->last_flight_len + len <= sizeof(h->last_flight);
         if (h->is_last_flight_complete) {
             memcpy(h->last_flight + h->last_flight_len, record, len);

@@ -352,35 +352,6 @@ static void hellos_in_the_name_of_the_device(void **state)
     on_each_kind(*state, forge_hellos);
 }
 
-/* DTLS 1.3 with CCM-8, whose tag is short, must not go on with its keys after a number of forgeries
- * (RFC 9147 section 4.5.3). wolfSSL asks for new keys after 32 and gives up after 64; so the
- * session survives any number of them if the device answers in between. */
-static void ccm_8_of_1_3_survives_as_many_forgeries_as_it_may(void **state)
-{
-    enum { LIMIT = 64 };
-    struct gate *gate = *state;
-    uint8_t record[RECORD_ROOM];
-    gate_open(gate, USUAL);
-    struct victim v = {.gate = gate, .kind = "1.3 psk ccm-8", .is_used = true};
-    v.device = gate_connected(gate, gate_kind(v.kind));
-    gate_assert_echo(gate, v.device, "first data");
-    for (int round = 0; round < 5; round++) {
-        size_t len = authentic(&v, record);
-        record[len - 1] ^= 1;
-        for (int i = 0; i < LIMIT; i++)
-            assert_int_equal(gate_inject(gate, &v.device->addr, record, len),
-                             CLIENT_record_discarded);
-        gate_run(gate, 10);
-        gate_assert_echo(gate, v.device, "unharmed");
-    }
-    size_t len = authentic(&v, record);
-    record[len - 1] ^= 1;
-    for (int i = 0; i < LIMIT; i++)
-        gate_inject(gate, &v.device->addr, record, len);
-    assert_int_equal(gate_inject(gate, &v.device->addr, record, len), CLIENT_session_closed);
-    assert_int_equal(gate_closed(gate, CLOSE_fatal_alert), 1);
-}
-
 int datapath_forged_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,7 +364,6 @@ int datapath_forged_tests(void)
         GATE_TEST(headers_of_all_kinds),
         GATE_TEST(records_of_all_sizes),
         GATE_TEST(hellos_in_the_name_of_the_device),
-        GATE_TEST(ccm_8_of_1_3_survives_as_many_forgeries_as_it_may),
     };
     return cmocka_run_group_tests_name("datapath: forged", tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@ int datapath_handshake_tests(void);
 int datapath_data_tests(void);
 int datapath_hostile_tests(void);
 int datapath_flights_tests(void);
+int datapath_keys_tests(void);
 int datapath_loss_tests(void);
 int datapath_memory_tests(void);
 int datapath_closing_tests(void);

@@ -296,6 +296,16 @@ bool memory_client_send(struct memory_client *client, const void *data, size_t l
     return wolfSSL_write(client->ssl, data, (int)len) == (int)len;
 }
 
+void memory_client_update_keys(struct memory_client *client, uint64_t now_ms)
+{
+    client->now_ms = now_ms;
+    if (wolfSSL_update_keys(client->ssl) != WOLFSSL_SUCCESS)
+        abort();
+    client->has_sent = true;
+    client->repeat_ms = REPEAT_FIRST_MS;
+    set_timer(client);
+}
+
 void memory_client_close(struct memory_client *client)
 {
     wolfSSL_shutdown(client->ssl);

@@ -73,6 +73,8 @@ void memory_client_on_time(struct memory_client *client, uint64_t now_ms);
 
 /* False if the library refuses. */
 bool memory_client_send(struct memory_client *client, const void *data, size_t len);
+/* Changes its keys for sending (DTLS 1.3). */
+void memory_client_update_keys(struct memory_client *client, uint64_t now_ms);
 /* Sends a close_notify. */
 void memory_client_close(struct memory_client *client);
 

@@ -25,6 +25,7 @@ int main(void)
     failed += datapath_forged_tests();
     failed += datapath_hostile_tests();
     failed += datapath_flights_tests();
+    failed += datapath_keys_tests();
     failed += datapath_loss_tests();
     failed += datapath_memory_tests();
     failed += datapath_refused_tests();
