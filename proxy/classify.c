@@ -119,6 +119,7 @@ static bool read_hello(const uint8_t *data, size_t record_len, struct classified
         memcpy(&result->hello_tag, random_end - 8, 8);
         /* legacy_session_id<0..32>, then cookie<0..255>: RFC 6347 section 4.2.1. */
         const uint8_t *end = data + record_len;
+        result->has_session_id = random_end < end && random_end[0] != 0;
         if (random_end < end && (size_t)(end - random_end) > 1u + random_end[0])
             result->has_cookie = random_end[1 + random_end[0]] != 0;
     }

@@ -30,6 +30,7 @@ struct classified {
     /* DATAGRAM_HELLO only: */
     bool is_fragment;       /* not the whole ClientHello */
     bool is_later_fragment; /* a fragment without the beginning; no random in it */
+    bool has_session_id;    /* not empty: asks for a resumption, in DTLS 1.2 */
     bool has_cookie;        /* a DTLS 1.2 cookie; that of 1.3 is an extension */
     uint64_t hello_tag; /* taken from the client random: tells a repeated hello from a new one */
 };

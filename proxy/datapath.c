@@ -167,16 +167,27 @@ static void answer_stranger(struct passage *p, const uint8_t *reply, size_t len)
     udp_out_queue(&dp->to_client, p->socket, &p->datagram->to, &p->datagram->from, len, NULL);
 }
 
+/* When a limit bites, those go first that lose something: who has a session here, who had one. */
+static bool is_preferred(const struct passage *p)
+{
+    return p->kind.has_session_id ||
+           sessions_find(&p->dp->sessions, p->listener, &p->datagram->from) != NULL;
+}
+
 static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
 {
     struct datapath *dp = p->dp;
     const struct udp_datagram *d = p->datagram;
     uint32_t listener = p->listener->index;
     if (counter_get(&dp->counters.by_listener[listener].handshakes_in_progress) >=
-            dp->handshake_max[listener] &&
+            dp->limits[listener].handshake_max &&
         !sessions_give_up_handshake(&dp->sessions, p->listener)) {
         dtls_free(dtls);
         return CLIENT_limit_handshakes;
+    }
+    if (!limit_take(&dp->limits[listener].handshakes, dp->sessions.now_ms, is_preferred(p))) {
+        dtls_free(dtls);
+        return CLIENT_limit_handshakes_per_s;
     }
     struct session *s =
         session_begin(&dp->sessions, dtls, p->socket, &d->from, &d->to, p->kind.hello_tag);
@@ -192,6 +203,9 @@ static enum client_outcome from_stranger(struct passage *p)
     const struct udp_datagram *d = p->datagram;
     if (p->kind.is_later_fragment)
         return CLIENT_hello_fragmented;
+    if (!limit_take_prefix(&dp->limits[p->listener->index].hellos, &d->from, dp->sessions.now_ms,
+                           is_preferred(p)))
+        return CLIENT_limit_hellos_per_prefix;
     struct cookie_result result =
         cookie_check(&dp->fronts[p->listener->index], &d->from, d->data, p->kind.usable_len,
                      p->kind.has_cookie, dp->sessions.now_ms);
@@ -447,6 +461,22 @@ static uint32_t share(uint32_t limit, uint32_t worker_count)
     return (limit + worker_count - 1) / worker_count;
 }
 
+/* Devices of one network come to few workers, so that a small share would refuse them early. */
+enum { PREFIX_SHARE_MIN = 4 };
+
+static bool init_limits(struct datapath *dp, const struct listener *listener, struct err *err)
+{
+    const struct listener_config *config = listener->config;
+    struct datapath_limits *limits = &dp->limits[listener->index];
+    uint32_t worker_count = dp->sessions.worker_count;
+    uint32_t hellos_per_s = share(config->hellos_per_prefix_per_s, worker_count);
+    if (hellos_per_s != 0 && hellos_per_s < PREFIX_SHARE_MIN)
+        hellos_per_s = PREFIX_SHARE_MIN;
+    limits->handshake_max = share(config->max_handshakes, worker_count);
+    limits->handshakes.per_s = share(config->handshakes_per_s, worker_count);
+    return limit_prefixes_init(&limits->hellos, hellos_per_s, err);
+}
+
 bool datapath_init(struct datapath *dp, const struct generation *generation, uint32_t worker,
                    uint32_t worker_count, struct err *err)
 {
@@ -456,7 +486,7 @@ bool datapath_init(struct datapath *dp, const struct generation *generation, uin
     dp->counters.listener_count = listener_count;
     dp->counters.by_listener = calloc(listener_count + 1, sizeof(*dp->counters.by_listener));
     dp->fronts = calloc(listener_count, sizeof(*dp->fronts));
-    dp->handshake_max = calloc(listener_count, sizeof(*dp->handshake_max));
+    dp->limits = calloc(listener_count, sizeof(*dp->limits));
     struct sessions_limits limits = {
         .worker = worker,
         .worker_count = worker_count,
@@ -465,14 +495,17 @@ bool datapath_init(struct datapath *dp, const struct generation *generation, uin
         datapath_deinit(dp);
         return false;
     }
-    if (dp->counters.by_listener == NULL || dp->fronts == NULL || dp->handshake_max == NULL ||
+    if (dp->counters.by_listener == NULL || dp->fronts == NULL || dp->limits == NULL ||
         !udp_out_init(&dp->to_client) || !udp_out_init(&dp->to_backend)) {
         datapath_deinit(dp);
         return err_set(err, "out of memory for worker %u", worker);
     }
     for (uint32_t i = 0; i < listener_count; i++) {
         cookie_init(&dp->fronts[i], &generation->listeners[i], generation->cookie_master);
-        dp->handshake_max[i] = share(generation->listeners[i].config->max_handshakes, worker_count);
+        if (!init_limits(dp, &generation->listeners[i], err)) {
+            datapath_deinit(dp);
+            return false;
+        }
     }
     if (!backend_open(&dp->backend, worker, worker_count, generation->config->gate.tombstone_ms,
                       err)) {
@@ -491,9 +524,11 @@ void datapath_deinit(struct datapath *dp)
     udp_out_deinit(&dp->to_client);
     udp_out_deinit(&dp->to_backend);
     free(dp->fronts);
-    free(dp->handshake_max);
+    for (uint32_t i = 0; dp->limits != NULL && i < dp->counters.listener_count; i++)
+        limit_prefixes_deinit(&dp->limits[i].hellos);
+    free(dp->limits);
     free(dp->counters.by_listener);
     dp->fronts = NULL;
-    dp->handshake_max = NULL;
+    dp->limits = NULL;
     dp->counters.by_listener = NULL;
 }

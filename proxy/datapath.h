@@ -10,8 +10,16 @@
 #include "cookie.h"
 #include "counters.h"
 #include "generation.h"
+#include "limit.h"
 #include "session.h"
 #include "udp.h"
+
+/* What strangers may cost a listener: this worker's share. */
+struct datapath_limits {
+    uint32_t handshake_max; /* at once */
+    struct limit_bucket handshakes;
+    struct limit_prefixes hellos;
+};
 
 struct datapath {
     const struct generation *generation; /* borrowed */
@@ -20,7 +28,7 @@ struct datapath {
     struct sessions sessions;
     struct cookie_front *fronts; /* one a listener */
     struct udp_out to_client, to_backend;
-    uint32_t *handshake_max; /* by listener: this worker's share of max_handshakes */
+    struct datapath_limits *limits; /* one a listener */
     bool is_stopping;
 };
 

@@ -1,0 +1,100 @@
+/* Limits on what strangers may cost, and who goes first when one bites. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "datapath_tests.h"
+
+static const struct client_kind kind = {.name = "1.2",
+                                        .version = VERSION_1_2,
+                                        .suites = "PSK-AES128-CCM-8",
+                                        .identity = IDENTITY,
+                                        .key = KEY};
+
+/* Devices that all begin at once, each at an address of its own. */
+static void connect_many(struct gate *gate, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        device_connect(gate_add(gate, &kind));
+    gate_run(gate, 100);
+}
+
+static void handshakes_per_s_bites(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL "handshakes_per_s = 8\n");
+    connect_many(gate, 20);
+    /* The last quarter is for those who lose something. */
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_established), 6);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_limit_handshakes_per_s), 14);
+    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    /* They come again by themselves. */
+    gate_run(gate, 60000);
+    assert_int_equal(gate->dp.sessions.established_count, 20);
+}
+
+static void hellos_per_prefix_bites(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL "hellos_per_prefix_per_s = 20\n");
+    connect_many(gate, 40);
+    assert_true(gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix) >= 20);
+    uint64_t refused = gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix);
+    /* Another network is not concerned. */
+    struct device *other = gate_add(gate, &kind);
+    other->addr.ip[1] = 18;
+    device_connect(other);
+    assert_true(gate_run_until_up(gate, other, 500));
+    gate_run(gate, 60000);
+    assert_int_equal(gate->dp.sessions.established_count, 41);
+    assert_true(gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix) >= refused);
+}
+
+/* A device with a session is served while strangers are refused. */
+static void known_addresses_go_first(void **state)
+{
+    static const char *const limits[] = {"handshakes_per_s = 8\n",
+                                         "hellos_per_prefix_per_s = 16\n"};
+    struct gate *gate = *state;
+    for (int i = 0; i < 2; i++) {
+        char ini[1024];
+        snprintf(ini, sizeof(ini), USUAL "%s", limits[i]);
+        gate_open(gate, ini);
+        struct device *device = gate_connected(gate, &kind);
+        gate_run(gate, 5000);
+        connect_many(gate, 30);
+        uint64_t refused = gate_client_outcomes(gate, CLIENT_limit_handshakes_per_s) +
+                           gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix);
+        assert_true(refused > 0);
+        struct device *reborn = gate_add_reborn(gate, &kind, device);
+        device_connect(reborn);
+        assert_true(gate_run_until_up(gate, reborn, 100));
+    }
+}
+
+/* What is refused is dropped without a word, and established sessions notice nothing. */
+static void refused_hellos_are_not_answered(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL "hellos_per_prefix_per_s = 4\n");
+    struct device *device = gate_connected(gate, &kind);
+    connect_many(gate, 30);
+    uint64_t answers = gate_client_outcomes(gate, CLIENT_cookie_sent);
+    assert_in_range(answers, 1, 5);
+    gate_assert_echo(gate, device, "undisturbed");
+}
+
+int datapath_limits_tests(void)
+{
+    const struct CMUnitTest tests[] = {
+        GATE_TEST(handshakes_per_s_bites),
+        GATE_TEST(hellos_per_prefix_bites),
+        GATE_TEST(known_addresses_go_first),
+        GATE_TEST(refused_hellos_are_not_answered),
+    };
+    return cmocka_run_group_tests_name("datapath: limits", tests, NULL, NULL);
+}
