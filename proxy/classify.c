@@ -173,11 +173,32 @@ static bool has_same_cid(const uint8_t *cid, const uint8_t *other, size_t cid_le
     return memcmp(cid, other, cid_len) == 0;
 }
 
+bool classify_is_of_flight(const struct classified *kind)
+{
+    switch (kind->kind) {
+    case DATAGRAM_PLAINTEXT: return kind->first_type == TYPE_HANDSHAKE;
+    case DATAGRAM_PROTECTED:
+        /* In DTLS 1.3 they are of epoch 2, whose lowest two bits are in the header. */
+        return is_ciphertext(kind->first_type)
+                   ? (kind->first_type & 3) == 2
+                   : kind->first_type == TYPE_HANDSHAKE || kind->first_type == TYPE_CID;
+    default: return false;
+    }
+}
+
+static void read_alert(const uint8_t *body, size_t len, struct classified *result)
+{
+    if (len != 2)
+        return;
+    result->alert_level = body[0];
+    result->alert_code = body[1];
+}
+
 struct classified classify(const uint8_t *data, size_t len, size_t cid_len)
 {
     struct classified result = {.kind = DATAGRAM_JUNK};
     struct record record;
-    bool only_protected = true;
+    bool only_protected = true, has_alert = false;
 
     for (size_t at = 0; at < len && read_record(data + at, len - at, cid_len, &record);
          at += record.len) {
@@ -192,7 +213,13 @@ struct classified classify(const uint8_t *data, size_t len, size_t cid_len)
         }
         only_protected =
             only_protected && record.is_protected && has_same_cid(record.cid, result.cid, cid_len);
+        if (!has_alert && !record.is_protected && data[at] == TYPE_ALERT) {
+            has_alert = true;
+            read_alert(data + at + RECORD_HEADER, record.body_len, &result);
+        }
         result.usable_len = (uint32_t)(at + record.len);
+        if (!has_alert)
+            result.before_alert_len = result.usable_len;
         if (only_protected)
             result.protected_len = result.usable_len;
     }

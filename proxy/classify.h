@@ -25,8 +25,11 @@ struct classified {
     uint32_t usable_len;    /* bytes of well-formed records from the beginning */
     uint32_t protected_len; /* bytes of protected records from the beginning, before any of epoch 0
                                and any with another connection ID */
-    uint8_t first_type;     /* content type of the first record, as it stands on the wire */
-    const uint8_t *cid;     /* connection ID of the first record, in the datagram; NULL = none */
+    /* Up to the first alert in plaintext, and what that says: anybody could have sent it. */
+    uint32_t before_alert_len; /* usable_len = there is none */
+    uint8_t alert_level, alert_code;
+    uint8_t first_type; /* content type of the first record, as it stands on the wire */
+    const uint8_t *cid; /* connection ID of the first record, in the datagram; NULL = none */
     /* DATAGRAM_HELLO only: */
     bool is_fragment;       /* not the whole ClientHello */
     bool is_later_fragment; /* a fragment without the beginning; no random in it */
@@ -34,6 +37,10 @@ struct classified {
     bool has_cookie;        /* a DTLS 1.2 cookie; that of 1.3 is an extension */
     uint64_t hello_tag; /* taken from the client random: tells a repeated hello from a new one */
 };
+
+/* The datagram looks like one of a device that is in a handshake: it begins with a handshake
+ * message other than a ClientHello, or with a record that keys of a handshake may protect. */
+bool classify_is_of_flight(const struct classified *kind);
 
 /* The cipher suites that a ClientHello offers, two bytes each; *size is set to their bytes. NULL if
  * the datagram does not begin with one that has them in its first record. */

@@ -128,9 +128,16 @@ static enum client_outcome to_established(struct passage *p, struct session *s)
     return outcome;
 }
 
+/* All that a handshake can use, but no alert in plaintext: the library would end the handshake over
+ * it, and anybody can send one. */
 static enum client_outcome to_handshake(struct passage *p, struct session *s)
 {
-    return feed(p, s, p->kind.usable_len, CLIENT_handshake);
+    enum client_outcome outcome = CLIENT_handshake;
+    if (p->kind.before_alert_len != 0)
+        outcome = feed(p, s, p->kind.before_alert_len, CLIENT_handshake);
+    if (s->state == SESSION_HANDSHAKE && p->kind.before_alert_len < p->kind.usable_len)
+        session_on_plain_alert(s, p->kind.alert_level, p->kind.alert_code);
+    return outcome;
 }
 
 /* Protected records while a new handshake runs at the address of an established session: they may
@@ -207,7 +214,7 @@ static enum client_outcome from_stranger(struct passage *p)
                            is_preferred(p)))
         return CLIENT_limit_hellos_per_prefix;
     struct cookie_result result =
-        cookie_check(&dp->fronts[p->listener->index], &d->from, d->data, p->kind.usable_len,
+        cookie_check(&dp->fronts[p->listener->index], &d->from, d->data, p->kind.before_alert_len,
                      p->kind.has_cookie, dp->sessions.now_ms);
     switch (result.verdict) {
     case COOKIE_ANSWER:
@@ -252,6 +259,15 @@ static enum client_outcome hello(struct passage *p)
     return from_stranger(p);
 }
 
+/* Of a device that has no session; perhaps it does not know yet that its handshake has failed. */
+static enum client_outcome from_nobody(struct passage *p, enum client_outcome outcome)
+{
+    return classify_is_of_flight(&p->kind) &&
+                   session_refusal_repeat(&p->dp->sessions, p->listener, p->datagram)
+               ? CLIENT_alert_repeated
+               : outcome;
+}
+
 /* Records with a connection ID, whatever their address. */
 static enum client_outcome by_cid(struct passage *p)
 {
@@ -260,13 +276,13 @@ static enum client_outcome by_cid(struct passage *p)
     if (s == NULL) {
         uint32_t worker =
             steering_worker_of_cid(p->kind.cid, p->listener->config->cid_bytes, all->worker_count);
-        return worker == all->worker ? CLIENT_cid_unknown : CLIENT_wrong_worker;
+        return worker == all->worker ? from_nobody(p, CLIENT_cid_unknown) : CLIENT_wrong_worker;
     }
     if (s->state == SESSION_ESTABLISHED)
         return to_established(p, s);
     /* From elsewhere, plaintext of this handshake would be anybody's. */
     if (!addr_equal(&p->datagram->from, &s->path.client))
-        p->kind.usable_len = p->kind.protected_len;
+        p->kind.usable_len = p->kind.before_alert_len = p->kind.protected_len;
     return to_handshake(p, s);
 }
 
@@ -279,7 +295,7 @@ static enum client_outcome by_address(struct passage *p)
     struct session *s = sessions_find(all, p->listener, from);
     if (s == NULL)
         return steering_worker_of_addr(from, all->worker_count) == all->worker
-                   ? CLIENT_no_session
+                   ? from_nobody(p, CLIENT_no_session)
                    : CLIENT_wrong_worker;
     struct session *established = s->state == SESSION_ESTABLISHED ? s : NULL;
     struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;

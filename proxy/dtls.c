@@ -443,7 +443,7 @@ static bool looks_like_wrong_key(const struct dtls *dtls)
 }
 
 /* The names of RFC 8446 section 6. */
-static const char *alert_name(int code)
+const char *dtls_alert_name(uint8_t code)
 {
     switch (code) {
     case 0: return "close_notify";
@@ -478,6 +478,13 @@ static const char *certificate_problem(int error)
     }
 }
 
+bool dtls_has_sent_alert(const struct dtls *dtls)
+{
+    WOLFSSL_ALERT_HISTORY alerts;
+    return wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS &&
+           alerts.last_tx.level == alert_fatal;
+}
+
 /* RFC 7250 section 4.2: no type of certificate in common. */
 static bool wants_raw_keys(const struct dtls *dtls)
 {
@@ -509,7 +516,7 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     case WOLFSSL_ERROR_ZERO_RETURN: *detail = "close_notify"; return HANDSHAKE_client_alert;
     case FATAL_ERROR:
         if (wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS)
-            *detail = alert_name(alerts.last_rx.code);
+            *detail = dtls_alert_name((uint8_t)alerts.last_rx.code);
         return HANDSHAKE_client_alert;
     case VERSION_ERROR: return HANDSHAKE_version;
     case MEMORY_E: return HANDSHAKE_internal_error;

@@ -129,6 +129,11 @@ enum credential dtls_credential(const struct dtls *dtls);
  * all). Valid as long as the object lives. */
 enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail);
 
+/* The library has sent a fatal alert. */
+bool dtls_has_sent_alert(const struct dtls *dtls);
+/* The name of RFC 8446 section 6. */
+const char *dtls_alert_name(uint8_t code);
+
 /* Wipes what was learned in the handshake; call it when it has been logged. */
 void dtls_forget_peer(struct dtls *dtls);
 

@@ -86,6 +86,17 @@ static bool has_only_server_records(const uint8_t *datagram, size_t len, bool is
     return true;
 }
 
+/* One record that is an alert, or protected, so that it cannot be seen what it is. */
+static bool is_alert(const uint8_t *datagram, size_t len)
+{
+    if (is_ciphertext(datagram[0]))
+        return true;
+    if (!has_only_server_records(datagram, len, false))
+        return false;
+    return datagram[0] == TYPE_CID ||
+           (datagram[0] == TYPE_ALERT && len == RECORD_HEADER + (size_t)bytes_get16(datagram + 11));
+}
+
 bool role_may_send(enum role role, enum role_phase phase, const uint8_t *datagram, size_t len,
                    size_t request_len)
 {
@@ -98,6 +109,7 @@ bool role_may_send(enum role role, enum role_phase phase, const uint8_t *datagra
     case ROLE_SESSION:
         /* In plaintext only the ChangeCipherSpec of a repeated last flight. */
         return has_only_server_records(datagram, len, true);
+    case ROLE_REFUSED: return len <= request_len && is_alert(datagram, len);
     case ROLE_ENDED: return false;
     }
     return false;

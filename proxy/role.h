@@ -17,6 +17,7 @@ enum role_phase {
     ROLE_STRANGER,  /* has not proved its address */
     ROLE_HANDSHAKE, /* proved its address, is in a handshake that it began */
     ROLE_SESSION,   /* has an established session */
+    ROLE_REFUSED,   /* its handshake has failed, and it repeats the flight over which it did */
     ROLE_ENDED,     /* its session or handshake has ended */
 };
 
@@ -25,7 +26,7 @@ enum role_phase {
 #define ROLE_AMPLIFICATION_MAX 3
 
 /* True if the datagram may be sent. request_len is the length of the datagram being answered; it
- * only matters for a stranger. */
+ * only matters for a stranger, and for a device that was refused. */
 bool role_may_send(enum role role, enum role_phase phase, const uint8_t *datagram, size_t len,
                    size_t request_len);
 

@@ -9,6 +9,8 @@
 enum {
     /* Between two refusals of a renegotiation. Some libraries end a session over a handful. */
     REFUSAL_INTERVAL_MS = 1000,
+    /* A device that gave up sends nothing more; one that did not goes on, or repeats itself. */
+    GIVE_UP_MS = 10000,
     /* Of a handshake, with all repetitions: a dozen of the largest. */
     FED_BYTES_MAX = 128 * 1024,
 };
@@ -79,8 +81,12 @@ static void free_handshake(struct session *s)
     s->handshake = NULL;
 }
 
+static void forget_plain_alert(struct session *s);
+
 void session_feed(struct session *s, const uint8_t *data, size_t len)
 {
+    if (s->state == SESSION_HANDSHAKE)
+        forget_plain_alert(s);
     session_flight_on_feed(s);
     s->last_fed_bytes = (uint32_t)len;
     s->fed_bytes += s->last_fed_bytes;
@@ -109,8 +115,10 @@ void session_on_data_from_backend(struct session *s)
 static uint64_t end_due_ms(const struct session *s)
 {
     const struct listener_config *config = s->listener->config;
-    if (s->state == SESSION_HANDSHAKE)
-        return s->begun_ms + config->handshake_timeout_ms;
+    if (s->state == SESSION_HANDSHAKE) {
+        uint64_t timeout_ms = s->begun_ms + config->handshake_timeout_ms;
+        return s->handshake->given_up_ms < timeout_ms ? s->handshake->given_up_ms : timeout_ms;
+    }
     return s->last_used_ms + (session_path_has_cid(&s->cid_entry) ? config->idle_timeout_cid_ms
                                                                   : config->idle_timeout_ms);
 }
@@ -126,6 +134,30 @@ static void set_timer(struct session *s)
         timers_set(&s->all->timers, &s->timer, due_ms);
 }
 
+void session_on_plain_alert(struct session *s, uint8_t level, uint8_t code)
+{
+    enum { FATAL = 2, CLOSE_NOTIFY = 0 };
+    struct session_handshake *h = s->handshake;
+    if ((level != FATAL && code != CLOSE_NOTIFY) || h->given_up_ms != TIMERS_NONE)
+        return;
+    h->alert_code = code;
+    h->given_up_ms = s->all->now_ms + GIVE_UP_MS;
+    s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
+    if (!s->has_stalled)
+        session_log_stalled(s, HANDSHAKE_client_alert, dtls_alert_name(code));
+    s->has_stalled = true;
+    set_timer(s);
+}
+
+/* The device goes on, so the alert was not its own. */
+static void forget_plain_alert(struct session *s)
+{
+    if (s->handshake->given_up_ms == TIMERS_NONE)
+        return;
+    s->handshake->given_up_ms = TIMERS_NONE;
+    s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
+}
+
 /* A wrong PSK shows in DTLS 1.2 only by a Finished that does not decrypt. */
 static void notice_wrong_key(struct session *s)
 {
@@ -134,7 +166,7 @@ static void notice_wrong_key(struct session *s)
         dtls_failure(s->dtls, &detail) != HANDSHAKE_wrong_key)
         return;
     s->has_stalled = true;
-    session_log_stalled(s, HANDSHAKE_wrong_key);
+    session_log_stalled(s, HANDSHAKE_wrong_key, "");
 }
 
 /* The library keeps what it cannot use yet: fragments of handshake messages, in DTLS 1.3 up to 3 MB
@@ -170,7 +202,10 @@ void session_on_timer(struct session *s)
 {
     uint64_t now_ms = s->all->now_ms;
     if (s->state == SESSION_HANDSHAKE && now_ms >= end_due_ms(s)) {
-        session_on_failed(s);
+        if (now_ms >= s->handshake->given_up_ms)
+            session_fail(s, HANDSHAKE_client_alert, dtls_alert_name(s->handshake->alert_code));
+        else
+            session_on_failed(s);
         return;
     }
     if (s->state == SESSION_ESTABLISHED && now_ms >= end_due_ms(s)) {
@@ -210,7 +245,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
     s->number = all->next_number;
     s->hello_tag = hello_tag;
     s->begun_ms = all->now_ms;
-    s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
+    s->retransmit_due_ms = s->ack_due_ms = h->given_up_ms = TIMERS_NONE;
     s->slot = BACKEND_NO_SLOT;
     s->state = SESSION_HANDSHAKE;
     s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
@@ -222,6 +257,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
         old->successor = s;
         s->predecessor = old;
     }
+    session_refusal_forget(all, s->listener, client);
     dtls_set_sender(dtls, session_flight_on_record, s);
     all->next_number += all->number_step;
     all->handshake_count++;
@@ -265,6 +301,7 @@ void session_fail(struct session *s, enum handshake_result result, const char *d
 {
     count_failed(s->all, s->dtls, result);
     session_log_failed(s->all, s->dtls, s->number, &s->path.client, result, detail);
+    session_refusal_keep(s);
     leave_handshake(s);
     session_retire(s);
 }

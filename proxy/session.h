@@ -76,6 +76,11 @@ void session_fail(struct session *session, enum handshake_result result, const c
 void session_feed(struct session *session, const uint8_t *data, size_t len);
 void session_on_fed(struct session *session, bool was_discarded);
 
+/* An alert in plaintext, for a handshake: of the device, or of anybody who forges its address. It
+ * says that the device has given up, and is not fed to the library, which would believe it. The
+ * handshake falls silent, and fails unless the device goes on. */
+void session_on_plain_alert(struct session *session, uint8_t level, uint8_t code);
+
 /* Application data went one way or the other. */
 void session_on_data_from_client(struct session *session);
 void session_on_data_from_backend(struct session *session);

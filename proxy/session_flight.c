@@ -74,11 +74,21 @@ void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
     if (h != NULL && s->state == SESSION_HANDSHAKE) {
         h->is_last_flight_complete = h->last_flight_len + len <= sizeof(h->last_flight);
         if (h->is_last_flight_complete) {
+            h->last_record_at = h->last_flight_len;
             memcpy(h->last_flight + h->last_flight_len, record, len);
             h->last_flight_len = (uint16_t)(h->last_flight_len + len);
         }
     }
     queue(s, record, len);
+}
+
+const uint8_t *session_flight_last_record(const struct session *s, size_t *len)
+{
+    const struct session_handshake *h = s->handshake;
+    if (h == NULL || !h->is_last_flight_complete || h->last_flight_len == 0)
+        return NULL;
+    *len = (size_t)(h->last_flight_len - h->last_record_at);
+    return h->last_flight + h->last_record_at;
 }
 
 /* ---- once more ------------------------------------------------------------------------------ */

@@ -96,7 +96,7 @@ void session_log_failed(struct sessions *all, const struct dtls *dtls, uint64_t 
     log_end(&line);
 }
 
-void session_log_stalled(struct session *s, enum handshake_result reason)
+void session_log_stalled(struct session *s, enum handshake_result reason, const char *detail)
 {
     if (!may_log(s->all, LOG_INFO))
         return;
@@ -104,7 +104,10 @@ void session_log_stalled(struct session *s, enum handshake_result reason)
     log_begin(&line, LOG_INFO, "handshake_stalled");
     add_who(&line, s->listener, s->number, &s->path.client);
     log_add(&line, "reason", handshake_result_name(reason));
-    log_add_bytes(&line, "identity", s->dtls->peer->identity, s->dtls->peer->identity_len);
+    if (detail[0] != '\0')
+        log_add(&line, "detail", detail);
+    if (s->dtls->peer->identity_len > 0)
+        log_add_bytes(&line, "identity", s->dtls->peer->identity, s->dtls->peer->identity_len);
     log_end(&line);
 }
 

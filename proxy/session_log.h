@@ -15,7 +15,7 @@ void session_log_failed(struct sessions *sessions, const struct dtls *dtls, uint
                         const char *detail);
 /* The device's Finished cannot be decrypted: the likely reason is told at once, since the handshake
  * only fails at its timeout (a forged record must not end it). */
-void session_log_stalled(struct session *session, enum handshake_result reason);
+void session_log_stalled(struct session *session, enum handshake_result reason, const char *detail);
 void session_log_hello_ignored(struct sessions *sessions, const struct listener *listener,
                                const struct addr *client, enum handshake_result reason);
 void session_log_too_large(struct session *session, size_t len);

@@ -11,6 +11,7 @@
 #include "base/timers.h"
 #include "counters.h"
 #include "generation.h"
+#include "session_refusal.h"
 #include "session_table.h"
 
 struct session;
@@ -21,10 +22,11 @@ struct sessions {
     struct keyed_hash_key identity_hash_key;
     struct session *least_recent, *most_recent; /* established ones, in order of use */
     struct session *oldest_handshake, *newest_handshake;
-    struct session *ended;               /* to be freed by sessions_reap */
-    struct backend *backend;             /* borrowed */
-    struct udp_out *to_client;           /* borrowed; where records leave */
-    struct worker_counters *counters;    /* borrowed */
+    struct session *ended;            /* to be freed by sessions_reap */
+    struct backend *backend;          /* borrowed */
+    struct udp_out *to_client;        /* borrowed; where records leave */
+    struct worker_counters *counters; /* borrowed */
+    struct session_refusals refusals;
     struct log_limiter limiter;          /* for lines on handshakes that fail, and the like */
     struct log_limiter stranger_limiter; /* for lines that need no address of one's own */
     struct log_limiter backend_limiter;  /* for lines on a backend that is down */

@@ -56,8 +56,8 @@ static bool is_of_one_session(const uint8_t *record, const uint8_t *other, size_
 
 static void check_records(const uint8_t *data, const struct classified *c, size_t cid_len)
 {
-    bool only_protected = true;
-    size_t at = 0, protected_len = 0;
+    bool only_protected = true, has_alert = false;
+    size_t at = 0, protected_len = 0, before_alert_len = 0;
     while (at < c->usable_len) {
         const uint8_t *record = data + at;
         size_t len = told_len(record, c->usable_len - at, cid_len);
@@ -66,10 +66,15 @@ static void check_records(const uint8_t *data, const struct classified *c, size_
         must(cid_of(record) == NULL || cid_of(record) + cid_len <= record + len);
         only_protected =
             only_protected && is_protected(record) && is_of_one_session(record, data, cid_len);
+        has_alert = has_alert || (!is_protected(record) && record[0] == 21);
         at += len;
         if (only_protected)
             protected_len = at;
+        if (!has_alert)
+            before_alert_len = at;
     }
+    must(before_alert_len == c->before_alert_len);
+    must(has_alert || (c->alert_level == 0 && c->alert_code == 0));
     must(at == c->usable_len);
     must(protected_len == c->protected_len);
     must(c->cid == cid_of(data));

@@ -9,6 +9,8 @@ import time
 import pytest
 
 import records
+from clients.openssl import OpensslClient
+from conftest import KEY
 from environment import TIME_FACTOR, wait_until
 from netshim import TO_DEVICE, TO_GATE
 
@@ -70,6 +72,24 @@ def test_the_gate_repeats_its_flight_by_itself(certificate_gate, device_behind, 
     assert len(shim.to_gate()) == 2
     assert device.carry_on().established
     device.exchange(b"done")
+
+
+def test_a_lost_alert_is_sent_again(start_proxy, backend, make_shim, client):
+    """OpenSSL repeats its flight after 1 s, and would do so for minutes."""
+    proxy = start_proxy(backend)
+    lost = []
+
+    def lose(way, _, data):
+        if way == TO_DEVICE and data[0] == records.ALERT and not lost:
+            lost.append(data)
+            return []
+        return [data]
+    shim = make_shim(proxy, lose)
+    program = client(OpensslClient.psk(shim.address, "stranger", KEY))
+    program.expect("unknown psk identity", timeout_s=5)
+    assert lost
+    proxy.wait_outcome("alert_repeated")
+    assert proxy.handshakes("unknown_identity") == 1
 
 
 def test_the_lost_last_flight_is_repeated_for_the_device(certificate_gate, device_behind):

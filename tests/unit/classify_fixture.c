@@ -81,6 +81,7 @@ struct classified classify_fixture_run(const uint8_t *bytes, size_t len)
     free(copy);
     assert_true(result.usable_len <= len);
     assert_true(result.protected_len <= result.usable_len);
+    assert_true(result.before_alert_len <= result.usable_len);
     assert_true((result.kind == DATAGRAM_JUNK) == (result.usable_len == 0));
     return result;
 }

@@ -228,19 +228,6 @@ static void broken_message_ends_the_handshake(void **state)
     assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent);
 }
 
-/* A device that loses patience says so. */
-static void device_may_give_up(void **state)
-{
-    struct gate *gate = *state;
-    gate_open(gate, USUAL);
-    struct device *device = lost_device(gate, gate_kind("1.2 psk ccm-8"));
-    static const uint8_t user_canceled[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 90};
-    assert_int_equal(gate_inject(gate, &device->addr, user_canceled, sizeof(user_canceled)),
-                     CLIENT_handshake_failed);
-    assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
-    assert_int_equal(fake_log_count("reason=client_alert", "detail=user_canceled", NULL), 1);
-}
-
 int datapath_handshake_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,7 +240,6 @@ int datapath_handshake_tests(void)
         GATE_TEST(listeners_are_separate),
         GATE_TEST(ipv6_devices_are_served),
         GATE_TEST(broken_message_ends_the_handshake),
-        GATE_TEST(device_may_give_up),
     };
     return cmocka_run_group_tests_name("datapath: handshake", tests, NULL, NULL);
 }

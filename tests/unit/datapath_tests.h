@@ -9,6 +9,7 @@
 int datapath_cid_tests(void);
 int datapath_moving_tests(void);
 int datapath_limits_tests(void);
+int datapath_alerts_tests(void);
 int datapath_forged_tests(void);
 int datapath_handshake_tests(void);
 int datapath_data_tests(void);

@@ -193,6 +193,73 @@ static void test_protected_then_plaintext(void **state)
     assert_int_equal(c.protected_len, protected_len);
 }
 
+/* Whatever stands before, and however many there are, the first one counts. */
+static void test_alerts_in_plaintext(void **state)
+{
+    (void)state;
+    static const int before[][2] = {{HANDSHAKE, 0}, {CCS, 0}, {ACK, 0}, {ALERT, 1}, {DATA, 1}};
+    for (int i = -1; i < 5; i++) {
+        struct maker m = {.len = 0};
+        if (i >= 0)
+            classify_fixture_put_record(&m, before[i][0], before[i][1], 40);
+        size_t at = m.len;
+        struct classified c = classify_fixture_run_made(&m);
+        assert_int_equal(c.before_alert_len, m.len);
+        assert_int_equal(c.alert_level, 0);
+        for (int level = 1; level <= 2; level++) {
+            classify_fixture_put_header(&m, ALERT, 0xfefd, 0, 2);
+            classify_fixture_put_number(&m, level, 1);
+            classify_fixture_put_number(&m, 40 + level, 1);
+            classify_fixture_put_record(&m, HANDSHAKE, 0, 40);
+            c = classify_fixture_run_made(&m);
+            assert_int_equal(c.usable_len, m.len);
+            assert_int_equal(c.before_alert_len, at);
+            assert_int_equal(c.alert_level, 1);
+            assert_int_equal(c.alert_code, 41);
+        }
+    }
+    /* A malformed one says nothing, and is not to be read either. */
+    for (int len = 1; len <= 20; len++) {
+        struct maker m = {.len = 0};
+        classify_fixture_put_header(&m, ALERT, 0xfefd, 0, len);
+        for (int i = 0; i < len; i++)
+            classify_fixture_put_number(&m, 2, 1);
+        struct classified c = classify_fixture_run_made(&m);
+        assert_int_equal(c.kind, DATAGRAM_PLAINTEXT);
+        assert_int_equal(c.before_alert_len, 0);
+        assert_int_equal(c.alert_level, len == 2 ? 2 : 0);
+    }
+}
+
+static void test_what_is_of_a_flight(void **state)
+{
+    (void)state;
+    for (int epoch = 0; epoch < 2; epoch++) {
+        for (int type = CCS; type <= ACK; type++) {
+            struct maker m = {.len = 0};
+            classify_fixture_put_record(&m, type, epoch, 40);
+            struct classified c = classify_fixture_run_made(&m);
+            assert_int_equal(classify_is_of_flight(&c),
+                             type == HANDSHAKE || (type == CID && epoch == 1));
+        }
+    }
+    for (int first = 0x20; first < 0x30; first++) {
+        struct maker m = {.len = 0};
+        classify_fixture_put_ciphertext(&m, first, "\x12\x34\x00\x10",
+                                        (first & 8 ? 2u : 1u) + (first & 4 ? 2u : 0u), 300);
+        struct classified c = classify_fixture_run_made(&m);
+        if (c.kind == DATAGRAM_PROTECTED)
+            assert_int_equal(classify_is_of_flight(&c), (first & 3) == 2);
+    }
+    struct maker hello = {.len = 0};
+    classify_fixture_put_header(&hello, HANDSHAKE, 0xfefd, 0, 40);
+    classify_fixture_put_number(&hello, 1, 1);
+    classify_fixture_put_zeros(&hello, 39);
+    struct classified c = classify_fixture_run_made(&hello);
+    assert_int_equal(c.kind, DATAGRAM_HELLO);
+    assert_false(classify_is_of_flight(&c));
+}
+
 static void test_cut_at_the_first_malformed_record(void **state)
 {
     (void)state;
@@ -249,6 +316,8 @@ int main(void)
         cmocka_unit_test(test_lengths_of_a_ciphertext),
         cmocka_unit_test(test_several_records),
         cmocka_unit_test(test_protected_then_plaintext),
+        cmocka_unit_test(test_alerts_in_plaintext),
+        cmocka_unit_test(test_what_is_of_a_flight),
         cmocka_unit_test(test_cut_at_the_first_malformed_record),
         cmocka_unit_test(test_many_small_records),
     };

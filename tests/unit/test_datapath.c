@@ -23,6 +23,7 @@ int main(void)
     failed += datapath_cid_tests();
     failed += datapath_moving_tests();
     failed += datapath_limits_tests();
+    failed += datapath_alerts_tests();
     failed += datapath_forged_tests();
     failed += datapath_hostile_tests();
     failed += datapath_flights_tests();

@@ -239,6 +239,35 @@ static void test_no_amplification(void **state)
     assert_true(may_send(ROLE_STRANGER, m.bytes, m.len, 65507));
 }
 
+/* --- devices whose handshake has failed ------------------------------------------------------- */
+
+/* The alert, alone, in plaintext or not, and not longer than what it answers. */
+static void test_refused_devices_hear_an_alert_and_nothing_else(void **state)
+{
+    (void)state;
+    for (int epoch = 0; epoch < 2; epoch++) {
+        for (int type = CCS; type <= ACK; type++) {
+            struct maker m = {.len = 0};
+            put_record(&m, type, epoch, NULL, 20);
+            bool may = type == ALERT || (type == CID && epoch == 1);
+            assert_int_equal(may_send(ROLE_REFUSED, m.bytes, m.len, m.len), may);
+            assert_false(may_send(ROLE_REFUSED, m.bytes, m.len, m.len - 1));
+            if (type == CID)
+                continue; /* its end is not to be seen */
+            put_record(&m, ALERT, epoch, NULL, 20);
+            assert_false(may_send(ROLE_REFUSED, m.bytes, m.len, m.len));
+        }
+    }
+    struct maker m = {.len = 0};
+    put_ciphertext(&m, 20);
+    assert_true(may_send(ROLE_REFUSED, m.bytes, m.len, m.len));
+    assert_false(may_send(ROLE_REFUSED, m.bytes, m.len, m.len - 1));
+    m.len = 0;
+    put_record(&m, ALERT, 0, NULL, 2);
+    for (m.len--; m.len > 0; m.len--)
+        assert_false(may_send(ROLE_REFUSED, m.bytes, m.len, 4096));
+}
+
 static void test_unknown_role_and_phase_send_nothing(void **state)
 {
     (void)state;
@@ -263,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_cookie_replies),
         cmocka_unit_test(test_no_amplification),
+        cmocka_unit_test(test_refused_devices_hear_an_alert_and_nothing_else),
         cmocka_unit_test(test_unknown_role_and_phase_send_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

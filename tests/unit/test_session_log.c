@@ -178,7 +178,7 @@ static void test_other_lines(void **state)
     struct fixture *f = *state;
     struct session *s = &f->session;
     set_identity(f, "device1", 7);
-    session_log_stalled(s, HANDSHAKE_wrong_key);
+    session_log_stalled(s, HANDSHAKE_wrong_key, "");
     assert_string_equal(take_line(f),
                         "level=info event=handshake_stalled listener=coaps session=17 "
                         "client=192.0.2.7:50000 reason=wrong_key identity=device1");
@@ -205,7 +205,7 @@ static void test_levels(void **state)
     session_log_established(s, CREDENTIAL_PSK);
     session_log_closed(s, CLOSE_idle);
     session_log_failed(&f->sessions, s->dtls, 17, &s->path.client, HANDSHAKE_timeout, "");
-    session_log_stalled(s, HANDSHAKE_wrong_key);
+    session_log_stalled(s, HANDSHAKE_wrong_key, "");
     session_log_hello_ignored(&f->sessions, s->listener, &s->path.client, HANDSHAKE_version);
     assert_string_equal(take_text(f), "");
     assert_int_equal(f->sessions.limiter.used, 0); /* nor do they use up the limit */
@@ -256,7 +256,7 @@ static void test_identity_cannot_forge_a_line(void **state)
         for (unsigned i = 0; i < sizeof(bytes); i++)
             bytes[i] = (uint8_t)(begin + i);
         set_identity(f, bytes, sizeof(bytes));
-        session_log_stalled(&f->session, HANDSHAKE_wrong_key);
+        session_log_stalled(&f->session, HANDSHAKE_wrong_key, "");
         for (const char *c = take_line(f); *c != '\0'; c++)
             assert_in_range(*c, ' ', '~');
     }
@@ -282,7 +282,7 @@ static void cause(struct fixture *f, int kind)
     case 1:
         session_log_failed(&f->sessions, s->dtls, 17, &s->path.client, HANDSHAKE_timeout, "");
         return;
-    case 2: session_log_stalled(s, HANDSHAKE_wrong_key); return;
+    case 2: session_log_stalled(s, HANDSHAKE_wrong_key, ""); return;
     case 3:
         session_log_hello_ignored(&f->sessions, s->listener, &s->path.client, HANDSHAKE_version);
         return;
