@@ -185,17 +185,21 @@ static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
 {
     struct datapath *dp = p->dp;
     const struct udp_datagram *d = p->datagram;
-    uint32_t listener = p->listener->index;
-    if (counter_get(&dp->counters.by_listener[listener].handshakes_in_progress) >=
-            dp->limits[listener].handshake_max &&
-        !sessions_give_up_handshake(&dp->sessions, p->listener)) {
+    struct datapath_limits *limits = &dp->limits[p->listener->index];
+    struct counters *c = &dp->counters.by_listener[p->listener->index];
+    bool is_full = counter_get(&c->handshakes_in_progress) >= limits->handshake_max;
+    struct session *slow =
+        is_full ? sessions_find_slow_handshake(&dp->sessions, p->listener) : NULL;
+    if (is_full && slow == NULL) {
         dtls_free(dtls);
         return CLIENT_limit_handshakes;
     }
-    if (!limit_take(&dp->limits[listener].handshakes, dp->sessions.now_ms, is_preferred(p))) {
+    if (!limit_take(&limits->handshakes, dp->sessions.now_ms, is_preferred(p))) {
         dtls_free(dtls);
         return CLIENT_limit_handshakes_per_s;
     }
+    if (slow != NULL)
+        session_end(slow, CLOSE_replaced, false);
     struct session *s =
         session_begin(&dp->sessions, dtls, p->socket, &d->from, &d->to, p->kind.hello_tag);
     if (s == NULL)

@@ -95,15 +95,13 @@ void sessions_note_use(struct session *s)
     *newest = s;
 }
 
-bool sessions_give_up_handshake(struct sessions *all, const struct listener *listener)
+struct session *sessions_find_slow_handshake(const struct sessions *all,
+                                             const struct listener *listener)
 {
     struct session *s = all->oldest_handshake;
     while (s != NULL && s->listener != listener)
         s = s->more_recent;
-    if (s == NULL || all->now_ms - s->begun_ms < HANDSHAKE_PATIENCE_MS)
-        return false;
-    session_end(s, CLOSE_replaced, false);
-    return true;
+    return s != NULL && all->now_ms - s->begun_ms >= HANDSHAKE_PATIENCE_MS ? s : NULL;
 }
 
 void sessions_on_time(struct sessions *all)

@@ -68,9 +68,10 @@ bool sessions_reserve_timer(struct sessions *sessions) MUST_USE;
 void sessions_note_use(struct session *session);
 void sessions_forget_use(struct session *session);
 
-/* Makes room for a handshake of the listener: gives up the oldest one, if a device had time enough
- * for it. False if none was that old. */
-bool sessions_give_up_handshake(struct sessions *sessions, const struct listener *listener);
+/* The oldest handshake of the listener, if its device had time enough: it may be ended to make room
+ * for another. NULL if none is that old. */
+struct session *sessions_find_slow_handshake(const struct sessions *sessions,
+                                             const struct listener *listener);
 
 /* Timers that are due at sessions->now_ms. */
 void sessions_on_time(struct sessions *sessions);

@@ -76,6 +76,33 @@ static void known_addresses_go_first(void **state)
     }
 }
 
+/* Begins a handshake, and falls silent. */
+static void begin_and_vanish(struct gate *gate)
+{
+    struct device *device = gate_add(gate, &kind);
+    device_connect(device);
+    gate_run(gate, 3);
+    device->client->is_deaf = true;
+}
+
+/* Who is refused for the rate takes nobody's place among the handshakes in progress. */
+static void refused_handshake_displaces_nobody(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL "max_handshakes = 3\nhandshakes_per_s = 2\n");
+    for (int i = 0; i < 3; i++) {
+        begin_and_vanish(gate);
+        gate_run(gate, 1000);
+    }
+    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+    gate_run(gate, 10000); /* now each of them has had time enough */
+    for (int i = 0; i < 3; i++)
+        begin_and_vanish(gate);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_limit_handshakes_per_s), 1);
+    assert_int_equal(gate_handshakes(gate, HANDSHAKE_superseded), 2);
+    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+}
+
 /* What is refused is dropped without a word, and established sessions notice nothing. */
 static void refused_hellos_are_not_answered(void **state)
 {
@@ -91,9 +118,8 @@ static void refused_hellos_are_not_answered(void **state)
 int datapath_limits_tests(void)
 {
     const struct CMUnitTest tests[] = {
-        GATE_TEST(handshakes_per_s_bites),
-        GATE_TEST(hellos_per_prefix_bites),
-        GATE_TEST(known_addresses_go_first),
+        GATE_TEST(handshakes_per_s_bites),          GATE_TEST(hellos_per_prefix_bites),
+        GATE_TEST(known_addresses_go_first),        GATE_TEST(refused_handshake_displaces_nobody),
         GATE_TEST(refused_hellos_are_not_answered),
     };
     return cmocka_run_group_tests_name("datapath: limits", tests, NULL, NULL);
