@@ -131,10 +131,12 @@ static int check_config(const struct arguments *arguments)
 static bool open_workers(struct gate *gate, struct err *err)
 {
     uint32_t wanted = gate->generation->config->gate.workers;
-    if (wanted > 1 && !steering_is_possible(err)) {
+    bool may_steer = steering_is_possible(err);
+    if (!may_steer) {
         log_text(LOG_WARNING, "single_worker",
-                 "%s; running one worker instead of %u: several would lose datagrams", err->text,
-                 wanted);
+                 "%s; running one worker (workers = %u), and its sessions share a queue with "
+                 "strangers: a flood of ClientHellos can crowd out their datagrams",
+                 err->text, wanted);
         wanted = 1;
     }
     gate->workers = calloc(wanted, sizeof(*gate->workers));
@@ -148,7 +150,7 @@ static bool open_workers(struct gate *gate, struct err *err)
         gate->counters[i] = worker_counters(gate->workers[i]);
         gate->worker_count++;
     }
-    return wanted == 1 || worker_steer(gate->workers[0], err);
+    return !may_steer || worker_steer(gate->workers, wanted, err);
 }
 
 static bool open_metrics(struct gate *gate, struct err *err)

@@ -46,10 +46,16 @@ static bool set_option(int fd, int level, int name, int value)
 
 /* Best effort: with CAP_NET_ADMIN the kernel's limits (net.core.rmem_max, wmem_max) do not apply.
  */
-static void set_buffers(int fd)
+void udp_set_receive_buffer(const struct udp_socket *socket, int bytes)
 {
-    if (!set_option(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER_BYTES))
-        set_option(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER_BYTES);
+    if (!set_option(socket->fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes))
+        set_option(socket->fd, SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
+static void set_buffers(const struct udp_socket *socket)
+{
+    int fd = socket->fd;
+    udp_set_receive_buffer(socket, SOCKET_BUFFER_BYTES);
     if (!set_option(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER_BYTES))
         set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER_BYTES);
 }
@@ -87,7 +93,7 @@ bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct 
                               set_option(sock->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     if (!has_info || !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
         return fail_open(sock, err, "packet info");
-    set_buffers(sock->fd);
+    set_buffers(sock);
     if (bind(sock->fd, (struct sockaddr *)&name, name_len) != 0)
         return fail_open(sock, err, "bind");
     return true;
@@ -129,7 +135,7 @@ bool udp_open_backend(struct udp_socket *sock, struct err *err)
         !set_option(sock->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO) ||
         !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
         return fail_open(sock, err, "packet info");
-    set_buffers(sock->fd);
+    set_buffers(sock);
     if (bind(sock->fd, (struct sockaddr *)&name, sizeof(name)) != 0 ||
         getsockname(sock->fd, (struct sockaddr *)&name, &name_len) != 0)
         return fail_open(sock, err, "bind");
@@ -188,8 +194,13 @@ static void read_control(struct msghdr *header, struct addr *to, uint32_t *drops
 
 bool udp_receive(struct udp_socket *socket, struct udp_in *in)
 {
+    return udp_receive_some(socket, in, UDP_BATCH);
+}
+
+bool udp_receive_some(struct udp_socket *socket, struct udp_in *in, uint32_t max)
+{
     struct udp_in_buffers *b = in->buffers;
-    for (uint32_t i = 0; i < UDP_BATCH; i++) {
+    for (uint32_t i = 0; i < max; i++) {
         struct msghdr *header = &b->messages[i].msg_hdr;
         header->msg_name = &b->names[i];
         header->msg_namelen = sizeof(b->names[i]);
@@ -202,7 +213,7 @@ bool udp_receive(struct udp_socket *socket, struct udp_in *in)
     in->count = 0;
     in->new_kernel_drops = 0;
     /* An error of an earlier send may be reported instead; it is read from the error queue. */
-    int received = recvmmsg(socket->fd, b->messages, UDP_BATCH, MSG_DONTWAIT, NULL);
+    int received = recvmmsg(socket->fd, b->messages, max, MSG_DONTWAIT, NULL);
     if (received <= 0)
         return false;
 
@@ -218,6 +229,13 @@ bool udp_receive(struct udp_socket *socket, struct udp_in *in)
     in->new_kernel_drops = drops - socket->kernel_drops;
     socket->kernel_drops = drops;
     return true;
+}
+
+void udp_discard(const struct udp_socket *socket)
+{
+    /* More than any buffer holds: in a flood there is always a next one. */
+    for (int i = 0; i < 65536 && recv(socket->fd, NULL, 0, MSG_DONTWAIT | MSG_TRUNC) >= 0; i++)
+        continue;
 }
 
 bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error)

@@ -41,6 +41,10 @@ bool udp_is_free(const struct addr *addr, struct err *err) MUST_USE;
 bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
                        struct err *err) MUST_USE;
 
+/* Asks for a receive buffer of that size; like all sockets it gets as much as the kernel lets it.
+ */
+void udp_set_receive_buffer(const struct udp_socket *socket, int bytes);
+
 /* Socket toward backends: 0.0.0.0, a port of the kernel's choice, only the loopback interface,
  * ICMP errors on its error queue. */
 bool udp_open_backend(struct udp_socket *socket, struct err *err) MUST_USE;
@@ -51,6 +55,10 @@ void udp_in_deinit(struct udp_in *in);
 
 /* Fills the batch with what has arrived; false if nothing has. */
 bool udp_receive(struct udp_socket *socket, struct udp_in *in);
+/* The same for at most `max` datagrams. */
+bool udp_receive_some(struct udp_socket *socket, struct udp_in *in, uint32_t max);
+/* Throws away what has arrived so far. */
+void udp_discard(const struct udp_socket *socket);
 
 /* Takes one error off the error queue: `from` is the local address that had sent. False if there
  * is none. */

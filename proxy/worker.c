@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "datapath.h"
+#include "hello_share.h"
 #include "steering.h"
 
 enum {
@@ -15,15 +16,20 @@ enum {
     ROUNDS_MAX = 8,
     /* Wakes of the backend socket between looks at its error queue. */
     ERRORS_EVERY = 16,
+    /* Holds the hellos of 10,000 devices that come back at once: the kernel accounts for up to 1280
+     * bytes each (more with some network drivers) and doubles what is asked for. */
+    HELLO_BUFFER_BYTES = 8 * 1024 * 1024,
 };
 
 /* Between the farewells and the end of the thread. */
 static const double LINGER_S = 0.2;
 
+/* One address. What arrives at either socket is answered from the first, which sessions keep. */
 struct listening {
-    ev_io watcher;
+    ev_io watcher, hello_watcher;
     struct worker *worker;
     struct udp_socket socket;
+    struct udp_socket hello_socket; /* fd = -1: hellos arrive at the other one */
     uint32_t listener;
 };
 
@@ -33,6 +39,10 @@ struct worker {
     ev_timer timer;
     ev_timer end_timer;
     ev_async stop_watcher;
+    ev_timer hello_timer; /* active while hellos pause */
+    struct hello_share hello_share;
+    unsigned hello_turn; /* of the event loop, that hello_quota is for */
+    uint32_t hello_quota;
     struct listening *listening; /* one for each address of each listener */
     uint32_t listening_count;
     uint64_t timer_due_ms; /* what `timer` is set to; TIMERS_NONE = not set */
@@ -49,6 +59,13 @@ static uint64_t read_clock_ms(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint64_t read_clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* Runs what is due and sets the loop's one timer to what is due next. */
@@ -85,6 +102,77 @@ static void on_client_readable(struct ev_loop *loop, ev_io *watcher, int events)
     if (now_ms != 0)
         keep_time(worker, now_ms);
 }
+
+/* ---- hellos --------------------------------------------------------------------------------- */
+
+static uint64_t count_data(const struct worker *worker)
+{
+    const struct worker_counters *counters = &worker->datapath.counters;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < counters->listener_count; i++)
+        count += counter_get(&counters->by_listener[i].client[CLIENT_forwarded]) +
+                 counter_get(&counters->by_listener[i].backend[BACKEND_forwarded]);
+    return count;
+}
+
+static void start_hellos(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->listening_count; i++)
+        ev_io_start(worker->loop, &worker->listening[i].hello_watcher);
+}
+
+static void on_hello_pause_end(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    start_hellos(watcher->data);
+}
+
+static void pause_hellos(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->listening_count; i++)
+        ev_io_stop(worker->loop, &worker->listening[i].hello_watcher);
+    ev_timer_set(&worker->hello_timer, (double)hello_share_pause_ms(&worker->hello_share) / 1000.0,
+                 0.0);
+    ev_now_update(worker->loop);
+    ev_timer_start(worker->loop, &worker->hello_timer);
+}
+
+/* Of the lowest priority: in each turn of the loop everything else has been read before. */
+static void on_hello_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct listening *listening = watcher->data;
+    struct worker *worker = listening->worker;
+    struct counters *c = &worker->datapath.counters.by_listener[listening->listener];
+    (void)events;
+
+    /* The same for all sockets, or the first would leave nothing to the others. */
+    if (worker->hello_turn != ev_iteration(loop)) {
+        worker->hello_turn = ev_iteration(loop);
+        worker->hello_quota = hello_share_quota(&worker->hello_share, count_data(worker),
+                                                read_clock_ns(CLOCK_MONOTONIC));
+    }
+    if (worker->hello_quota == 0) {
+        pause_hellos(worker);
+        return;
+    }
+    uint64_t began_ns = read_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t begun = counter_get(&c->client[CLIENT_handshake_begun]);
+    if (!udp_receive_some(&listening->hello_socket, &worker->in, worker->hello_quota) ||
+        worker->in.count == 0)
+        return;
+    counter_add(&c->hello_kernel_drops, worker->in.new_kernel_drops);
+    worker->in.new_kernel_drops = 0; /* what datapath.c counts is of the other socket */
+    uint64_t now_ms = read_clock_ms();
+    datapath_from_client(&worker->datapath, listening->listener, &listening->socket, &worker->in,
+                         now_ms);
+    keep_time(worker, now_ms);
+    begun = counter_get(&c->client[CLIENT_handshake_begun]) - begun;
+    hello_share_spend(&worker->hello_share, worker->in.count, (uint32_t)begun,
+                      read_clock_ns(CLOCK_THREAD_CPUTIME_ID) - began_ns);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
 
 static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
@@ -166,6 +254,7 @@ static bool open_listening(struct worker *worker, const struct generation *gener
                 return false;
             worker->listening_count++;
             listening->worker = worker;
+            listening->hello_socket.fd = -1;
             listening->listener = i;
             ev_io_init(&listening->watcher, on_client_readable, listening->socket.fd, EV_READ);
             ev_io_start(worker->loop, &listening->watcher);
@@ -203,6 +292,9 @@ struct worker *worker_open(const struct generation *generation, uint32_t index, 
                EV_READ);
     worker->backend_watcher.data = worker;
     ev_io_start(worker->loop, &worker->backend_watcher);
+    ev_init(&worker->hello_timer, on_hello_pause_end);
+    worker->hello_timer.data = worker;
+    hello_share_init(&worker->hello_share, read_clock_ns(CLOCK_MONOTONIC));
     ev_init(&worker->timer, on_timer);
     worker->timer.data = worker;
     ev_async_init(&worker->stop_watcher, on_stop);
@@ -211,14 +303,47 @@ struct worker *worker_open(const struct generation *generation, uint32_t index, 
     return worker;
 }
 
-bool worker_steer(struct worker *first, struct err *err)
+static bool open_hello_sockets(struct worker *worker, struct err *err)
 {
-    for (uint32_t i = 0; i < first->listening_count; i++) {
-        const struct udp_socket *socket = &first->listening[i].socket;
-        struct steering steering = {.worker_count = first->count,
-                                    .is_v4 = socket->bound.family == AF_INET};
-        if (!steering_attach(socket->fd, &steering, err))
+    for (uint32_t i = 0; i < worker->listening_count; i++) {
+        struct listening *listening = &worker->listening[i];
+        if (!udp_open_listener(&listening->hello_socket, &listening->socket.bound, err))
             return false;
+        udp_set_receive_buffer(&listening->hello_socket, HELLO_BUFFER_BYTES);
+        ev_io_init(&listening->hello_watcher, on_hello_readable, listening->hello_socket.fd,
+                   EV_READ);
+        ev_set_priority(&listening->hello_watcher, EV_MINPRI);
+        listening->hello_watcher.data = listening;
+    }
+    start_hellos(worker);
+    return true;
+}
+
+bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err)
+{
+    struct worker *first = workers[0];
+    for (uint32_t w = 0; w < count; w++) {
+        if (!open_hello_sockets(workers[w], err))
+            return false;
+    }
+    for (uint32_t i = 0; i < first->listening_count; i++) {
+        const struct listening *listening = &first->listening[i];
+        const struct generation *generation = first->datapath.generation;
+        struct steering steering = {
+            .worker_count = count,
+            .cid_length = generation->listeners[listening->listener].config->cid_bytes,
+            .has_hello_sockets = true,
+            .is_v4 = listening->socket.bound.family == AF_INET,
+        };
+        if (!steering_attach(listening->socket.fd, &steering, err))
+            return false;
+    }
+    /* What has arrived before may be at the wrong worker. */
+    for (uint32_t w = 0; w < count; w++) {
+        for (uint32_t i = 0; i < workers[w]->listening_count; i++) {
+            udp_discard(&workers[w]->listening[i].socket);
+            udp_discard(&workers[w]->listening[i].hello_socket);
+        }
     }
     return true;
 }
@@ -254,8 +379,10 @@ void worker_close(struct worker *worker)
     if (worker == NULL)
         return;
     worker_join(worker);
-    for (uint32_t i = 0; i < worker->listening_count; i++)
+    for (uint32_t i = 0; i < worker->listening_count; i++) {
         udp_close(&worker->listening[i].socket);
+        udp_close(&worker->listening[i].hello_socket);
+    }
     if (worker->loop != NULL)
         ev_loop_destroy(worker->loop);
     datapath_deinit(&worker->datapath);

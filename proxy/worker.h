@@ -11,14 +11,15 @@
 
 struct worker;
 
-/* Opens all sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
+/* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
  * caller owns the result. Workers must be opened in order: their sockets are numbered by it. */
 struct worker *worker_open(const struct generation *generation, uint32_t index, uint32_t count,
                            struct err *err) MUST_USE;
 
-/* Has the kernel steer datagrams to the worker that steering.h names. Call it on the first worker,
- * when all are open. */
-bool worker_steer(struct worker *first, struct err *err) MUST_USE;
+/* Opens a second socket for the ClientHellos of each address and worker, and has the kernel steer
+ * by the rule of steering.h. All `count` workers must be open, none started. Without it there must
+ * be one worker only, whose sessions share a queue with strangers. */
+bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err) MUST_USE;
 
 /* Starts the thread. */
 bool worker_start(struct worker *worker, struct err *err) MUST_USE;

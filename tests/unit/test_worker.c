@@ -147,7 +147,7 @@ static void start(struct fixture *f, uint32_t count)
         if (f->workers[w] == NULL)
             fail_msg("%s", err.text);
     }
-    if (count > 1 && !worker_steer(f->workers[0], &err))
+    if (!worker_steer(f->workers, count, &err))
         fail_msg("%s", err.text);
     for (uint32_t w = 0; w < count; w++) {
         if (!worker_start(f->workers[w], &err))
