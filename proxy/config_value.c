@@ -24,6 +24,7 @@ static const char *const client_auth_names[] = {
     [CLIENT_AUTH_NONE] = "none",
     NULL,
 };
+static const char *const switch_names[] = {[false] = "off", [true] = "on", NULL};
 /* In the order of the bits CONFIG_VERSION_x. */
 static const char *const version_names[] = {"1.2", "1.3", NULL};
 
@@ -288,6 +289,11 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
         if (choice >= 0)
             *(enum client_auth *)member = (enum client_auth)choice;
         return choice >= 0;
+    case SETTING_SWITCH:
+        choice = find_choice(switch_names, text, err);
+        if (choice >= 0)
+            *(bool *)member = choice == true;
+        return choice >= 0;
     }
     assert(false);
     return false;
@@ -335,6 +341,7 @@ const char *config_value_format(const struct setting *setting, const void *membe
     case SETTING_CLIENT_AUTH:
         snprintf(text, size, "%s", client_auth_names[*(const enum client_auth *)member]);
         break;
+    case SETTING_SWITCH: snprintf(text, size, "%s", switch_names[*(const bool *)member]); break;
     }
     return text;
 }

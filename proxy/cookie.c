@@ -82,15 +82,27 @@ static bool is_fatal_alert(const struct cookie_front *front)
            front->reply[RECORD_HEADER] == ALERT_FATAL;
 }
 
+/* The hello names a PSK or brings a ticket that we know: its cookie was no reason to refuse it. */
+static bool has_known_psk(const struct dtls_peer *peer)
+{
+    return (peer->identity_len != 0 && !peer->is_psk_unknown) || peer->holder.good_until_ms != 0;
+}
+
 /* An alert that the library wanted to send tells why it refused. */
-static void explain_refusal(const struct cookie_front *front, struct cookie_result *result)
+static void explain_refusal(const struct cookie_front *front, const struct dtls_peer *peer,
+                            struct cookie_result *result)
 {
     result->verdict = COOKIE_IGNORED;
     result->reason = HANDSHAKE_protocol_error;
     if (front->reply_len < RECORD_HEADER + 2 || front->reply[0] != TYPE_ALERT)
         return;
     switch (front->reply[RECORD_HEADER + 1]) {
-    case ALERT_ILLEGAL_PARAMETER: result->verdict = COOKIE_BAD; break;
+    case ALERT_ILLEGAL_PARAMETER:
+        if (has_known_psk(peer))
+            result->reason = HANDSHAKE_no_common_suite; /* wants it without (EC)DHE */
+        else
+            result->verdict = COOKIE_BAD;
+        break;
     case ALERT_PROTOCOL_VERSION: result->reason = HANDSHAKE_version; break;
     case ALERT_HANDSHAKE_FAILURE:
     case ALERT_MISSING_EXTENSION: result->reason = HANDSHAKE_no_common_suite; break;
@@ -101,7 +113,8 @@ static void explain_refusal(const struct cookie_front *front, struct cookie_resu
 /* Gives the hello to an object with the secret of that period. What the object becomes is in the
  * result; otherwise it is freed, or kept as the spare if the hello left no trace in it. */
 static struct cookie_result try_period(struct cookie_front *front, const struct addr *client,
-                                       const uint8_t *data, size_t len, uint64_t period)
+                                       const uint8_t *data, size_t len, uint64_t period,
+                                       uint64_t now_ms)
 {
     struct cookie_result result = {.verdict = COOKIE_NO_MEMORY};
     struct dtls *dtls = NULL;
@@ -122,7 +135,7 @@ static struct cookie_result try_period(struct cookie_front *front, const struct 
     dtls_set_sender(dtls, keep_reply, front);
     *dtls->peer = (struct dtls_peer){0}; /* a spare has seen another device's hello */
     front->reply_len = 0;
-    dtls_feed(dtls, data, len);
+    dtls_feed(dtls, data, len, now_ms);
     int accepted = wolfDTLS_accept_stateless(dtls->ssl);
     result.reply = front->reply;
     result.reply_len = front->reply_len;
@@ -142,7 +155,7 @@ static struct cookie_result try_period(struct cookie_front *front, const struct 
     if (is_answer)
         result.verdict = COOKIE_ANSWER;
     else
-        explain_refusal(front, &result);
+        explain_refusal(front, dtls->peer, &result);
     /* The library resets an object that has answered; after anything else it may hold half a hello
      * and would refuse good ones. Objects with an old secret are rare and not worth keeping. */
     if (is_answer && front->spare == NULL) {
@@ -162,7 +175,7 @@ struct cookie_result cookie_check(struct cookie_front *front, const struct addr 
         dtls_free(front->spare);
         front->spare = NULL;
     }
-    struct cookie_result current = try_period(front, client, data, len, period);
+    struct cookie_result current = try_period(front, client, data, len, period, now_ms);
     bool may_be_of_previous =
         current.verdict == COOKIE_BAD || (current.verdict == COOKIE_ANSWER && has_cookie);
     if (!may_be_of_previous || period == 0)
@@ -173,7 +186,7 @@ struct cookie_result cookie_check(struct cookie_front *front, const struct addr 
     memcpy(reply, front->reply, reply_len);
     struct dtls *spare = front->spare; /* keep the one with the current secret */
     front->spare = NULL;
-    struct cookie_result previous = try_period(front, client, data, len, period - 1);
+    struct cookie_result previous = try_period(front, client, data, len, period - 1, now_ms);
     dtls_free(front->spare);
     front->spare = spare;
     front->spare_period = period;

@@ -59,7 +59,8 @@ struct counters {
     counter backend[BACKEND_OUTCOME_COUNT];
     counter late[LATE_REASON_COUNT];
     counter closed[CLOSE_REASON_COUNT];
-    counter handshakes[VERSION_COUNT][CREDENTIAL_COUNT][HANDSHAKE_RESULT_COUNT];
+    counter handshakes[VERSION_COUNT][CREDENTIAL_COUNT][HANDSHAKE_RESULT_COUNT]; /* full ones */
+    counter resumptions[VERSION_COUNT][CREDENTIAL_COUNT];    /* established ones, by a ticket */
     counter handshake_ms_bucket[HANDSHAKE_BUCKET_COUNT + 1]; /* not cumulative */
     counter handshake_ms_sum;                                /* of established handshakes */
 #define COUNTER(name, help) counter name;

@@ -4,8 +4,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <wolfssl/ssl.h>
 
+#include "base/bytes.h"
 #include "creds_pem.h"
 #include "creds_suites.h"
 
@@ -50,7 +52,30 @@ static void wolfssl_refused(const struct loading *loading, const char *what)
                    loading->config->path, loading->listener->line, loading->listener->name, what);
 }
 
-/* No sessions are kept by the library, in memory or in tickets: each handshake is a full one. */
+enum {
+    /* What a device is told: the longest that a ticket can be good (see ticket.h). One that has
+     * become too old costs the device nothing. */
+    TICKET_HINT_S = 2 * 24 * 3600,
+    /* Longer than any ticket: what is too old is decided in ticket.c. */
+    TICKET_TIMEOUT_S = 30 * 24 * 3600,
+};
+
+/* No sessions are kept in memory: a device resumes with a ticket, or not at all. */
+static bool load_resumption(const struct loading *loading, struct WOLFSSL_CTX *ctx, bool has_1_3)
+{
+    struct creds *creds = loading->creds;
+    wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
+    /* The library's own callback would keep its own keys. */
+    wolfSSL_CTX_set_TicketEncCb(ctx, NULL);
+    if (!loading->listener->has_tickets)
+        return wolfSSL_CTX_NoTicketTLSv12(ctx) == WOLFSSL_SUCCESS &&
+               (!has_1_3 || wolfSSL_CTX_no_ticket_TLSv13(ctx) == 0);
+    return getrandom(creds->ticket_master, sizeof(creds->ticket_master), 0) ==
+               (ssize_t)sizeof(creds->ticket_master) &&
+           wolfSSL_CTX_set_TicketHint(ctx, TICKET_HINT_S) == WOLFSSL_SUCCESS &&
+           wolfSSL_CTX_set_timeout(ctx, TICKET_TIMEOUT_S) == WOLFSSL_SUCCESS;
+}
+
 static void load_context(const struct loading *loading)
 {
     bool has_1_2 = loading->listener->versions & CONFIG_VERSION_1_2;
@@ -65,12 +90,14 @@ static void load_context(const struct loading *loading)
     if (wolfSSL_CTX_SetMinVersion(ctx, has_1_2 ? WOLFSSL_DTLSV1_2 : WOLFSSL_DTLSV1_3) !=
         WOLFSSL_SUCCESS)
         wolfssl_refused(loading, "the versions");
-    wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
     int in_order[GROUP_COUNT];
     memcpy(in_order, groups, sizeof(groups));
-    if (wolfSSL_CTX_NoTicketTLSv12(ctx) != WOLFSSL_SUCCESS ||
-        (has_1_3 && wolfSSL_CTX_no_ticket_TLSv13(ctx) != 0))
-        wolfssl_refused(loading, "to go without tickets");
+    if (!load_resumption(loading, ctx, has_1_3))
+        wolfssl_refused(loading, "the settings of tickets");
+    /* A PSK in 1.3, external or of a ticket, goes with (EC)DHE: who learns a key later reads
+     * nothing of what was sent before. A device without (EC)DHE has the PSK suites of 1.2. */
+    if (has_1_3 && wolfSSL_CTX_only_dhe_psk(ctx) != 0)
+        wolfssl_refused(loading, "to go without psk_ke");
     if (wolfSSL_CTX_set_groups(ctx, in_order, has_1_3 ? GROUP_COUNT : GROUP_COUNT_1_2) !=
         WOLFSSL_SUCCESS)
         wolfssl_refused(loading, "the groups");
@@ -165,6 +192,7 @@ void creds_free(struct creds *creds)
         return;
     wolfSSL_CTX_free(creds->ctx);
     psk_free(creds->psks);
+    bytes_wipe(creds, sizeof(*creds));
     free(creds);
 }
 

@@ -30,12 +30,16 @@ extern const struct creds_psk13_suite creds_psk13_suites[CREDS_PSK13_SUITES];
 
 struct creds {
     bool has_psk13_suite[CREDS_PSK13_SUITES]; /* offered by this listener */
-    /* Versions, suites, groups, certificate, CA and verify mode are set; tickets and session cache
-     * are off. Callbacks are not set: without the PSK callbacks no PSK suite is chosen. */
+    /* Versions, suites, groups, certificate, CA, verify mode and the life of tickets are set; the
+     * session cache is off. Callbacks are not set: without the PSK callbacks no PSK suite is
+     * chosen, without the ticket callback no ticket is given. */
     struct WOLFSSL_CTX *ctx;
     struct psk_store *psks; /* NULL: the listener takes no PSK */
     /* Of ctx, for wolfSSL_CTX_set_verify() by those who add a callback: it sets both. */
     int verify_mode;
+    /* Keys of tickets are derived from it. Random: a ticket is good for this listener only, and not
+     * beyond a change of settings or credentials. */
+    uint8_t ticket_master[32];
     bool has_mixed_auth; /* a PSK or a client certificate is required, see creds_settle_verify */
 };
 

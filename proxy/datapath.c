@@ -137,6 +137,11 @@ static enum client_outcome to_handshake(struct passage *p, struct session *s)
         outcome = feed(p, s, p->kind.before_alert_len, CLIENT_handshake);
     if (s->state == SESSION_HANDSHAKE && p->kind.before_alert_len < p->kind.usable_len)
         session_on_plain_alert(s, p->kind.alert_level, p->kind.alert_code);
+    /* In a resumed handshake of DTLS 1.2 the device has the last word. If it is lost the device
+     * does not know, and sends data; our flight again makes it repeat its own. */
+    if (s->state == SESSION_HANDSHAKE && p->kind.kind == DATAGRAM_PROTECTED &&
+        dtls_version(s->dtls) == VERSION_1_2 && dtls_is_resumed(s->dtls))
+        session_flight_repeat(s);
     return outcome;
 }
 

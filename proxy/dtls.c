@@ -12,6 +12,8 @@
 
 #include "base/bytes.h"
 #include "classify.h"
+#include "dtls_certificate.h"
+#include "dtls_ticket.h"
 
 enum {
     /* Largest datagram that wolfSSL can send; bounds application records after the handshake. */
@@ -120,52 +122,12 @@ static unsigned find_psk13(WOLFSSL *ssl, const char *identity, unsigned char *ke
                            const char **suite)
 {
     struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
+    if (identity[0] == '\0')
+        return 0; /* a ticket of ours that is too old, see ticket.c */
     if (dtls->peer == NULL || dtls->peer->psk13_suite == NULL)
         return 0;
     *suite = dtls->peer->psk13_suite;
     return find_psk(ssl, identity, key, key_max);
-}
-
-/* The common name of the certificate, or its whole subject if it has none. */
-static void keep_subject(struct dtls_peer *peer, DecodedCert *certificate)
-{
-    const char *name = certificate->subjectCN;
-    size_t len = name != NULL ? (size_t)certificate->subjectCNLen : 0;
-    if (len == 0) {
-        name = certificate->subject;
-        len = strlen(name);
-    }
-    peer->identity_len = (uint8_t)(len < PSK_IDENTITY_MAX ? len : PSK_IDENTITY_MAX);
-    memcpy(peer->identity, name, peer->identity_len);
-}
-
-/* Leaf certificates: remembers the verdict and the subject. Returns the verdict unchanged. */
-static int on_certificate(int is_good, WOLFSSL_X509_STORE_CTX *store)
-{
-    struct dtls *dtls = store->userCtx;
-    if (dtls == NULL || dtls->peer == NULL)
-        return is_good;
-    struct dtls_peer *peer = dtls->peer;
-    peer->identity_len = 0; /* a PSK identity that the client named has not been proved */
-    if (!is_good) {
-        peer->certificate_error = store->error;
-        peer->is_certificate_good = false;
-        return 0;
-    }
-    /* Also called for an empty list of certificates, with client_auth = optional. */
-    if (store->error_depth != 0 || store->certs == NULL || store->totalCerts < 1)
-        return is_good;
-    peer->is_certificate_good = peer->certificate_error == 0;
-
-    DecodedCert *certificate = malloc(sizeof(*certificate));
-    if (certificate == NULL)
-        return 0;
-    wc_InitDecodedCert(certificate, store->certs[0].buffer, store->certs[0].length, NULL);
-    if (wc_ParseCert(certificate, CERT_TYPE, NO_VERIFY, NULL) == 0)
-        keep_subject(peer, certificate);
-    wc_FreeDecodedCert(certificate);
-    free(certificate);
-    return is_good;
 }
 
 bool dtls_library_init(void)
@@ -222,7 +184,9 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config)
     }
     /* creds.c has decided what is asked for and required; only the callback is added. */
     if (config->client_auth != CLIENT_AUTH_NONE)
-        wolfSSL_CTX_set_verify(ctx, creds->verify_mode, on_certificate);
+        wolfSSL_CTX_set_verify(ctx, creds->verify_mode, dtls_certificate_check);
+    if (config->has_tickets)
+        dtls_ticket_prepare(creds);
 }
 
 struct dtls *dtls_new(const struct listener *listener)
@@ -301,8 +265,9 @@ static uint32_t drops(const struct dtls *dtls)
     return all;
 }
 
-void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len)
+void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len, uint64_t now_ms)
 {
+    dtls->now_ms = now_ms;
     dtls->in = data;
     dtls->in_len = (uint32_t)len;
     dtls->drops_before = drops(dtls);
@@ -343,7 +308,7 @@ enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
         if (result != WOLFSSL_SUCCESS) {
             enum dtls_event event = event_of_error(dtls, result);
             if (event == DTLS_DONE)
-                creds_settle_verify(dtls->listener->creds, dtls->ssl, on_certificate);
+                creds_settle_verify(dtls->listener->creds, dtls->ssl, dtls_certificate_check);
             return event;
         }
         dtls->is_established = true;
@@ -352,6 +317,7 @@ enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
         wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
         int max = wolfSSL_GetMaxOutputSize(dtls->ssl);
         dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
+        dtls_ticket_adopt_holder(dtls);
         return DTLS_ESTABLISHED;
     }
     dtls->is_reading = true;
@@ -422,8 +388,18 @@ static bool is_psk_suite(const char *suite)
     return strncmp(suite, "TLS_PSK_", 8) == 0;
 }
 
+bool dtls_is_resumed(const struct dtls *dtls)
+{
+    return wolfSSL_session_reused(dtls->ssl) != 0;
+}
+
 enum credential dtls_credential(const struct dtls *dtls)
 {
+    /* A ticket is a PSK to DTLS 1.3. */
+    if (dtls_is_resumed(dtls) && dtls->peer != NULL && dtls->peer->holder.good_until_ms != 0)
+        return (enum credential)dtls->peer->holder.credential;
+    if (dtls_is_resumed(dtls))
+        return CREDENTIAL_NONE;
     bool is_psk = dtls_version(dtls) == VERSION_1_3 ? wolfSSL_is_psk_negotiated(dtls->ssl) != 0
                                                     : is_psk_suite(dtls_suite(dtls));
     if (is_psk)

@@ -10,6 +10,7 @@
 
 #include "counters.h"
 #include "generation.h"
+#include "ticket.h"
 
 /* Largest plaintext of one record (RFC 6347 section 4.1). */
 #define DTLS_PLAINTEXT_MAX 16384
@@ -39,6 +40,10 @@ struct dtls_peer {
     bool is_certificate_good; /* its certificate passed verification */
     int certificate_error;    /* of wolfSSL, 0 = none */
     const char *psk13_suite;  /* for a PSK in 1.3, of those that its hello offers; NULL = none */
+    uint64_t good_until_ms;   /* the certificates that it showed; 0 = none shown */
+    /* Of the ticket in its hello, whether a session is resumed by it or not. */
+    struct ticket_holder holder; /* good_until_ms 0: no ticket could be opened */
+    uint8_t ticket_tag[16];      /* that tells it from other tickets */
 };
 
 /* Called with each record that the library wants to send. */
@@ -51,6 +56,7 @@ struct dtls {
     void *owner;
     const uint8_t *in; /* the datagram being fed, borrowed; NULL = none or taken */
     uint32_t in_len;
+    uint64_t now_ms;        /* when the datagram was fed */
     uint32_t drops_before;  /* drop statistics when the datagram was fed */
     uint64_t mark_before;   /* of DTLS 1.3: wolfSSL_dtls13_get_received_mark() */
     bool is_reading;        /* within wolfSSL_read */
@@ -97,7 +103,7 @@ void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner);
 
 /* Gives the object a datagram, then dtls_next is called until it returns anything but
  * DTLS_PLAINTEXT or DTLS_ESTABLISHED. `data` must stay valid until then. */
-void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len);
+void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len, uint64_t now_ms);
 /* plaintext has room for DTLS_PLAINTEXT_MAX bytes; len is set with DTLS_PLAINTEXT only. */
 enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len);
 
@@ -122,7 +128,11 @@ uint32_t dtls_discarded(const struct dtls *dtls);
 enum dtls_version dtls_version(const struct dtls *dtls);
 const char *dtls_suite(const struct dtls *dtls); /* IANA name */
 
-/* The credential that authenticates the established session; before dtls_forget_peer. */
+/* True if the established session goes on from an earlier one, by a ticket. */
+bool dtls_is_resumed(const struct dtls *dtls);
+
+/* The credential that authenticates the established session, or the one that it was resumed from;
+ * before dtls_forget_peer. */
 enum credential dtls_credential(const struct dtls *dtls);
 
 /* Why the handshake failed, and words on it that an operator can act on ("" if the reason says it

@@ -161,9 +161,9 @@ static void put_backend_datagrams(FILE *out, const struct sums *sums)
 /* Most of the combinations never occur. A series that is missing until its first event hides that
  * event from rate(), so those that a healthy listener has are written from the start. */
 static bool is_expected(const struct listener_config *listener, enum dtls_version version,
-                        enum credential credential, enum handshake_result result)
+                        enum credential credential, bool is_resumed, enum handshake_result result)
 {
-    if (result != HANDSHAKE_established)
+    if (result != HANDSHAKE_established || (is_resumed && !listener->has_tickets))
         return false;
     if (!(version == VERSION_1_2 && (listener->versions & CONFIG_VERSION_1_2)) &&
         !(version == VERSION_1_3 && (listener->versions & CONFIG_VERSION_1_3)))
@@ -178,22 +178,32 @@ static bool is_expected(const struct listener_config *listener, enum dtls_versio
     }
 }
 
-static void put_handshakes_of(FILE *out, const struct sums *sums, const char *name, uint32_t i)
+static void put_handshakes_sample(FILE *out, const struct sums *sums, uint32_t listener,
+                                  enum dtls_version version, enum credential credential,
+                                  bool is_resumed, enum handshake_result result, uint64_t value)
 {
+    if (value == 0 &&
+        !is_expected(&sums->config->listeners[listener], version, credential, is_resumed, result))
+        return;
+    put_listener(out, sums, "dtlsgate_handshakes_total", listener);
+    fprintf(out, ",version=\"%s\",credential=\"%s\",resumed=\"%s\",result=\"%s\"}",
+            dtls_version_name(version), credential_name(credential), is_resumed ? "yes" : "no",
+            handshake_result_name(result));
+    put_u64(out, value);
+}
+
+static void put_handshakes_of(FILE *out, const struct sums *sums, uint32_t i)
+{
+    const struct counters *counters = &sums->by_listener[i];
     for (unsigned v = 0; v < VERSION_COUNT; v++)
-        for (unsigned c = 0; c < CREDENTIAL_COUNT; c++)
-            for (unsigned r = 0; r < HANDSHAKE_RESULT_COUNT; r++) {
-                uint64_t value = counter_get(&sums->by_listener[i].handshakes[v][c][r]);
-                if (value == 0 && !is_expected(&sums->config->listeners[i], (enum dtls_version)v,
-                                               (enum credential)c, (enum handshake_result)r))
-                    continue;
-                put_listener(out, sums, name, i);
-                fprintf(out, ",version=\"%s\",credential=\"%s\",result=\"%s\"}",
-                        dtls_version_name((enum dtls_version)v),
-                        credential_name((enum credential)c),
-                        handshake_result_name((enum handshake_result)r));
-                put_u64(out, value);
-            }
+        for (unsigned c = 0; c < CREDENTIAL_COUNT; c++) {
+            for (unsigned r = 0; r < HANDSHAKE_RESULT_COUNT; r++)
+                put_handshakes_sample(out, sums, i, (enum dtls_version)v, (enum credential)c, false,
+                                      (enum handshake_result)r,
+                                      counter_get(&counters->handshakes[v][c][r]));
+            put_handshakes_sample(out, sums, i, (enum dtls_version)v, (enum credential)c, true,
+                                  HANDSHAKE_established, counter_get(&counters->resumptions[v][c]));
+        }
 }
 
 static void put_handshake_seconds_of(FILE *out, const struct sums *sums, uint32_t i)
@@ -219,7 +229,7 @@ static void put_handshakes_and_closes(FILE *out, const struct sums *sums)
     const char *name = "dtlsgate_handshakes_total";
     put_family(out, name, "counter", "Handshakes that ended, by how.");
     for (uint32_t i = 0; i < sums->listener_count; i++)
-        put_handshakes_of(out, sums, name, i);
+        put_handshakes_of(out, sums, i);
     put_family(out, "dtlsgate_handshake_seconds", "histogram",
                "Time from the hello with a valid cookie to the established session.");
     for (uint32_t i = 0; i < sums->listener_count; i++)

@@ -18,6 +18,7 @@ enum {
     CLIENT_HELLO = 1,
     SERVER_HELLO = 2,
     HELLO_VERIFY_REQUEST = 3,
+    NEW_SESSION_TICKET = 4,
 };
 
 /* The random of a ServerHello that is a HelloRetryRequest: RFC 8446 section 4.1.3. */
@@ -55,8 +56,9 @@ static bool is_server_record(const uint8_t *record, bool is_established)
     switch (record[0]) {
     case TYPE_CHANGE_CIPHER_SPEC: return true;
     case TYPE_HANDSHAKE:
-        return !is_established && record[RECORD_HEADER] != CLIENT_HELLO &&
-               record[RECORD_HEADER] != HELLO_REQUEST;
+        if (is_established)
+            return record[RECORD_HEADER] == NEW_SESSION_TICKET;
+        return record[RECORD_HEADER] != CLIENT_HELLO && record[RECORD_HEADER] != HELLO_REQUEST;
     case TYPE_ALERT:
     case TYPE_ACK: return !is_established;
     default: return false;
@@ -107,7 +109,7 @@ bool role_may_send(enum role role, enum role_phase phase, const uint8_t *datagra
         return is_cookie_reply(datagram, len) && len <= ROLE_AMPLIFICATION_MAX * request_len;
     case ROLE_HANDSHAKE: return has_only_server_records(datagram, len, false);
     case ROLE_SESSION:
-        /* In plaintext only the ChangeCipherSpec of a repeated last flight. */
+        /* In plaintext only what begins a repeated last flight: the ticket, ChangeCipherSpec. */
         return has_only_server_records(datagram, len, true);
     case ROLE_REFUSED: return len <= request_len && is_alert(datagram, len);
     case ROLE_ENDED: return false;

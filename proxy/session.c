@@ -31,7 +31,10 @@ static void count_established(const struct session *s, enum credential credentia
 
     while (bucket < HANDSHAKE_BUCKET_COUNT && took_ms > bounds_ms[bucket])
         bucket++;
-    counter_add(&c->handshakes[s->version][credential][HANDSHAKE_established], 1);
+    if (dtls_is_resumed(s->dtls))
+        counter_add(&c->resumptions[s->version][credential], 1);
+    else
+        counter_add(&c->handshakes[s->version][credential][HANDSHAKE_established], 1);
     counter_add(&c->handshake_ms_bucket[bucket], 1);
     counter_add(&c->handshake_ms_sum, took_ms);
     counter_add(&c->sessions, 1);
@@ -91,7 +94,7 @@ void session_feed(struct session *s, const uint8_t *data, size_t len)
     s->last_fed_bytes = (uint32_t)len;
     s->fed_bytes += s->last_fed_bytes;
     s->dtls->is_refusal_silent = s->all->now_ms < s->refusal_due_ms;
-    dtls_feed(s->dtls, data, len);
+    dtls_feed(s->dtls, data, len, s->all->now_ms);
 }
 
 void session_on_data_from_client(struct session *s)

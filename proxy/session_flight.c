@@ -39,9 +39,10 @@ static size_t datagram_max(const struct session *s)
  * one datagram is far better than five. */
 static bool has_joined(struct session *s, const uint8_t *record, size_t len)
 {
-    return s->state == SESSION_HANDSHAKE &&
-           udp_out_append(s->all->to_client, s->handshake->last_datagram, record, len,
-                          datagram_max(s));
+    bool is_of_flight =
+        s->handshake != NULL && (s->state == SESSION_HANDSHAKE || s->handshake->is_repeating);
+    return is_of_flight && udp_out_append(s->all->to_client, s->handshake->last_datagram, record,
+                                          len, datagram_max(s));
 }
 
 static void queue(struct session *s, const uint8_t *record, size_t len)
@@ -64,20 +65,22 @@ static void queue(struct session *s, const uint8_t *record, size_t len)
         s->handshake->last_datagram = number;
 }
 
+static void keep_last_record(struct session_handshake *h, const uint8_t *record, size_t len)
+{
+    h->last_record_len = 0;
+    if (len > sizeof(h->last_record))
+        return;
+    memcpy(h->last_record, record, len);
+    h->last_record_len = (uint16_t)len;
+}
+
 void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
 {
     struct session *s = owner;
-    struct session_handshake *h = s->handshake;
     s->has_sent = true;
-    if (h != NULL)
-        h->sent_at_ms = s->all->now_ms;
-    if (h != NULL && s->state == SESSION_HANDSHAKE) {
-        h->is_last_flight_complete = h->last_flight_len + len <= sizeof(h->last_flight);
-        if (h->is_last_flight_complete) {
-            h->last_record_at = h->last_flight_len;
-            memcpy(h->last_flight + h->last_flight_len, record, len);
-            h->last_flight_len = (uint16_t)(h->last_flight_len + len);
-        }
+    if (s->handshake != NULL) {
+        s->handshake->sent_at_ms = s->all->now_ms;
+        keep_last_record(s->handshake, record, len);
     }
     queue(s, record, len);
 }
@@ -85,10 +88,10 @@ void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
 const uint8_t *session_flight_last_record(const struct session *s, size_t *len)
 {
     const struct session_handshake *h = s->handshake;
-    if (h == NULL || !h->is_last_flight_complete || h->last_flight_len == 0)
+    if (h == NULL || h->last_record_len == 0)
         return NULL;
-    *len = (size_t)(h->last_flight_len - h->last_record_at);
-    return h->last_flight + h->last_record_at;
+    *len = h->last_record_len;
+    return h->last_record;
 }
 
 /* ---- once more ------------------------------------------------------------------------------ */
@@ -99,13 +102,15 @@ static void count_repeat(struct session *s)
         s->handshake->repeats++;
 }
 
+/* With record numbers of its own: what the device has received of it already, but could not use
+ * without the rest, would be dropped as a replay. */
 static void repeat_last_flight(struct session *s)
 {
-    struct session_handshake *h = s->handshake;
-    if (s->version != VERSION_1_2 || !h->is_last_flight_complete || h->last_flight_len == 0)
+    if (s->version != VERSION_1_2)
         return;
-    h->sent_at_ms = s->all->now_ms;
-    queue(s, h->last_flight, h->last_flight_len);
+    s->handshake->is_repeating = true;
+    (void)dtls_on_timeout(s->dtls); /* if it fails, the device asks again */
+    s->handshake->is_repeating = false;
 }
 
 void session_flight_repeat(struct session *s)
@@ -126,8 +131,8 @@ void session_flight_repeat(struct session *s)
 void session_flight_on_feed(struct session *s)
 {
     s->has_sent = false;
-    if (s->state == SESSION_HANDSHAKE)
-        s->handshake->last_flight_len = 0;
+    if (s->handshake != NULL)
+        s->handshake->last_record_len = 0;
 }
 
 void session_flight_on_fed(struct session *s)
@@ -163,6 +168,12 @@ static void on_ack(struct session *s)
 
 static void on_retransmit(struct session *s)
 {
+    /* A session does well without what is repeated after the handshake, a ticket: a device that
+     * never acknowledges it is not to be bothered as long as it lives. */
+    if (s->state == SESSION_ESTABLISHED && s->retransmit_after_ms >= RETRANSMIT_MAX_MS) {
+        s->retransmit_due_ms = TIMERS_NONE;
+        return;
+    }
     s->has_sent = false;
     count_repeat(s);
     if (!dtls_on_timeout(s->dtls)) {

@@ -47,6 +47,7 @@ void session_log_established(const struct session *s, enum credential credential
     log_add(&line, "credential", credential_name(credential));
     if (credential != CREDENTIAL_NONE)
         log_add_bytes(&line, "identity", s->dtls->peer->identity, s->dtls->peer->identity_len);
+    log_add(&line, "resumed", dtls_is_resumed(s->dtls) ? "yes" : "no");
     log_add(&line, "backend_source", addr_format(&source, text));
     add_cid(&line, &s->cid_entry);
     log_add_ms(&line, "handshake_s", s->all->now_ms - s->begun_ms);

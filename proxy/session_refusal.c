@@ -26,7 +26,7 @@ void session_refusal_keep(struct session *s)
     struct session_refusals *kept = &s->all->refusals;
     size_t len;
     const uint8_t *alert = session_flight_last_record(s, &len);
-    if (!dtls_has_sent_alert(s->dtls) || alert == NULL || len > SESSION_REFUSAL_BYTES_MAX)
+    if (!dtls_has_sent_alert(s->dtls) || alert == NULL)
         return;
     uint64_t now_ms = s->all->now_ms;
     struct session_refusal *r = &kept->at[kept->next];

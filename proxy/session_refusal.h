@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "generation.h"
+#include "session_flight.h"
 #include "udp.h"
 
 struct session;
@@ -19,7 +20,6 @@ enum {
     SESSION_REFUSAL_REPEATS = 3, /* of each, at most */
     SESSION_REFUSAL_MS = 60000,  /* for so long */
     SESSION_REFUSAL_INTERVAL_MS = 250,
-    SESSION_REFUSAL_BYTES_MAX = 96, /* an alert with the longest connection ID */
 };
 
 struct session_refusal {
@@ -29,7 +29,7 @@ struct session_refusal {
     uint64_t due_ms;                 /* not before that once more */
     uint32_t listener;
     uint8_t repeats, alert_len;
-    uint8_t alert[SESSION_REFUSAL_BYTES_MAX];
+    uint8_t alert[SESSION_ALERT_MAX_BYTES];
 };
 
 struct session_refusals {

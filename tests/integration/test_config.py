@@ -196,7 +196,7 @@ def test_print_config_is_a_configuration(check, folder):
     settings = [line.partition(" =")[0] for line in printed.stdout.splitlines() if "=" in line]
     for key in ("workers", "metrics", "log_level", "user", "max_sessions", "tombstone", "listen",
                 "backend", "role", "versions", "psk_file", "certificate", "private_key",
-                "client_ca", "client_auth", "ciphers", "mtu", "retransmit", "handshake_timeout",
+                "client_ca", "client_auth", "ciphers", "tickets", "mtu", "retransmit", "handshake_timeout",
                 "idle_timeout", "max_handshakes"):
         assert key in settings, printed.stdout
     (folder / "printed.ini").write_text(printed.stdout)

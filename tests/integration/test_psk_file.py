@@ -1,6 +1,6 @@
 """Keys of many devices, and identities that are not plain words."""
 
-import resource
+import time
 
 import pytest
 
@@ -37,24 +37,18 @@ def test_an_identity_is_compared_whole(start_proxy, backend, make_device):
     make_device(proxy, psk=("device", KEY)).connect().exchange(b"me")
 
 
-def cpu_seconds_of_children():
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def test_a_million_devices(make_proxy, backend, make_device):
     """Loading is fast enough that a restart is not an outage; first, middle and last get in."""
     count = 1_000_000 // COUNT_DIVISOR
     proxy = make_proxy(backend)
     write_private(proxy.folder / "devices.psk",
                   "".join(f"urn:dev:{n:08d}:{n:032x}\n" for n in range(1, count + 1)))
-    began = cpu_seconds_of_children()
+    began = time.monotonic()
     result = proxy.check_config()
-    seconds = cpu_seconds_of_children() - began
+    seconds = time.monotonic() - began
     assert result.returncode == 0, result.stderr
-    print(f"{count} keys loaded and checked in {seconds:.2f} s of CPU time")
-    # A time that grows with the square of the number would be hours. How long it takes is the bench's.
-    assert seconds < 60 * TIME_FACTOR
+    print(f"{count} keys loaded and checked in {seconds:.2f} s")
+    assert seconds < 6 * TIME_FACTOR, "the promise is 2 s on a quiet machine"
     proxy.start()
     for number in (1, count // 2, count):
         who = (f"urn:dev:{number:08d}", f"{number:032x}")

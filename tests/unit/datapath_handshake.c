@@ -44,6 +44,8 @@ static struct device *lost_device(struct gate *gate, const struct client_kind *k
     return device;
 }
 
+enum { RECORD_NUMBER_END = 11 };
+
 /* The last flight of a DTLS 1.2 handshake is ours and has no timer: it is repeated when the device
  * repeats its own (RFC 6347 section 4.2.4), but not as often as a stranger may like. */
 static void last_flight_is_repeated_when_asked_for(void **state)
@@ -64,7 +66,9 @@ static void last_flight_is_repeated_when_asked_for(void **state)
         assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before + 1);
         const struct packet *again = fake_network_last(GATE_TO_CLIENT, NULL);
         assert_int_equal(again->len, ours->len);
-        assert_memory_equal(again->data, ours->data, ours->len);
+        /* ChangeCipherSpec, with a new number: a device may have had to drop it before. */
+        assert_memory_equal(again->data, ours->data, RECORD_NUMBER_END - 1);
+        assert_int_equal(again->data[RECORD_NUMBER_END - 1], ours->data[RECORD_NUMBER_END - 1] + 1);
         /* After the first data the device has it. */
         gate_assert_echo(gate, device, "data");
         gate_run(gate, 1000);

@@ -13,6 +13,14 @@ enum { HANDSHAKE_TIMEOUT_MS = 90000, FIRST_SEED = 1, SEEDS = 20 };
 struct way {
     const char *ini;
     struct client_kind kind;
+    bool resumes; /* a session that the device had before */
+};
+
+/* A device on its way, and the datagrams that there were before it. */
+struct run {
+    const struct way *way;
+    struct device *device;
+    uint32_t before[2];
 };
 
 #define PSK_12 .version = VERSION_1_2, .identity = IDENTITY, .key = KEY
@@ -23,30 +31,64 @@ struct way {
 
 /* Every kind of handshake, each with its own sequence of flights on the wire. */
 static const struct way ways[] = {
-    {USUAL, {.name = "1.2 psk ccm-8", PSK_12, .suites = "PSK-AES128-CCM-8"}},
-    {USUAL,
-     {.name = "1.2 psk, single records",
-      PSK_12,
-      .suites = "PSK-AES128-CCM-8",
-      .has_single_records = true}},
-    {USUAL, {.name = "1.2 psk gcm", PSK_12, .suites = "PSK-AES128-GCM-SHA256"}},
-    {GATE LISTENER PSK, {.name = "1.2 psk, no certificate", PSK_12, .suites = "PSK-AES128-CCM-8"}},
-    {USUAL, {.name = "1.2 ecdsa with client certificate", ECDSA_12, .certificate = "device"}},
-    {USUAL "mtu = 256\n",
-     {.name = "1.2 ecdsa in fragments", ECDSA_12, .certificate = "device", .mtu_bytes = 256}},
-    {GATE LISTENER CERTIFICATE "client_auth = none\n", {.name = "1.2 ecdsa, anonymous", ECDSA_12}},
-    {USUAL "client_auth = optional\n", {.name = "1.2 ecdsa, optional, without", ECDSA_12}},
-    {USUAL, {.name = "1.3 psk", PSK_13, .has_small_hello = true}},
-    {USUAL, {.name = "1.3 psk, large hello", PSK_13}},
-    {USUAL, {.name = "1.3 certificate", CERT_13, .certificate = "device", .has_small_hello = true}},
-    {USUAL "mtu = 256\n",
-     {.name = "1.3 certificate in fragments",
-      CERT_13,
-      .certificate = "device",
-      .has_small_hello = true,
-      .mtu_bytes = 700}},
-    {GATE LISTENER CERTIFICATE "client_auth = none\n",
-     {.name = "1.3 anonymous", CERT_13, .has_small_hello = true}},
+    {.ini = USUAL, .kind = {.name = "1.2 psk ccm-8", PSK_12, .suites = "PSK-AES128-CCM-8"}},
+    {.ini = USUAL,
+     .kind = {.name = "1.2 psk, single records",
+              PSK_12,
+              .suites = "PSK-AES128-CCM-8",
+              .has_single_records = true}},
+    {.ini = USUAL, .kind = {.name = "1.2 psk gcm", PSK_12, .suites = "PSK-AES128-GCM-SHA256"}},
+    {.ini = GATE LISTENER PSK,
+     .kind = {.name = "1.2 psk, no certificate", PSK_12, .suites = "PSK-AES128-CCM-8"}},
+    {.ini = USUAL,
+     .kind = {.name = "1.2 ecdsa with client certificate", ECDSA_12, .certificate = "device"}},
+    {.ini = USUAL "mtu = 256\n",
+     .kind =
+         {.name = "1.2 ecdsa in fragments", ECDSA_12, .certificate = "device", .mtu_bytes = 256}},
+    {.ini = GATE LISTENER CERTIFICATE "client_auth = none\n",
+     .kind = {.name = "1.2 ecdsa, anonymous", ECDSA_12}},
+    {.ini = USUAL "client_auth = optional\n",
+     .kind = {.name = "1.2 ecdsa, optional, without", ECDSA_12}},
+    {.ini = USUAL, .kind = {.name = "1.3 psk", PSK_13, .has_small_hello = true}},
+    {.ini = USUAL, .kind = {.name = "1.3 psk, large hello", PSK_13}},
+    {.ini = USUAL,
+     .kind =
+         {.name = "1.3 certificate", CERT_13, .certificate = "device", .has_small_hello = true}},
+    {.ini = USUAL "mtu = 256\n",
+     .kind = {.name = "1.3 certificate in fragments",
+              CERT_13,
+              .certificate = "device",
+              .has_small_hello = true,
+              .mtu_bytes = 700}},
+    {.ini = GATE LISTENER CERTIFICATE "client_auth = none\n",
+     .kind = {.name = "1.3 anonymous", CERT_13, .has_small_hello = true}},
+    {.ini = USUAL,
+     .kind = {.name = "1.2 psk with ticket",
+              PSK_12,
+              .suites = "PSK-AES128-CCM-8",
+              .wants_ticket = true}},
+    {.ini = USUAL "mtu = 256\n",
+     .kind = {.name = "1.2 ecdsa with ticket, in fragments",
+              ECDSA_12,
+              .certificate = "device",
+              .wants_ticket = true}},
+    {.ini = USUAL,
+     .kind =
+         {.name = "1.2 psk resumed", PSK_12, .suites = "PSK-AES128-CCM-8", .wants_ticket = true},
+     .resumes = true},
+    {.ini = USUAL,
+     .kind = {.name = "1.2 ecdsa resumed", ECDSA_12, .certificate = "device", .wants_ticket = true},
+     .resumes = true},
+    {.ini = USUAL,
+     .kind = {.name = "1.3 psk resumed", PSK_13, .has_small_hello = true},
+     .resumes = true},
+    {.ini = USUAL "mtu = 256\n",
+     .kind = {.name = "1.3 certificate resumed, in fragments",
+              CERT_13,
+              .certificate = "device",
+              .has_small_hello = true,
+              .mtu_bytes = 700},
+     .resumes = true},
 };
 
 enum { WAY_COUNT = sizeof(ways) / sizeof(ways[0]) };
@@ -54,16 +96,55 @@ enum { WAY_COUNT = sizeof(ways) / sizeof(ways[0]) };
 static const char *const mishap_names[] = {"no mishap", "loss", "duplication", "overtaking"};
 static const char *const direction_names[] = {"device to gate", "gate to device"};
 
-/* The handshake completes on both sides in time, there is one session of it, and it works. */
-static void assert_completes(struct gate *gate, const struct way *way)
+/* Opens the gate. Mishaps can then be planned, and assert_completes lets the device connect. */
+static struct run begin(struct gate *gate, const struct way *way)
 {
-    struct device *device = gate_add(gate, &way->kind);
+    struct run run = {.way = way};
+    gate_open(gate, way->ini);
+    if (way->resumes) {
+        struct device *earlier = gate_connected(gate, &way->kind);
+        gate_run(gate, 1000);
+        struct WOLFSSL_SESSION *session = memory_client_session(earlier->client);
+        assert_non_null(session);
+        device_close(earlier);
+        gate_run(gate, 1000);
+        run.device = gate_add(gate, &way->kind);
+        memory_client_resume(run.device->client, session);
+        memory_client_free_session(session);
+    } else {
+        run.device = gate_add(gate, &way->kind);
+    }
+    for (unsigned direction = CLIENT_TO_GATE; direction <= GATE_TO_CLIENT; direction++)
+        run.before[direction] = fake_network_count(direction, NULL);
+    return run;
+}
+
+/* A resumed device of DTLS 1.2 has a session before the gate has: like any CoAP client it sends its
+ * request, and repeats it. */
+static void send_until_heard(struct gate *gate, struct device *device)
+{
+    uint32_t max_ms = device->client->kind->repeat_max_ms, wait_ms = 2000;
+    uint64_t end_ms = gate->now_ms + HANDSHAKE_TIMEOUT_MS / 2;
+    while (gate_resumptions(gate) == 0 && gate->now_ms < end_ms) {
+        device_send(device, "early", 5);
+        gate_run(gate, wait_ms);
+        wait_ms = max_ms != 0 && wait_ms * 2 > max_ms ? max_ms : wait_ms * 2;
+    }
+}
+
+/* The handshake completes on both sides in time, there is one session of it, and it works. */
+static void assert_completes(struct gate *gate, const struct run *run)
+{
+    struct device *device = run->device;
     device_connect(device);
     if (!gate_run_until_up(gate, device, HANDSHAKE_TIMEOUT_MS))
         fail_msg("not connected: state %d, error %d", device->client->state, device->client->error);
+    if (run->way->resumes && run->way->kind.version == VERSION_1_2)
+        send_until_heard(gate, device);
     gate_run(gate, HANDSHAKE_TIMEOUT_MS);
     fake_network_plan_nothing();
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
+    assert_int_equal(gate_resumptions(gate), run->way->resumes);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_handshake_failed), 0);
     assert_int_equal(gate->dp.sessions.established_count, 1);
     assert_int_equal(gate->dp.sessions.handshake_count, 0);
@@ -81,11 +162,12 @@ static void assert_completes(struct gate *gate, const struct way *way)
 /* Datagrams each way until both sides have nothing more to say. */
 static void count_datagrams(struct gate *gate, const struct way *way, uint32_t counts[2])
 {
-    gate_open(gate, way->ini);
-    gate_connected(gate, &way->kind);
+    struct run run = begin(gate, way);
+    device_connect(run.device);
+    assert_true(gate_run_until_up(gate, run.device, 100));
     gate_run(gate, HANDSHAKE_TIMEOUT_MS);
-    counts[CLIENT_TO_GATE] = fake_network_count(CLIENT_TO_GATE, NULL);
-    counts[GATE_TO_CLIENT] = fake_network_count(GATE_TO_CLIENT, NULL);
+    for (unsigned direction = CLIENT_TO_GATE; direction <= GATE_TO_CLIENT; direction++)
+        counts[direction] = fake_network_count(direction, NULL) - run.before[direction];
 }
 
 static void each_datagram(void **state, enum mishap mishap)
@@ -98,9 +180,9 @@ static void each_datagram(void **state, enum mishap mishap)
             for (uint32_t k = 0; k < counts[direction]; k++) {
                 gate_doing("%s: %s of datagram %u of %u, %s", ways[w].kind.name,
                            mishap_names[mishap], k, counts[direction], direction_names[direction]);
-                gate_open(gate, ways[w].ini);
-                fake_network_plan(mishap, direction, k);
-                assert_completes(gate, &ways[w]);
+                struct run run = begin(gate, &ways[w]);
+                fake_network_plan(mishap, direction, run.before[direction] + k);
+                assert_completes(gate, &run);
             }
         }
     }
@@ -123,12 +205,13 @@ static void any_datagram_may_be_overtaken(void **state)
 }
 
 /* The datagram at place i of a run in both directions. */
-static void plan_loss(uint32_t i, const uint32_t counts[2])
+static void plan_loss(const struct run *run, uint32_t i, const uint32_t counts[2])
 {
     if (i < counts[CLIENT_TO_GATE])
-        fake_network_plan(LOSE, CLIENT_TO_GATE, i);
+        fake_network_plan(LOSE, CLIENT_TO_GATE, run->before[CLIENT_TO_GATE] + i);
     else
-        fake_network_plan(LOSE, GATE_TO_CLIENT, i - counts[CLIENT_TO_GATE]);
+        fake_network_plan(LOSE, GATE_TO_CLIENT,
+                          run->before[GATE_TO_CLIENT] + i - counts[CLIENT_TO_GATE]);
 }
 
 static void any_two_datagrams_may_be_lost(void **state)
@@ -142,10 +225,10 @@ static void any_two_datagrams_may_be_lost(void **state)
             for (uint32_t j = i + 1; j < all; j++) {
                 gate_doing("%s: loss of datagrams %u and %u of %u + %u", ways[w].kind.name, i, j,
                            counts[0], counts[1]);
-                gate_open(gate, ways[w].ini);
-                plan_loss(i, counts);
-                plan_loss(j, counts);
-                assert_completes(gate, &ways[w]);
+                struct run run = begin(gate, &ways[w]);
+                plan_loss(&run, i, counts);
+                plan_loss(&run, j, counts);
+                assert_completes(gate, &run);
             }
         }
     }
@@ -168,15 +251,15 @@ static void whole_network_may_be_bad(void **state)
         for (uint64_t seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
             gate_doing("%s: 30%% loss, seed %u", ways[w].kind.name, (unsigned)seed);
             const struct way way = make_persistent(&ways[w]);
-            gate_open(gate, way.ini);
+            struct run run = begin(gate, &way);
             fake_network_plan_random(seed, 30, 0, 0);
-            assert_completes(gate, &way);
+            assert_completes(gate, &run);
             gate_doing("%s: loss, duplication, reordering, seed %u", ways[w].kind.name,
                        (unsigned)seed);
-            gate_open(gate, way.ini);
+            run = begin(gate, &way);
             fake_network_set_delay_ms(150);
             fake_network_plan_random(seed, 15, 15, 15);
-            assert_completes(gate, &way);
+            assert_completes(gate, &run);
         }
     }
     gate_doing(NULL);

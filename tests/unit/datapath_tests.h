@@ -20,6 +20,7 @@ int datapath_loss_tests(void);
 int datapath_memory_tests(void);
 int datapath_closing_tests(void);
 int datapath_refused_tests(void);
+int datapath_resume_tests(void);
 int datapath_cookies_tests(void);
 int datapath_cid_wire_tests(void);
 int datapath_fragments_tests(void);

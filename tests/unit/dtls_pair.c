@@ -122,7 +122,7 @@ void dtls_pair_feed(struct dtls_pair *p, const uint8_t *data, size_t len)
     uint8_t *room = malloc(DTLS_PLAINTEXT_MAX);
     size_t plaintext_len = 0;
     assert_non_null(room);
-    dtls_feed(p->dtls, copy, len);
+    dtls_feed(p->dtls, copy, len, 0);
     do {
         p->event = dtls_next(p->dtls, room, &plaintext_len);
         p->was_established = p->was_established || p->event == DTLS_ESTABLISHED;

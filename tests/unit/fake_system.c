@@ -18,6 +18,11 @@ void fake_system_set_ms(uint64_t ms)
     now_ms = ms;
 }
 
+void fake_system_set_epoch_s(int64_t s)
+{
+    epoch_s = (time_t)s;
+}
+
 void fake_system_seed(uint64_t seed)
 {
     random_state = seed;

@@ -10,6 +10,9 @@
  * the certificates of the tests are valid then. */
 void fake_system_set_ms(uint64_t now_ms);
 
+/* The date at 0 ms, in seconds since 1970; 0 = that of the real clock. */
+void fake_system_set_epoch_s(int64_t epoch_s);
+
 /* Begins the random numbers of getrandom() anew. */
 void fake_system_seed(uint64_t seed);
 

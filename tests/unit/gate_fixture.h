@@ -116,8 +116,10 @@ uint64_t gate_client_outcomes(const struct gate *gate, enum client_outcome outco
 uint64_t gate_backend_outcomes(const struct gate *gate, enum backend_outcome outcome);
 uint64_t gate_late(const struct gate *gate, unsigned reason);
 uint64_t gate_closed(const struct gate *gate, enum close_reason reason);
-/* Over all versions and credentials. */
+/* Over all versions and credentials; full handshakes only. */
 uint64_t gate_handshakes(const struct gate *gate, enum handshake_result result);
+/* Sessions that were resumed. */
+uint64_t gate_resumptions(const struct gate *gate);
 struct counters *gate_counters(struct gate *gate, uint32_t listener);
 
 #endif

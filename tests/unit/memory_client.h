@@ -13,6 +13,7 @@
 
 struct WOLFSSL;
 struct WOLFSSL_CTX;
+struct WOLFSSL_SESSION;
 
 /* What kind of device it is. NULL = without. */
 struct client_kind {
@@ -24,6 +25,9 @@ struct client_kind {
     const char *ca;              /* that the server is checked with: NAME.pem */
     bool has_small_hello;        /* only one small key share in DTLS 1.3 */
     bool has_renegotiation_info; /* RFC 5746, which other libraries send by default */
+    bool wants_ticket;           /* DTLS 1.2: asks for one; in 1.3 it gets one in any case */
+    bool has_no_ems;             /* no extended master secret */
+    bool has_psk_ke_only;        /* DTLS 1.3: no (EC)DHE with a PSK */
     bool has_single_records;     /* each record in a datagram of its own; DTLS 1.2 */
     uint8_t max_fragment;   /* code of RFC 6066 section 4: 1 = 512 bytes ... 4 = 4096; 0 = none */
     bool has_cid;           /* offers connection IDs */
@@ -64,6 +68,18 @@ struct memory_client {
 struct memory_client *memory_client_new(const struct client_kind *kind, const char *keys,
                                         memory_client_send_fn send, void *context);
 void memory_client_free(struct memory_client *client);
+
+/* What the client can resume later, its ticket with it; NULL if it has no ticket. The caller owns
+ * it. */
+struct WOLFSSL_SESSION *memory_client_session(struct memory_client *client);
+void memory_client_free_session(struct WOLFSSL_SESSION *session);
+/* Before memory_client_connect: tries to resume. */
+void memory_client_resume(struct memory_client *client, struct WOLFSSL_SESSION *session);
+/* The same with another ticket in the place of the session's. */
+void memory_client_resume_with(struct memory_client *client, struct WOLFSSL_SESSION *session,
+                               const uint8_t *ticket, size_t len);
+/* The ticket of the client; its size. */
+size_t memory_client_ticket(const struct memory_client *client, uint8_t *ticket, size_t room);
 
 /* Sends the first hello. */
 void memory_client_connect(struct memory_client *client, uint64_t now_ms);

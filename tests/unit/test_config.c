@@ -142,6 +142,7 @@ static void test_defaults(void **state)
     assert_string_equal(listener->client_ca, "");
     assert_int_equal(listener->client_auth, CLIENT_AUTH_REQUIRED);
     assert_string_equal(listener->ciphers, "");
+    assert_true(listener->has_tickets);
     assert_int_equal(listener->mtu_bytes, 1280);
     assert_int_equal(listener->retransmit_ms, 2000);
     assert_int_equal(listener->handshake_timeout_ms, 90000);
@@ -172,6 +173,7 @@ static const char everything[] = "[gate]\n"
                                  "client_ca = /keys/ca.pem\n"
                                  "client_auth = required\n"
                                  "ciphers = PSK-AES128-CCM-8:TLS13-AES128-GCM-SHA256\n"
+                                 "tickets = off\n"
                                  "mtu = 256\n"
                                  "retransmit = 1500ms\n"
                                  "handshake_timeout = 1h\n"
@@ -207,6 +209,7 @@ static void test_every_value(void **state)
     assert_string_equal(listener->private_key, "/keys/server.key");
     assert_string_equal(listener->client_ca, "/keys/ca.pem");
     assert_string_equal(listener->ciphers, "PSK-AES128-CCM-8:TLS13-AES128-GCM-SHA256");
+    assert_false(listener->has_tickets);
     assert_int_equal(listener->mtu_bytes, 256);
     assert_int_equal(listener->retransmit_ms, 1500);
     assert_int_equal(listener->handshake_timeout_ms, 3600000);
@@ -307,6 +310,8 @@ static void test_bad_values(void **state)
         LISTENER_CASE("mtu = 1 280", "not a whole number"),
         LISTENER_CASE("mtu =", "not a whole number"),
         LISTENER_CASE("max_handshakes = 0", "out of range"),
+        LISTENER_CASE("tickets = yes", "not one of the choices; it can be off, on"),
+        LISTENER_CASE("tickets =", "not one of the choices"),
         LISTENER_CASE("cid_length = 33", "out of range; it can be from 0 to 32"),
         LISTENER_CASE("idle_timeout = 3600",
                       "durations need a unit (ms, s, m, h, d); write 3600s if seconds were meant"),

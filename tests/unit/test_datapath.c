@@ -32,6 +32,7 @@ int main(void)
     failed += datapath_memory_tests();
     failed += datapath_refused_tests();
     failed += datapath_renegotiation_tests();
+    failed += datapath_resume_tests();
     failed += datapath_closing_tests();
     failed += datapath_cookies_tests();
     failed += datapath_cid_wire_tests();

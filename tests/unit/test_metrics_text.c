@@ -126,17 +126,19 @@ static void test_handshake_series(void **state)
     struct fixture *f = *state;
     char *text = metrics_render(&f->source);
     /* From the start: what the settings let succeed, and nothing else. */
+#define ESTABLISHED(listener, version, credential, resumed)                  \
+    "dtlsgate_handshakes_total{listener=\"" listener "\",version=\"" version \
+    "\",credential=\"" credential "\",resumed=\"" resumed "\",result=\"established\"} "
     static const char *const from_the_start[] = {
-        ("dtlsgate_handshakes_total{listener=\"coaps\",version=\"1.2\",credential=\"psk\","
-         "result=\"established\"} 0"),
-        ("dtlsgate_handshakes_total{listener=\"coaps\",version=\"1.2\",credential=\"certificate\","
-         "result=\"established\"} 0"),
-        ("dtlsgate_handshakes_total{listener=\"coaps\",version=\"1.3\",credential=\"psk\","
-         "result=\"established\"} 0"),
-        ("dtlsgate_handshakes_total{listener=\"coaps\",version=\"1.3\",credential=\"certificate\","
-         "result=\"established\"} 0"),
-        ("dtlsgate_handshakes_total{listener=\"a\\\"b\\\\c\",version=\"1.2\",credential=\"none\","
-         "result=\"established\"} 0"),
+        ESTABLISHED("coaps", "1.2", "psk", "no") "0",
+        ESTABLISHED("coaps", "1.2", "psk", "yes") "0",
+        ESTABLISHED("coaps", "1.2", "certificate", "no") "0",
+        ESTABLISHED("coaps", "1.2", "certificate", "yes") "0",
+        ESTABLISHED("coaps", "1.3", "psk", "no") "0",
+        ESTABLISHED("coaps", "1.3", "psk", "yes") "0",
+        ESTABLISHED("coaps", "1.3", "certificate", "no") "0",
+        ESTABLISHED("coaps", "1.3", "certificate", "yes") "0",
+        ESTABLISHED("a\\\"b\\\\c", "1.2", "none", "no") "0", /* its tickets are off */
     };
     unsigned expected = sizeof(from_the_start) / sizeof(from_the_start[0]), found = 0;
     for (unsigned i = 0; i < expected; i++)
@@ -148,9 +150,15 @@ static void test_handshake_series(void **state)
 
     counter_add(
         &f->counters[1][0].handshakes[VERSION_UNKNOWN][CREDENTIAL_UNKNOWN][HANDSHAKE_timeout], 3);
+    counter_add(&f->counters[0][0].handshakes[VERSION_1_3][CREDENTIAL_PSK][HANDSHAKE_established],
+                5);
+    counter_add(&f->counters[0][0].resumptions[VERSION_1_3][CREDENTIAL_PSK], 2);
+    counter_add(&f->counters[1][0].resumptions[VERSION_1_3][CREDENTIAL_PSK], 2);
     text = metrics_render(&f->source);
     assert_line(text, "dtlsgate_handshakes_total{listener=\"coaps\",version=\"unknown\","
-                      "credential=\"unknown\",result=\"timeout\"} 3");
+                      "credential=\"unknown\",resumed=\"no\",result=\"timeout\"} 3");
+    assert_line(text, ESTABLISHED("coaps", "1.3", "psk", "no") "5");
+    assert_line(text, ESTABLISHED("coaps", "1.3", "psk", "yes") "4");
     free(text);
 }
 

@@ -125,8 +125,9 @@ static void test_established(void **state)
     static const char begin[] = "level=info event=session_established listener=coaps session=17 "
                                 "client=192.0.2.7:50000 version=1.2 suite=";
     assert_true(strncmp(line, begin, sizeof(begin) - 1) == 0);
-    static const char end[] = " credential=psk identity=device1 backend_source=127.1.0.0:40000 "
-                              "handshake_s=0.500";
+    static const char end[] =
+        " credential=psk identity=device1 resumed=no backend_source=127.1.0.0:40000 "
+        "handshake_s=0.500";
     assert_non_null(strstr(line, end));
     assert_string_equal(strstr(line, end), end);
 
@@ -134,7 +135,7 @@ static void test_established(void **state)
     assert_non_null(strstr(take_line(f), " credential=certificate identity=device1 "));
     session_log_established(&f->session, CREDENTIAL_NONE);
     line = take_line(f);
-    assert_non_null(strstr(line, " credential=none backend_source="));
+    assert_non_null(strstr(line, " credential=none resumed=no backend_source="));
     assert_null(strstr(line, "identity"));
 }
 

@@ -55,6 +55,16 @@ class Device:
         """A new session from the same socket; whatever was there before is forgotten."""
         return _parse_handshake(self._wait_command("handshake", timeout_s))
 
+    def keep(self):
+        """Keeps the ticket of the session; returns its size, 0 = there is none."""
+        return int(self._command("keep").removeprefix("kept "))
+
+    def resume(self, timeout_s=10.0):
+        """As connect, with the ticket kept. The gate decides what comes of it."""
+        result = _parse_handshake(self._wait_command("resume", timeout_s))
+        assert result.established, result
+        return self
+
     def carry_on(self, timeout_s=10.0):
         """Goes on with a handshake that timed out."""
         return _parse_handshake(self._wait_command("continue", timeout_s))

@@ -18,10 +18,10 @@ class GnutlsClient(Program):
         return cls(address, f"+{cipher}:+PSK", "--pskusername", identity, "--pskkey", key, *options)
 
     @classmethod
-    def certificate(cls, address, keys, pair=None, cipher="AES-128-GCM"):
+    def certificate(cls, address, keys, pair=None, cipher="AES-128-GCM", options=()):
         own = ["--x509certfile", pair.certificate, "--x509keyfile", pair.key] if pair else []
         return cls(address, f"+{cipher}:+ECDHE-ECDSA:+ECDHE-RSA",
-                   "--x509cafile", keys.ca.certificate, "--verify-hostname", "localhost", *own)
+                   "--x509cafile", keys.ca.certificate, "--verify-hostname", "localhost", *own, *options)
 
     def close(self):
         """Sends close_notify and ends."""

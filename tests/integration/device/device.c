@@ -16,6 +16,8 @@ struct command {
 
 static const struct command commands[] = {
     {"handshake", command_handshake}, /* handshake MS: a new session from the same socket */
+    {"keep", command_keep},           /* keep the session's ticket; prints its size */
+    {"resume", command_resume},       /* resume MS: as handshake, with the ticket kept */
     {"continue", command_continue},   /* continue MS: go on with an unfinished handshake */
     {"send", command_send},           /* send HEX: one record of application data */
     {"recv", command_recv},           /* recv MS: one record, or "timeout", "closed", "failed" */

@@ -34,6 +34,7 @@ struct options {
     const char *sni;
     unsigned mtu_bytes;          /* 0: the library's default */
     unsigned max_fragment_bytes; /* 0: no such extension; 512, 1024, 2048 or 4096 */
+    bool tickets;                /* 1.2: asks for one; in 1.3 it gets one in any case */
     bool no_extended_master_secret;
     bool no_key_share;   /* 1.3: a small first hello, the share follows after the retry */
     bool classic_groups; /* P-256 and X25519 only, so that every hello is small */
@@ -47,7 +48,8 @@ struct device {
     const struct options *options;
     int fd; /* connected to the gate */
     WOLFSSL_CTX *ctx;
-    WOLFSSL *ssl; /* NULL: no session */
+    WOLFSSL *ssl;          /* NULL: no session */
+    WOLFSSL_SESSION *kept; /* to resume; NULL: none */
 };
 
 /* Reads the command line; prints what is wrong and returns false. */
@@ -64,6 +66,8 @@ void device_close(struct device *device);
 
 /* One function for each command: argument is the rest of the line. Each prints one line. */
 void command_handshake(struct device *device, const char *argument);
+void command_keep(struct device *device, const char *argument);
+void command_resume(struct device *device, const char *argument);
 void command_continue(struct device *device, const char *argument);
 void command_send(struct device *device, const char *argument);
 void command_recv(struct device *device, const char *argument);

@@ -19,6 +19,7 @@ static const struct option long_options[] = {
     {"sni", required_argument, NULL, 'n'},
     {"mtu", required_argument, NULL, 'm'},
     {"max-fragment", required_argument, NULL, 'M'},
+    {"tickets", no_argument, NULL, 't'},
     {"no-ems", no_argument, NULL, 'E'},
     {"no-key-share", no_argument, NULL, 'S'},
     {"classic-groups", no_argument, NULL, 'G'},
@@ -31,7 +32,7 @@ static const char usage[] =
     "usage: device --connect ADDR:PORT [--bind ADDR:PORT] [--version 1.2|1.3|any]\n"
     "              [--psk IDENTITY:HEXKEY] [--cert FILE --key FILE] [--ca FILE]\n"
     "              [--ciphers LIST] [--sni NAME] [--mtu BYTES] [--max-fragment BYTES]\n"
-    "              [--no-ems] [--no-key-share] [--classic-groups]\n"
+    "              [--tickets] [--no-ems] [--no-key-share] [--classic-groups]\n"
     "       device --connect ADDR:PORT --flood COUNT [--flood-sources N]\n";
 
 static int hex_digit(char c)
@@ -143,6 +144,7 @@ static bool read_option(struct options *options, int letter, const char *value)
     case 'M':
         options->max_fragment_bytes = (unsigned)strtoul(value, NULL, 10);
         return options->max_fragment_bytes > 0;
+    case 't': return options->tickets = true;
     case 'E': return options->no_extended_master_secret = true;
     case 'S': return options->no_key_share = true;
     case 'G': return options->classic_groups = true;

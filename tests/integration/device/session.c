@@ -152,6 +152,7 @@ bool device_open(struct device *device, const struct options *options)
 
 void device_close(struct device *device)
 {
+    wolfSSL_SESSION_free(device->kept);
     wolfSSL_free(device->ssl);
     wolfSSL_CTX_free(device->ctx);
     wolfSSL_Cleanup();
@@ -195,6 +196,9 @@ static bool new_session(struct device *device)
         unsigned char code = fragment_code(options->max_fragment_bytes);
 
         ok = ok && wolfSSL_UseMaxFragment(device->ssl, code) == WOLFSSL_SUCCESS;
+    }
+    if (options->tickets) {
+        ok = ok && wolfSSL_UseSessionTicket(device->ssl) == WOLFSSL_SUCCESS;
     }
     if (options->no_extended_master_secret) {
         ok = ok && wolfSSL_DisableExtendedMasterSecret(device->ssl) == WOLFSSL_SUCCESS;
@@ -254,6 +258,38 @@ void command_handshake(struct device *device, const char *argument)
         return;
     }
     drive_handshake(device, deadline_ms(argument));
+}
+
+void command_keep(struct device *device, const char *argument)
+{
+    uint8_t ticket[1024];
+    word32 bytes = sizeof ticket;
+
+    (void)argument;
+    if (device->ssl == NULL) {
+        puts("error no session");
+        return;
+    }
+    if (wolfSSL_get_SessionTicket(device->ssl, ticket, &bytes) != WOLFSSL_SUCCESS) {
+        bytes = 0;
+    }
+    wolfSSL_SESSION_free(device->kept);
+    /* A copy: the session itself goes on changing. */
+    device->kept = bytes > 0 ? wolfSSL_SESSION_dup(wolfSSL_get_session(device->ssl)) : NULL;
+    printf("kept %u\n", bytes);
+}
+
+void command_resume(struct device *device, const char *argument)
+{
+    WOLFSSL_SESSION *copy = device->kept != NULL ? wolfSSL_SESSION_dup(device->kept) : NULL;
+
+    if (copy == NULL || !new_session(device) ||
+        wolfSSL_set_session(device->ssl, copy) != WOLFSSL_SUCCESS) {
+        puts("error nothing to resume");
+    } else {
+        drive_handshake(device, deadline_ms(argument));
+    }
+    wolfSSL_SESSION_free(copy);
 }
 
 void command_continue(struct device *device, const char *argument)
