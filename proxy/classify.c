@@ -154,14 +154,21 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
     return at + 2;
 }
 
+size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max)
+{
+    struct record record;
+    bool is_good =
+        len > 0 && read_record(data, len, cid_len, &record) && record.body_len <= body_max;
+    return is_good ? record.len : 0;
+}
+
 size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,
                               size_t body_max)
 {
-    struct record record;
-    size_t at = 0;
-    while (at < len && read_record(data + at, len - at, cid_len, &record) &&
-           record.body_len <= body_max && at + record.len <= bytes_max)
-        at += record.len;
+    size_t at = 0, record_len;
+    while ((record_len = classify_record_len(data + at, len - at, cid_len, body_max)) != 0 &&
+           at + record_len <= bytes_max)
+        at += record_len;
     return at;
 }
 

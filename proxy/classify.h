@@ -46,6 +46,9 @@ bool classify_is_of_flight(const struct classified *kind);
  * the datagram does not begin with one that has them in its first record. */
 const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size);
 
+/* Bytes of the first record; 0 if it is malformed or has a body of more than body_max. */
+size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max);
+
 /* Bytes of whole records from the beginning that fit into bytes_max, up to the first one with a
  * body of more than body_max. */
 size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,

@@ -44,15 +44,25 @@ static word16 record_max(const struct listener *listener)
     return mtu < DTLS_HANDSHAKE_RECORD_MAX ? (word16)mtu : DTLS_HANDSHAKE_RECORD_MAX;
 }
 
-/* Hands over whole records, as many as the library has asked for; it comes back for the rest. Never
- * an error: the library would end the session, and nothing here is authentic yet. */
+/* What the library is handed at once. In a handshake as many whole records as it has asked for, so
+ * that it sees a flight as one. Afterwards one record: of what it has at once, it drops all that
+ * stands behind a record that is not authentic or was there before, and records are to be looked at
+ * one by one (RFC 6347 section 4.1). */
+static size_t portion(const struct dtls *dtls, size_t bytes_max)
+{
+    size_t cid_len = dtls->listener->config->cid_bytes;
+    if (!dtls->is_established)
+        return classify_whole_records(dtls->in, dtls->in_len, cid_len, bytes_max, dtls->body_max);
+    size_t len = classify_record_len(dtls->in, dtls->in_len, cid_len, dtls->body_max);
+    return len <= bytes_max ? len : 0;
+}
+
+/* Hands over the next portion; the library comes back for the rest. Never an error: the library
+ * would end the session, and nothing here is authentic yet. */
 static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     struct dtls *dtls = context;
-    size_t len = 0;
-    if (dtls->in != NULL)
-        len = classify_whole_records(dtls->in, dtls->in_len, dtls->listener->config->cid_bytes,
-                                     (size_t)size, dtls->body_max);
+    size_t len = dtls->in != NULL ? portion(dtls, (size_t)size) : 0;
     if (len != 0 && !dtls->is_established) {
         const char *suite = choose_psk13_suite(dtls->listener->creds, dtls->in, len);
         if (suite != NULL)
