@@ -9,6 +9,8 @@ enum { LINES_PRINTED = 12 };
 
 static char **lines;
 static uint32_t line_count, line_capacity;
+static void (*listener)(void *context, const char *line);
+static void *listener_context;
 
 void fake_log_reset(void)
 {
@@ -32,6 +34,12 @@ uint32_t fake_log_count(const char *part, ...)
         count += has_all;
     }
     return count;
+}
+
+void fake_log_set_listener(void (*on_line)(void *context, const char *line), void *context)
+{
+    listener = on_line;
+    listener_context = context;
 }
 
 void fake_log_print(void)
@@ -111,6 +119,8 @@ void log_end(struct log_line *line)
     lines[line_count] = strdup(line->text);
     assert(lines[line_count] != NULL);
     line_count++;
+    if (listener != NULL)
+        listener(listener_context, line->text);
 }
 
 void log_text(enum log_level level, const char *event, const char *fmt, ...)

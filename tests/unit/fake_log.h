@@ -13,6 +13,9 @@ void fake_log_reset(void);
  * is, without quotes. */
 uint32_t fake_log_count(const char *part, ...) __attribute__((sentinel));
 
+/* Hears each line from now on; NULL = nobody. */
+void fake_log_set_listener(void (*on_line)(void *context, const char *line), void *context);
+
 /* Writes the last lines to stderr, to explain a failure. */
 void fake_log_print(void);
 

@@ -347,7 +347,7 @@ static void take_batch(struct gate *gate, uint32_t listener)
     gate_wolfssl_fail_after(UINT32_MAX);
 }
 
-static void step(struct gate *gate, uint64_t now_ms)
+void gate_step(struct gate *gate, uint64_t now_ms)
 {
     gate->now_ms = now_ms;
     fake_network_deliver(now_ms);
@@ -362,7 +362,7 @@ static void step(struct gate *gate, uint64_t now_ms)
         memory_client_on_time(gate->devices[i].client, now_ms);
 }
 
-static uint64_t next_event_ms(const struct gate *gate)
+uint64_t gate_next_event_ms(const struct gate *gate)
 {
     uint64_t next_ms = fake_network_next_due_ms();
     if (gate->due_ms < next_ms)
@@ -377,16 +377,17 @@ static uint64_t next_event_ms(const struct gate *gate)
 void gate_run(struct gate *gate, uint64_t ms)
 {
     uint64_t end_ms = gate->now_ms + ms, next_ms;
-    while ((next_ms = next_event_ms(gate)) <= end_ms)
-        step(gate, next_ms > gate->now_ms ? next_ms : gate->now_ms);
-    step(gate, end_ms);
+    while ((next_ms = gate_next_event_ms(gate)) <= end_ms)
+        gate_step(gate, next_ms > gate->now_ms ? next_ms : gate->now_ms);
+    gate_step(gate, end_ms);
 }
 
 bool gate_run_until_up(struct gate *gate, struct device *device, uint64_t ms)
 {
     uint64_t end_ms = gate->now_ms + ms, next_ms;
-    while (device->client->state == CLIENT_CONNECTING && (next_ms = next_event_ms(gate)) <= end_ms)
-        step(gate, next_ms > gate->now_ms ? next_ms : gate->now_ms);
+    while (device->client->state == CLIENT_CONNECTING &&
+           (next_ms = gate_next_event_ms(gate)) <= end_ms)
+        gate_step(gate, next_ms > gate->now_ms ? next_ms : gate->now_ms);
     return device->client->state == CLIENT_UP;
 }
 

@@ -83,6 +83,11 @@ void device_connect(struct device *device);
 void device_send(struct device *device, const void *data, size_t len);
 void device_close(struct device *device);
 
+/* Delivers what is due at that time and lets gate and devices act on it; and when there is next
+ * something to do. What gate_run is made of. */
+void gate_step(struct gate *gate, uint64_t now_ms);
+uint64_t gate_next_event_ms(const struct gate *gate);
+
 /* Lets time pass, event by event. */
 void gate_run(struct gate *gate, uint64_t ms);
 /* The same until the client is up, broken or closed; false if it is not up after that time. */

@@ -1,0 +1,376 @@
+/* What is judged at the end of a step. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "property_model.h"
+#include "property_note.h"
+
+enum {
+    TYPE_HANDSHAKE = 22,
+    /* What a record is longer than its plaintext, with every suite and version. */
+    OVERHEAD_MIN = 13,
+    OVERHEAD_MAX = 64,
+    /* A datagram overtaken by this many is surely inside of the replay window of 64 records. */
+    WINDOW = 24,
+    ALERT_REPEATS_MS = 60000,
+};
+
+static const struct listener_config *config_of(const struct model *model, uint32_t listener)
+{
+    return &model->gate->generation->config->listeners[listener];
+}
+
+/* ---- handshakes ----------------------------------------------------------------------------- */
+
+static void note_handshakes(struct model *model)
+{
+    uint64_t now_ms = model->gate->now_ms;
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (!input->is_hello)
+            continue;
+        struct model_counts counts = model_counts_of(model, input->listener);
+        struct model_handshake *h =
+            &model->handshakes[input->listener][model_address_index(&input->packet->from)];
+        if (counts.begun != model->before[input->listener].begun)
+            *h = (struct model_handshake){.is_open = true, .begun_ms = now_ms};
+        else if (counts.failed != model->before[input->listener].failed)
+            h->closed_step = model->step; /* it may have been refused with an alert */
+    }
+}
+
+/* No more of them are in progress than could be, and none for longer than it may. */
+static void check_handshakes(struct model *model, uint32_t listener)
+{
+    uint64_t timeout_ms = config_of(model, listener)->handshake_timeout_ms;
+    struct counters *c = gate_counters(model->gate, listener);
+    uint64_t in_progress = counter_get(&c->handshakes_in_progress), open = 0;
+    for (uint32_t i = 0; i < MODEL_ADDRESSES; i++) {
+        struct model_handshake *h = &model->handshakes[listener][i];
+        if (!h->is_open)
+            continue;
+        if (in_progress == 0 || model->gate->now_ms >= h->begun_ms + timeout_ms) {
+            h->is_open = false;
+            h->closed_step = model->step;
+        }
+        open += h->is_open;
+    }
+    if (in_progress > open)
+        fail_msg("%u handshakes at listener %u, where %u can be", (unsigned)in_progress, listener,
+                 (unsigned)open);
+    if (in_progress > config_of(model, listener)->max_handshakes)
+        fail_msg("more than max_handshakes at listener %u", listener);
+}
+
+/* ---- from backends -------------------------------------------------------------------------- */
+
+/* It was alive when the step's datagrams of backends were handled: those of devices come before,
+ * timers afterwards. */
+static bool was_live(const struct model *model, const struct life *life)
+{
+    return life->state == LIFE_IN_SESSION ||
+           (life->state == LIFE_AFTER_SESSION && life->ended_step == model->step &&
+            life->reason == CLOSE_idle);
+}
+
+/* The session's datagram of that many bytes of plaintext went to its address. */
+static void explain_datagram(struct model *model, const struct life *life, uint32_t len)
+{
+    struct addr from = gate_listener_addr(model->gate, life->listener);
+    for (uint32_t i = 0; i < model->to_client_count; i++) {
+        const struct packet *packet = model->to_client[i];
+        if (!model->is_explained[i] && addr_equal(&packet->from, &from) &&
+            addr_equal(&packet->to, &life->addr) && packet->len >= len + OVERHEAD_MIN &&
+            packet->len <= len + OVERHEAD_MAX) {
+            model->is_explained[i] = true;
+            return;
+        }
+    }
+    fail_msg("%u bytes for %08x did not go to its device", len, life->source);
+}
+
+static void expect_backend(struct model *model, const struct packet *packet,
+                           struct model_counts *expected)
+{
+    struct life *life = model_owner_of(model, model_source_of(&packet->to));
+    if (life == NULL) {
+        expected[model->listener_count].backend[BACKEND_late]++;
+        expected[model->listener_count].late[LATE_UNKNOWN]++;
+        return;
+    }
+    struct model_counts *e = &expected[life->listener];
+    const struct listener_config *config = config_of(model, life->listener);
+    if (!addr_equal(&packet->from, &config->backend)) {
+        e->backend[BACKEND_wrong_sender]++;
+    } else if (!was_live(model, life)) {
+        uint64_t age_ms = model->gate->now_ms - life->ended_ms;
+        bool is_known = age_ms < model->gate->generation->config->gate.tombstone_ms;
+        e->backend[BACKEND_late]++;
+        e->late[is_known ? (unsigned)life->reason : LATE_UNKNOWN]++;
+    } else if (packet->len == 0) {
+        e->backend[BACKEND_empty]++;
+    } else if (packet->len > DTLS_PLAINTEXT_MAX) {
+        e->backend[BACKEND_too_large]++;
+    } else {
+        e->backend[BACKEND_forwarded]++;
+        explain_datagram(model, life, packet->len);
+        life->used_ms = model->gate->now_ms;
+        life->used_step = model->step;
+    }
+}
+
+static void check_backend(struct model *model)
+{
+    struct model_counts expected[GATE_LISTENERS_MAX + 1];
+    memcpy(expected, model->before, sizeof(expected));
+    for (uint32_t i = 0; i < model->from_backend_count; i++)
+        expect_backend(model, model->from_backend[i], expected);
+    for (uint32_t l = 0; l <= model->listener_count; l++) {
+        struct model_counts counts = model_counts_of(model, l);
+        for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++) {
+            if (counts.backend[i] != expected[l].backend[i])
+                fail_msg("listener %u: %d datagrams of backends are %s, not %d", l,
+                         (int)(counts.backend[i] - model->before[l].backend[i]),
+                         backend_outcome_name(i),
+                         (int)(expected[l].backend[i] - model->before[l].backend[i]));
+        }
+        for (unsigned i = 0; i < LATE_REASON_COUNT; i++) {
+            if (counts.late[i] != expected[l].late[i])
+                fail_msg("listener %u: a wrong number of datagrams is late as %s", l,
+                         late_reason_name(i));
+        }
+    }
+}
+
+/* ---- to devices ----------------------------------------------------------------------------- */
+
+/* The gate may answer as many hellos of this step from that address as it got, with three times
+ * their bytes. */
+static void check_cookie(const struct model *model, const struct packet *packet)
+{
+    uint32_t hellos = 0, cookies = 0;
+    uint64_t received = 0, sent = 0;
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (input->is_hello && addr_equal(&input->packet->from, &packet->to)) {
+            hellos++;
+            received += input->packet->len;
+        }
+    }
+    for (uint32_t i = 0; i < model->to_client_count; i++) {
+        const struct packet *other = model->to_client[i];
+        if (addr_equal(&other->to, &packet->to) && gate_policy_is_cookie(other->data, other->len)) {
+            cookies++;
+            sent += other->len;
+        }
+    }
+    if (cookies > hellos || sent > 3 * received)
+        fail_msg("%u cookies of %u bytes for %u hellos of %u bytes", cookies, (unsigned)sent,
+                 hellos, (unsigned)received);
+}
+
+static bool shows_handshake(const struct packet *packet)
+{
+    return packet->len > 13 && packet->data[0] == TYPE_HANDSHAKE && packet->data[3] == 0 &&
+           packet->data[4] == 0;
+}
+
+static bool is_session_at(const struct life *life, uint32_t listener, const struct addr *addr)
+{
+    return life->listener == listener && addr_equal(&life->addr, addr);
+}
+
+static bool has_session_at(const struct model *model, uint32_t listener, const struct addr *addr)
+{
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        if (is_session_at(&model->lives[model->live[i]], listener, addr))
+            return true;
+    }
+    for (uint32_t i = 0; i < model->ended_count; i++) {
+        if (is_session_at(&model->lives[model->ended[i]], listener, addr))
+            return true;
+    }
+    return false;
+}
+
+/* The alert over which the handshake there failed, because the device repeats its flight. */
+static bool is_alert_repeated(const struct model *model, uint32_t listener,
+                              struct model_handshake *h, const struct packet *packet)
+{
+    if (h->alerts_left == 0 || model->gate->now_ms - h->refused_ms > ALERT_REPEATS_MS ||
+        model_counts_of(model, listener).alert_repeated == model->before[listener].alert_repeated)
+        return false;
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (input->listener == listener && addr_equal(&input->packet->from, &packet->to) &&
+            input->packet->len >= packet->len) {
+            h->alerts_left--;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is no cookie is of a handshake or a session that is there. */
+static void check_datagram(struct model *model, const struct packet *packet)
+{
+    if (note_shows_in(packet->data, packet->len))
+        fail_msg("plaintext to a device");
+    if (gate_policy_is_cookie(packet->data, packet->len)) {
+        check_cookie(model, packet);
+        return;
+    }
+    uint32_t listener = 0, index = model_address_index(&packet->to);
+    struct addr from = gate_listener_addr(model->gate, 0);
+    while (!addr_equal(&from, &packet->from))
+        from = gate_listener_addr(model->gate, ++listener);
+    struct model_handshake *h = &model->handshakes[listener][index];
+    if (h->is_open || h->closed_step == model->step)
+        return;
+    if (shows_handshake(packet))
+        fail_msg("handshake message to %u, which has no handshake", index);
+    if (!has_session_at(model, listener, &packet->to) &&
+        !is_alert_repeated(model, listener, h, packet))
+        fail_msg("%u bytes to address %u, which has no session", packet->len, index);
+}
+
+/* ---- ends of sessions ----------------------------------------------------------------------- */
+
+/* Its device said so. */
+static bool is_asked_for(const struct model *model, uint32_t life, enum close_reason reason)
+{
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct origin *origin = &model->from_client[i].origin;
+        if (origin->life == life &&
+            (reason == CLOSE_closed_by_client ? origin->is_close : origin->is_alert))
+            return true;
+    }
+    return false;
+}
+
+static bool is_replaced(const struct model *model, const struct life *old)
+{
+    for (uint32_t i = 0; i < model->began_count; i++) {
+        const struct life *life = &model->lives[model->began[i]];
+        if (life != old && is_session_at(life, old->listener, &old->addr))
+            return true;
+    }
+    return false;
+}
+
+/* It made way in a table that was full, and no other was unused for longer. */
+static bool is_evicted(const struct model *model, const struct life *evicted)
+{
+    if (model->began_count == 0 ||
+        model->live_count + model->ended_count < model->gate->generation->config->gate.max_sessions)
+        return false;
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        const struct life *life = &model->lives[model->live[i]];
+        if (life->used_step != model->step && life->used_ms < evicted->used_ms)
+            return false;
+    }
+    return true;
+}
+
+/* DTLS 1.3 with CCM-8 ends after a number of forgeries (RFC 9147 section 4.5.3). */
+static bool is_fragile(const struct life *life)
+{
+    return life->kind->version == VERSION_1_3 && strstr(life->kind->suites, "CCM-8") != NULL;
+}
+
+static void check_end(const struct model *model, uint32_t index)
+{
+    const struct life *life = &model->lives[index];
+    uint64_t idle_ms = config_of(model, life->listener)->idle_timeout_ms;
+    bool is_right = false;
+    switch (life->reason) {
+    case CLOSE_closed_by_client: is_right = is_asked_for(model, index, life->reason); break;
+    case CLOSE_fatal_alert:
+        is_right = is_asked_for(model, index, life->reason) || life->is_broken;
+        break;
+    case CLOSE_forgery_limit: is_right = is_fragile(life); break;
+    case CLOSE_idle: is_right = model->gate->now_ms - life->used_ms >= idle_ms; break;
+    case CLOSE_evicted: is_right = is_evicted(model, life); break;
+    case CLOSE_replaced: is_right = is_replaced(model, life); break;
+    case CLOSE_shutdown: is_right = model->is_stopping; break;
+    case CLOSE_REASON_COUNT: break;
+    }
+    if (!is_right)
+        fail_msg("the session of life %u, %s, ended as %s without cause", index, life->kind->name,
+                 close_reason_name(life->reason));
+}
+
+/* ---- from devices --------------------------------------------------------------------------- */
+
+/* What an untouched datagram carried is at the backend, if its session was there before and after
+ * it, and it came from where the session is. */
+static void check_arrival(const struct model *model, const struct model_input *input)
+{
+    const struct origin *origin = &input->origin;
+    if (origin->life == NO_LIFE)
+        return;
+    const struct life *life = &model->lives[origin->life];
+    if (life->state != LIFE_IN_SESSION || life->began_step == model->step || origin->is_changed ||
+        input->listener != life->listener || !addr_equal(&input->packet->from, &life->addr) ||
+        origin->order + WINDOW < life->newest)
+        return;
+    for (uint32_t i = 0; i < origin->message_count; i++) {
+        uint32_t message = origin->first_message + i;
+        if ((life->arrived[message / 64] >> message % 64 & 1) == 0)
+            fail_msg("message %u of life %u, %s, is lost", message, origin->life, life->kind->name);
+    }
+    if (origin->is_close || origin->is_alert)
+        fail_msg("life %u ended its session, and it is still there", origin->life);
+}
+
+static void note_newest(struct model *model, const struct model_input *input)
+{
+    const struct origin *origin = &input->origin;
+    if (origin->life == NO_LIFE)
+        return;
+    struct life *life = &model->lives[origin->life];
+    uint32_t last = origin->order + (origin->message_count > 0 ? origin->message_count - 1 : 0);
+    if (last > life->newest)
+        life->newest = last;
+}
+
+/* ---- the step ------------------------------------------------------------------------------- */
+
+static void check_sums(struct model *model)
+{
+    const struct gate *gate = model->gate;
+    uint64_t early = 0;
+    for (uint32_t i = 0; i < model->listener_count; i++)
+        early += counter_get(&gate_counters(model->gate, i)->backend_addresses_taken_early);
+    if (early != model->early_count)
+        fail_msg("%u addresses taken early, %u are counted", model->early_count, (unsigned)early);
+    if (gate->dp.sessions.established_count != model->live_count)
+        fail_msg("%u sessions, not %u", gate->dp.sessions.established_count, model->live_count);
+    if (model->live_count > gate->generation->config->gate.max_sessions)
+        fail_msg("more than max_sessions");
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        const struct life *life = &model->lives[model->live[i]];
+        if (gate->now_ms - life->used_ms >= config_of(model, life->listener)->idle_timeout_ms)
+            fail_msg("the session of life %u has outlived its idle_timeout", model->live[i]);
+    }
+}
+
+void model_check_step(struct model *model)
+{
+    note_handshakes(model);
+    check_backend(model);
+    for (uint32_t i = 0; i < model->to_client_count; i++)
+        check_datagram(model, model->to_client[i]);
+    for (uint32_t i = 0; i < model->ended_count; i++)
+        check_end(model, model->ended[i]);
+    for (uint32_t i = 0; i < model->from_client_count; i++)
+        check_arrival(model, &model->from_client[i]);
+    for (uint32_t i = 0; i < model->from_client_count; i++)
+        note_newest(model, &model->from_client[i]);
+    for (uint32_t i = 0; i < model->listener_count; i++)
+        check_handshakes(model, i);
+    check_sums(model);
+}

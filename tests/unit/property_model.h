@@ -1,0 +1,136 @@
+/* What a watcher outside of the gate believes: which device has a session, from which address, with
+ * which backend address, and what may therefore be sent to whom. It knows what every datagram on
+ * the network is, because it saw it being made, and what the gate says of itself in its log and its
+ * counters; nothing else. Where the gate does what it believes impossible, the test fails.
+ *
+ * What the gate does with the datagrams that arrive in one step is judged at the end of the step:
+ * it handles a batch before it sends anything. */
+#ifndef PROPERTY_MODEL_H
+#define PROPERTY_MODEL_H
+
+#include "gate_fixture.h"
+
+enum {
+    MODEL_LIVES_MAX = 2048,
+    MODEL_MESSAGES_MAX = 512, /* of one life */
+    MODEL_ADDRESSES = 160,    /* indices of gate_device_addr() */
+    MODEL_NOTES_MAX = 32768,  /* from backends */
+    MODEL_STEP_MAX = 1024,    /* datagrams of one kind in one step */
+    NO_LIFE = 0xffffffffu,
+};
+
+enum life_state { LIFE_WITHOUT_SESSION, LIFE_IN_SESSION, LIFE_AFTER_SESSION };
+
+/* A device from one boot to the next. It has at most one session in it. */
+struct life {
+    const struct client_kind *kind;
+    uint32_t listener;
+    bool is_impostor;        /* cannot authenticate */
+    bool is_broken;          /* its library gave up, and may have sent an alert */
+    uint32_t sent_datagrams; /* by its library, in order */
+    uint32_t sent_messages;
+    enum life_state state;
+    /* Of the session: */
+    uint64_t session; /* number in the log */
+    struct addr addr; /* where its datagrams go */
+    uint32_t source;  /* its backend address */
+    uint64_t used_ms, ended_ms;
+    uint32_t began_step, ended_step, used_step;
+    enum close_reason reason;
+    uint32_t newest; /* of its datagrams that arrived */
+    uint64_t arrived[MODEL_MESSAGES_MAX / 64];
+};
+
+/* What a datagram toward the gate is. */
+struct origin {
+    uint32_t life;  /* NO_LIFE: nobody's */
+    uint32_t order; /* among the datagrams of that life */
+    uint16_t first_message, message_count;
+    bool is_close, is_alert; /* close_notify, fatal alert */
+    bool is_changed;         /* is_changed: bits were flipped, bytes cut off or added */
+};
+
+struct model_input {
+    const struct packet *packet;
+    struct origin origin;
+    uint32_t listener;
+    bool is_hello;
+};
+
+/* A handshake that may be in progress at an address, or has failed there. */
+struct model_handshake {
+    bool is_open;
+    uint64_t begun_ms, refused_ms;
+    uint32_t closed_step;
+    uint32_t alerts_left; /* how often the gate may repeat the alert over which it failed */
+};
+
+struct model_slot {
+    uint32_t source, life; /* the latest owner */
+};
+
+/* Counters that tell what the gate made of a step. */
+struct model_counts {
+    uint64_t begun, failed, alert_repeated;
+    uint64_t backend[BACKEND_OUTCOME_COUNT], late[LATE_REASON_COUNT];
+};
+
+struct model {
+    struct gate *gate;
+    uint32_t listener_count, step;
+    bool is_stopping, is_network_good;
+    struct life lives[MODEL_LIVES_MAX];
+    uint32_t life_count;
+    uint32_t live[MODEL_LIVES_MAX]; /* those in session */
+    uint32_t live_count;
+    struct model_slot slots[MODEL_LIVES_MAX];
+    uint32_t slot_count, early_count;
+    struct model_handshake handshakes[GATE_LISTENERS_MAX][MODEL_ADDRESSES];
+    /* Of datagrams toward the gate, by number of the packet. */
+    struct origin *origins; /* owned */
+    uint32_t origin_count, origin_capacity;
+    struct origin next_origin; /* of what is being sent */
+    uint32_t notes;            /* sent by backends */
+    uint64_t noted[MODEL_NOTES_MAX / 64];
+    /* Of this step: */
+    struct model_input from_client[MODEL_STEP_MAX];
+    const struct packet *from_backend[MODEL_STEP_MAX], *to_client[MODEL_STEP_MAX];
+    bool is_explained[MODEL_STEP_MAX]; /* of to_client: carries a backend's datagram */
+    uint32_t from_client_count, from_backend_count, to_client_count;
+    uint32_t began[MODEL_STEP_MAX], ended[MODEL_STEP_MAX]; /* lives */
+    uint32_t began_count, ended_count;
+    struct model_counts before[GATE_LISTENERS_MAX + 1];
+    uint64_t digest; /* of all that the gate sent, when and where */
+};
+
+void model_init(struct model *model, struct gate *gate);
+void model_deinit(struct model *model);
+
+/* A new life; NO_LIFE if there is no room for more. */
+uint32_t model_add_life(struct model *model, const struct client_kind *kind, uint32_t listener,
+                        bool is_impostor);
+
+/* The network's events, in order. */
+void model_on_sent(struct model *model, const struct packet *packet);
+void model_on_arrival(struct model *model, const struct packet *packet);
+/* A line of the gate's log. */
+void model_on_log(struct model *model, const char *line);
+/* A device got a message. */
+void model_on_message(struct model *model, uint32_t life, const uint8_t *data, size_t len);
+
+void model_begin_step(struct model *model);
+/* Judges the step; property_check.c. */
+void model_check_step(struct model *model);
+
+/* Index of gate_device_addr(). */
+uint32_t model_address_index(const struct addr *addr);
+/* The life that owns or last owned a backend address, or NULL. */
+struct life *model_owner_of(struct model *model, uint32_t source);
+/* What the counters of a listener say now. */
+struct model_counts model_counts_of(const struct model *model, uint32_t listener);
+
+/* The IPv4 address as a number, and back. */
+uint32_t model_source_of(const struct addr *addr);
+struct addr model_source_addr(const struct model *model, uint32_t source);
+
+#endif
