@@ -168,6 +168,36 @@ def test_records_out_of_order_all_arrive(start_proxy, silent_backend, make_shim,
     assert silent_backend.received() == [b"d", b"c", b"b", b"a"]
 
 
+def test_a_burst_arrives_whole_and_in_order(start_proxy, silent_backend, make_device):
+    proxy = start_proxy(silent_backend)
+    devices = [make_device(proxy, version=version).connect() for version in ("1.2", "1.3")]
+    for device, prefix in zip(devices, (b"old ", b"new "), strict=True):
+        device.burst(100, prefix)
+        silent_backend.wait_for(prefix + b"99")
+    assert silent_backend.received() == [
+        prefix + b"%d" % number for prefix in (b"old ", b"new ") for number in range(100)]
+
+
+def test_a_device_that_changes_its_keys(start_proxy, backend, make_shim, make_device):
+    """DTLS 1.3. Each KeyUpdate is acknowledged, or the device would send no other, and answered by
+    one, since the device asks for it."""
+    proxy = start_proxy(backend)
+    shim = make_shim(proxy)
+    device = make_device(shim, version="1.3").connect()
+    for number in range(5):
+        device.update_keys()
+        device.exchange(b"with keys %d" % number)
+        device.exchange(b"and again")
+    shim.settle()
+    # The first byte of a ciphertext ends in two bits of its epoch (RFC 9147 section 4); 3 is that
+    # of the first data.
+    for datagrams in (shim.to_gate(), shim.to_device()):
+        epochs = [s.data[0] & 3 for s in datagrams if s.data[0] >> 5 == 1]
+        changes = [epoch for epoch, before in zip(epochs, [None, *epochs]) if epoch != before]
+        assert changes[changes.index(3):] == [3, 0, 1, 2, 3, 0]
+    assert proxy.handshakes("established") == 1 and proxy.sessions() == 1
+
+
 def test_each_session_has_a_source_address_of_its_own(start_proxy, backend, make_device):
     proxy = start_proxy(backend)
     devices = [make_device(proxy).connect() for _ in range(10)]

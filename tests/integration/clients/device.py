@@ -17,21 +17,29 @@ class Handshake:
         return self.word == "established"
 
     @property
+    def cid(self):
+        """The connection ID that the gate gave it, or None if there is none."""
+        text = self.fields["cid"]
+        return None if text == "-" else bytes.fromhex(text)
+
+    @property
     def alert(self):
         """The description of the alert that the gate sent, or -1."""
         return int(self.fields.get("alert", -1))
 
 
 class Device:
-    """address: where it sends to, the gate or a shim."""
+    """address: where it sends to, the gate or a shim. cid: its own connection ID, b"" for one
+    without bytes, None for none at all; .cid, after connect(): what the gate gave it."""
 
     def __init__(self, address, *, psk=None, pair=None, ca=None, version="1.2", bind=None,
-                 options=()):
+                 cid=None, options=()):
         command = [DEVICE, "--connect", _text(address), "--version", version]
         command += ["--psk", "%s:%s" % psk] if psk else []
         command += ["--cert", pair.certificate, "--key", pair.key] if pair else []
         command += ["--ca", ca.certificate] if ca else []
         command += ["--bind", _text(bind)] if bind else []
+        command += ["--cid", cid.hex() or "empty"] if cid is not None else []
         self._process = subprocess.Popen([str(w) for w in [*command, *options]],
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         word, self.local_text = self._answer().split(" ", 1)
@@ -73,11 +81,27 @@ class Device:
         """A handshake that must succeed."""
         result = self.handshake(timeout_s)
         assert result.established, result
+        self.cid = result.cid
         return self
 
     def send(self, data):
         answer = self._command("send", data.hex())
         assert answer == f"sent {len(data)}", answer
+
+    def burst(self, count, prefix):
+        """Sends so many datagrams, as fast as it can: the prefix and a number from 0 on."""
+        answer = self._command("burst", count, prefix.hex())
+        assert answer == f"sent {count}", answer
+
+    def update_keys(self):
+        """Sends a KeyUpdate (1.3)."""
+        assert self._command("update") == "updated"
+
+    def rebind(self, host=None):
+        """Goes on from a new port, and from another address of its own if host says so."""
+        host = host or self.local_text.rpartition(":")[0]
+        word, self.local_text = self._command("rebind", f"{host}:0").split(" ", 1)
+        assert word == "bound"
 
     def recv(self, timeout_s=5.0):
         """The next application datagram, as bytes; or "timeout", "closed", "failed ..."."""

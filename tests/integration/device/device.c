@@ -21,6 +21,9 @@ static const struct command commands[] = {
     {"continue", command_continue},   /* continue MS: go on with an unfinished handshake */
     {"send", command_send},           /* send HEX: one record of application data */
     {"recv", command_recv},           /* recv MS: one record, or "timeout", "closed", "failed" */
+    {"burst", command_burst},         /* burst COUNT HEX: records that end in a number each */
+    {"update", command_update},       /* send a KeyUpdate (1.3) */
+    {"rebind", command_rebind},       /* rebind ADDR:PORT: goes on from a new socket; port 0: any */
     {"close", command_close},         /* send close_notify */
     {"alert", command_alert},         /* alert DESCRIPTION: send a fatal alert */
     {"forget", command_forget},       /* drop the session silently, as a reboot does */
@@ -34,7 +37,7 @@ static socklen_t address_bytes(const struct sockaddr_storage *address)
                                           : sizeof(struct sockaddr_in);
 }
 
-int device_socket(const struct options *options)
+int device_socket(const struct options *options, const struct sockaddr_storage *local)
 {
     int fd = socket(options->gate.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
@@ -42,8 +45,8 @@ int device_socket(const struct options *options)
         perror("device: socket");
         return -1;
     }
-    if (options->local.ss_family != 0 &&
-        bind(fd, (const struct sockaddr *)&options->local, address_bytes(&options->local)) != 0) {
+    if (local->ss_family != 0 &&
+        bind(fd, (const struct sockaddr *)local, address_bytes(local)) != 0) {
         perror("device: bind");
         close(fd);
         return -1;
@@ -56,7 +59,8 @@ int device_socket(const struct options *options)
     return fd;
 }
 
-static bool print_ready(int fd)
+/* Prints the word and the socket's address. */
+static bool print_local(const char *word, int fd)
 {
     struct sockaddr_storage local;
     socklen_t length = sizeof local;
@@ -70,14 +74,28 @@ static bool print_ready(int fd)
         const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)&local;
 
         inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host);
-        printf("ready [%s]:%u\n", host, ntohs(six->sin6_port));
+        printf("%s [%s]:%u\n", word, host, ntohs(six->sin6_port));
     } else {
         const struct sockaddr_in *four = (const struct sockaddr_in *)&local;
 
         inet_ntop(AF_INET, &four->sin_addr, host, sizeof host);
-        printf("ready %s:%u\n", host, ntohs(four->sin_port));
+        printf("%s %s:%u\n", word, host, ntohs(four->sin_port));
     }
     return true;
+}
+
+void command_rebind(struct device *device, const char *argument)
+{
+    struct sockaddr_storage local;
+    int fd = address_read(&local, argument) ? device_socket(device->options, &local) : -1;
+
+    if (fd < 0) {
+        puts("error cannot send from there");
+        return;
+    }
+    close(device->fd);
+    device->fd = fd;
+    print_local("bound", fd);
 }
 
 static void run_command(struct device *device, char *line)
@@ -111,7 +129,7 @@ int main(int argc, char **argv)
     if (options.flood_count > 0) {
         return flood_run(&options);
     }
-    if (!device_open(&device, &options) || !print_ready(device.fd)) {
+    if (!device_open(&device, &options) || !print_local("ready", device.fd)) {
         return 1;
     }
     while (getline(&line, &size, stdin) > 0) {

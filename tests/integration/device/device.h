@@ -18,6 +18,7 @@ enum {
     DATAGRAM_MAX_BYTES = 65535,
     IDENTITY_MAX_BYTES = 128,
     KEY_MAX_BYTES = 64,
+    CID_MAX_BYTES = 255,
 };
 
 enum device_version { VERSION_12, VERSION_13, VERSION_ANY };
@@ -35,6 +36,9 @@ struct options {
     unsigned mtu_bytes;          /* 0: the library's default */
     unsigned max_fragment_bytes; /* 0: no such extension; 512, 1024, 2048 or 4096 */
     bool tickets;                /* 1.2: asks for one; in 1.3 it gets one in any case */
+    bool cid_use; /* asks for connection IDs; its own are the bytes below, none of them: empty */
+    uint8_t cid[CID_MAX_BYTES];
+    size_t cid_bytes;
     bool no_extended_master_secret;
     bool no_key_share;   /* 1.3: a small first hello, the share follows after the retry */
     bool classic_groups; /* P-256 and X25519 only, so that every hello is small */
@@ -58,8 +62,12 @@ bool options_read(struct options *options, int argc, char **argv);
 /* Hex digits to at most size bytes; returns the number of bytes, or -1. */
 long hex_decode(const char *text, uint8_t *out, size_t size);
 
-/* A socket from options->local, connected to options->gate; -1 and a message on failure. */
-int device_socket(const struct options *options);
+/* "127.0.0.1:5684" or "[::1]:5684" */
+bool address_read(struct sockaddr_storage *out, const char *text);
+
+/* A socket from local (ss_family 0: the kernel chooses), connected to the gate; -1 and a message on
+ * failure. */
+int device_socket(const struct options *options, const struct sockaddr_storage *local);
 
 bool device_open(struct device *device, const struct options *options);
 void device_close(struct device *device);
@@ -71,6 +79,9 @@ void command_resume(struct device *device, const char *argument);
 void command_continue(struct device *device, const char *argument);
 void command_send(struct device *device, const char *argument);
 void command_recv(struct device *device, const char *argument);
+void command_burst(struct device *device, const char *argument);
+void command_update(struct device *device, const char *argument);
+void command_rebind(struct device *device, const char *argument);
 void command_close(struct device *device, const char *argument);
 void command_alert(struct device *device, const char *argument);
 void command_forget(struct device *device, const char *argument);

@@ -61,7 +61,7 @@ static bool open_sources(struct flood *flood, const struct options *options)
         return false;
     }
     while (flood->source_count < options->flood_sources) {
-        int fd = device_socket(options);
+        int fd = device_socket(options, &options->local);
 
         if (fd < 0) {
             return false;

@@ -20,6 +20,7 @@ static const struct option long_options[] = {
     {"mtu", required_argument, NULL, 'm'},
     {"max-fragment", required_argument, NULL, 'M'},
     {"tickets", no_argument, NULL, 't'},
+    {"cid", required_argument, NULL, 'I'},
     {"no-ems", no_argument, NULL, 'E'},
     {"no-key-share", no_argument, NULL, 'S'},
     {"classic-groups", no_argument, NULL, 'G'},
@@ -32,7 +33,8 @@ static const char usage[] =
     "usage: device --connect ADDR:PORT [--bind ADDR:PORT] [--version 1.2|1.3|any]\n"
     "              [--psk IDENTITY:HEXKEY] [--cert FILE --key FILE] [--ca FILE]\n"
     "              [--ciphers LIST] [--sni NAME] [--mtu BYTES] [--max-fragment BYTES]\n"
-    "              [--tickets] [--no-ems] [--no-key-share] [--classic-groups]\n"
+    "              [--cid HEX|empty|none] [--tickets] [--no-ems] [--no-key-share]\n"
+    "              [--classic-groups]\n"
     "       device --connect ADDR:PORT --flood COUNT [--flood-sources N]\n";
 
 static int hex_digit(char c)
@@ -66,8 +68,7 @@ long hex_decode(const char *text, uint8_t *out, size_t size)
     return (long)bytes;
 }
 
-/* "127.0.0.1:5684" or "[::1]:5684" */
-static bool read_address(struct sockaddr_storage *out, const char *text)
+bool address_read(struct sockaddr_storage *out, const char *text)
 {
     char host[INET6_ADDRSTRLEN + 2];
     const char *colon = strrchr(text, ':');
@@ -112,6 +113,20 @@ static bool read_psk(struct options *options, const char *text)
     return bytes > 0;
 }
 
+static bool read_cid(struct options *options, const char *text)
+{
+    long bytes;
+
+    options->cid_use = strcmp(text, "none") != 0;
+    options->cid_bytes = 0;
+    if (!options->cid_use || strcmp(text, "empty") == 0) {
+        return true;
+    }
+    bytes = hex_decode(text, options->cid, sizeof options->cid);
+    options->cid_bytes = bytes > 0 ? (size_t)bytes : 0;
+    return bytes > 0;
+}
+
 static bool read_version(struct options *options, const char *text)
 {
     if (strcmp(text, "1.2") == 0) {
@@ -129,8 +144,8 @@ static bool read_version(struct options *options, const char *text)
 static bool read_option(struct options *options, int letter, const char *value)
 {
     switch (letter) {
-    case 'c': return read_address(&options->gate, value);
-    case 'b': return read_address(&options->local, value);
+    case 'c': return address_read(&options->gate, value);
+    case 'b': return address_read(&options->local, value);
     case 'v': return read_version(options, value);
     case 'p': return read_psk(options, value);
     case 'C': options->certificate = value; return true;
@@ -145,6 +160,7 @@ static bool read_option(struct options *options, int letter, const char *value)
         options->max_fragment_bytes = (unsigned)strtoul(value, NULL, 10);
         return options->max_fragment_bytes > 0;
     case 't': return options->tickets = true;
+    case 'I': return read_cid(options, value);
     case 'E': return options->no_extended_master_secret = true;
     case 'S': return options->no_key_share = true;
     case 'G': return options->classic_groups = true;

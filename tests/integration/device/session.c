@@ -146,7 +146,7 @@ bool device_open(struct device *device, const struct options *options)
         fputs("device: certificate, key, CA or cipher list not usable\n", stderr);
         return false;
     }
-    device->fd = device_socket(options);
+    device->fd = device_socket(options, &options->local);
     return device->fd >= 0;
 }
 
@@ -200,6 +200,14 @@ static bool new_session(struct device *device)
     if (options->tickets) {
         ok = ok && wolfSSL_UseSessionTicket(device->ssl) == WOLFSSL_SUCCESS;
     }
+    if (options->cid_use) {
+        unsigned char cid[CID_MAX_BYTES];
+
+        memcpy(cid, options->cid, options->cid_bytes);
+        ok =
+            ok && wolfSSL_dtls_cid_use(device->ssl) == WOLFSSL_SUCCESS &&
+            wolfSSL_dtls_cid_set(device->ssl, cid, (unsigned)options->cid_bytes) == WOLFSSL_SUCCESS;
+    }
     if (options->no_extended_master_secret) {
         ok = ok && wolfSSL_DisableExtendedMasterSecret(device->ssl) == WOLFSSL_SUCCESS;
     }
@@ -224,6 +232,41 @@ static void print_failure(struct device *device, int code)
            history.last_rx.level == 0 ? -1 : history.last_rx.code, text);
 }
 
+static void hex_encode(char *text, const uint8_t *bytes, size_t length)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < length; i++) {
+        text[2 * i] = digits[bytes[i] >> 4];
+        text[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    text[2 * length] = '\0';
+}
+
+static void print_hex(const char *word, const uint8_t *bytes, size_t length)
+{
+    static char text[2 * DATAGRAM_MAX_BYTES + 1];
+
+    hex_encode(text, bytes, length);
+    printf("%s %s\n", word, text);
+}
+
+/* cid: the one that the device's records carry, "-" if connection IDs were not agreed on. */
+static void print_established(WOLFSSL *ssl)
+{
+    unsigned char cid[CID_MAX_BYTES];
+    char text[2 * CID_MAX_BYTES + 1] = "-";
+    unsigned bytes = 0;
+
+    if (wolfSSL_dtls_cid_is_enabled(ssl) &&
+        wolfSSL_dtls_cid_get_tx_size(ssl, &bytes) == WOLFSSL_SUCCESS &&
+        wolfSSL_dtls_cid_get_tx(ssl, cid, sizeof cid) == WOLFSSL_SUCCESS) {
+        hex_encode(text, cid, bytes);
+    }
+    printf("established version=%s suite=%s cid=%s\n", wolfSSL_get_version(ssl),
+           wolfSSL_get_cipher_name(ssl), text);
+}
+
 /* Drives the handshake; prints "established ...", "failed ..." or "timeout". */
 static void drive_handshake(struct device *device, long long deadline)
 {
@@ -233,8 +276,7 @@ static void drive_handshake(struct device *device, long long deadline)
         long long timer = now_ms() + 1000LL * wolfSSL_dtls_get_current_timeout(device->ssl);
 
         if (result == WOLFSSL_SUCCESS) {
-            printf("established version=%s suite=%s\n", wolfSSL_get_version(device->ssl),
-                   wolfSSL_get_cipher_name(device->ssl));
+            print_established(device->ssl);
             return;
         }
         if (code != WOLFSSL_ERROR_WANT_READ && code != WOLFSSL_ERROR_WANT_WRITE) {
@@ -301,35 +343,63 @@ void command_continue(struct device *device, const char *argument)
     drive_handshake(device, deadline_ms(argument));
 }
 
+/* One record; the bytes in it, or negative and what is wrong printed. */
+static int send_record(struct device *device, const uint8_t *bytes, size_t length)
+{
+    int result = wolfSSL_write(device->ssl, bytes, (int)length);
+
+    if (result < 0) {
+        print_failure(device, wolfSSL_get_error(device->ssl, result));
+    }
+    return result;
+}
+
 void command_send(struct device *device, const char *argument)
 {
     static uint8_t bytes[DATAGRAM_MAX_BYTES];
     long length = hex_decode(argument, bytes, sizeof bytes);
-    int result;
+    int sent;
 
     if (device->ssl == NULL || length < 0) {
         puts(length < 0 ? "error bad hex" : "error no session");
         return;
     }
-    result = wolfSSL_write(device->ssl, bytes, (int)length);
-    if (result < 0) {
-        print_failure(device, wolfSSL_get_error(device->ssl, result));
-        return;
+    sent = send_record(device, bytes, (size_t)length);
+    if (sent >= 0) {
+        printf("sent %d\n", sent);
     }
-    printf("sent %d\n", result);
 }
 
-static void print_hex(const char *word, const uint8_t *bytes, size_t length)
+void command_burst(struct device *device, const char *argument)
 {
-    static char text[2 * DATAGRAM_MAX_BYTES + 1];
-    static const char digits[] = "0123456789abcdef";
+    uint8_t bytes[512];
+    char *hex;
+    unsigned long count = strtoul(argument, &hex, 10);
+    long length =
+        hex_decode(hex + strspn(hex, " "), bytes, sizeof bytes - sizeof "18446744073709551615");
 
-    for (size_t i = 0; i < length; i++) {
-        text[2 * i] = digits[bytes[i] >> 4];
-        text[2 * i + 1] = digits[bytes[i] & 15];
+    if (device->ssl == NULL || length < 0) {
+        puts(length < 0 ? "error bad hex" : "error no session");
+        return;
     }
-    text[2 * length] = '\0';
-    printf("%s %s\n", word, text);
+    for (unsigned long i = 0; i < count; i++) {
+        int digits = snprintf((char *)bytes + length, sizeof bytes - (size_t)length, "%lu", i);
+
+        if (send_record(device, bytes, (size_t)length + (size_t)digits) < 0) {
+            return;
+        }
+    }
+    printf("sent %lu\n", count);
+}
+
+void command_update(struct device *device, const char *argument)
+{
+    (void)argument;
+    if (device->ssl == NULL) {
+        puts("error no session");
+        return;
+    }
+    puts(wolfSSL_update_keys(device->ssl) == WOLFSSL_SUCCESS ? "updated" : "error not possible");
 }
 
 void command_recv(struct device *device, const char *argument)
