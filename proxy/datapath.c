@@ -271,6 +271,12 @@ static enum client_outcome hello(struct passage *p)
 /* Of a device that has no session; perhaps it does not know yet that its handshake has failed. */
 static enum client_outcome from_nobody(struct passage *p, enum client_outcome outcome)
 {
+    const struct sessions *all = &p->dp->sessions;
+    const struct steering steering = {.worker_count = all->worker_count,
+                                      .cid_length = p->listener->config->cid_bytes};
+    const struct udp_datagram *d = p->datagram;
+    if (steering_socket_of(&steering, &d->from, d->data, d->len) != all->worker)
+        return CLIENT_wrong_worker;
     return classify_is_of_flight(&p->kind) &&
                    session_refusal_repeat(&p->dp->sessions, p->listener, p->datagram)
                ? CLIENT_alert_repeated
@@ -282,11 +288,8 @@ static enum client_outcome by_cid(struct passage *p)
 {
     const struct sessions *all = &p->dp->sessions;
     struct session *s = sessions_find_cid(all, p->listener, p->kind.cid);
-    if (s == NULL) {
-        uint32_t worker =
-            steering_worker_of_cid(p->kind.cid, p->listener->config->cid_bytes, all->worker_count);
-        return worker == all->worker ? from_nobody(p, CLIENT_cid_unknown) : CLIENT_wrong_worker;
-    }
+    if (s == NULL)
+        return from_nobody(p, CLIENT_cid_unknown);
     if (s->state == SESSION_ESTABLISHED)
         return to_established(p, s);
     /* From elsewhere, plaintext of this handshake would be anybody's. */
@@ -303,9 +306,7 @@ static enum client_outcome by_address(struct passage *p)
     const struct addr *from = &p->datagram->from;
     struct session *s = sessions_find(all, p->listener, from);
     if (s == NULL)
-        return steering_worker_of_addr(from, all->worker_count) == all->worker
-                   ? from_nobody(p, CLIENT_no_session)
-                   : CLIENT_wrong_worker;
+        return from_nobody(p, CLIENT_no_session);
     struct session *established = s->state == SESSION_ESTABLISHED ? s : NULL;
     struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
     if (p->kind.kind == DATAGRAM_PROTECTED) {

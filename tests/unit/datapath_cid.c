@@ -247,6 +247,23 @@ static void wrong_worker_is_an_outcome(void **state)
     }
 }
 
+/* Nobody gives out connection IDs here, so the kernel does not steer by what looks like one. */
+static void without_cids_the_address_names_the_worker(void **state)
+{
+    struct gate *gate = *state;
+    uint8_t record[64] = {TYPE_CID, 0xfe, 0xfd, 0, 1, [20] = 43};
+    gate_open(gate, USUAL "cid_length = 0\n");
+    gate->dp.sessions.worker_count = 2;
+    for (gate->dp.sessions.worker = 0; gate->dp.sessions.worker < 2; gate->dp.sessions.worker++) {
+        for (uint8_t i = 0; i < 40; i++) {
+            struct addr from = gate_device_addr(i);
+            bool is_here = steering_worker_of_addr(&from, 2) == gate->dp.sessions.worker;
+            assert_int_equal(gate_inject(gate, &from, record, 64),
+                             is_here ? CLIENT_cid_unknown : CLIENT_wrong_worker);
+        }
+    }
+}
+
 static void two_idle_timeouts(void **state)
 {
     struct gate *gate = *state;
@@ -299,6 +316,7 @@ int datapath_cid_tests(void)
         GATE_TEST(cid_without_cids),
         GATE_TEST(missing_cid_is_dropped),
         GATE_TEST(wrong_worker_is_an_outcome),
+        GATE_TEST(without_cids_the_address_names_the_worker),
         GATE_TEST(two_idle_timeouts),
         GATE_TEST(any_lost_datagram_is_repaired),
     };
