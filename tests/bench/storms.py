@@ -135,7 +135,7 @@ def kernel_drops(change):
     return sum(
         value
         for (name, _), value in change.items()
-        if name.startswith("dtlsgate_client") and name.endswith("kernel_drops_total")
+        if name.startswith(("dtlsgate_client", "dtlsgate_hello")) and name.endswith("kernel_drops_total")
     )
 
 

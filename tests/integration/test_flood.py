@@ -3,8 +3,7 @@
 import threading
 
 import records
-from test_hostile import flood
-
+from clients.device import flood
 
 
 def test_sessions_lose_nothing_in_a_flood(make_proxy, backend, make_device):

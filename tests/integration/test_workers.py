@@ -1,9 +1,17 @@
 """Several workers: each device is served by one of them, and the counters are the sum of all."""
 
+import ctypes
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+from backend import Backend, echo
 from conftest import IDENTITY_2, KEY_2
-from environment import wait_until
+from environment import own_address, wait_until
+from test_addresses import free_port
 
 DEVICES = 16
 
@@ -66,3 +74,58 @@ def test_all_workers_say_goodbye(start_proxy, backend, make_device):
     proxy.stop()
     assert [device.recv() for device in devices] == ["closed"] * DEVICES
     assert len(proxy.log_lines("session_closed", reason="shutdown")) >= 1
+
+
+def test_connection_ids_find_their_worker(start_proxy, backend, make_shim, make_device):
+    """From whatever address, at listeners with connection IDs of other lengths, IPv4 and IPv6."""
+    port_of = {8: free_port(), 3: free_port()}
+    listeners = {f"cid{length}": {"listen": f"127.0.0.1:{port}, [::1]:{port}",
+                                  "cid_length": length, "backend": backend.text,
+                                  "psk_file": "devices.psk"}
+                 for length, port in port_of.items()}
+    proxy = start_proxy(backend, gate={"workers": 2}, listeners=listeners)
+    devices, shim_of = [], {}
+    for length, port in port_of.items():
+        for host in ("127.0.0.1", "::1"):
+            shim = make_shim(SimpleNamespace(address=(host, port)), outer_host=host)
+            for version in ("1.2", "1.3") * 2:
+                device = make_device(shim, version=version, cid=b"").connect()
+                assert len(device.cid) == length
+                devices.append(device)
+                shim_of[device] = shim
+    for turn in range(4):
+        for number, device in enumerate(devices):
+            device.exchange(b"turn %d of device %d" % (turn, number))
+            host, port = device.local_text.rsplit(":", 1)
+            shim_of[device].rebind((host, int(port)))
+    assert proxy.counter("dtlsgate_address_changes_total") == 3 * len(devices)
+    proxy.expect_client("forwarded", 4 * len(devices))
+    for outcome in ("wrong_worker", "cid_unknown", "no_session"):
+        assert proxy.client_outcome(outcome) == 0
+    sources = backend.sources()
+    assert len(sources) == len(devices)
+    assert len({port for _, port in sources}) == 2, "both workers have sessions"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")
+def test_kernel_that_does_not_steer(make_proxy, make_device):
+    """In a namespace whose sockets have no memory for programs."""
+    def body():
+        CLONE_NEWNET = 0x40000000
+        assert ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0  # this thread, and what it starts
+        os.system("ip link set lo up")
+        Path("/proc/sys/net/core/optmem_max").write_text("200")
+        backend = Backend(echo, (own_address(), 5683))
+        proxy = make_proxy(backend, gate={"workers": 2}).start()
+        try:
+            line = proxy.wait_log("single_worker")
+            assert line["level"] == "warning" and "ClientHello" in line["text"]
+            assert proxy.wait_log("ready")["workers"] == "1"
+            device = make_device(proxy).connect()
+            device.exchange(b"all the same")
+            assert proxy.client_outcome("wrong_worker") == 0
+        finally:
+            proxy.stop()
+            backend.close()
+    with ThreadPoolExecutor(1) as elsewhere:
+        elsewhere.submit(body).result()

@@ -138,7 +138,7 @@ static void build(struct fixture *f)
     f->generation = memory_generation(ini);
 }
 
-static void start(struct fixture *f, uint32_t count)
+static void open_workers(struct fixture *f, uint32_t count)
 {
     struct err err = {""};
     build(f);
@@ -149,10 +149,21 @@ static void start(struct fixture *f, uint32_t count)
     }
     if (!worker_steer(f->workers, count, &err))
         fail_msg("%s", err.text);
-    for (uint32_t w = 0; w < count; w++) {
+}
+
+static void start_workers(struct fixture *f)
+{
+    struct err err = {""};
+    for (uint32_t w = 0; w < f->count; w++) {
         if (!worker_start(f->workers[w], &err))
             fail_msg("%s", err.text);
     }
+}
+
+static void start(struct fixture *f, uint32_t count)
+{
+    open_workers(f, count);
+    start_workers(f);
 }
 
 /* Adds a worker's counters to sum, which holds zeros, and returns it. */
@@ -177,6 +188,15 @@ static void wait_for_received(const struct fixture *f, uint32_t worker, uint64_t
     while (read_counter(f, worker, client_received) < count && clock_ms() < end_ms)
         poll(NULL, 0, 1);
     assert_int_equal(read_counter(f, worker, client_received), count);
+}
+
+static void wait_for_client_outcome(const struct fixture *f, enum client_outcome outcome,
+                                    uint64_t count)
+{
+    uint64_t end_ms = clock_ms() + LIMIT_MS;
+    while (read_counter(f, 0, client[outcome]) < count && clock_ms() < end_ms)
+        poll(NULL, 0, 1);
+    assert_int_equal(read_counter(f, 0, client[outcome]), count);
 }
 
 /* A batch is counted after its answers have left. */
@@ -279,6 +299,38 @@ static void test_junk_is_counted_and_not_answered(void **state)
     assert_int_equal(read_counter(f, 0, client[CLIENT_not_dtls]), 50);
     struct pollfd readable = {.fd = fd, .events = POLLIN};
     assert_int_equal(poll(&readable, 1, 0), 0);
+    close(fd);
+}
+
+/* What the kernel drops of them is no datagram of a session, and is not counted as such. */
+static void test_hellos_have_a_queue_of_their_own(void **state)
+{
+    struct fixture *f = *state;
+    enum { HELLOS = 30000, OTHERS = 50 };
+    static const uint8_t hello[1400] = {22, 0xfe, 0xfd, [11] = 1, [13] = 1};
+    uint64_t end_ms = clock_ms() + LIMIT_MS;
+    struct addr client;
+    open_workers(f, 1);
+    int fd = open_plain(&client);
+    for (int i = 0; i < HELLOS; i++)
+        send_plain(fd, &f->listen[0], hello, sizeof(hello));
+    for (int i = 0; i < OTHERS; i++)
+        send_plain(fd, &f->listen[0], "not a record", 12);
+    start_workers(f);
+    wait_for_client_outcome(f, CLIENT_not_dtls, OTHERS);
+    /* The number stands on hellos that arrive later. */
+    uint64_t sent = HELLOS, seen;
+    do {
+        assert_true(clock_ms() < end_ms);
+        send_plain(fd, &f->listen[0], hello, sizeof(hello));
+        sent++;
+        poll(NULL, 0, 5);
+        seen =
+            read_counter(f, 0, client_received) - OTHERS + read_counter(f, 0, hello_kernel_drops);
+    } while (seen < sent);
+    assert_int_equal(seen, sent);
+    assert_true(read_counter(f, 0, hello_kernel_drops) > 0);
+    assert_int_equal(read_counter(f, 0, client_kernel_drops), 0);
     close(fd);
 }
 
@@ -433,6 +485,7 @@ int main(void)
         WITH_GATE(test_never_started),
         WITH_GATE(test_address_in_use),
         WITH_GATE(test_junk_is_counted_and_not_answered),
+        WITH_GATE(test_hellos_have_a_queue_of_their_own),
         WITH_GATE(test_through_and_back),
         WITH_GATE(test_backend_that_is_down),
         WITH_GATE(test_farewell),
