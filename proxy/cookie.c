@@ -176,8 +176,10 @@ struct cookie_result cookie_check(struct cookie_front *front, const struct addr 
         front->spare = NULL;
     }
     struct cookie_result current = try_period(front, client, data, len, period, now_ms);
-    bool may_be_of_previous =
-        current.verdict == COOKIE_BAD || (current.verdict == COOKIE_ANSWER && has_cookie);
+    /* The library says nothing of a first fragment whose cookie is not good. */
+    bool is_silent = current.verdict == COOKIE_IGNORED && front->reply_len == 0;
+    bool may_be_of_previous = current.verdict == COOKIE_BAD || is_silent ||
+                              (current.verdict == COOKIE_ANSWER && has_cookie);
     if (!may_be_of_previous || period == 0)
         return current;
 

@@ -59,6 +59,11 @@ const struct client_kind gate_kinds[] = {
      .certificate = "device",
      .ca = "ca",
      .has_small_hello = true},
+    {.name = "1.3 certificate, large hello",
+     .version = VERSION_1_3,
+     .suites = "TLS13-AES128-GCM-SHA256",
+     .certificate = "device",
+     .ca = "ca"},
     {.name = NULL},
 };
 
