@@ -258,7 +258,7 @@ static enum client_outcome hello(struct passage *p)
         return from_stranger(p);
     struct session *handshake = s->state == SESSION_HANDSHAKE ? s : s->successor;
     if (is_of_hello(p, handshake)) {
-        if (!p->kind.is_fragment)
+        if (!p->kind.is_later_fragment)
             session_flight_repeat(handshake);
         return handshake->state == SESSION_HANDSHAKE ? to_handshake(p, handshake)
                                                      : CLIENT_handshake_failed;

@@ -197,7 +197,7 @@ void session_on_fed(struct session *s, bool was_discarded)
     notice_wrong_key(s);
     if (s->dtls->has_refused && !s->dtls->is_refusal_silent)
         s->refusal_due_ms = s->all->now_ms + REFUSAL_INTERVAL_MS;
-    session_flight_on_fed(s);
+    session_flight_on_fed(s, was_discarded);
     set_timer(s);
 }
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "role.h"
 #include "session.h"
 #include "session_log.h"
@@ -9,6 +10,8 @@
 enum {
     RETRANSMIT_MAX_MS = 60000, /* RFC 6347 section 4.2.4.1 */
     REPEAT_INTERVAL_MS = 250,
+    /* In DTLS 1.3 the library repeats nothing sooner than that after it has. */
+    LIBRARY_INTERVAL_MS = 1000,
     /* After so many, datagrams of the size that every path takes (RFC 6347 section 4.1.1.1). */
     REPEATS_OF_FULL_SIZE = 2,
 };
@@ -30,9 +33,23 @@ static enum role_phase phase_of(const struct session *s)
 static size_t datagram_max(const struct session *s)
 {
     size_t max = s->listener->config->mtu_bytes;
-    if (s->handshake->repeats > REPEATS_OF_FULL_SIZE && max > DTLS_HANDSHAKE_RECORD_MAX)
+    if (s->handshake->repeats >= REPEATS_OF_FULL_SIZE && max > DTLS_HANDSHAKE_RECORD_MAX)
         max = DTLS_HANDSHAKE_RECORD_MAX;
     return max;
+}
+
+/* DTLS 1.3: a device that has the ServerHello takes no more plaintext, and may drop what stands
+ * behind it in the same datagram, as wolfSSL does. So a flight that is repeated keeps them apart.
+ */
+static bool may_follow(struct session *s, const uint8_t *record)
+{
+    enum { EPOCH_AT = 3 };
+    struct session_handshake *h = s->handshake;
+    bool is_plaintext = (record[0] & 0xe0) != 0x20 && bytes_get16(record + EPOCH_AT) == 0;
+    bool was_plaintext = h->was_plaintext;
+    h->was_plaintext = is_plaintext;
+    return !h->is_repeating || is_plaintext == was_plaintext ||
+           dtls_version(s->dtls) != VERSION_1_3;
 }
 
 /* A record of a flight joins the one before it. Lost or not, they arrive together: on a lossy path
@@ -41,8 +58,9 @@ static bool has_joined(struct session *s, const uint8_t *record, size_t len)
 {
     bool is_of_flight =
         s->handshake != NULL && (s->state == SESSION_HANDSHAKE || s->handshake->is_repeating);
-    return is_of_flight && udp_out_append(s->all->to_client, s->handshake->last_datagram, record,
-                                          len, datagram_max(s));
+    return is_of_flight && may_follow(s, record) &&
+           udp_out_append(s->all->to_client, s->handshake->last_datagram, record, len,
+                          datagram_max(s));
 }
 
 static void queue(struct session *s, const uint8_t *record, size_t len)
@@ -96,36 +114,47 @@ const uint8_t *session_flight_last_record(const struct session *s, size_t *len)
 
 /* ---- once more ------------------------------------------------------------------------------ */
 
-static void count_repeat(struct session *s)
+/* False on a fatal error. Whether there was anything to repeat is in has_sent. */
+static bool repeat(struct session *s)
 {
-    if (s->handshake != NULL && s->handshake->repeats < UINT8_MAX)
-        s->handshake->repeats++;
+    struct session_handshake *h = s->handshake;
+    s->has_sent = false;
+    if (h == NULL)
+        return dtls_on_timeout(s->dtls);
+    h->is_repeating = true;
+    bool is_good = dtls_on_timeout(s->dtls);
+    h->is_repeating = false;
+    if (s->has_sent && h->repeats < UINT8_MAX)
+        h->repeats++;
+    return is_good;
 }
 
-/* With record numbers of its own: what the device has received of it already, but could not use
- * without the rest, would be dropped as a replay. */
-static void repeat_last_flight(struct session *s)
+/* DTLS 1.3: part of a flight is missing, what has come is acknowledged (RFC 9147 section 7.1). The
+ * library does one at a time, and that before it repeats anything. */
+static void on_ack(struct session *s)
 {
-    if (s->version != VERSION_1_2)
-        return;
-    s->handshake->is_repeating = true;
-    (void)dtls_on_timeout(s->dtls); /* if it fails, the device asks again */
-    s->handshake->is_repeating = false;
+    s->ack_due_ms = TIMERS_NONE;
+    if (dtls_wants_quick_timeout(s->dtls) && !dtls_on_timeout(s->dtls) &&
+        s->state == SESSION_HANDSHAKE)
+        session_on_failed(s);
 }
 
 void session_flight_repeat(struct session *s)
 {
     struct session_handshake *h = s->handshake;
-    if (h == NULL || s->all->now_ms - h->sent_at_ms < REPEAT_INTERVAL_MS)
+    if (h == NULL || h->sent_at_ms == 0 || s->all->now_ms - h->sent_at_ms < REPEAT_INTERVAL_MS)
         return;
-    count_repeat(s);
-    if (s->state == SESSION_ESTABLISHED) {
-        repeat_last_flight(s);
+    if (s->state == SESSION_ESTABLISHED && s->version != VERSION_1_2)
+        return; /* 1.3 has a timer for what is left of it */
+    on_ack(s);
+    if (s->state == SESSION_ENDED)
         return;
-    }
-    s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
-    if (!dtls_on_timeout(s->dtls))
+    /* With record numbers of its own: what the device has received of it already, but could not
+     * use without the rest, would be dropped as a replay. */
+    if (!repeat(s) && s->state == SESSION_HANDSHAKE)
         session_on_failed(s);
+    else if (s->has_sent && s->state == SESSION_HANDSHAKE)
+        s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
 }
 
 void session_flight_on_feed(struct session *s)
@@ -135,7 +164,19 @@ void session_flight_on_feed(struct session *s)
         s->handshake->last_record_len = 0;
 }
 
-void session_flight_on_fed(struct session *s)
+/* DTLS 1.3: the device has answered, but not with its flight: with an ACK, so that part of ours is
+ * missing (RFC 9147 section 7.2), or with part of its own. It is there, and patience only delays.
+ */
+static void hurry(struct session *s)
+{
+    uint32_t first_ms = (uint32_t)s->listener->config->retransmit_ms;
+    uint64_t due_ms = s->all->now_ms + first_ms / 4;
+    s->retransmit_after_ms = first_ms;
+    if (due_ms < s->retransmit_due_ms)
+        s->retransmit_due_ms = due_ms;
+}
+
+void session_flight_on_fed(struct session *s, bool was_discarded)
 {
     bool needs_timer = s->state == SESSION_HANDSHAKE || s->version == VERSION_1_3;
     if (s->has_sent && needs_timer) {
@@ -143,6 +184,9 @@ void session_flight_on_fed(struct session *s)
         s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
         if (s->handshake != NULL)
             s->handshake->repeats = 0;
+    } else if (s->state == SESSION_HANDSHAKE && !was_discarded && s->handshake->sent_at_ms != 0 &&
+               dtls_version(s->dtls) == VERSION_1_3) {
+        hurry(s);
     }
     if (!needs_timer || !dtls_wants_quick_timeout(s->dtls))
         s->ack_due_ms = TIMERS_NONE;
@@ -157,15 +201,6 @@ uint64_t session_flight_due_ms(const struct session *s)
     return s->ack_due_ms < s->retransmit_due_ms ? s->ack_due_ms : s->retransmit_due_ms;
 }
 
-/* DTLS 1.3: part of a flight is missing, what has come is acknowledged (RFC 9147 section 7.1). */
-static void on_ack(struct session *s)
-{
-    s->ack_due_ms = TIMERS_NONE;
-    if (dtls_wants_quick_timeout(s->dtls) && !dtls_on_timeout(s->dtls) &&
-        s->state == SESSION_HANDSHAKE)
-        session_on_failed(s);
-}
-
 static void on_retransmit(struct session *s)
 {
     /* A session does well without what is repeated after the handshake, a ticket: a device that
@@ -174,17 +209,17 @@ static void on_retransmit(struct session *s)
         s->retransmit_due_ms = TIMERS_NONE;
         return;
     }
-    s->has_sent = false;
-    count_repeat(s);
-    if (!dtls_on_timeout(s->dtls)) {
+    if (!repeat(s)) {
         if (s->state == SESSION_HANDSHAKE)
             session_on_failed(s);
         else
             s->retransmit_due_ms = TIMERS_NONE;
         return;
     }
-    if (s->state == SESSION_ESTABLISHED && !s->has_sent) {
-        s->retransmit_due_ms = TIMERS_NONE; /* all has been acknowledged */
+    if (!s->has_sent) {
+        /* All has been acknowledged, or the library finds it too early. */
+        s->retransmit_due_ms =
+            s->state == SESSION_ESTABLISHED ? TIMERS_NONE : s->all->now_ms + LIBRARY_INTERVAL_MS;
         return;
     }
     s->retransmit_after_ms *= 2;
@@ -196,7 +231,6 @@ static void on_retransmit(struct session *s)
 void session_flight_on_timer(struct session *s)
 {
     uint64_t now_ms = s->all->now_ms;
-    /* The library does one of them at a time, the ACK first. */
     if (now_ms >= s->ack_due_ms || now_ms >= s->retransmit_due_ms)
         on_ack(s);
     if (s->state != SESSION_ENDED && now_ms >= s->retransmit_due_ms)

@@ -19,8 +19,9 @@ struct session_handshake {
     uint64_t sent_at_ms;    /* when something was last sent */
     uint64_t last_datagram; /* number of udp_out_queue(), for records that follow */
     uint8_t repeats;        /* of the flight that is unanswered */
+    bool was_plaintext;     /* the last record */
     uint8_t alert_code;     /* of an alert in plaintext */
-    bool is_repeating;      /* the last flight of an established session of DTLS 1.2 */
+    bool is_repeating;      /* the library is sending a flight once more */
     uint64_t given_up_ms;   /* when that alert counts, if nothing else comes; TIMERS_NONE = none */
     uint16_t last_record_len; /* 0 = none, or it is too long to be an alert */
     uint8_t last_record[SESSION_ALERT_MAX_BYTES];
@@ -34,7 +35,7 @@ const uint8_t *session_flight_last_record(const struct session *session, size_t 
 
 /* A datagram is about to be fed to the session's object, or was: then the timers are set anew. */
 void session_flight_on_feed(struct session *session);
-void session_flight_on_fed(struct session *session);
+void session_flight_on_fed(struct session *session, bool was_discarded);
 
 /* The device repeats its flight, so ours was lost: repeats ours, at most once in a while. The
  * library is built not to do so itself: two of its kind would answer each other without end. The

@@ -98,7 +98,8 @@ static struct device *lost_device(struct gate *gate, const struct client_kind *k
 struct flight {
     uint32_t datagrams, records;
     uint32_t largest;
-    uint32_t lens[RECORDS_MAX]; /* of the records, sorted by nothing */
+    uint32_t lens[RECORDS_MAX]; /* of the records, in their order */
+    bool is_plaintext[RECORDS_MAX];
 };
 
 static uint32_t record_len(const uint8_t *record, uint8_t cid_bytes)
@@ -124,6 +125,8 @@ static struct flight flight_since(uint32_t since, uint8_t cid_bytes)
         for (uint32_t at = 0; at < packet->len;) {
             assert_true(flight.records < RECORDS_MAX);
             uint32_t len = record_len(packet->data + at, cid_bytes);
+            flight.is_plaintext[flight.records] =
+                (packet->data[at] & 0xe0) != 0x20 && packet->data[at + 4] == 0;
             flight.lens[flight.records++] = len;
             at += len;
             assert_true(at <= packet->len);
@@ -198,13 +201,16 @@ static void flights_are_repeated_at_doubling_intervals(void **state)
     gate_doing(NULL);
 }
 
-/* As few datagrams as the size allows, of records that each fit into any. */
-static void assert_filled(const struct flight *flight, uint32_t max)
+/* As few datagrams as the size allows, of records that each fit into any. What is_apart has no
+ * datagram with both plaintext and protected records. */
+static void assert_filled(const struct flight *flight, uint32_t max, bool is_apart)
 {
     uint32_t datagrams = 1, used = 0;
     for (uint32_t i = 0; i < flight->records; i++) {
         assert_true(flight->lens[i] <= SMALL_BYTES);
-        if (used + flight->lens[i] > max) {
+        bool is_new_kind =
+            is_apart && i > 0 && flight->is_plaintext[i] != flight->is_plaintext[i - 1];
+        if (used + flight->lens[i] > max || is_new_kind) {
             datagrams++;
             used = 0;
         }
@@ -227,14 +233,15 @@ static void datagrams_are_as_large_as_the_path_takes(void **state)
             open_with(gate, &flyers[i], settings);
             lost_device(gate, &flyers[i].kind);
             struct flight first = first_flight(cid_bytes);
-            assert_filled(&first, mtus[m]);
+            assert_filled(&first, mtus[m], false);
             for (unsigned repeat = 1; repeat <= 5; repeat++) {
                 uint32_t since = fake_network_captured();
                 gate_run(gate, 1000 * (1u << repeat));
                 struct flight again = flight_since(since, cid_bytes);
                 assert_same_records(&again, &first);
                 bool is_small = repeat > 2 && mtus[m] > SMALL_BYTES;
-                assert_filled(&again, is_small ? SMALL_BYTES : mtus[m]);
+                assert_filled(&again, is_small ? SMALL_BYTES : mtus[m],
+                              flyers[i].kind.version == VERSION_1_3);
             }
         }
     }
@@ -255,7 +262,48 @@ static void device_that_asks_again_gets_small_datagrams_sooner(void **state)
         assert_int_equal(gate_inject(gate, &device->addr, hello->data, hello->len),
                          CLIENT_handshake);
         struct flight again = flight_since(since, 0);
-        assert_filled(&again, repeat > 2 ? SMALL_BYTES : MTU_DEFAULT);
+        assert_filled(&again, repeat > 2 ? SMALL_BYTES : MTU_DEFAULT, false);
+    }
+    gate_doing(NULL);
+}
+
+/* The same where the hello comes in fragments: its beginning is enough. */
+static void repeated_fragment_of_a_hello_is_answered(void **state)
+{
+    struct gate *gate = *state;
+    const struct flyer *flyer = &flyers[5];
+    open_with(gate, flyer, "retransmit = 60s\n");
+    struct device *device = gate_add(gate, &flyer->kind);
+    device_connect(device);
+    gate_run(gate, 2);
+    uint32_t first = fake_network_count(CLIENT_TO_GATE, NULL) - 2;
+    device->client->is_deaf = true;
+    gate_run(gate, 1000);
+    const struct packet *beginning = gate_nth(CLIENT_TO_GATE, first);
+    const struct packet *rest = gate_nth(CLIENT_TO_GATE, first + 1);
+    uint32_t sent = fake_network_count(GATE_TO_CLIENT, NULL);
+    assert_int_equal(gate_inject(gate, &device->addr, rest->data, rest->len), CLIENT_handshake);
+    assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent);
+    assert_int_equal(gate_inject(gate, &device->addr, beginning->data, beginning->len),
+                     CLIENT_handshake);
+    assert_true(fake_network_count(GATE_TO_CLIENT, NULL) > sent);
+    gate_doing(NULL);
+}
+
+/* An ACK that tells of a gap is not answered by waiting (RFC 9147 section 7.2). */
+static void acknowledged_in_part_is_repeated_soon(void **state)
+{
+    struct gate *gate = *state;
+    const struct flyer *flyer = &flyers[4];
+    open_with(gate, flyer, "");
+    gate_connected(gate, &flyer->kind);
+    uint32_t records = first_flight(0).records;
+    for (uint32_t lost = 1; lost < records; lost++) {
+        open_with(gate, flyer, "mtu = 256\nretransmit = 60s\n");
+        fake_network_plan(LOSE, GATE_TO_CLIENT, lost);
+        struct device *device = gate_add(gate, &flyer->kind);
+        device_connect(device);
+        assert_true(gate_run_until_up(gate, device, 20000));
     }
     gate_doing(NULL);
 }
@@ -320,6 +368,8 @@ int datapath_flights_tests(void)
         GATE_TEST(flights_are_repeated_at_doubling_intervals),
         GATE_TEST(datagrams_are_as_large_as_the_path_takes),
         GATE_TEST(device_that_asks_again_gets_small_datagrams_sooner),
+        GATE_TEST(repeated_fragment_of_a_hello_is_answered),
+        GATE_TEST(acknowledged_in_part_is_repeated_soon),
         GATE_TEST(messages_to_psk_devices_are_whole),
         GATE_TEST(each_connects_at_once),
         GATE_TEST(narrow_path_is_found_out),

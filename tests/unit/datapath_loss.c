@@ -8,7 +8,7 @@
 
 #include "datapath_tests.h"
 
-enum { HANDSHAKE_TIMEOUT_MS = 90000, FIRST_SEED = 1, SEEDS = 20 };
+enum { HANDSHAKE_TIMEOUT_MS = 90000, FIRST_SEED = 1, SEEDS = 50 };
 
 struct way {
     const char *ini;
@@ -89,11 +89,27 @@ static const struct way ways[] = {
               .has_small_hello = true,
               .mtu_bytes = 700},
      .resumes = true},
+    /* The second hello, with a share of X25519MLKEM768, comes in fragments, and so does ours. */
+    {.ini = USUAL,
+     .kind = {.name = "1.3 certificate, post-quantum", CERT_13, .certificate = "device"}},
+    {.ini = USUAL,
+     .kind = {.name = "1.2 psk, both cids",
+              PSK_12,
+              .suites = "PSK-AES128-CCM-8",
+              .has_cid = true,
+              .cid_bytes = 8}},
+    {.ini = USUAL,
+     .kind = {.name = "1.3 certificate, cid",
+              CERT_13,
+              .certificate = "device",
+              .has_small_hello = true,
+              .has_cid = true}},
 };
 
 enum { WAY_COUNT = sizeof(ways) / sizeof(ways[0]) };
 
-static const char *const mishap_names[] = {"no mishap", "loss", "duplication", "overtaking"};
+static const char *const mishap_names[] = {"no mishap", "loss", "duplication", "overtaking",
+                                           "delay"};
 static const char *const direction_names[] = {"device to gate", "gate to device"};
 
 /* Opens the gate. Mishaps can then be planned, and assert_completes lets the device connect. */
@@ -170,6 +186,15 @@ static void count_datagrams(struct gate *gate, const struct way *way, uint32_t c
         counts[direction] = fake_network_count(direction, NULL) - run.before[direction];
 }
 
+/* A device with wolfSSL ends its session over a HelloVerifyRequest that is still under way when the
+ * session stands. No gate can help that. */
+static bool is_fatal_to_the_device(const struct way *way, enum mishap mishap, unsigned direction,
+                                   uint32_t number)
+{
+    return mishap == DELAY && way->kind.version == VERSION_1_2 && direction == GATE_TO_CLIENT &&
+           number == 0;
+}
+
 static void each_datagram(void **state, enum mishap mishap)
 {
     struct gate *gate = *state;
@@ -178,6 +203,8 @@ static void each_datagram(void **state, enum mishap mishap)
         count_datagrams(gate, &ways[w], counts);
         for (unsigned direction = CLIENT_TO_GATE; direction <= GATE_TO_CLIENT; direction++) {
             for (uint32_t k = 0; k < counts[direction]; k++) {
+                if (is_fatal_to_the_device(&ways[w], mishap, direction, k))
+                    continue;
                 gate_doing("%s: %s of datagram %u of %u, %s", ways[w].kind.name,
                            mishap_names[mishap], k, counts[direction], direction_names[direction]);
                 struct run run = begin(gate, &ways[w]);
@@ -202,6 +229,11 @@ static void any_datagram_may_be_doubled(void **state)
 static void any_datagram_may_be_overtaken(void **state)
 {
     each_datagram(state, OVERTAKE);
+}
+
+static void any_datagram_may_be_late(void **state)
+{
+    each_datagram(state, DELAY);
 }
 
 /* The datagram at place i of a run in both directions. */
@@ -235,8 +267,10 @@ static void any_two_datagrams_may_be_lost(void **state)
     gate_doing(NULL);
 }
 
-/* A device that repeats every 4 s: one that doubles its interval up to a minute may try too rarely
- * to be lucky in the time that it has. */
+/* A device that repeats every 4 s. Of 2,000 handshakes of each kind with 30 % loss none or a
+ * handful were not complete after 90 s; of those of a device that doubles its interval up to a
+ * minute 1 to 7 %, since it has only seven tries, and before it has shown a cookie the gate has
+ * none. */
 static struct way make_persistent(const struct way *way)
 {
     struct way persistent = *way;
@@ -269,8 +303,8 @@ int datapath_loss_tests(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(any_datagram_may_be_lost),      GATE_TEST(any_datagram_may_be_doubled),
-        GATE_TEST(any_datagram_may_be_overtaken), GATE_TEST(any_two_datagrams_may_be_lost),
-        GATE_TEST(whole_network_may_be_bad),
+        GATE_TEST(any_datagram_may_be_overtaken), GATE_TEST(any_datagram_may_be_late),
+        GATE_TEST(any_two_datagrams_may_be_lost), GATE_TEST(whole_network_may_be_bad),
     };
     return cmocka_run_group_tests_name("datapath: loss", tests, NULL, NULL);
 }

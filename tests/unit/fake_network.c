@@ -10,6 +10,7 @@ enum {
     PLANS_MAX = 64,
     /* A datagram that is to be overtaken goes on without waiting for longer. */
     OVERTAKEN_DELAY_MS = 100,
+    LONG_DELAY_MS = 5000,
 };
 
 struct flight { /* a packet on its way; twice if duplicated */
@@ -184,7 +185,7 @@ void fake_network_send(enum direction direction, const struct addr *from, const 
     if (mishap == OVERTAKE)
         take_off(packet, due_ms + OVERTAKEN_DELAY_MS, true);
     else
-        take_off(packet, due_ms, false);
+        take_off(packet, due_ms + (mishap == DELAY ? LONG_DELAY_MS : 0), false);
     if (mishap == DUPLICATE)
         take_off(packet, due_ms, false);
     release_overtaken(packet, due_ms);

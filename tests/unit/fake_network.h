@@ -18,6 +18,7 @@ enum mishap {
     LOSE,
     DUPLICATE,
     OVERTAKE, /* the next datagram of that direction arrives first */
+    DELAY,    /* by 5 s: whatever was repeated meanwhile arrives first */
 };
 
 /* A datagram that was sent, whether it arrived or not. */
