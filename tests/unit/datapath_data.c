@@ -108,26 +108,77 @@ static void largest_record_and_one_byte_more(void **state)
     gate_doing(NULL);
 }
 
+/* Plaintext records of the gate's flights, whose length is that of what is in them. */
+static void assert_flights_have_records_up_to(size_t max)
+{
+    enum { RECORD_HEADER = 13 };
+    for (uint32_t i = 0; i < fake_network_captured(); i++) {
+        const struct packet *packet = fake_network_packet(i);
+        if (packet->direction != GATE_TO_CLIENT)
+            continue;
+        for (uint32_t at = 0; at < packet->len && (packet->data[at] & 0xe0) != 0x20;) {
+            const uint8_t *record = packet->data + at;
+            uint32_t body = (uint32_t)(record[11] << 8 | record[12]);
+            if (record[4] == 0)
+                assert_in_range(body, 1, max);
+            at += RECORD_HEADER + body;
+        }
+    }
+}
+
 /* A device with little memory says how large a record may be (RFC 6066 section 4). */
 static void max_fragment_length_is_obeyed(void **state)
 {
     struct gate *gate = *state;
-    for (uint8_t code = 1; code <= 4; code++) {
-        for (int is_13 = 0; is_13 < 2; is_13++) {
-            struct client_kind kind = *gate_kind(is_13 ? "1.3 psk" : "1.2 psk ccm-8");
+    for (const struct client_kind *usual = gate_kinds; usual->name != NULL; usual++) {
+        for (uint8_t code = 1; code <= 4; code++) {
+            struct client_kind kind = *usual;
             size_t max = (size_t)256 << code;
             kind.max_fragment = code;
             gate_doing("%s, fragments of %zu bytes", kind.name, max);
             gate_open(gate, USUAL);
             struct device *device = gate_connected(gate, &kind);
             struct addr source = source_of(gate, device);
+            assert_flights_have_records_up_to(max);
             assert_to_backend(gate, device, max);
             assert_to_device(gate, device, max);
-            assert_int_equal(gate_inject_from_backend(gate, &source, noise, max + 1),
-                             BACKEND_too_large);
+            static const size_t beyond[] = {1, 2, 500, 12000};
+            for (int i = 0; i < 4; i++)
+                assert_int_equal(gate_inject_from_backend(gate, &source, noise, max + beyond[i]),
+                                 BACKEND_too_large);
             gate_assert_echo(gate, device, "unharmed");
         }
     }
+    gate_doing(NULL);
+}
+
+/* What is longer than agreed on, authentic or forged, is discarded, and the session goes on. */
+static void longer_records_than_agreed_on_are_discarded(void **state)
+{
+    struct gate *gate = *state;
+    uint8_t *record = malloc(RECORD_ROOM);
+    assert_non_null(record);
+    for (const struct client_kind *usual = gate_kinds; usual->name != NULL; usual++) {
+        struct client_kind kind = *usual;
+        kind.max_fragment = 1;
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, &kind);
+        gate_assert_echo(gate, device, "in use");
+        uint32_t forwarded = fake_network_count(GATE_TO_BACKEND, NULL);
+        for (size_t len = 1000; len < DTLS_PLAINTEXT_MAX; len += 3000) {
+            gate_doing("%s, %zu bytes", kind.name, len);
+            size_t record_len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, noise,
+                                                   len, record, RECORD_ROOM);
+            assert_int_equal(gate_inject(gate, &device->addr, record, record_len),
+                             CLIENT_record_discarded);
+            record[record_len - 1] ^= 1;
+            assert_int_equal(gate_inject(gate, &device->addr, record, record_len),
+                             CLIENT_record_discarded);
+        }
+        assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), forwarded);
+        gate_assert_echo(gate, device, "unharmed");
+    }
+    free(record);
     gate_doing(NULL);
 }
 
@@ -353,6 +404,7 @@ int datapath_data_tests(void)
         GATE_TEST(all_sizes_go_both_ways),
         GATE_TEST(largest_record_and_one_byte_more),
         GATE_TEST(max_fragment_length_is_obeyed),
+        GATE_TEST(longer_records_than_agreed_on_are_discarded),
         GATE_TEST(full_record_from_the_device),
         GATE_TEST(empty_datagrams),
         GATE_TEST(records_in_one_datagram_stay_apart),
