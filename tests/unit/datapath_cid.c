@@ -279,6 +279,70 @@ static void two_idle_timeouts(void **state)
     assert_int_equal(gate_closed(gate, CLOSE_idle), 2);
 }
 
+static void add_to_number(uint8_t *at, size_t size, size_t more)
+{
+    for (size_t i = size; i > 0; i--) {
+        more += at[i - 1];
+        at[i - 1] = (uint8_t)more;
+        more >>= 8;
+    }
+}
+
+/* The hello, with a connection ID of that length in place of one of 4 bytes. Returns its length. */
+static size_t lengthen_cid(const struct packet *hello, uint8_t cid_bytes, uint8_t *out)
+{
+    static const uint8_t extension[] = {0, 54, 0, 5, 4, 0xc0, 0xc1, 0xc2, 0xc3};
+    size_t more = cid_bytes - 4u, at = HEADER + 12 + 2 + 32;
+    const uint8_t *found = memmem(hello->data, hello->len, extension, sizeof(extension));
+    assert_non_null(found);
+    size_t behind = (size_t)(found - hello->data) + sizeof(extension);
+    memcpy(out, hello->data, behind);
+    memset(out + behind, 0xc4, more);
+    memcpy(out + behind + more, hello->data + behind, hello->len - behind);
+    add_to_number(out + behind - 7, 2, more);
+    out[behind - 5] = cid_bytes;
+    add_to_number(out + HEADER - 2, 2, more); /* of the record, the message, its fragment */
+    add_to_number(out + HEADER + 1, 3, more);
+    add_to_number(out + HEADER + 9, 3, more);
+    at += 1u + out[at];                              /* session ID */
+    at += 1u + out[at];                              /* cookie */
+    at += 2u + (size_t)(out[at] << 8 | out[at + 1]); /* suites */
+    at += 1u + out[at];                              /* compression methods */
+    add_to_number(out + at, 2, more);                /* extensions */
+    return hello->len + more;
+}
+
+/* A connection ID may have 255 bytes. In DTLS 1.2 the library writes at most 32 into a record, and
+ * such a handshake comes to nothing; nobody else may notice. */
+static void longer_than_the_library_takes(void **state)
+{
+    static const uint8_t lengths[] = {32, 33, 34, 64, 128, 254, 255};
+    struct client_kind kind = kinds[KIND_COUNT - 1];
+    struct gate *gate = *state;
+    kind.has_small_hello = true;
+    for (unsigned v = 0; v < 2; v++) {
+        kind.version = v == 0 ? VERSION_1_2 : VERSION_1_3;
+        kind.suites = v == 0 ? "ECDHE-ECDSA-AES128-CCM-8" : "TLS13-AES128-GCM-SHA256";
+        for (unsigned i = 0; i < sizeof(lengths); i++) {
+            uint8_t hello[2048];
+            gate_doing("version %u, a connection ID of %u", v, lengths[i]);
+            gate_open(gate, USUAL);
+            fake_network_plan(LOSE, CLIENT_TO_GATE, 1);
+            struct device *device = gate_add(gate, &kind);
+            device_connect(device);
+            gate_run(gate, 100);
+            device->client->is_deaf = true;
+            size_t len = lengthen_cid(gate_nth(CLIENT_TO_GATE, 1), lengths[i], hello);
+            enum client_outcome outcome = gate_inject(gate, &device->addr, hello, len);
+            assert_true(outcome == CLIENT_handshake_begun || outcome == CLIENT_handshake_failed);
+            gate_assert_echo(gate, gate_connected(gate, &kinds[0]), "served");
+            gate_run(gate, 100000);
+            assert_int_equal(gate->dp.sessions.handshake_count, 0);
+        }
+    }
+    gate_doing(NULL);
+}
+
 /* Each datagram of the handshake and of the first exchange is lost once. */
 static void any_lost_datagram_is_repaired(void **state)
 {
@@ -318,6 +382,7 @@ int datapath_cid_tests(void)
         GATE_TEST(wrong_worker_is_an_outcome),
         GATE_TEST(without_cids_the_address_names_the_worker),
         GATE_TEST(two_idle_timeouts),
+        GATE_TEST(longer_than_the_library_takes),
         GATE_TEST(any_lost_datagram_is_repaired),
     };
     return cmocka_run_group_tests_name("datapath: connection IDs", tests, NULL, NULL);
