@@ -312,9 +312,9 @@ static size_t lengthen_cid(const struct packet *hello, uint8_t cid_bytes, uint8_
     return hello->len + more;
 }
 
-/* A connection ID may have 255 bytes. In DTLS 1.2 the library writes at most 32 into a record, and
- * such a handshake comes to nothing; nobody else may notice. */
-static void longer_than_the_library_takes(void **state)
+/* A device may ask for 255 bytes. The library is built for 32 and would write past the end of its
+ * buffers with more; such a device gets a session without connection IDs. */
+static void too_long_of_a_device(void **state)
 {
     static const uint8_t lengths[] = {32, 33, 34, 64, 128, 254, 255};
     struct client_kind kind = kinds[KIND_COUNT - 1];
@@ -334,7 +334,8 @@ static void longer_than_the_library_takes(void **state)
             device->client->is_deaf = true;
             size_t len = lengthen_cid(gate_nth(CLIENT_TO_GATE, 1), lengths[i], hello);
             enum client_outcome outcome = gate_inject(gate, &device->addr, hello, len);
-            assert_true(outcome == CLIENT_handshake_begun || outcome == CLIENT_handshake_failed);
+            assert_int_equal(outcome, CLIENT_handshake_begun);
+            assert_int_equal(session_of(gate, device)->cid_entry.cid_len, lengths[i] <= 32 ? 8 : 0);
             gate_assert_echo(gate, gate_connected(gate, &kinds[0]), "served");
             gate_run(gate, 100000);
             assert_int_equal(gate->dp.sessions.handshake_count, 0);
@@ -382,7 +383,7 @@ int datapath_cid_tests(void)
         GATE_TEST(wrong_worker_is_an_outcome),
         GATE_TEST(without_cids_the_address_names_the_worker),
         GATE_TEST(two_idle_timeouts),
-        GATE_TEST(longer_than_the_library_takes),
+        GATE_TEST(too_long_of_a_device),
         GATE_TEST(any_lost_datagram_is_repaired),
     };
     return cmocka_run_group_tests_name("datapath: connection IDs", tests, NULL, NULL);
