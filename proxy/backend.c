@@ -95,6 +95,12 @@ void backend_release(struct backend *backend, uint32_t slot, enum close_reason r
     backend->newest_free = slot;
 }
 
+void *backend_owner(const struct backend *backend, uint32_t slot)
+{
+    bool is_taken = slot < backend->slot_count && backend->slots[slot].state == SLOT_TAKEN;
+    return is_taken ? backend->slots[slot].owner : NULL;
+}
+
 struct addr backend_slot_addr(const struct backend *backend, uint32_t slot)
 {
     uint32_t value = FIRST_ADDRESS + slot * backend->worker_count + backend->worker;

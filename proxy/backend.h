@@ -52,6 +52,9 @@ uint32_t backend_take(struct backend *backend, void *owner, uint32_t listener, u
 void backend_release(struct backend *backend, uint32_t slot, enum close_reason reason,
                      uint64_t now_ms);
 
+/* Who has the slot, or NULL. */
+void *backend_owner(const struct backend *backend, uint32_t slot);
+
 struct addr backend_slot_addr(const struct backend *backend, uint32_t slot);
 
 /* What an address of ours that a backend sent to belongs to. */

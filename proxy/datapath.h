@@ -33,8 +33,9 @@ struct datapath {
 };
 
 /* Opens the backend socket and makes everything of one worker but its listening sockets. */
-bool datapath_init(struct datapath *dp, const struct generation *generation, uint32_t worker,
-                   uint32_t worker_count, struct err *err) MUST_USE;
+bool datapath_init(struct datapath *dp, const struct generation *generation,
+                   const struct sessions_shared *shared, uint32_t worker, uint32_t worker_count,
+                   struct err *err) MUST_USE;
 void datapath_deinit(struct datapath *dp);
 
 /* A batch received on a listening socket of the listener. */
@@ -49,6 +50,10 @@ void datapath_backend_errors(struct datapath *dp, uint64_t now_ms);
 
 /* Timers. Returns when to be called next, TIMERS_NONE = no need. */
 uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms);
+
+/* Another worker asks for the end of a session. */
+void datapath_end_session(struct datapath *dp, const struct identities_session *session,
+                          uint64_t now_ms);
 
 /* Says close_notify to every live session. What comes afterwards is counted as shutting_down. */
 void datapath_stop(struct datapath *dp, uint64_t now_ms);

@@ -21,9 +21,10 @@ struct identities_key {
     uint8_t bytes[KEYED_HASH_WIDE_BYTES];
 };
 
-/* Numbers are unique within a worker and not used again. */
+/* Numbers are unique within a worker and not used again. The slot is where the worker looks for the
+ * session, and is the number of another one later. */
 struct identities_session {
-    uint32_t worker;
+    uint32_t worker, slot;
     uint64_t number;
 };
 

@@ -45,6 +45,7 @@ struct arguments {
 /* Everything that runs. Freed in the reverse order of its members. */
 struct gate {
     struct generation *generation;
+    struct identities *identities; /* shared by the workers */
     struct worker **workers;
     const struct worker_counters **counters;
     uint32_t worker_count;
@@ -139,12 +140,15 @@ static bool open_workers(struct gate *gate, struct err *err)
                  err->text, wanted);
         wanted = 1;
     }
+    gate->identities = identities_new(err);
+    if (gate->identities == NULL)
+        return false;
     gate->workers = calloc(wanted, sizeof(*gate->workers));
     gate->counters = calloc(wanted, sizeof(*gate->counters));
     if (gate->workers == NULL || gate->counters == NULL)
         return err_set(err, "out of memory for %u workers", wanted);
     for (uint32_t i = 0; i < wanted; i++) {
-        gate->workers[i] = worker_open(gate->generation, i, wanted, err);
+        gate->workers[i] = worker_open(gate->generation, gate->identities, i, wanted, err);
         if (gate->workers[i] == NULL)
             return false;
         gate->counters[i] = worker_counters(gate->workers[i]);
@@ -242,6 +246,7 @@ static void close_gate(struct gate *gate)
     for (uint32_t i = 0; i < gate->worker_count; i++)
         worker_close(gate->workers[i]);
     free(gate->workers);
+    identities_free(gate->identities);
     free(gate->counters);
     reload_release(gate->generation);
 }

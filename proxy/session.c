@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
 #include "session_log.h"
 
 enum {
@@ -325,11 +324,9 @@ static void evict_least_recent(struct sessions *all)
 static void note_identity(struct session *s, enum credential credential)
 {
     const struct dtls_peer *peer = s->dtls->peer;
-    uint8_t text[1 + PSK_IDENTITY_MAX] = {(uint8_t)credential};
     s->is_anonymous = credential == CREDENTIAL_NONE;
-    memcpy(text + 1, peer->identity, peer->identity_len);
-    keyed_hash_wide(&s->all->identity_hash_key, text, 1u + peer->identity_len, s->identity_key);
-    bytes_wipe(text, sizeof(text));
+    identities_make_key(s->all->shared.identities, s->listener->index, credential, peer->identity,
+                        peer->identity_len, &s->identity);
 }
 
 /* A device that reboots begins anew from its old address (RFC 6347 section 4.2.8). But a NAT also
@@ -338,11 +335,32 @@ static void note_identity(struct session *s, enum credential credential)
 static void succeed(struct session *old, const struct session *s)
 {
     bool is_other_device = !old->is_anonymous && !s->is_anonymous &&
-                           memcmp(old->identity_key, s->identity_key, IDENTITY_KEY_BYTES) != 0;
+                           memcmp(&old->identity, &s->identity, sizeof(s->identity)) != 0;
     if (is_other_device && session_path_has_cid(&old->cid_entry))
         session_path_leave_address(old);
     else
         session_end(old, CLOSE_replaced, false);
+}
+
+static struct identities_session name_of(const struct session *s)
+{
+    return (struct identities_session){
+        .worker = s->all->worker, .slot = s->slot, .number = s->number};
+}
+
+/* sessions_per_identity, over all workers. */
+static void end_oldest_of_identity(struct session *s)
+{
+    const struct sessions_shared *shared = &s->all->shared;
+    struct identities_session oldest;
+    if (s->is_anonymous ||
+        !identities_begin(shared->identities, &s->identity,
+                          s->listener->config->sessions_per_identity, name_of(s), &oldest))
+        return;
+    if (oldest.worker == s->all->worker)
+        sessions_end_replaced(s->all, &oldest);
+    else
+        shared->end_elsewhere(shared->context, &oldest);
 }
 
 bool session_on_established(struct session *s)
@@ -382,6 +400,7 @@ bool session_on_established(struct session *s)
     count_established(s, credential);
     session_log_established(s, credential);
     dtls_forget_peer(s->dtls);
+    end_oldest_of_identity(s);
     return true;
 }
 
@@ -399,6 +418,8 @@ void session_end(struct session *s, enum close_reason reason, bool with_farewell
     session_log_closed(s, reason);
     counter_add(&counters_of(all, s->listener)->closed[reason], 1);
     counter_subtract(&counters_of(all, s->listener)->sessions, 1);
+    if (!s->is_anonymous && s->listener->config->sessions_per_identity != 0)
+        identities_end(all->shared.identities, &s->identity, name_of(s));
     backend_release(all->backend, s->slot, reason, all->now_ms);
     all->established_count--;
     sessions_forget_use(s);

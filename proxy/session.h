@@ -20,9 +20,6 @@ enum session_state {
     SESSION_ENDED,       /* nothing goes to the device any more; freed by sessions_reap */
 };
 
-/* Of a device's identity: the kind of credential and what it says. */
-#define IDENTITY_KEY_BYTES KEYED_HASH_WIDE_BYTES
-
 struct session {
     struct table_entry entry;         /* key: device address, listener; see session_path.c */
     struct table_cid_entry cid_entry; /* cid_len 0 = it has no connection ID */
@@ -48,10 +45,10 @@ struct session {
     uint32_t slot;                      /* BACKEND_NO_SLOT until established */
     uint8_t state;                      /* enum session_state */
     uint8_t version;                    /* enum dtls_version, when established */
-    uint8_t identity_key[IDENTITY_KEY_BYTES]; /* tells devices apart, unless is_anonymous */
-    bool is_anonymous;                        /* established without a credential */
-    bool has_stalled;                         /* a wrong key has been reported */
-    bool has_sent;                            /* the library sent something since it was cleared */
+    struct identities_key identity;     /* tells devices apart, unless is_anonymous */
+    bool is_anonymous;                  /* established without a credential */
+    bool has_stalled;                   /* a wrong key has been reported */
+    bool has_sent;                      /* the library sent something since it was cleared */
 };
 
 /* Begins the handshake of a device that proved its address. Takes dtls. An established session of

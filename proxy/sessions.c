@@ -16,6 +16,7 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
                    struct worker_counters *counters, struct err *err)
 {
     *all = (struct sessions){
+        .shared = limits->shared,
         .backend = backend,
         .to_client = to_client,
         .counters = counters,
@@ -29,8 +30,7 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .session_max = limits->session_max,
     };
     timers_init(&all->timers);
-    return keyed_hash_key_init(&all->identity_hash_key, err) &&
-           session_table_init(&all->table, err);
+    return session_table_init(&all->table, err);
 }
 
 struct session *sessions_find(const struct sessions *all, const struct listener *listener,
@@ -123,6 +123,13 @@ uint64_t sessions_next_due_ms(const struct sessions *all)
     if (held_back != 0 && all->now_ms + 1000 < due_ms)
         due_ms = all->now_ms + 1000;
     return due_ms;
+}
+
+void sessions_end_replaced(struct sessions *all, const struct identities_session *session)
+{
+    struct session *s = backend_owner(all->backend, session->slot);
+    if (s != NULL && s->number == session->number)
+        session_end(s, CLOSE_replaced, false);
 }
 
 void sessions_end_all(struct sessions *all)

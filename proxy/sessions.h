@@ -11,15 +11,24 @@
 #include "base/timers.h"
 #include "counters.h"
 #include "generation.h"
+#include "identities.h"
 #include "session_refusal.h"
 #include "session_table.h"
 
 struct session;
 
+/* What a worker's sessions have in common with those of other workers. */
+struct sessions_shared {
+    struct identities *identities; /* borrowed */
+    /* Sees to it that the session of another worker ends as replaced. */
+    void (*end_elsewhere)(void *context, const struct identities_session *session);
+    void *context;
+};
+
 struct sessions {
+    struct sessions_shared shared;
     struct session_table table;
     struct timers timers;
-    struct keyed_hash_key identity_hash_key;
     struct session *least_recent, *most_recent; /* established ones, in order of use */
     struct session *oldest_handshake, *newest_handshake;
     struct session *ended;            /* to be freed by sessions_reap */
@@ -42,6 +51,7 @@ struct sessions {
 struct sessions_limits {
     uint32_t worker, worker_count;
     uint32_t session_max; /* of this worker */
+    struct sessions_shared shared;
 };
 
 /* False if there is no random key for its table; sessions_deinit is harmless then. */
@@ -77,6 +87,9 @@ struct session *sessions_find_slow_handshake(const struct sessions *sessions,
 void sessions_on_time(struct sessions *sessions);
 /* When to be called next; TIMERS_NONE = no need. */
 uint64_t sessions_next_due_ms(const struct sessions *sessions);
+
+/* Ends the session as replaced, if it is still there. */
+void sessions_end_replaced(struct sessions *sessions, const struct identities_session *session);
 
 /* Ends all sessions with a close_notify each. */
 void sessions_end_all(struct sessions *sessions);

@@ -33,13 +33,22 @@ struct listening {
     uint32_t listener;
 };
 
+/* Sessions that another worker wants ended. */
+struct mailbox {
+    pthread_mutex_t lock; /* of what follows */
+    struct identities_session *sessions;
+    uint32_t count, capacity;
+};
+
 struct worker {
     struct ev_loop *loop;
     ev_io backend_watcher;
     ev_timer timer;
     ev_timer end_timer;
-    ev_async stop_watcher;
-    ev_timer hello_timer; /* active while hellos pause */
+    ev_async stop_watcher, mail_watcher;
+    struct mailbox mailbox;
+    struct worker *const *workers; /* all of them, by index; borrowed */
+    ev_timer hello_timer;          /* active while hellos pause */
     struct hello_share hello_share;
     unsigned hello_turn; /* of the event loop, that hello_quota is for */
     uint32_t hello_quota;
@@ -172,6 +181,54 @@ static void on_hello_readable(struct ev_loop *loop, ev_io *watcher, int events)
                       read_clock_ns(CLOCK_THREAD_CPUTIME_ID) - began_ns);
 }
 
+/* ---- from other workers --------------------------------------------------------------------- */
+
+/* Out of memory, the session lives on until its idle timeout: sessions_per_identity bounds what a
+ * device in a loop costs, and is no promise to anybody. */
+static void put(struct mailbox *mailbox, const struct identities_session *session)
+{
+    if (mailbox->count == mailbox->capacity) {
+        uint32_t capacity = mailbox->capacity == 0 ? 64 : mailbox->capacity * 2;
+        struct identities_session *grown =
+            realloc(mailbox->sessions, capacity * sizeof(*mailbox->sessions));
+        if (grown == NULL)
+            return;
+        mailbox->sessions = grown;
+        mailbox->capacity = capacity;
+    }
+    mailbox->sessions[mailbox->count++] = *session;
+}
+
+/* In the thread of the worker that `context` is, for the one that has the session. */
+static void end_elsewhere(void *context, const struct identities_session *session)
+{
+    const struct worker *self = context;
+    struct worker *other = self->workers[session->worker];
+    pthread_mutex_lock(&other->mailbox.lock);
+    put(&other->mailbox, session);
+    pthread_mutex_unlock(&other->mailbox.lock);
+    ev_async_send(other->loop, &other->mail_watcher);
+}
+
+static void on_mail(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    struct mailbox *mailbox = &worker->mailbox;
+    uint64_t now_ms = read_clock_ms();
+    (void)loop;
+    (void)events;
+
+    pthread_mutex_lock(&mailbox->lock);
+    struct identities_session *sessions = mailbox->sessions;
+    uint32_t count = mailbox->count;
+    mailbox->sessions = NULL;
+    mailbox->count = mailbox->capacity = 0;
+    pthread_mutex_unlock(&mailbox->lock);
+    for (uint32_t i = 0; i < count; i++)
+        datapath_end_session(&worker->datapath, &sessions[i], now_ms);
+    free(sessions);
+}
+
 /* ---- the rest ------------------------------------------------------------------------------- */
 
 static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events)
@@ -203,6 +260,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     worker->timer_due_ms = TIMERS_NONE;
+    pthread_mutex_init(&worker->mailbox.lock, NULL); /* cannot fail without attributes */
     keep_time(worker, read_clock_ms());
 }
 
@@ -263,8 +321,8 @@ static bool open_listening(struct worker *worker, const struct generation *gener
     return true;
 }
 
-struct worker *worker_open(const struct generation *generation, uint32_t index, uint32_t count,
-                           struct err *err)
+struct worker *worker_open(const struct generation *generation, struct identities *identities,
+                           uint32_t index, uint32_t count, struct err *err)
 {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker == NULL) {
@@ -274,7 +332,9 @@ struct worker *worker_open(const struct generation *generation, uint32_t index, 
     worker->index = index;
     worker->count = count;
     worker->timer_due_ms = TIMERS_NONE;
-    if (!datapath_init(&worker->datapath, generation, index, count, err)) {
+    const struct sessions_shared shared = {
+        .identities = identities, .end_elsewhere = end_elsewhere, .context = worker};
+    if (!datapath_init(&worker->datapath, generation, &shared, index, count, err)) {
         free(worker);
         return NULL;
     }
@@ -300,6 +360,9 @@ struct worker *worker_open(const struct generation *generation, uint32_t index, 
     ev_async_init(&worker->stop_watcher, on_stop);
     worker->stop_watcher.data = worker;
     ev_async_start(worker->loop, &worker->stop_watcher);
+    ev_async_init(&worker->mail_watcher, on_mail);
+    worker->mail_watcher.data = worker;
+    ev_async_start(worker->loop, &worker->mail_watcher);
     return worker;
 }
 
@@ -323,6 +386,7 @@ bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err
 {
     struct worker *first = workers[0];
     for (uint32_t w = 0; w < count; w++) {
+        workers[w]->workers = workers;
         if (!open_hello_sockets(workers[w], err))
             return false;
     }
@@ -387,6 +451,8 @@ void worker_close(struct worker *worker)
         ev_loop_destroy(worker->loop);
     datapath_deinit(&worker->datapath);
     udp_in_deinit(&worker->in);
+    pthread_mutex_destroy(&worker->mailbox.lock);
+    free(worker->mailbox.sessions);
     free(worker->listening);
     free(worker);
 }

@@ -43,6 +43,17 @@ def test_a_device_stays_with_its_worker(start_proxy, backend, make_device):
     assert all(len(set(ports[i:i + 3])) == 1 for i in range(0, 24, 3))
 
 
+def test_one_session_per_identity_over_all_workers(start_proxy, backend, make_device):
+    proxy = start_proxy(backend, gate={"workers": 4}, listener={"sessions_per_identity": 1})
+    for number in range(DEVICES):
+        device = make_device(proxy).connect()
+        device.exchange(b"session %d" % number)
+        proxy.wait_closed("replaced", number)
+        wait_until(lambda: proxy.sessions() == 1, "one session")
+    assert len({port for _, port in backend.sources()}) > 1, "more than one worker had them"
+    device.exchange(b"the last one stays")
+
+
 def test_late_datagrams_on_all_workers(start_proxy, silent_backend, make_device):
     proxy = start_proxy(silent_backend, gate={"workers": 2})
     devices = [make_device(proxy).connect() for _ in range(DEVICES)]

@@ -108,7 +108,7 @@ static void without_random_bytes_there_is_no_gate(void **state)
     struct err err = {""};
     gate_open(gate, USUAL);
     fake_system_fail_random(ENOSYS, 1);
-    assert_false(datapath_init(&dp, gate->generation, 0, 1, &err));
+    assert_false(datapath_init(&dp, gate->generation, &gate->dp.sessions.shared, 0, 1, &err));
     assert_non_null(strstr(err.text, "random"));
 }
 

@@ -8,6 +8,7 @@
 
 int datapath_cid_tests(void);
 int datapath_moving_tests(void);
+int datapath_identities_tests(void);
 int datapath_limits_tests(void);
 int datapath_alerts_tests(void);
 int datapath_forged_tests(void);

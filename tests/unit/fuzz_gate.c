@@ -207,12 +207,16 @@ void fuzz_gate_open(struct fuzz_gate *gate)
     MUST(wolfSSL_SetAllocators(count_malloc, count_free, count_realloc) == 0);
     MUST(dtls_library_init());
     gate->generation = memory_generation(FUZZ_GATE_INI);
-    MUST(datapath_init(&gate->dp, gate->generation, 0, 1, &err));
+    gate->identities = identities_new(&err);
+    MUST(gate->identities != NULL);
+    const struct sessions_shared shared = {.identities = gate->identities};
+    MUST(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, &err));
 }
 
 void fuzz_gate_close(struct fuzz_gate *gate)
 {
     datapath_deinit(&gate->dp);
+    identities_free(gate->identities);
     reload_release(gate->generation);
     dtls_library_deinit();
     fuzz_gate_forget_sent();

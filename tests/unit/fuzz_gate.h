@@ -32,6 +32,7 @@ struct fuzz_sent {
 
 struct fuzz_gate {
     struct generation *generation;
+    struct identities *identities;
     struct datapath dp;
     struct udp_socket listening;
     struct udp_in in;

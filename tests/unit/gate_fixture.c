@@ -165,7 +165,10 @@ void gate_open(struct gate *gate, const char *ini)
     *gate = (struct gate){.now_ms = START_MS, .due_ms = UINT64_MAX, .memory_left = UINT32_MAX};
     gate->generation = build_generation(ini);
     assert_non_null(gate->generation);
-    assert_true(datapath_init(&gate->dp, gate->generation, 0, 1, &err));
+    gate->identities = identities_new(&err);
+    assert_non_null(gate->identities);
+    const struct sessions_shared shared = {.identities = gate->identities};
+    assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, &err));
     assert_true(udp_in_init(&gate->in));
     gate->is_open = true;
     for (uint32_t i = 0; i < gate->dp.counters.listener_count; i++)
@@ -182,6 +185,7 @@ void gate_close(struct gate *gate)
     for (uint32_t i = 0; i < gate->device_count; i++)
         memory_client_free(gate->devices[i].client);
     datapath_deinit(&gate->dp);
+    identities_free(gate->identities);
     udp_in_deinit(&gate->in);
     reload_release(gate->generation);
     gate_policy_forget(&gate->policy);

@@ -42,6 +42,7 @@ struct device {
 
 struct gate {
     struct generation *generation;
+    struct identities *identities;
     struct datapath dp;
     struct udp_socket listening[GATE_LISTENERS_MAX]; /* one a listener */
     struct udp_in in;

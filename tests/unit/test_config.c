@@ -180,6 +180,7 @@ static const char everything[] = "[gate]\n"
                                  "idle_timeout = 365d\n"
                                  "idle_timeout_cid = 30d\n"
                                  "cid_length = 16\n"
+                                 "sessions_per_identity = 1\n"
                                  "max_handshakes = 1000000\n"
                                  "handshakes_per_s = 500\n"
                                  "hellos_per_prefix_per_s = 50\n";
@@ -216,6 +217,7 @@ static void test_every_value(void **state)
     assert_true(listener->idle_timeout_ms == UINT64_C(31536000000));
     assert_true(listener->idle_timeout_cid_ms == UINT64_C(2592000000));
     assert_int_equal(listener->cid_bytes, 16);
+    assert_int_equal(listener->sessions_per_identity, 1);
     assert_int_equal(listener->max_handshakes, 1000000);
     assert_int_equal(listener->handshakes_per_s, 500);
     assert_int_equal(listener->hellos_per_prefix_per_s, 50);

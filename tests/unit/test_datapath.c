@@ -22,6 +22,7 @@ int main(void)
     failed += datapath_data_tests();
     failed += datapath_cid_tests();
     failed += datapath_moving_tests();
+    failed += datapath_identities_tests();
     failed += datapath_limits_tests();
     failed += datapath_alerts_tests();
     failed += datapath_forged_tests();

@@ -43,14 +43,14 @@ static struct identities_session session(uint32_t worker, uint64_t number)
 static void assert_no_victim(struct identities *all, const struct identities_key *key,
                              uint32_t limit, struct identities_session self)
 {
-    struct identities_session victim = {77, 77};
+    struct identities_session victim = {.worker = 77, .number = 77};
     assert_false(identities_begin(all, key, limit, self, &victim));
 }
 
 static void assert_victim(struct identities *all, const struct identities_key *key, uint32_t limit,
                           struct identities_session self, struct identities_session expected)
 {
-    struct identities_session victim = {77, 77};
+    struct identities_session victim = {.worker = 77, .number = 77};
     assert_true(identities_begin(all, key, limit, self, &victim));
     assert_int_equal(victim.worker, expected.worker);
     assert_int_equal(victim.number, expected.number);

@@ -90,8 +90,10 @@ static int set_up(void **state)
         return -1;
     m->counters.listener_count = LISTENERS + 1;
     m->counters.by_listener = m->by_listener;
-    const struct sessions_limits limits = {
-        .worker = 0, .worker_count = 1, .session_max = SESSION_MAX};
+    const struct sessions_limits limits = {.worker = 0,
+                                           .worker_count = 1,
+                                           .session_max = SESSION_MAX,
+                                           .shared = {.identities = identities_new(&err)}};
     if (!sessions_init(&m->all, &limits, &m->backend, &m->to_client, &m->counters, &err))
         return -1;
     m->all.now_ms = 1000000;
@@ -102,7 +104,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct model *m = *state;
+    struct identities *identities = m->all.shared.identities;
     sessions_deinit(&m->all);
+    identities_free(identities);
     backend_close(&m->backend);
     udp_out_deinit(&m->to_client);
     reload_release(m->generation);

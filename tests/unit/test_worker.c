@@ -73,6 +73,7 @@ static size_t receive_plain(int fd, void *data, size_t size, struct addr *from)
 
 struct fixture {
     struct generation *generation;
+    struct identities *identities;
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
     struct addr listen[2];
@@ -107,7 +108,9 @@ static void close_gate(struct fixture *f)
         worker_close(f->workers[w]);
     f->count = 0;
     reload_release(f->generation);
+    identities_free(f->identities);
     f->generation = NULL;
+    f->identities = NULL;
 }
 
 static int tear_down(void **state)
@@ -128,6 +131,7 @@ static int tear_down(void **state)
 static void build(struct fixture *f)
 {
     char ini[512], texts[3][ADDR_TEXT_MAX];
+    struct err err = {""};
     for (int i = 0; i < 2; i++)
         close(open_plain(&f->listen[i]));
     snprintf(ini, sizeof(ini),
@@ -136,6 +140,8 @@ static void build(struct fixture *f)
              addr_format(&f->listen[0], texts[0]), addr_format(&f->listen[1], texts[1]),
              addr_format(&f->backend, texts[2]));
     f->generation = memory_generation(ini);
+    f->identities = identities_new(&err);
+    assert_non_null(f->identities);
 }
 
 static void open_workers(struct fixture *f, uint32_t count)
@@ -143,7 +149,7 @@ static void open_workers(struct fixture *f, uint32_t count)
     struct err err = {""};
     build(f);
     for (uint32_t w = 0; w < count; w++, f->count++) {
-        f->workers[w] = worker_open(f->generation, w, count, &err);
+        f->workers[w] = worker_open(f->generation, f->identities, w, count, &err);
         if (f->workers[w] == NULL)
             fail_msg("%s", err.text);
     }
@@ -262,7 +268,7 @@ static void test_never_started(void **state)
     struct fixture *f = *state;
     struct err err = {""};
     build(f);
-    struct worker *worker = worker_open(f->generation, 0, 1, &err);
+    struct worker *worker = worker_open(f->generation, f->identities, 0, 1, &err);
     if (worker == NULL)
         fail_msg("%s", err.text);
     worker_close(worker);
@@ -280,7 +286,7 @@ static void test_address_in_use(void **state)
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&storage, size), 0);
     uint64_t fds = open_fds();
-    assert_null(worker_open(f->generation, 0, 1, &err));
+    assert_null(worker_open(f->generation, f->identities, 0, 1, &err));
     char text[ADDR_TEXT_MAX];
     assert_non_null(strstr(err.text, addr_format(&f->listen[1], text)));
     assert_int_equal(open_fds(), fds);
