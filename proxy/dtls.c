@@ -7,7 +7,6 @@
 
 #include <wolfssl/error-ssl.h>
 #include <wolfssl/ssl.h>
-#include <wolfssl/wolfcrypt/asn.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "base/bytes.h"
@@ -419,119 +418,11 @@ enum credential dtls_credential(const struct dtls *dtls)
     return CREDENTIAL_NONE;
 }
 
-/* A PSK handshake whose last message does not decrypt: in 1.2 the first use of the key. */
-static bool looks_like_wrong_key(const struct dtls *dtls)
-{
-    word32 bad_macs = 0;
-    wolfSSL_dtls_get_drop_stats(dtls->ssl, &bad_macs, NULL);
-    return bad_macs > 0 && dtls->peer != NULL && dtls->peer->identity_len > 0 &&
-           !dtls->peer->is_psk_unknown;
-}
-
-/* The names of RFC 8446 section 6. */
-const char *dtls_alert_name(uint8_t code)
-{
-    switch (code) {
-    case 0: return "close_notify";
-    case 10: return "unexpected_message";
-    case 20: return "bad_record_mac";
-    case 40: return "handshake_failure";
-    case 42: return "bad_certificate";
-    case 43: return "unsupported_certificate";
-    case 45: return "certificate_expired";
-    case 46: return "certificate_unknown";
-    case 47: return "illegal_parameter";
-    case 48: return "unknown_ca";
-    case 49: return "access_denied";
-    case 51: return "decrypt_error";
-    case 70: return "protocol_version";
-    case 71: return "insufficient_security";
-    case 80: return "internal_error";
-    case 90: return "user_canceled";
-    default: return "another alert";
-    }
-}
-
-/* In the words of an operator. */
-static const char *certificate_problem(int error)
-{
-    switch (error) {
-    case ASN_NO_SIGNER_E: return "its issuer is not in client_ca";
-    case ASN_AFTER_DATE_E: return "it has expired";
-    case ASN_BEFORE_DATE_E: return "it is not valid yet";
-    case ASN_SIG_CONFIRM_E: return "its signature is not of its issuer";
-    default: return wolfSSL_ERR_reason_error_string((unsigned long)error);
-    }
-}
-
 bool dtls_has_sent_alert(const struct dtls *dtls)
 {
     WOLFSSL_ALERT_HISTORY alerts;
     return wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS &&
            alerts.last_tx.level == alert_fatal;
-}
-
-/* RFC 7250 section 4.2: no type of certificate in common. */
-static bool wants_raw_keys(const struct dtls *dtls)
-{
-    enum { ALERT_UNSUPPORTED_CERTIFICATE = 43 };
-    WOLFSSL_ALERT_HISTORY alerts;
-    return wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS &&
-           alerts.last_tx.code == ALERT_UNSUPPORTED_CERTIFICATE;
-}
-
-enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
-{
-    int error = wolfSSL_get_error(dtls->ssl, WOLFSSL_FATAL_ERROR);
-    const struct dtls_peer *peer = dtls->peer;
-    WOLFSSL_ALERT_HISTORY alerts;
-
-    *detail = "";
-    if (peer != NULL && peer->certificate_error != 0) {
-        *detail = certificate_problem(peer->certificate_error);
-        return HANDSHAKE_certificate_rejected;
-    }
-    if (wants_raw_keys(dtls)) {
-        *detail = "the device takes raw public keys only";
-        return HANDSHAKE_no_common_suite;
-    }
-    switch (error) {
-    case WOLFSSL_ERROR_WANT_READ:
-    case WOLFSSL_ERROR_WANT_WRITE:
-    case 0: return looks_like_wrong_key(dtls) ? HANDSHAKE_wrong_key : HANDSHAKE_timeout;
-    case WOLFSSL_ERROR_ZERO_RETURN: *detail = "close_notify"; return HANDSHAKE_client_alert;
-    case FATAL_ERROR:
-        if (wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS)
-            *detail = dtls_alert_name((uint8_t)alerts.last_rx.code);
-        return HANDSHAKE_client_alert;
-    case VERSION_ERROR: return HANDSHAKE_version;
-    case MEMORY_E: return HANDSHAKE_internal_error;
-    default: break;
-    }
-    /* In 1.3 an unknown identity shows as what the library tried next. */
-    if (peer != NULL && peer->is_psk_unknown)
-        return HANDSHAKE_unknown_identity;
-    if (error == BAD_BINDER)
-        return HANDSHAKE_wrong_key;
-    if (error == NO_PEER_CERT)
-        return HANDSHAKE_no_certificate;
-    *detail = wolfSSL_ERR_reason_error_string((unsigned long)error);
-    switch (error) {
-    case MATCH_SUITE_ERROR:
-    case UNSUPPORTED_SUITE:
-    case BAD_KEY_SHARE_DATA:
-    case EXT_MISSING:
-    case NO_CERT_ERROR:
-    case INCOMPLETE_DATA:
-    case ECC_CURVE_ERROR:
-    case ECC_CURVETYPE_ERROR: return HANDSHAKE_no_common_suite;
-    case ASN_NO_SIGNER_E:
-    case ASN_SIG_CONFIRM_E:
-    case ASN_AFTER_DATE_E:
-    case ASN_BEFORE_DATE_E:
-    case VERIFY_CERT_ERROR: return HANDSHAKE_certificate_rejected;
-    default: return HANDSHAKE_protocol_error;
-    }
 }
 
 void dtls_forget_peer(struct dtls *dtls)
