@@ -49,21 +49,6 @@ bool session_table_add(struct session_table *table, struct table_entry *entry)
     return add(table, entry, hash(table, &entry->key, sizeof(entry->key)));
 }
 
-bool session_table_displace(struct session_table *table, struct table_entry *entry,
-                            struct table_entry **displaced)
-{
-    unsigned value = hash(table, &entry->key, sizeof(entry->key));
-    struct table_entry *old = find(table, &entry->key, value);
-    *displaced = NULL;
-    /* For a moment both are in it, so that a failure takes nothing out. */
-    if (!add(table, entry, value))
-        return false;
-    if (old != NULL)
-        session_table_remove(table, old);
-    *displaced = old;
-    return true;
-}
-
 void session_table_remove(struct session_table *table, struct table_entry *entry)
 {
     if (entry->hh.tbl == NULL)

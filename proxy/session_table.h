@@ -52,10 +52,6 @@ bool session_table_init(struct session_table *table, struct err *err) MUST_USE;
 
 /* The key must not be in the table yet. The entry is kept, not copied. False: out of memory. */
 bool session_table_add(struct session_table *table, struct table_entry *entry) MUST_USE;
-/* As session_table_add, but takes the place of an entry with the same key, which is then in no
- * table; `displaced` receives it, or NULL. False: out of memory, nothing has changed. */
-bool session_table_displace(struct session_table *table, struct table_entry *entry,
-                            struct table_entry **displaced) MUST_USE;
 /* Harmless if the entry is not in the table. */
 void session_table_remove(struct session_table *table, struct table_entry *entry);
 struct table_entry *session_table_find(const struct session_table *table, const struct addr *client,

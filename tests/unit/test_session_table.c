@@ -148,35 +148,6 @@ static void test_replaced(void **state)
     session_table_remove(&table, &new.entry);
 }
 
-static void test_displaced(void **state)
-{
-    (void)state;
-    struct session_table table = new_table();
-    struct owner old, new, other;
-    struct table_entry *displaced = &old.entry;
-    struct addr client = addr4(0xc0000201, 5000), other_client = addr4(0xc0000201, 5001);
-    set_key(&old, &client, 0);
-    set_key(&new, &client, 0);
-    set_key(&other, &other_client, 0);
-    assert_true(session_table_displace(&table, &old.entry, &displaced)); /* of nobody */
-    assert_null(displaced);
-    assert_true(session_table_displace(&table, &other.entry, &displaced));
-    assert_null(displaced);
-    assert_true(session_table_displace(&table, &new.entry, &displaced));
-    assert_ptr_equal(displaced, &old.entry);
-    assert_ptr_equal(session_table_find(&table, &client, 0), &new.entry);
-    assert_int_equal(session_table_count(&table), 2);
-    session_table_remove(&table, &old.entry); /* is in no table */
-    assert_int_equal(session_table_count(&table), 2);
-    assert_true(session_table_displace(&table, &old.entry, &displaced)); /* and back */
-    assert_ptr_equal(displaced, &new.entry);
-    assert_ptr_equal(session_table_find(&table, &client, 0), &old.entry);
-    assert_ptr_equal(session_table_find(&table, &other_client, 0), &other.entry);
-    session_table_remove(&table, &old.entry);
-    session_table_remove(&table, &other.entry);
-    assert_int_equal(session_table_count(&table), 0);
-}
-
 /* ---- by connection ID ------------------------------------------------------------------------ */
 
 static void set_cid(struct owner *owner, uint32_t listener, const void *cid, size_t cid_len)
@@ -411,7 +382,6 @@ int main(void)
         cmocka_unit_test(test_every_part_of_the_key_counts),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_replaced),
-        cmocka_unit_test(test_displaced),
         cmocka_unit_test(test_every_part_of_a_cid_key_counts),
         cmocka_unit_test(test_cid_of_impossible_length_is_not_found),
         cmocka_unit_test(test_chosen_addresses_do_not_share_a_bucket),
