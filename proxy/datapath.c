@@ -185,6 +185,12 @@ static bool is_preferred(const struct passage *p)
            sessions_find(&p->dp->sessions, p->listener, &p->datagram->from) != NULL;
 }
 
+static enum client_outcome over_limit(struct passage *p, enum client_outcome limit)
+{
+    session_log_limit(&p->dp->sessions, p->listener, limit);
+    return limit;
+}
+
 static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
 {
     struct datapath *dp = p->dp;
@@ -196,11 +202,11 @@ static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
         is_full ? sessions_find_slow_handshake(&dp->sessions, p->listener) : NULL;
     if (is_full && slow == NULL) {
         dtls_free(dtls);
-        return CLIENT_limit_handshakes;
+        return over_limit(p, CLIENT_limit_handshakes);
     }
     if (!limit_take(&limits->handshakes, dp->sessions.now_ms, is_preferred(p))) {
         dtls_free(dtls);
-        return CLIENT_limit_handshakes_per_s;
+        return over_limit(p, CLIENT_limit_handshakes_per_s);
     }
     if (slow != NULL)
         session_end(slow, CLOSE_replaced, false);
@@ -220,7 +226,7 @@ static enum client_outcome from_stranger(struct passage *p)
         return CLIENT_hello_fragmented;
     if (!limit_take_prefix(&dp->limits[p->listener->index].hellos, &d->from, dp->sessions.now_ms,
                            is_preferred(p)))
-        return CLIENT_limit_hellos_per_prefix;
+        return over_limit(p, CLIENT_limit_hellos_per_prefix);
     struct cookie_result result =
         cookie_check(&dp->fronts[p->listener->index], &d->from, d->data, p->kind.before_alert_len,
                      p->kind.has_cookie, dp->sessions.now_ms);

@@ -124,6 +124,19 @@ void session_log_hello_ignored(struct sessions *all, const struct listener *list
     log_end(&line);
 }
 
+void session_log_limit(struct sessions *all, const struct listener *listener,
+                       enum client_outcome limit)
+{
+    if (!log_is_enabled(LOG_WARNING) || !log_limiter_allows(&all->limit_limiter, all->now_ms))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_WARNING, "limit_reached");
+    log_add(&line, "listener", listener->config->name);
+    log_add(&line, "limit", client_outcome_name(limit));
+    log_add(&line, "text", "devices that begin now are dropped without an answer");
+    log_end(&line);
+}
+
 void session_log_too_large(struct session *s, size_t len)
 {
     if (!may_log(s->all, LOG_WARNING))

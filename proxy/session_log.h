@@ -18,6 +18,9 @@ void session_log_failed(struct sessions *sessions, const struct dtls *dtls, uint
 void session_log_stalled(struct session *session, enum handshake_result reason, const char *detail);
 void session_log_hello_ignored(struct sessions *sessions, const struct listener *listener,
                                const struct addr *client, enum handshake_result reason);
+/* A limit bites: devices that come now are dropped without an answer. */
+void session_log_limit(struct sessions *sessions, const struct listener *listener,
+                       enum client_outcome limit);
 void session_log_too_large(struct session *session, size_t len);
 /* The role policy kept a datagram back: a bug, of ours or of the library. */
 void session_log_kept_back(struct session *session);

@@ -5,7 +5,7 @@
 #include "session.h"
 
 /* Lines a second. A stranger with spoofed addresses must not use up those of others. */
-enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5, BACKEND_LINES_PER_S = 1 };
+enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5, BACKEND_LINES_PER_S = 1, LIMIT_LINES_PER_S = 1 };
 
 /* A slow device on a bad network may need this long. Without an end to patience, one host with
  * max_handshakes ports would keep all others out for the whole of handshake_timeout. */
@@ -22,6 +22,7 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .counters = counters,
         .limiter = {.per_s = LINES_PER_S},
         .stranger_limiter = {.per_s = STRANGER_LINES_PER_S},
+        .limit_limiter = {.per_s = LIMIT_LINES_PER_S},
         .backend_limiter = {.per_s = BACKEND_LINES_PER_S},
         .worker = limits->worker,
         .worker_count = limits->worker_count,
@@ -111,6 +112,7 @@ void sessions_on_time(struct sessions *all)
         session_on_timer(TIMER_OWNER(timer, struct session, timer));
     log_limiter_flush(&all->limiter, all->now_ms);
     log_limiter_flush(&all->stranger_limiter, all->now_ms);
+    log_limiter_flush(&all->limit_limiter, all->now_ms);
     log_limiter_flush(&all->backend_limiter, all->now_ms);
 }
 
@@ -118,8 +120,8 @@ uint64_t sessions_next_due_ms(const struct sessions *all)
 {
     uint64_t due_ms = timers_next_due_ms(&all->timers);
     /* Lines held back are reported when the second has ended. */
-    uint64_t held_back =
-        all->limiter.held_back + all->stranger_limiter.held_back + all->backend_limiter.held_back;
+    uint64_t held_back = all->limiter.held_back + all->stranger_limiter.held_back +
+                         all->limit_limiter.held_back + all->backend_limiter.held_back;
     if (held_back != 0 && all->now_ms + 1000 < due_ms)
         due_ms = all->now_ms + 1000;
     return due_ms;

@@ -38,6 +38,7 @@ struct sessions {
     struct session_refusals refusals;
     struct log_limiter limiter;          /* for lines on handshakes that fail, and the like */
     struct log_limiter stranger_limiter; /* for lines that need no address of one's own */
+    struct log_limiter limit_limiter;    /* for lines on a limit that bites */
     struct log_limiter backend_limiter;  /* for lines on a backend that is down */
     uint64_t next_number, number_step;
     uint64_t now_ms; /* of the batch in progress */

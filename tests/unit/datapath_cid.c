@@ -45,14 +45,6 @@ static const struct client_kind kinds[] = {
 };
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
-static struct session *session_of(struct gate *gate, const struct device *device)
-{
-    struct session *s =
-        sessions_find(&gate->dp.sessions, &gate->generation->listeners[0], &device->addr);
-    assert_non_null(s);
-    return s;
-}
-
 /* Where the CID stands in a record, NULL if it has none. */
 static const uint8_t *cid_in(const struct packet *packet)
 {
@@ -72,7 +64,7 @@ static void assert_has_cid(const struct packet *packet, const uint8_t *cid, size
 /* The record has the gate's CID on the way here, and the device's on the way back. */
 static void assert_cids_on_wire(struct gate *gate, struct device *device)
 {
-    const struct session *s = session_of(gate, device);
+    const struct session *s = gate_session_of(gate, device);
     uint8_t own[32];
     for (size_t i = 0; i < sizeof(own); i++)
         own[i] = (uint8_t)(0xc0 + i);
@@ -88,7 +80,7 @@ static void every_arrangement_works(void **state)
         gate_doing("%s", kinds[i].name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, &kinds[i]);
-        assert_int_equal(session_of(gate, device)->cid_entry.cid_len, 8);
+        assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, 8);
         assert_cids_on_wire(gate, device);
         device_close(device);
         gate_run(gate, 10);
@@ -107,7 +99,7 @@ static void every_length_works(void **state)
             snprintf(ini, sizeof(ini), USUAL "cid_length = %u\n", len);
             gate_open(gate, ini);
             struct device *device = gate_connected(gate, &kinds[i]);
-            assert_int_equal(session_of(gate, device)->cid_entry.cid_len, len);
+            assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, len);
             if (len != 0)
                 assert_cids_on_wire(gate, device);
             else
@@ -124,7 +116,7 @@ static void device_that_does_not_ask_gets_none(void **state)
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
-        assert_int_equal(session_of(gate, device)->cid_entry.cid_len, 0);
+        assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, 0);
         gate_assert_echo(gate, device, "none");
         assert_null(cid_in(fake_network_last(CLIENT_TO_GATE, NULL)));
     }
@@ -146,7 +138,7 @@ static void hello_in_fragments(void **state)
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, &kind);
         assert_true(fake_network_count(CLIENT_TO_GATE, NULL) > 3);
-        assert_int_equal(session_of(gate, device)->cid_entry.cid_len, has_cid ? 8 : 0);
+        assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, has_cid ? 8 : 0);
         gate_assert_echo(gate, device, "there");
     }
 }
@@ -161,7 +153,7 @@ static void more_devices_than_cids(void **state)
     uint32_t with_cid = 0;
     for (int i = 0; i < 10; i++) {
         struct device *device = gate_connected(gate, &kinds[0]);
-        with_cid += session_of(gate, device)->cid_entry.cid_len != 0;
+        with_cid += gate_session_of(gate, device)->cid_entry.cid_len != 0;
     }
     assert_in_range(with_cid, 1, 3);
     for (uint32_t i = 0; i < gate->device_count; i++) {
@@ -335,7 +327,8 @@ static void too_long_of_a_device(void **state)
             size_t len = lengthen_cid(gate_nth(CLIENT_TO_GATE, 1), lengths[i], hello);
             enum client_outcome outcome = gate_inject(gate, &device->addr, hello, len);
             assert_int_equal(outcome, CLIENT_handshake_begun);
-            assert_int_equal(session_of(gate, device)->cid_entry.cid_len, lengths[i] <= 32 ? 8 : 0);
+            assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len,
+                             lengths[i] <= 32 ? 8 : 0);
             gate_assert_echo(gate, gate_connected(gate, &kinds[0]), "served");
             gate_run(gate, 100000);
             assert_int_equal(gate->dp.sessions.handshake_count, 0);
@@ -361,7 +354,7 @@ static void any_lost_datagram_is_repaired(void **state)
                 gate_run(gate, 30000);
                 fake_network_plan_nothing();
                 gate_assert_echo(gate, device, "repaired");
-                assert_int_equal(session_of(gate, device)->cid_entry.cid_len, 8);
+                assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, 8);
                 assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
             }
         }

@@ -23,17 +23,9 @@ static int make_noise(void **state)
     return 0;
 }
 
-static struct session *session_of(struct gate *gate, const struct device *device)
-{
-    struct session *s =
-        sessions_find(&gate->dp.sessions, &gate->generation->listeners[0], &device->addr);
-    assert_non_null(s);
-    return s;
-}
-
 static struct addr source_of(struct gate *gate, const struct device *device)
 {
-    return backend_slot_addr(&gate->dp.backend, session_of(gate, device)->slot);
+    return backend_slot_addr(&gate->dp.backend, gate_session_of(gate, device)->slot);
 }
 
 /* The device's datagram arrives at the backend as it is. */
@@ -90,7 +82,7 @@ static void largest_record_and_one_byte_more(void **state)
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
-        size_t max = session_of(gate, device)->dtls->plaintext_max;
+        size_t max = gate_session_of(gate, device)->dtls->plaintext_max;
         assert_in_range(max, 16300, DTLS_PLAINTEXT_MAX);
         assert_to_device(gate, device, max);
         struct addr source = source_of(gate, device);

@@ -30,6 +30,7 @@ static void handshakes_per_s_bites(void **state)
     connect_many(gate, 20);
     /* The last quarter is for those who lose something. */
     assert_int_equal(gate_client_outcomes(gate, CLIENT_established), 6);
+    assert_true(fake_log_count("event=limit_reached", "limit=limit_handshakes_per_s", NULL) > 0);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_limit_handshakes_per_s), 14);
     assert_int_equal(gate->dp.sessions.handshake_count, 0);
     /* They come again by themselves. */
@@ -42,6 +43,7 @@ static void hellos_per_prefix_bites(void **state)
     struct gate *gate = *state;
     gate_open(gate, USUAL "hellos_per_prefix_per_s = 20\n");
     connect_many(gate, 40);
+    assert_true(fake_log_count("event=limit_reached", "limit=limit_hellos_per_prefix", NULL) > 0);
     assert_true(gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix) >= 20);
     uint64_t refused = gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix);
     /* Another network is not concerned. */

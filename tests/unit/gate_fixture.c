@@ -251,6 +251,14 @@ void device_close(struct device *device)
     memory_client_close(device->client);
 }
 
+struct session *gate_session_of(struct gate *gate, const struct device *device)
+{
+    struct session *s =
+        sessions_find(&gate->dp.sessions, &gate->generation->listeners[0], &device->addr);
+    assert_non_null(s);
+    return s;
+}
+
 /* ---- counters ------------------------------------------------------------------------------- */
 
 struct counters *gate_counters(struct gate *gate, uint32_t listener)

@@ -117,6 +117,9 @@ const struct packet *gate_nth(enum direction direction, uint32_t number);
 /* Address that the gate has last used toward the backend. */
 struct addr gate_last_source(void);
 
+/* The session found at the device's address, of the first listener; there must be one. */
+struct session *gate_session_of(struct gate *gate, const struct device *device);
+
 /* Sums over all listeners. */
 uint64_t gate_client_outcomes(const struct gate *gate, enum client_outcome outcome);
 uint64_t gate_backend_outcomes(const struct gate *gate, enum backend_outcome outcome);
