@@ -232,9 +232,29 @@ static void broken_message_ends_the_handshake(void **state)
     assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent);
 }
 
+/* The group of X25519 and ML-KEM-768: the device's share does not fit into one datagram. */
+static void post_quantum_key_share(void **state)
+{
+    enum { SHARE_BYTES = 1216, CIPHERTEXT_BYTES = 1120 };
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct client_kind kind = *gate_kind("1.3 certificate");
+    kind.has_small_hello = false;
+    kind.is_post_quantum = true;
+    gate_assert_echo(gate, gate_connected(gate, &kind), "quantum");
+    size_t bytes[DIRECTION_COUNT] = {0};
+    for (uint32_t i = 0; i < fake_network_captured(); i++) {
+        const struct packet *packet = fake_network_packet(i);
+        bytes[packet->direction] += packet->len;
+    }
+    assert_true(bytes[CLIENT_TO_GATE] > SHARE_BYTES + 300);
+    assert_true(bytes[GATE_TO_CLIENT] > CIPHERTEXT_BYTES + 300);
+}
+
 int datapath_handshake_tests(void)
 {
     const struct CMUnitTest tests[] = {
+        GATE_TEST(post_quantum_key_share),
         GATE_TEST(every_kind_connects),
         GATE_TEST(last_flight_is_repeated_when_asked_for),
         GATE_TEST(hello_of_an_established_session_is_not_answered),

@@ -137,6 +137,9 @@ static bool make_ssl(struct memory_client *client, const char *keys)
     /* The library's own count of seconds stays at 0; repeat_ms is what counts. */
     wolfSSL_dtls_set_timeout_init(client->ssl, 0);
     wolfSSL_dtls_set_mtu(client->ssl, kind->mtu_bytes != 0 ? kind->mtu_bytes : HANDSHAKE_MTU);
+    int group = WOLFSSL_X25519MLKEM768;
+    if (kind->is_post_quantum && wolfSSL_set_groups(client->ssl, &group, 1) != WOLFSSL_SUCCESS)
+        return false;
     if (kind->has_cid && !use_cid(client->ssl, kind))
         return false;
     if (kind->wants_ticket && wolfSSL_UseSessionTicket(client->ssl) != WOLFSSL_SUCCESS)

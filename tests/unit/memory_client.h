@@ -24,6 +24,7 @@ struct client_kind {
     const char *certificate;     /* of the client: NAME.pem and NAME.key in the keys' folder */
     const char *ca;              /* that the server is checked with: NAME.pem */
     bool has_small_hello;        /* only one small key share in DTLS 1.3 */
+    bool is_post_quantum;        /* only the group X25519MLKEM768; DTLS 1.3 */
     bool has_renegotiation_info; /* RFC 5746, which other libraries send by default */
     bool wants_ticket;           /* DTLS 1.2: asks for one; in 1.3 it gets one in any case */
     bool has_no_ems;             /* no extended master secret */
