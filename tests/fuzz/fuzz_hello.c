@@ -264,6 +264,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(c, 0, sizeof(*c));
     fake_system_seed(1);
     gate.now_ms = start_ms;
+    gate.dp.sessions.refusals = (struct session_refusals){0}; /* of the input before */
 
     send_all(data, size);
     check_good_device();
