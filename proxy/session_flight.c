@@ -146,6 +146,8 @@ void session_flight_repeat(struct session *s)
         return;
     if (s->state == SESSION_ESTABLISHED && s->version != VERSION_1_2)
         return; /* 1.3 has a timer for what is left of it */
+    if (!s->path.is_proved)
+        return; /* the device asks again, and that proves it */
     on_ack(s);
     if (s->state == SESSION_ENDED)
         return;

@@ -330,6 +330,29 @@ static void address_changes_within_the_handshake(void **state)
     gate_assert_echo(gate, device, "there");
 }
 
+/* The last flight is lost, and the device's own comes again from another address, which may be
+ * forged. A flight of 1.2 has plaintext in it: it goes there only once the address has proved
+ * itself. */
+static void last_flight_waits_for_the_proof(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_add(gate, &kinds[0]);
+    fake_network_plan(LOSE, GATE_TO_CLIENT, 2);
+    device_connect(device);
+    gate_run(gate, 500);
+    assert_int_equal(gate->dp.sessions.established_count, 1);
+    assert_int_equal(device->client->state, CLIENT_CONNECTING);
+    struct addr before = device->addr;
+    device->addr = gate_device_addr(50);
+    gate_run(gate, 30000);
+    assert_int_equal(moves(gate), 1);
+    assert_int_equal(device->client->state, CLIENT_UP);
+    gate_assert_echo(gate, device, "repaired");
+    assert_int_equal(only_session(gate)->path.is_proved, true);
+    assert_int_not_equal(before.port, device->addr.port);
+}
+
 int datapath_moving_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +367,7 @@ int datapath_moving_tests(void)
         GATE_TEST(moves_away_from_a_handshake),
         GATE_TEST(handshake_at_a_live_address_costs_nothing),
         GATE_TEST(address_changes_within_the_handshake),
+        GATE_TEST(last_flight_waits_for_the_proof),
     };
     return cmocka_run_group_tests_name("datapath: moving devices", tests, NULL, NULL);
 }
