@@ -221,6 +221,16 @@ fuzz: ## fuzz one target: make fuzz TARGET=classify SECONDS=60 (needs clang)
 	build/fuzz/fuzz_$(TARGET) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
 	    -artifact_prefix=build/fuzz/found/$(TARGET)- build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
 
+# Stops at the first failure. The fuzz targets need clang.
+SOAK_TURNS ?= 10
+SOAK_STEPS ?= 10000000
+SOAK_SECONDS ?= 60
+.PHONY: soak
+soak: build-tests ## the long variants: ten million property steps, every fuzz target, the integration tests again and again
+	PROPERTY_STEPS=$(SOAK_STEPS) $(OUT)/tests/test_property
+	for target in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz TARGET=$$target SECONDS=$(SOAK_SECONDS) || exit; done
+	for turn in $$(seq $(SOAK_TURNS)); do $(MAKE) --no-print-directory integration || exit; done
+
 .PHONY: bench
 bench: build-bench ## benchmark: speed beside a plain relay, a flood, a storm (BENCH_ARGS="--only flood")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py $(BENCH_ARGS)
