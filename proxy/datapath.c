@@ -462,8 +462,7 @@ void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)
     }
 }
 
-/* ---- time and end ------------------------------------------------------------------------------
- */
+/* ---- time and end ---------------------------------------------------------------------------- */
 
 uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
 {

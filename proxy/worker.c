@@ -260,7 +260,6 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     worker->timer_due_ms = TIMERS_NONE;
-    pthread_mutex_init(&worker->mailbox.lock, NULL); /* cannot fail without attributes */
     keep_time(worker, read_clock_ms());
 }
 
@@ -332,9 +331,11 @@ struct worker *worker_open(const struct generation *generation, struct identitie
     worker->index = index;
     worker->count = count;
     worker->timer_due_ms = TIMERS_NONE;
+    pthread_mutex_init(&worker->mailbox.lock, NULL); /* cannot fail without attributes */
     const struct sessions_shared shared = {
         .identities = identities, .end_elsewhere = end_elsewhere, .context = worker};
     if (!datapath_init(&worker->datapath, generation, &shared, index, count, err)) {
+        pthread_mutex_destroy(&worker->mailbox.lock);
         free(worker);
         return NULL;
     }
