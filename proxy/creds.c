@@ -103,6 +103,15 @@ static void load_context(const struct loading *loading)
         wolfssl_refused(loading, "the groups");
 }
 
+static void load_park_contexts(const struct loading *loading)
+{
+    struct WOLFSSL_CTX **contexts = loading->creds->park_ctx;
+    contexts[VERSION_1_2] = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
+    contexts[VERSION_1_3] = wolfSSL_CTX_new(wolfDTLSv1_3_server_method());
+    if (!contexts[VERSION_1_2] || !contexts[VERSION_1_3])
+        wolfssl_refused(loading, "a context");
+}
+
 static void load_psks(const struct loading *loading)
 {
     const char *path = loading->listener->psk_file;
@@ -175,6 +184,7 @@ struct creds *creds_load(const struct config *config, const struct listener_conf
     }
     load_psks(&loading);
     load_context(&loading);
+    load_park_contexts(&loading);
     if (creds->ctx) {
         load_certificates(&loading);
         load_suites(&loading);
@@ -191,6 +201,8 @@ void creds_free(struct creds *creds)
     if (!creds)
         return;
     wolfSSL_CTX_free(creds->ctx);
+    for (int i = 0; i < VERSION_COUNT; i++)
+        wolfSSL_CTX_free(creds->park_ctx[i]);
     psk_free(creds->psks);
     bytes_wipe(creds, sizeof(*creds));
     free(creds);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "counters.h"
 #include "psk.h"
 
 /* wolfSSL's own types; headers of wolfSSL stay in dtls.c, cookie.c, creds.c */
@@ -34,6 +35,9 @@ struct creds {
      * session cache is off. Callbacks are not set: without the PSK callbacks no PSK suite is
      * chosen, without the ticket callback no ticket is given. */
     struct WOLFSSL_CTX *ctx;
+    /* For sessions that are taken up again: one version each, and no credentials. Callbacks are not
+     * set. */
+    struct WOLFSSL_CTX *park_ctx[VERSION_COUNT];
     struct psk_store *psks; /* NULL: the listener takes no PSK */
     /* Of ctx, for wolfSSL_CTX_set_verify() by those who add a callback: it sets both. */
     int verify_mode;

@@ -100,7 +100,8 @@ static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
         if (dtls->is_refusal_silent)
             return size;
     }
-    dtls->send(dtls->owner, (const uint8_t *)buffer, (size_t)size);
+    if (dtls->send != NULL)
+        dtls->send(dtls->owner, (const uint8_t *)buffer, (size_t)size);
     return size;
 }
 
@@ -181,11 +182,18 @@ const char *dtls_library_features(void)
         ;
 }
 
+static void set_io(WOLFSSL_CTX *ctx)
+{
+    wolfSSL_CTX_SetIORecv(ctx, on_receive);
+    wolfSSL_CTX_SetIOSend(ctx, on_send);
+}
+
 void dtls_prepare(struct creds *creds, const struct listener_config *config)
 {
     WOLFSSL_CTX *ctx = creds->ctx;
-    wolfSSL_CTX_SetIORecv(ctx, on_receive);
-    wolfSSL_CTX_SetIOSend(ctx, on_send);
+    set_io(ctx);
+    set_io(creds->park_ctx[VERSION_1_2]);
+    set_io(creds->park_ctx[VERSION_1_3]);
     if (creds->psks != NULL) {
         if ((config->versions & CONFIG_VERSION_1_2) != 0)
             wolfSSL_CTX_set_psk_server_callback(ctx, find_psk);
@@ -198,27 +206,39 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config)
         dtls_ticket_prepare(creds);
 }
 
-struct dtls *dtls_new(const struct listener *listener)
+struct dtls *dtls_new_of(const struct listener *listener, struct WOLFSSL_CTX *ctx)
 {
     struct dtls *dtls = calloc(1, sizeof(*dtls));
     if (dtls == NULL)
         return NULL;
     dtls->listener = listener;
     dtls->body_max = RECORD_BODY_MAX;
-    dtls->peer = calloc(1, sizeof(*dtls->peer));
-    dtls->ssl = wolfSSL_new(listener->creds->ctx);
-    if (dtls->peer == NULL || dtls->ssl == NULL) {
+    dtls->ssl = wolfSSL_new(ctx);
+    if (dtls->ssl == NULL) {
         dtls_free(dtls);
         return NULL;
     }
     wolfSSL_SetIOReadCtx(dtls->ssl, dtls);
     wolfSSL_SetIOWriteCtx(dtls->ssl, dtls);
-    wolfSSL_SetCertCbCtx(dtls->ssl, dtls);
     wolfSSL_dtls_set_using_nonblock(dtls->ssl, 1);
-    wolfSSL_dtls_set_mtu(dtls->ssl, record_max(listener));
     /* The session keeps the time, in milliseconds. With 0 the library's own count of seconds
      * stays at 0 and never reaches the maximum at which it would give up. */
     wolfSSL_dtls_set_timeout_init(dtls->ssl, 0);
+    return dtls;
+}
+
+struct dtls *dtls_new(const struct listener *listener)
+{
+    struct dtls *dtls = dtls_new_of(listener, listener->creds->ctx);
+    if (dtls == NULL)
+        return NULL;
+    dtls->peer = calloc(1, sizeof(*dtls->peer));
+    if (dtls->peer == NULL) {
+        dtls_free(dtls);
+        return NULL;
+    }
+    wolfSSL_SetCertCbCtx(dtls->ssl, dtls);
+    wolfSSL_dtls_set_mtu(dtls->ssl, record_max(listener));
     /* A second ClientHello in fragments, as post-quantum key shares make them. */
     if ((listener->config->versions & CONFIG_VERSION_1_3) != 0)
         wolfSSL_dtls13_allow_ch_frag(dtls->ssl, 1);
@@ -310,6 +330,16 @@ static uint16_t ciphertext_max(const char *suite)
     return 16384 + 1 + (strstr(suite, "_CCM_8_") != NULL ? 8 : 16);
 }
 
+void dtls_settle(struct dtls *dtls)
+{
+    dtls->is_established = true;
+    dtls->is_1_3 = dtls_version(dtls) == VERSION_1_3;
+    dtls->body_max = dtls->is_1_3 ? ciphertext_max(dtls_suite(dtls)) : UINT16_MAX;
+    wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
+    int max = wolfSSL_GetMaxOutputSize(dtls->ssl);
+    dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
+}
+
 enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
 {
     if (!dtls->is_established) {
@@ -320,12 +350,7 @@ enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
                 creds_settle_verify(dtls->listener->creds, dtls->ssl, dtls_certificate_check);
             return event;
         }
-        dtls->is_established = true;
-        dtls->is_1_3 = dtls_version(dtls) == VERSION_1_3;
-        dtls->body_max = dtls->is_1_3 ? ciphertext_max(dtls_suite(dtls)) : UINT16_MAX;
-        wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
-        int max = wolfSSL_GetMaxOutputSize(dtls->ssl);
-        dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
+        dtls_settle(dtls);
         dtls_ticket_adopt_holder(dtls);
         return DTLS_ESTABLISHED;
     }

@@ -52,7 +52,7 @@ typedef void (*dtls_send_fn)(void *owner, const uint8_t *record, size_t len);
 struct dtls {
     struct WOLFSSL *ssl;
     const struct listener *listener; /* borrowed */
-    dtls_send_fn send;
+    dtls_send_fn send; /* NULL: nothing is sent */
     void *owner;
     const uint8_t *in; /* the datagram being fed, borrowed; NULL = none or taken */
     uint32_t in_len;
@@ -82,6 +82,10 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config);
 
 /* A server-side object that has not seen a datagram; NULL if out of memory. The caller owns it. */
 struct dtls *dtls_new(const struct listener *listener) MUST_USE;
+/* The same of another context of the listener, for a session that is established elsewhere: nothing
+ * is learned about the client. dtls_settle() once it is established: the bounds on its records. */
+struct dtls *dtls_new_of(const struct listener *listener, struct WOLFSSL_CTX *ctx) MUST_USE;
+void dtls_settle(struct dtls *dtls);
 /* NULL is harmless. */
 void dtls_free(struct dtls *dtls);
 

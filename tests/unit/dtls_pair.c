@@ -22,6 +22,8 @@
 _Static_assert(sizeof(LONG_IDENTITY) - 1 == PSK_IDENTITY_MAX, "as long as it may be");
 _Static_assert(sizeof(LONG_KEY) - 1 == PSK_KEY_MAX, "as long as it may be");
 
+const uint8_t dtls_pair_cid[8] = {0xc1, 0xd0, 1, 2, 3, 4, 5, 6};
+
 static const struct addr home = {.ip = {198, 51, 100, 1}, .port = 5000, .family = AF_INET};
 
 static void put(struct datagrams *queue, const uint8_t *data, size_t len)
@@ -150,6 +152,8 @@ static void to_front(struct dtls_pair *p, const uint8_t *data, size_t len)
     assert_int_equal(result.verdict, COOKIE_GOOD);
     p->dtls = result.dtls;
     dtls_set_sender(p->dtls, dtls_pair_gate_sends, p);
+    if (dtls_has_cid(p->dtls))
+        assert_true(dtls_set_cid(p->dtls, dtls_pair_cid, sizeof(dtls_pair_cid)));
     uint8_t room[16];
     size_t plaintext_len;
     p->event = dtls_next(p->dtls, room, &plaintext_len);

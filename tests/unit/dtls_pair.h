@@ -16,6 +16,9 @@ enum { DTLS_PAIR_QUEUE_MAX = 64 };
 #define SHORT_IDENTITY "1"
 #define SHORT_KEY "k"
 
+/* The gate's, for devices that ask for connection IDs. */
+extern const uint8_t dtls_pair_cid[8];
+
 struct datagrams {
     struct client_message at[DTLS_PAIR_QUEUE_MAX];
     uint32_t count;

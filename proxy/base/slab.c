@@ -1,0 +1,114 @@
+#include "base/slab.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+
+#include "base/bytes.h"
+
+/* A cell that is not taken is as good as freed: the address sanitizer says so. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HAS_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_ASAN 1
+#endif
+#endif
+#ifdef HAS_ASAN
+#include <sanitizer/asan_interface.h>
+#define POISON(cell, size) ASAN_POISON_MEMORY_REGION(cell, size)
+#define UNPOISON(cell, size) ASAN_UNPOISON_MEMORY_REGION(cell, size)
+#else
+#define POISON(cell, size) ((void)0)
+#define UNPOISON(cell, size) ((void)0)
+#endif
+
+/* Pages that were never touched cost nothing, so a large block does not harm a small fleet. */
+enum { BLOCK_BYTES = 1 << 20, ALIGNMENT = 16, CELL_MAX_BYTES = 1 << 16 };
+
+struct slab_block {
+    _Alignas(ALIGNMENT) struct slab_block *next;
+};
+
+struct free_cell {
+    struct free_cell *next;
+};
+
+static size_t cells_per_block(const struct slab *slab)
+{
+    return (BLOCK_BYTES - sizeof(struct slab_block)) / slab->cell_bytes;
+}
+
+static void *cell_at(const struct slab *slab, size_t index)
+{
+    return (char *)slab->blocks + sizeof(struct slab_block) + index * slab->cell_bytes;
+}
+
+void slab_init(struct slab *slab, size_t object_bytes)
+{
+    size_t cell_bytes = (object_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    assert(cell_bytes != 0 && cell_bytes <= CELL_MAX_BYTES);
+    *slab = (struct slab){.cell_bytes = cell_bytes};
+}
+
+void slab_deinit(struct slab *slab)
+{
+    while (slab->blocks != NULL) {
+        struct slab_block *block = slab->blocks;
+        size_t used = cells_per_block(slab) - slab->fresh;
+        UNPOISON(block, BLOCK_BYTES);
+        bytes_wipe(cell_at(slab, 0), used * slab->cell_bytes);
+        slab->blocks = block->next;
+        slab->fresh = 0; /* the others are full */
+        munmap(block, BLOCK_BYTES);
+    }
+    *slab = (struct slab){.cell_bytes = slab->cell_bytes};
+}
+
+static bool add_block(struct slab *slab)
+{
+    void *map = mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return false;
+    if (madvise(map, BLOCK_BYTES, MADV_DONTDUMP) != 0) {
+        munmap(map, BLOCK_BYTES);
+        return false;
+    }
+    struct slab_block *block = map;
+    block->next = slab->blocks;
+    slab->blocks = block;
+    slab->fresh = cells_per_block(slab);
+    POISON(cell_at(slab, 0), slab->fresh * slab->cell_bytes);
+    return true;
+}
+
+void *slab_take(struct slab *slab)
+{
+    struct free_cell *cell = slab->free;
+    if (cell == NULL) {
+        if (slab->fresh == 0 && !add_block(slab))
+            return NULL;
+        cell = cell_at(slab, cells_per_block(slab) - slab->fresh);
+        slab->fresh--;
+        UNPOISON(cell, slab->cell_bytes);
+    } else {
+        UNPOISON(cell, slab->cell_bytes);
+        slab->free = cell->next;
+        cell->next = NULL; /* the rest was wiped */
+    }
+    slab->taken++;
+    return cell;
+}
+
+void slab_give(struct slab *slab, void *cell)
+{
+    if (cell == NULL)
+        return;
+    assert(slab->taken != 0);
+    bytes_wipe(cell, slab->cell_bytes);
+    struct free_cell *freed = cell;
+    freed->next = slab->free;
+    slab->free = freed;
+    slab->taken--;
+    POISON(cell, slab->cell_bytes);
+}
