@@ -90,13 +90,13 @@ static bool parse_workers(const struct setting *setting, const char *text, uint3
     return parse_u32(setting, text, member, err);
 }
 
-/* The largest unit that leaves no remainder. */
+/* The largest unit that leaves no remainder; 0 has none. */
 static const char *format_duration(uint64_t ms, char *text, size_t size)
 {
     size_t unit = 0;
     while (unit < UNIT_COUNT - 1 && ms % units[unit].ms != 0)
         unit++;
-    snprintf(text, size, "%" PRIu64 "%s", ms / units[unit].ms, units[unit].name);
+    snprintf(text, size, "%" PRIu64 "%s", ms / units[unit].ms, ms != 0 ? units[unit].name : "");
     return text;
 }
 
@@ -115,6 +115,10 @@ static bool parse_duration(const struct setting *setting, const char *text, uint
                        "not a duration; it is a whole number with a unit (ms, s, m, h, d), "
                        "from %s to %s",
                        least, most);
+    if (*end == '\0' && value == 0 && setting->min == 0) {
+        *member = 0;
+        return true;
+    }
     if (*end == '\0')
         return err_set(err,
                        "durations need a unit (ms, s, m, h, d); write %.20ss if seconds were "

@@ -117,7 +117,13 @@ static enum client_outcome to_established(struct passage *p, struct session *s)
         session_flight_repeat(s);
         return CLIENT_handshake;
     }
+    switch (session_wake_for_client(s)) {
+    case SESSION_AWAKE: break;
+    case SESSION_LIMITED: return CLIENT_limit_parked;
+    case SESSION_NO_MEMORY: return CLIENT_out_of_memory;
+    }
     enum client_outcome outcome = feed(p, s, p->kind.protected_len, CLIENT_control);
+    session_settle(s, outcome != CLIENT_record_discarded);
     if (outcome == CLIENT_control && s->handshake != NULL &&
         (p->kind.cid != NULL || p->kind.first_type == CLASSIFY_HANDSHAKE)) {
         /* No data, and no data before it: the device's Finished again, without what goes before. */
@@ -401,6 +407,10 @@ static struct backend_fate from_backend(struct datapath *dp, const struct udp_da
         fate.outcome = BACKEND_empty;
         return fate;
     }
+    if (!session_wake(s)) {
+        fate.outcome = BACKEND_encrypt_failed;
+        return fate;
+    }
     dp->sessions.client_send_failed = send_failed;
     dp->sessions.is_kept_back = false;
     enum dtls_sent sent = dtls_send(s->dtls, d->data, d->len);
@@ -420,6 +430,7 @@ static struct backend_fate from_backend(struct datapath *dp, const struct udp_da
         break;
     case DTLS_NOT_SENT: fate.outcome = BACKEND_encrypt_failed; break;
     }
+    session_settle(s, true);
     return fate;
 }
 

@@ -36,11 +36,13 @@ bool datapath_init(struct datapath *dp, const struct generation *generation,
     dp->counters.by_listener = calloc(listener_count + 1, sizeof(*dp->counters.by_listener));
     dp->fronts = calloc(listener_count, sizeof(*dp->fronts));
     dp->limits = calloc(listener_count, sizeof(*dp->limits));
-    struct sessions_limits limits = {.worker = worker,
-                                     .worker_count = worker_count,
-                                     .session_max =
-                                         share(generation->config->gate.max_sessions, worker_count),
-                                     .shared = *shared};
+    struct sessions_limits limits = {
+        .worker = worker,
+        .worker_count = worker_count,
+        .session_max = share(generation->config->gate.max_sessions, worker_count),
+        .live_max = share(generation->config->gate.live_sessions, worker_count),
+        .park_after_ms = generation->config->gate.park_after_ms,
+        .shared = *shared};
     if (!sessions_init(&dp->sessions, &limits, &dp->backend, &dp->to_client, &dp->counters, err)) {
         datapath_deinit(dp);
         return false;

@@ -52,7 +52,7 @@ typedef void (*dtls_send_fn)(void *owner, const uint8_t *record, size_t len);
 struct dtls {
     struct WOLFSSL *ssl;
     const struct listener *listener; /* borrowed */
-    dtls_send_fn send; /* NULL: nothing is sent */
+    dtls_send_fn send;               /* NULL: nothing is sent */
     void *owner;
     const uint8_t *in; /* the datagram being fed, borrowed; NULL = none or taken */
     uint32_t in_len;

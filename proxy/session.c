@@ -10,6 +10,9 @@ enum {
     REFUSAL_INTERVAL_MS = 1000,
     /* A device that gave up sends nothing more; one that did not goes on, or repeats itself. */
     GIVE_UP_MS = 10000,
+    /* How long the last flight of DTLS 1.2 is kept for a device that has not used its session yet:
+     * twice the longest life of a datagram (RFC 6347 section 4.2.4). */
+    LAST_FLIGHT_MS = 240000,
     /* Of a handshake, with all repetitions: a dozen of the largest. */
     FED_BYTES_MAX = 128 * 1024,
 };
@@ -71,9 +74,12 @@ void sessions_on_refused(struct sessions *all, const struct dtls *dtls, const st
 static void mark_used(struct session *s)
 {
     s->last_used_ms = s->all->now_ms;
+    session_stay_awake(s);
     if (s->all->most_recent != s) {
         sessions_forget_use(s);
         sessions_note_use(s);
+    } else if (s->all->next_to_park == NULL) {
+        s->all->next_to_park = s; /* it was parked since */
     }
 }
 
@@ -125,6 +131,13 @@ static uint64_t end_due_ms(const struct session *s)
                                                                   : config->idle_timeout_ms);
 }
 
+/* A device that is silent after its handshake is as asleep as any other in the end. */
+static uint64_t last_flight_due_ms(const struct session *s)
+{
+    bool is_kept = s->state == SESSION_ESTABLISHED && s->handshake != NULL;
+    return is_kept && s->version == VERSION_1_2 ? s->established_ms + LAST_FLIGHT_MS : TIMERS_NONE;
+}
+
 /* A deadline that moved away is noticed when the timer fires: a datagram then costs no heap
  * operation. */
 static void set_timer(struct session *s)
@@ -132,6 +145,8 @@ static void set_timer(struct session *s)
     uint64_t due_ms = end_due_ms(s);
     if (session_flight_due_ms(s) < due_ms)
         due_ms = session_flight_due_ms(s);
+    if (last_flight_due_ms(s) < due_ms)
+        due_ms = last_flight_due_ms(s);
     if (s->timer.place == 0 || due_ms < s->timer.due_ms)
         timers_set(&s->all->timers, &s->timer, due_ms);
 }
@@ -214,6 +229,11 @@ void session_on_timer(struct session *s)
         session_end(s, CLOSE_idle, true);
         return;
     }
+    if (now_ms >= last_flight_due_ms(s)) {
+        free_handshake(s);
+        if (s->all->park_after_ms != 0 && now_ms - s->last_used_ms >= s->all->park_after_ms)
+            session_park(s);
+    }
     session_flight_on_timer(s);
     if (s->state != SESSION_ENDED)
         set_timer(s);
@@ -233,7 +253,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
         session_end(old->successor, CLOSE_replaced, false);
     }
 
-    struct session *s = calloc(1, sizeof(*s));
+    struct session *s = slab_take(&all->cells);
     struct session_handshake *h = calloc(1, sizeof(*h));
     if (s == NULL || h == NULL || !sessions_reserve_timer(all))
         goto out_of_memory;
@@ -269,7 +289,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
 
 out_of_memory:
     free(h);
-    free(s);
+    slab_give(&all->cells, s);
     dtls_free(dtls);
     return NULL;
 }
@@ -287,6 +307,8 @@ void session_retire(struct session *s)
     s->state = SESSION_ENDED;
     dtls_free(s->dtls);
     s->dtls = NULL;
+    park_drop(&all->park, s->parked);
+    s->parked = NULL;
     free_handshake(s);
     s->less_recent = all->ended;
     all->ended = s;
@@ -396,6 +418,7 @@ bool session_on_established(struct session *s)
     if (s->version == VERSION_1_2)
         s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
     all->established_count++;
+    all->live_count++;
     sessions_note_use(s);
     count_established(s, credential);
     session_log_established(s, credential);
@@ -413,8 +436,12 @@ void session_end(struct session *s, enum close_reason reason, bool with_farewell
         session_fail(s, reason == CLOSE_shutdown ? HANDSHAKE_shutdown : HANDSHAKE_superseded, "");
         return;
     }
-    if (with_farewell)
+    if (with_farewell && session_wake(s))
         dtls_send_close_notify(s->dtls);
+    if (s->parked == NULL)
+        all->live_count--;
+    else
+        counter_subtract(&counters_of(all, s->listener)->sessions_parked, 1);
     session_log_closed(s, reason);
     counter_add(&counters_of(all, s->listener)->closed[reason], 1);
     counter_subtract(&counters_of(all, s->listener)->sessions, 1);

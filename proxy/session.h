@@ -10,6 +10,7 @@
 #include "counters.h"
 #include "dtls.h"
 #include "session_flight.h"
+#include "session_park.h"
 #include "session_path.h"
 #include "session_table.h"
 #include "sessions.h"
@@ -26,7 +27,8 @@ struct session {
     struct session_path path;         /* where the device is */
     struct timer timer;               /* set to the earliest of the deadlines below */
     struct sessions *all;
-    struct dtls *dtls;                         /* owned; NULL when ended */
+    struct dtls *dtls;                         /* owned; NULL when parked or ended */
+    struct parked *parked;                     /* owned by all->park; NULL unless parked */
     struct session_handshake *handshake;       /* owned; may be NULL once established */
     const struct listener *listener;           /* borrowed */
     struct session *less_recent, *more_recent; /* established: order of use; ended: less_recent
@@ -49,6 +51,8 @@ struct session {
     bool is_anonymous;                  /* established without a credential */
     bool has_stalled;                   /* a wrong key has been reported */
     bool has_sent;                      /* the library sent something since it was cleared */
+    bool is_woken;                      /* for the datagram at hand, and not put to use yet */
+    bool was_woken_in_vain;             /* by the latest record from the network */
 };
 
 /* Begins the handshake of a device that proved its address. Takes dtls. An established session of

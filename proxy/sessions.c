@@ -7,6 +7,16 @@
 /* Lines a second. A stranger with spoofed addresses must not use up those of others. */
 enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5, BACKEND_LINES_PER_S = 1, LIMIT_LINES_PER_S = 1 };
 
+/* Records that parked sessions were woken for, but were not authentic: a half percent of a CPU. */
+enum { WOKEN_IN_VAIN_PER_S = 1000 };
+
+/* When the gate stops. More would take longer than it has, and a device that sleeps is behind a NAT
+ * that has forgotten it. */
+enum { FAREWELLS_OF_PARKED = 100000 };
+
+/* At once; each may park or end a session. */
+enum { TIMERS_AT_ONCE = 64 };
+
 /* A slow device on a bad network may need this long. Without an end to patience, one host with
  * max_handshakes ports would keep all others out for the whole of handshake_timeout. */
 enum { HANDSHAKE_PATIENCE_MS = 10000 };
@@ -29,7 +39,12 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .next_number = limits->worker + 1,
         .number_step = limits->worker_count,
         .session_max = limits->session_max,
+        .live_max = limits->live_max,
+        .park_after_ms = limits->park_after_ms,
+        .woken_in_vain = {.per_s = WOKEN_IN_VAIN_PER_S},
     };
+    slab_init(&all->cells, sizeof(struct session));
+    park_init(&all->park);
     timers_init(&all->timers);
     return session_table_init(&all->table, err);
 }
@@ -81,6 +96,8 @@ void sessions_forget_use(struct session *s)
         s->more_recent->less_recent = s->less_recent;
     else
         *newest_of(s) = s->less_recent;
+    if (s->all->next_to_park == s)
+        s->all->next_to_park = s->more_recent;
     s->less_recent = s->more_recent = NULL;
 }
 
@@ -94,6 +111,8 @@ void sessions_note_use(struct session *s)
     else
         *oldest_of(s) = s;
     *newest = s;
+    if (s->state == SESSION_ESTABLISHED && s->all->next_to_park == NULL)
+        s->all->next_to_park = s;
 }
 
 struct session *sessions_find_slow_handshake(const struct sessions *all,
@@ -108,8 +127,12 @@ struct session *sessions_find_slow_handshake(const struct sessions *all,
 void sessions_on_time(struct sessions *all)
 {
     struct timer *timer;
-    while ((timer = timers_take_due(&all->timers, all->now_ms)) != NULL)
+    for (int i = 0; i < TIMERS_AT_ONCE; i++) {
+        if ((timer = timers_take_due(&all->timers, all->now_ms)) == NULL)
+            break;
         session_on_timer(TIMER_OWNER(timer, struct session, timer));
+    }
+    sessions_park_idle(all);
     log_limiter_flush(&all->limiter, all->now_ms);
     log_limiter_flush(&all->stranger_limiter, all->now_ms);
     log_limiter_flush(&all->limit_limiter, all->now_ms);
@@ -119,6 +142,8 @@ void sessions_on_time(struct sessions *all)
 uint64_t sessions_next_due_ms(const struct sessions *all)
 {
     uint64_t due_ms = timers_next_due_ms(&all->timers);
+    if (sessions_park_due_ms(all) < due_ms)
+        due_ms = sessions_park_due_ms(all);
     /* Lines held back are reported when the second has ended. */
     uint64_t held_back = all->limiter.held_back + all->stranger_limiter.held_back +
                          all->limit_limiter.held_back + all->backend_limiter.held_back;
@@ -138,8 +163,11 @@ void sessions_end_all(struct sessions *all)
 {
     while (all->oldest_handshake != NULL)
         session_end(all->oldest_handshake, CLOSE_shutdown, false);
-    while (all->least_recent != NULL)
-        session_end(all->least_recent, CLOSE_shutdown, true);
+    uint32_t farewells = 0;
+    while (all->most_recent != NULL) {
+        struct session *s = all->most_recent;
+        session_end(s, CLOSE_shutdown, s->dtls != NULL || farewells++ < FAREWELLS_OF_PARKED);
+    }
 }
 
 void sessions_reap(struct sessions *all)
@@ -147,7 +175,7 @@ void sessions_reap(struct sessions *all)
     while (all->ended != NULL) {
         struct session *s = all->ended;
         all->ended = s->less_recent;
-        free(s);
+        slab_give(&all->cells, s);
     }
 }
 
@@ -167,4 +195,6 @@ void sessions_deinit(struct sessions *all)
     retire_all(&all->least_recent);
     sessions_reap(all);
     timers_deinit(&all->timers);
+    park_deinit(&all->park);
+    slab_deinit(&all->cells);
 }

@@ -8,10 +8,13 @@
 
 #include "backend.h"
 #include "base/log.h"
+#include "base/slab.h"
 #include "base/timers.h"
 #include "counters.h"
 #include "generation.h"
 #include "identities.h"
+#include "limit.h"
+#include "park.h"
 #include "session_refusal.h"
 #include "session_table.h"
 
@@ -31,7 +34,10 @@ struct sessions {
     struct timers timers;
     struct session *least_recent, *most_recent; /* established ones, in order of use */
     struct session *oldest_handshake, *newest_handshake;
-    struct session *ended;            /* to be freed by sessions_reap */
+    struct session *next_to_park; /* the more recent ones too; NULL = none */
+    struct session *ended;        /* to be freed by sessions_reap */
+    struct slab cells;            /* the sessions themselves */
+    struct park park;
     struct backend *backend;          /* borrowed */
     struct udp_out *to_client;        /* borrowed; where records leave */
     struct worker_counters *counters; /* borrowed */
@@ -45,13 +51,18 @@ struct sessions {
     uint32_t worker, worker_count;
     uint32_t session_max, established_count;
     uint32_t handshake_count, timer_room;
+    uint32_t live_count, live_max;   /* established ones with a wolfSSL object */
+    uint64_t park_after_ms;          /* 0 = never */
+    uint8_t can_park[VERSION_COUNT]; /* enum can_park, of session_park.c */
+    struct limit_bucket woken_in_vain;
     bool *client_send_failed; /* set if a record being sent now is not taken by the kernel */
     bool is_kept_back;        /* a record was not sent, since its address is not proved */
 };
 
 struct sessions_limits {
     uint32_t worker, worker_count;
-    uint32_t session_max; /* of this worker */
+    uint32_t session_max, live_max; /* of this worker */
+    uint64_t park_after_ms;
     struct sessions_shared shared;
 };
 

@@ -165,6 +165,9 @@ static void any_number_of_forgeries_ends_no_other_session(void **state)
         struct device *device = used_session(gate, kinds[i]);
         size_t len = seal(device, record);
         record[len - 1] ^= 1;
+        struct addr source = gate_last_source();
+        /* A parked one is woken a limited number of times only. */
+        assert_int_equal(gate_inject_from_backend(gate, &source, "awake", 5), BACKEND_forwarded);
         uint32_t captured = fake_network_captured();
         for (uint32_t n = 0; n < FORGERIES; n++)
             gate_inject(gate, &device->addr, record, len);

@@ -30,6 +30,8 @@ static void without_memory_a_session_ends(void **state)
     struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
     gate_assert_echo(gate, device, "all is well");
     struct addr source = gate_last_source();
+    /* A parked one would stay parked. */
+    assert_int_equal(gate_inject_from_backend(gate, &source, "awake", 5), BACKEND_forwarded);
 
     gate_wolfssl_fail_after(0);
     assert_int_equal(gate_inject_from_backend(gate, &source, noise, sizeof(noise)),

@@ -364,6 +364,15 @@ static void take_batch(struct gate *gate, uint32_t listener)
     gate_wolfssl_fail_after(UINT32_MAX);
 }
 
+bool gate_parks_always;
+
+void gate_park_all(struct gate *gate)
+{
+    struct session *s = gate->dp.sessions.least_recent;
+    for (; s != NULL; s = s->more_recent)
+        session_park(s);
+}
+
 void gate_step(struct gate *gate, uint64_t now_ms)
 {
     gate->now_ms = now_ms;
@@ -375,6 +384,8 @@ void gate_step(struct gate *gate, uint64_t now_ms)
     while (udp_receive(&gate->dp.backend.socket, &gate->in))
         datapath_from_backend(&gate->dp, &gate->in, now_ms);
     gate_tick(gate);
+    if (gate_parks_always)
+        gate_park_all(gate);
     for (uint32_t i = 0; i < gate->device_count; i++)
         memory_client_on_time(gate->devices[i].client, now_ms);
 }

@@ -89,6 +89,11 @@ void device_close(struct device *device);
 void gate_step(struct gate *gate, uint64_t now_ms);
 uint64_t gate_next_event_ms(const struct gate *gate);
 
+/* Parks every session that can be. With gate_parks_always that happens at the end of every step:
+ * nobody outside can tell. */
+void gate_park_all(struct gate *gate);
+extern bool gate_parks_always;
+
 /* Lets time pass, event by event. */
 void gate_run(struct gate *gate, uint64_t ms);
 /* The same until the client is up, broken or closed; false if it is not up after that time. */

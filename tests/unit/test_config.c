@@ -132,6 +132,8 @@ static void test_defaults(void **state)
     assert_string_equal(config->gate.user, "");
     assert_int_equal(config->gate.max_sessions, 100000);
     assert_int_equal(config->gate.tombstone_ms, 247000);
+    assert_int_equal(config->gate.park_after_ms, 30000);
+    assert_int_equal(config->gate.live_sessions, 20000);
     assert_int_equal(config->listener_count, 1);
     assert_string_equal(listener->name, "coaps");
     assert_int_equal(listener->role, ROLE_SERVER_ONLY);
@@ -160,6 +162,8 @@ static const char everything[] = "[gate]\n"
                                  "log_level = debug\n"
                                  "user = dtlsgate\n"
                                  "max_sessions = 7\n"
+                                 "park_after = 0\n"
+                                 "live_sessions = 50\n"
                                  "tombstone = 5m\n"
                                  "\n"
                                  "[listener a.b-c_D9]\n"
@@ -197,9 +201,11 @@ static void test_every_value(void **state)
     assert_string_equal(config->gate.user, "dtlsgate");
     assert_int_equal(config->gate.max_sessions, 7);
     assert_int_equal(config->gate.tombstone_ms, 300000);
+    assert_int_equal(config->gate.park_after_ms, 0);
+    assert_int_equal(config->gate.live_sessions, 50);
     assert_string_equal(listener->name, "a.b-c_D9");
-    assert_int_equal(listener->line, 9);
-    assert_int_equal(listener->lines[LISTENER_listen], 10);
+    assert_int_equal(listener->line, 11);
+    assert_int_equal(listener->lines[LISTENER_listen], 12);
     assert_int_equal(listener->listen.count, 2);
     assert_string_equal(addr_format(&listener->listen.addrs[0], text), "0.0.0.0:5684");
     assert_string_equal(addr_format(&listener->listen.addrs[1], text), "[::]:5684");

@@ -1,5 +1,6 @@
 /* datapath.c and everything below it, on a network in memory with a clock of its own. The tests
- * stand by theme in datapath_*.c. */
+ * stand by theme in datapath_*.c, and are run twice: the second time every session is parked as
+ * often as it can be. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,11 +14,9 @@
 #include "gate_fixture.h"
 #include "gate_wolfssl.h"
 
-int main(void)
+static int all_tests(void)
 {
     int failed = 0;
-    if (!gate_wolfssl_init())
-        return 1;
     failed += datapath_handshake_tests();
     failed += datapath_data_tests();
     failed += datapath_cid_tests();
@@ -39,6 +38,17 @@ int main(void)
     failed += datapath_cid_wire_tests();
     failed += datapath_fragments_tests();
     failed += datapath_records_tests();
+    failed += datapath_parked_tests();
+    return failed;
+}
+
+int main(void)
+{
+    if (!gate_wolfssl_init())
+        return 1;
+    int failed = all_tests();
+    gate_parks_always = true;
+    failed += all_tests();
     const struct CMUnitTest last[] = {cmocka_unit_test(coverage_is_complete)};
     failed += cmocka_run_group_tests_name("datapath: coverage", last, NULL, NULL);
     dtls_library_deinit();

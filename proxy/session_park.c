@@ -1,0 +1,127 @@
+#include "session_park.h"
+
+#include "base/bytes.h"
+#include "dtls_park.h"
+#include "session.h"
+
+enum {
+    /* At once: well below a millisecond, at about 5 us each. */
+    PARK_BATCH = 64,
+    VISIT_BATCH = 512,
+};
+
+enum can_park { CAN_PARK_UNKNOWN, CAN_PARK_YES, CAN_PARK_NO };
+
+static struct counters *counters_of(const struct session *s)
+{
+    return &s->all->counters->by_listener[s->listener->index];
+}
+
+/* The same answer for all sessions of a version, so the library is asked once. */
+static bool can_park(struct session *s)
+{
+    uint8_t *known = &s->all->can_park[s->version];
+    if (*known == CAN_PARK_UNKNOWN)
+        *known = dtls_can_park(s->dtls, s->version, s->cid_entry.cid, s->cid_entry.cid_len)
+                     ? CAN_PARK_YES
+                     : CAN_PARK_NO;
+    return *known == CAN_PARK_YES;
+}
+
+void session_park(struct session *s)
+{
+    struct sessions *all = s->all;
+    struct dtls_export state;
+    bool is_at_rest = s->state == SESSION_ESTABLISHED && s->dtls != NULL && s->handshake == NULL &&
+                      s->retransmit_due_ms == TIMERS_NONE && s->ack_due_ms == TIMERS_NONE;
+    if (!is_at_rest || !can_park(s) || !dtls_export(s->dtls, &state))
+        return;
+    s->parked = park_keep(&all->park, &state);
+    bytes_wipe(&state, state.len);
+    if (s->parked == NULL)
+        return;
+    dtls_free(s->dtls);
+    s->dtls = NULL;
+    all->live_count--;
+    counter_add(&counters_of(s)->sessions_parked, 1);
+}
+
+bool session_wake(struct session *s)
+{
+    struct sessions *all = s->all;
+    struct dtls_export state;
+    if (s->parked == NULL)
+        return true;
+    park_load(&all->park, s->parked, &state);
+    s->dtls = dtls_import(s->listener, s->version, s->cid_entry.cid, s->cid_entry.cid_len, &state);
+    bytes_wipe(&state, sizeof(state));
+    if (s->dtls == NULL)
+        return false;
+    dtls_set_sender(s->dtls, session_flight_on_record, s);
+    park_drop(&all->park, s->parked);
+    s->parked = NULL;
+    s->is_woken = true;
+    all->live_count++;
+    counter_subtract(&counters_of(s)->sessions_parked, 1);
+    counter_add(&counters_of(s)->sessions_woken, 1);
+    return true;
+}
+
+enum session_wake_result session_wake_for_client(struct session *s)
+{
+    if (s->parked == NULL)
+        return SESSION_AWAKE;
+    /* Only what turns out to have been in vain is taken, in session_settle(). */
+    struct limit_bucket bucket = s->all->woken_in_vain;
+    if (!limit_take(&bucket, s->all->now_ms, !s->was_woken_in_vain))
+        return SESSION_LIMITED;
+    return session_wake(s) ? SESSION_AWAKE : SESSION_NO_MEMORY;
+}
+
+void session_settle(struct session *s, bool was_authentic)
+{
+    if (s->state != SESSION_ESTABLISHED)
+        return;
+    if (was_authentic) {
+        s->was_woken_in_vain = false;
+    } else if (s->is_woken) {
+        s->was_woken_in_vain = true;
+        (void)limit_take(&s->all->woken_in_vain, s->all->now_ms, true);
+        counter_add(&counters_of(s)->sessions_woken_in_vain, 1);
+    }
+    if (s->is_woken)
+        session_park(s);
+    s->is_woken = false;
+}
+
+void session_stay_awake(struct session *s)
+{
+    s->is_woken = false;
+}
+
+/* The next one to be parked is the least recently used of those that were used since they were
+ * looked at last; those before it sleep, or cannot. */
+static bool is_due(const struct sessions *all, const struct session *s)
+{
+    return all->live_count > all->live_max || all->now_ms - s->last_used_ms >= all->park_after_ms;
+}
+
+void sessions_park_idle(struct sessions *all)
+{
+    uint32_t live_before = all->live_count;
+    for (uint32_t i = 0; i < VISIT_BATCH && live_before - all->live_count < PARK_BATCH; i++) {
+        struct session *s = all->next_to_park;
+        if (s == NULL || all->park_after_ms == 0 || !is_due(all, s))
+            return;
+        all->next_to_park = s->more_recent;
+        session_park(s);
+    }
+}
+
+uint64_t sessions_park_due_ms(const struct sessions *all)
+{
+    const struct session *s = all->next_to_park;
+    if (s == NULL || all->park_after_ms == 0)
+        return TIMERS_NONE;
+    return is_due(all, s) ? all->now_ms : s->last_used_ms + all->park_after_ms;
+}
