@@ -76,7 +76,7 @@ DEVICE_SOURCES := $(wildcard tests/integration/device/*.c)
 DEVICE := $(if $(DEVICE_SOURCES),$(OUT)/tests/device)
 
 # One program for each of these files; the others in tests/bench are linked into each.
-BENCH_PROGRAMS := $(wildcard tests/bench/load.c tests/bench/relay.c tests/bench/echo.c tests/bench/flood.c)
+BENCH_PROGRAMS := $(foreach name,load relay echo flood crypto,$(wildcard tests/bench/$(name).c))
 BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
 BENCHES := $(BENCH_PROGRAMS:tests/bench/%.c=$(OUT)/bench/%)
 

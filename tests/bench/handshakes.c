@@ -21,12 +21,12 @@ static void on_result(struct load *l, struct member *m, enum device_result resul
     member_finish(l, m, result == DEVICE_DONE ? MEMBER_OPEN : MEMBER_BROKEN);
 }
 
-static void start(struct load *l, struct member *m)
+static void start(struct load *l, struct member *m, uint64_t since_ns)
 {
     l->active++;
     m->state = MEMBER_CONNECTING;
     m->tries = m->received = 0;
-    m->started_ns = l->now_ns;
+    m->started_ns = since_ns;
     if (!device_open(&m->device)) {
         member_finish(l, m, MEMBER_BROKEN);
         return;
@@ -36,32 +36,39 @@ static void start(struct load *l, struct member *m)
 
 static void start_next(struct load *l)
 {
-    while (l->first_flights == NULL && l->active < l->concurrent && l->next < l->sessions) {
+    if (l->first_flights || l->pace.per_s) {
+        return;
+    }
+    while (l->active < l->concurrent && l->next < l->sessions && l->handshakes_left > 0) {
         struct member *m = &l->members[l->next++];
         if (l->is_again) {
             device_forget(&m->device);
             m->state = MEMBER_CLOSED;
         }
         if (m->state == MEMBER_CLOSED) {
-            start(l, m);
+            l->handshakes_left--;
+            start(l, m, l->now_ns);
         }
     }
 }
 
-void handshakes_start(struct load *l)
+void handshakes_start(struct load *l, uint64_t count)
 {
+    l->handshakes_left = count;
     start_next(l);
 }
 
 void handshakes_start_again(struct load *l)
 {
     l->is_again = true;
+    l->handshakes_left = UINT64_MAX;
     start_next(l);
 }
 
 void handshakes_start_stalled(struct load *l)
 {
     l->is_stalling = true;
+    l->handshakes_left = UINT64_MAX;
     start_next(l);
 }
 
@@ -87,6 +94,40 @@ void handshakes_on_deadline(struct load *l, struct member *m)
         member_set_deadline(l, m, device_retransmit_ms(&m->device));
     }
     start_next(l);
+}
+
+/* --- at a pace --- */
+
+static bool is_resting(const struct member *m)
+{
+    return m->state == MEMBER_CLOSED || m->state == MEMBER_OPEN;
+}
+
+void handshakes_start_due(struct load *l)
+{
+    uint64_t due_ns;
+    for (unsigned i = 0; i < BATCH_SIZE && pace_take(&l->pace, l->now_ns, &due_ns); i++) {
+        struct member *m = &l->members[l->next];
+        l->next = l->next + 1 == l->sessions ? 0 : l->next + 1;
+        if (!is_resting(m)) {
+            l->skipped++;
+            continue;
+        }
+        device_forget(&m->device);
+        m->state = MEMBER_CLOSED;
+        start(l, m, due_ns);
+    }
+}
+
+void handshakes_abandon(struct load *l)
+{
+    for (uint32_t i = 0; i < l->sessions; i++) {
+        if (l->members[i].state == MEMBER_CONNECTING) {
+            device_forget(&l->members[i].device);
+            l->members[i].state = MEMBER_CLOSED;
+            l->active--;
+        }
+    }
 }
 
 /* --- storm --- */
