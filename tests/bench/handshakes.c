@@ -12,10 +12,24 @@ struct first_flight {
 
 static void start_next(struct load *l);
 
+/* Under more load than can be borne a device may be sent what was meant for its handshake before:
+ * that is a result, not an error. */
+static void give_up_at_pace(struct load *l, struct member *m)
+{
+    device_forget(&m->device);
+    m->state = MEMBER_CLOSED;
+    l->active--;
+    l->failed++;
+}
+
 static void on_result(struct load *l, struct member *m, enum device_result result)
 {
     if (result == DEVICE_WAIT) {
         member_set_deadline(l, m, device_retransmit_ms(&m->device));
+        return;
+    }
+    if (result == DEVICE_FAILED && l->pace.per_s > 0) {
+        give_up_at_pace(l, m);
         return;
     }
     member_finish(l, m, result == DEVICE_DONE ? MEMBER_OPEN : MEMBER_BROKEN);
@@ -89,7 +103,7 @@ void handshakes_on_deadline(struct load *l, struct member *m)
     bool is_last = l->first_flights == NULL && ++m->tries == MEMBER_MAX_TRIES;
     if (is_last || !device_retransmit(&m->device)) {
         fprintf(stderr, "load: device %u: handshake timed out\n", m->device.number);
-        member_finish(l, m, MEMBER_BROKEN);
+        on_result(l, m, DEVICE_FAILED);
     } else {
         member_set_deadline(l, m, device_retransmit_ms(&m->device));
     }
@@ -107,8 +121,8 @@ void handshakes_start_due(struct load *l)
 {
     uint64_t due_ns;
     for (unsigned i = 0; i < BATCH_SIZE && pace_take(&l->pace, l->now_ns, &due_ns); i++) {
-        struct member *m = &l->members[l->next];
-        l->next = l->next + 1 == l->sessions ? 0 : l->next + 1;
+        struct member *m = &l->members[l->next_at_pace];
+        l->next_at_pace = (l->next_at_pace + 1) % l->sessions;
         if (!is_resting(m)) {
             l->skipped++;
             continue;
@@ -123,9 +137,7 @@ void handshakes_abandon(struct load *l)
 {
     for (uint32_t i = 0; i < l->sessions; i++) {
         if (l->members[i].state == MEMBER_CONNECTING) {
-            device_forget(&l->members[i].device);
-            l->members[i].state = MEMBER_CLOSED;
-            l->active--;
+            give_up_at_pace(l, &l->members[i]);
         }
     }
 }

@@ -35,7 +35,9 @@ struct load {
     /* The running phase. */
     uint64_t start_ns;
     struct pace pace;                   /* of requests or handshakes; or none */
-    uint64_t skipped;                   /* due, but every device was busy */
+    uint32_t next_at_pace;              /* handshakes: whose turn it is, over all phases */
+    uint64_t skipped;                   /* at a pace: due, but every device was busy */
+    uint64_t failed;                    /* at a pace: handshakes that came to nothing */
     uint32_t next;                      /* handshakes: next member to start */
     uint64_t handshakes_left;           /* handshakes: how many may still start */
     bool is_again;                      /* reconnect: members forget their session first */
