@@ -76,7 +76,7 @@ DEVICE_SOURCES := $(wildcard tests/integration/device/*.c)
 DEVICE := $(if $(DEVICE_SOURCES),$(OUT)/tests/device)
 
 # One program for each of these files; the others in tests/bench are linked into each.
-BENCH_PROGRAMS := $(wildcard tests/bench/load.c tests/bench/relay.c tests/bench/echo.c tests/bench/flood.c)
+BENCH_PROGRAMS := $(foreach name,load relay echo flood crypto,$(wildcard tests/bench/$(name).c))
 BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
 BENCHES := $(BENCH_PROGRAMS:tests/bench/%.c=$(OUT)/bench/%)
 
@@ -231,9 +231,12 @@ soak: build-tests ## the long variants: ten million property steps, every fuzz t
 	for target in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz TARGET=$$target SECONDS=$(SOAK_SECONDS) || exit; done
 	for turn in $$(seq $(SOAK_TURNS)); do $(MAKE) --no-print-directory integration || exit; done
 
-.PHONY: bench
-bench: build-bench ## benchmark: speed beside a plain relay, a flood, a storm (BENCH_ARGS="--only flood")
+.PHONY: bench bench-million
+bench: build-bench ## benchmark, ten minutes: speed, offered load, flood, storm (BENCH_ARGS="--only flood", "--keep")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py $(BENCH_ARGS)
+
+bench-million: build-bench ## benchmark with 1,000,000 sessions, 2 GB of memory (BENCH_ARGS="--sessions 50000")
+	DTLSGATE_BUILD=$(OUT) tests/bench/run.py --only million $(BENCH_ARGS)
 
 .PHONY: lint
 lint: ## formatting, include directions, banned calls, static analysis, generated documents
@@ -262,6 +265,6 @@ distclean: ## remove everything that was built or fetched
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | awk -F'\t' '{ printf "%-20s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | awk -F'\t' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)

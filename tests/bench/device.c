@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include "saved.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +112,39 @@ static bool load_files(const struct device_group *group)
     return true;
 }
 
+/* An export names the peer; ours has none. */
+static int get_no_peer(WOLFSSL *ssl, char *ip, int *ip_bytes, unsigned short *port, int *family)
+{
+    (void)ssl;
+    (void)ip;
+    *ip_bytes = *family = *port = 0;
+    return WOLFSSL_SUCCESS;
+}
+
+static int set_no_peer(WOLFSSL *ssl, char *ip, int ip_bytes, unsigned short port, int family)
+{
+    (void)ssl, (void)ip, (void)ip_bytes, (void)port, (void)family;
+    return WOLFSSL_SUCCESS;
+}
+
+static bool prepare_saving(struct device_group *group, const struct suite *suite)
+{
+    if (!group->is_saving) {
+        return true;
+    }
+    if (suite->is_1_3) {
+        fprintf(stderr, "load: --save: the library exports sessions of DTLS 1.2 only\n");
+        return false;
+    }
+    wolfSSL_CTX_SetIOGetPeer(group->ctx, get_no_peer);
+    wolfSSL_CTX_SetIOSetPeer(group->ctx, set_no_peer);
+    group->saved = calloc(group->devices, sizeof *group->saved);
+    if (!group->saved) {
+        perror("load: calloc");
+    }
+    return group->saved;
+}
+
 bool device_group_init(struct device_group *group)
 {
     if (strcmp(group->suite, "plain") == 0) {
@@ -137,6 +172,9 @@ bool device_group_init(struct device_group *group)
     }
     wolfSSL_CTX_SetIORecv(group->ctx, on_receive);
     wolfSSL_CTX_SetIOSend(group->ctx, on_send);
+    if (!prepare_saving(group, suite)) {
+        return false;
+    }
     if (suite->uses_psk) {
         wolfSSL_CTX_set_psk_client_callback(group->ctx, on_psk);
         return true;
@@ -146,6 +184,10 @@ bool device_group_init(struct device_group *group)
 
 void device_group_deinit(struct device_group *group)
 {
+    wolfSSL_free(group->puppet);
+    group->puppet = NULL;
+    free(group->saved);
+    group->saved = NULL;
     if (group->ctx) {
         wolfSSL_CTX_free(group->ctx);
         wolfSSL_Cleanup();
@@ -174,8 +216,59 @@ bool device_open(struct device *device)
     wolfSSL_SetIOWriteCtx(device->ssl, device);
     wolfSSL_set_psk_callback_ctx(device->ssl, device);
     wolfSSL_dtls_set_using_nonblock(device->ssl, 1);
+    return !device->group->offers_cid || wolfSSL_dtls_cid_use(device->ssl) == WOLFSSL_SUCCESS;
+}
+
+/* --- saved devices --- */
+
+/* The device has its session: only the export is kept of it. The first becomes the puppet. */
+static bool save_first_time(struct device *device)
+{
+    struct device_group *group = device->group;
+    if (!saved_export(&group->saved[device->number], device->ssl)) {
+        return false;
+    }
+    if (group->puppet) {
+        wolfSSL_free(device->ssl);
+    } else {
+        group->puppet = device->ssl;
+    }
+    device->ssl = NULL;
     return true;
 }
+
+static bool is_saved(const struct device *device)
+{
+    return device->group->saved && device->group->saved[device->number].state_bytes > 0;
+}
+
+/* From here to let_go() the device has an object, its own or the puppet. */
+static bool take_up(struct device *device)
+{
+    struct device_group *group = device->group;
+    if (!is_saved(device)) {
+        return true;
+    }
+    if (!saved_import(&group->saved[device->number], group->puppet)) {
+        return false;
+    }
+    wolfSSL_SetIOReadCtx(group->puppet, device);
+    wolfSSL_SetIOWriteCtx(group->puppet, device);
+    device->ssl = group->puppet;
+    return true;
+}
+
+static bool let_go(struct device *device)
+{
+    if (!is_saved(device)) {
+        return true;
+    }
+    bool ok = saved_export(&device->group->saved[device->number], device->ssl);
+    device->ssl = NULL;
+    return ok;
+}
+
+/* --- handshake --- */
 
 static void offer(struct device *device, const void *data, size_t size)
 {
@@ -192,7 +285,7 @@ enum device_result device_connect(struct device *device, const void *data, size_
     int result = wolfSSL_connect(device->ssl);
     device->in = NULL;
     if (result == WOLFSSL_SUCCESS) {
-        return DEVICE_DONE;
+        return !device->group->is_saving || save_first_time(device) ? DEVICE_DONE : DEVICE_FAILED;
     }
     int error = wolfSSL_get_error(device->ssl, result);
     return error == WOLFSSL_ERROR_WANT_READ ? DEVICE_WAIT : fail(device, "handshake", error);
@@ -214,12 +307,14 @@ bool device_send(struct device *device, const void *data, size_t size)
         device->group->send(device, data, size);
         return true;
     }
-    int result = wolfSSL_write(device->ssl, data, (int)size);
-    if (result == (int)size) {
-        return true;
+    if (!take_up(device)) {
+        return false;
     }
-    fail(device, "write", wolfSSL_get_error(device->ssl, result));
-    return false;
+    int result = wolfSSL_write(device->ssl, data, (int)size);
+    if (result != (int)size) {
+        fail(device, "write", wolfSSL_get_error(device->ssl, result));
+    }
+    return let_go(device) && result == (int)size;
 }
 
 enum device_result device_read(struct device *device, const void *data, size_t data_bytes,
@@ -231,20 +326,26 @@ enum device_result device_read(struct device *device, const void *data, size_t d
         *size = n;
         return DEVICE_DONE;
     }
+    if (!take_up(device)) {
+        return DEVICE_FAILED;
+    }
     offer(device, data, data_bytes);
     int result = wolfSSL_read(device->ssl, buffer, (int)*size);
+    int error = result > 0 ? 0 : wolfSSL_get_error(device->ssl, result);
     device->in = NULL;
+    if (!let_go(device)) {
+        return DEVICE_FAILED;
+    }
     if (result > 0) {
         *size = (size_t)result;
         return DEVICE_DONE;
     }
-    int error = wolfSSL_get_error(device->ssl, result);
     return error == WOLFSSL_ERROR_WANT_READ ? DEVICE_WAIT : fail(device, "read", error);
 }
 
 void device_close(struct device *device)
 {
-    if (device->ssl) {
+    if (take_up(device) && device->ssl) {
         wolfSSL_shutdown(device->ssl);
     }
     device_forget(device);
@@ -252,6 +353,10 @@ void device_close(struct device *device)
 
 void device_forget(struct device *device)
 {
-    wolfSSL_free(device->ssl);
+    if (is_saved(device)) {
+        device->group->saved[device->number].state_bytes = 0;
+    } else {
+        wolfSSL_free(device->ssl);
+    }
     device->ssl = NULL;
 }

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct device;
+struct saved;
 struct WOLFSSL;
 struct WOLFSSL_CTX;
 
@@ -19,15 +20,20 @@ struct device_group {
     const char *suite; /* a name of device_suites(), or "plain" */
     const char *psk_hex;
     const char *certificate, *private_key, *ca; /* PEM files; NULL: none */
+    bool offers_cid;  /* an empty connection ID, so that the server may give one */
+    bool is_saving;   /* devices with a session are kept as saved.h says */
+    uint32_t devices; /* how many there are: their numbers are smaller */
     device_send_fn *send;
     struct WOLFSSL_CTX *ctx; /* owned; NULL: plain */
+    struct saved *saved;     /* owned, by number of the device; NULL: not is_saving */
+    struct WOLFSSL *puppet;  /* owned; NULL until a first device has a session */
     uint8_t psk[64];
     size_t psk_bytes;
 };
 
 struct device {
     struct device_group *group;
-    struct WOLFSSL *ssl; /* owned; NULL: closed, or plain */
+    struct WOLFSSL *ssl; /* owned, but for the puppet; NULL: closed, saved, or plain */
     uint32_t number;     /* also the PSK identity: bench-<number> */
     const uint8_t *in;   /* the datagram being read, borrowed; NULL: none */
     size_t in_bytes;

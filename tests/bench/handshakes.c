@@ -12,21 +12,35 @@ struct first_flight {
 
 static void start_next(struct load *l);
 
+/* Under more load than can be borne a device may be sent what was meant for its handshake before:
+ * that is a result, not an error. */
+static void give_up_at_pace(struct load *l, struct member *m)
+{
+    device_forget(&m->device);
+    m->state = MEMBER_CLOSED;
+    l->active--;
+    l->failed++;
+}
+
 static void on_result(struct load *l, struct member *m, enum device_result result)
 {
     if (result == DEVICE_WAIT) {
         member_set_deadline(l, m, device_retransmit_ms(&m->device));
         return;
     }
+    if (result == DEVICE_FAILED && l->pace.per_s > 0) {
+        give_up_at_pace(l, m);
+        return;
+    }
     member_finish(l, m, result == DEVICE_DONE ? MEMBER_OPEN : MEMBER_BROKEN);
 }
 
-static void start(struct load *l, struct member *m)
+static void start(struct load *l, struct member *m, uint64_t since_ns)
 {
     l->active++;
     m->state = MEMBER_CONNECTING;
     m->tries = m->received = 0;
-    m->started_ns = l->now_ns;
+    m->started_ns = since_ns;
     if (!device_open(&m->device)) {
         member_finish(l, m, MEMBER_BROKEN);
         return;
@@ -36,32 +50,39 @@ static void start(struct load *l, struct member *m)
 
 static void start_next(struct load *l)
 {
-    while (l->first_flights == NULL && l->active < l->concurrent && l->next < l->sessions) {
+    if (l->first_flights || l->pace.per_s) {
+        return;
+    }
+    while (l->active < l->concurrent && l->next < l->sessions && l->handshakes_left > 0) {
         struct member *m = &l->members[l->next++];
         if (l->is_again) {
             device_forget(&m->device);
             m->state = MEMBER_CLOSED;
         }
         if (m->state == MEMBER_CLOSED) {
-            start(l, m);
+            l->handshakes_left--;
+            start(l, m, l->now_ns);
         }
     }
 }
 
-void handshakes_start(struct load *l)
+void handshakes_start(struct load *l, uint64_t count)
 {
+    l->handshakes_left = count;
     start_next(l);
 }
 
 void handshakes_start_again(struct load *l)
 {
     l->is_again = true;
+    l->handshakes_left = UINT64_MAX;
     start_next(l);
 }
 
 void handshakes_start_stalled(struct load *l)
 {
     l->is_stalling = true;
+    l->handshakes_left = UINT64_MAX;
     start_next(l);
 }
 
@@ -82,11 +103,43 @@ void handshakes_on_deadline(struct load *l, struct member *m)
     bool is_last = l->first_flights == NULL && ++m->tries == MEMBER_MAX_TRIES;
     if (is_last || !device_retransmit(&m->device)) {
         fprintf(stderr, "load: device %u: handshake timed out\n", m->device.number);
-        member_finish(l, m, MEMBER_BROKEN);
+        on_result(l, m, DEVICE_FAILED);
     } else {
         member_set_deadline(l, m, device_retransmit_ms(&m->device));
     }
     start_next(l);
+}
+
+/* --- at a pace --- */
+
+static bool is_resting(const struct member *m)
+{
+    return m->state == MEMBER_CLOSED || m->state == MEMBER_OPEN;
+}
+
+void handshakes_start_due(struct load *l)
+{
+    uint64_t due_ns;
+    for (unsigned i = 0; i < BATCH_SIZE && pace_take(&l->pace, l->now_ns, &due_ns); i++) {
+        struct member *m = &l->members[l->next_at_pace];
+        l->next_at_pace = (l->next_at_pace + 1) % l->sessions;
+        if (!is_resting(m)) {
+            l->skipped++;
+            continue;
+        }
+        device_forget(&m->device);
+        m->state = MEMBER_CLOSED;
+        start(l, m, due_ns);
+    }
+}
+
+void handshakes_abandon(struct load *l)
+{
+    for (uint32_t i = 0; i < l->sessions; i++) {
+        if (l->members[i].state == MEMBER_CONNECTING) {
+            give_up_at_pace(l, &l->members[i]);
+        }
+    }
 }
 
 /* --- storm --- */

@@ -4,8 +4,8 @@
 
 #include "member.h"
 
-/* Every closed device shakes hands, at most l->concurrent at once. */
-void handshakes_start(struct load *l);
+/* Closed devices shake hands, at most so many in all and l->concurrent at once. */
+void handshakes_start(struct load *l, uint64_t count);
 
 /* Every device forgets its session, as if it had rebooted, and shakes hands; at most l->concurrent
  * at once. */
@@ -13,6 +13,13 @@ void handshakes_start_again(struct load *l);
 
 /* Every closed device proves its address and falls silent before it answers the server's flight. */
 void handshakes_start_stalled(struct load *l);
+
+/* Devices forget their session and shake hands, one after the other at the pace of l->pace; begins
+ * with those that are due now. */
+void handshakes_start_due(struct load *l);
+
+/* The time is over: devices that are still at it forget it. */
+void handshakes_abandon(struct load *l);
 
 /* Every device reboots: its first flight is ready when this returns, and the devices send them
  * within spread_ms, whatever becomes of those before. False, with a message, if one cannot. */

@@ -12,19 +12,26 @@
 static const char usage[] =
     "usage: load --target ADDRESS:PORT [options] PHASE...\n"
     "  phases, in any order; or - to read them from standard input, one a line:\n"
-    "    handshakes          of devices that are closed\n"
+    "    handshakes          of devices that are closed; handshakes:COUNT of some more\n"
+    "    handshakes-at:RATE:SECONDS   of all in turn, which forget their session, so many a "
+    "second\n"
+    "    active:N            from now on, N devices drawn at random make the requests\n"
     "    requests:COUNT      in all, one in flight per device; requests:SECONDSs\n"
+    "    requests-at:RATE:SECONDS     so many a second, whatever the answers do\n"
     "    close               of all devices\n"
     "    reconnect           all devices forget their session and shake hands again\n"
     "    storm:MILLISECONDS  the same, all at once: they begin within this time\n"
     "    stall               devices that are closed fall silent after the cookie\n"
-    "  --sessions N     devices, 1 to 60000 (1)\n"
+    "  --sessions N     devices, 1 to 3000000 (1)\n"
     "  --suite NAME     psk-ccm8, ecdhe-gcm or tls13-gcm (psk-ccm8)\n"
     "  --plain          no DTLS\n"
+    "  --cid            devices offer an empty connection ID\n"
+    "  --save           devices are kept as exported sessions, 0.5 kB each (DTLS 1.2)\n"
     "  --psk HEX        key of every device; device N is the identity bench-N\n"
     "  --ca FILE        checks the server's certificate\n"
     "  --cert FILE --key FILE   the devices' own certificate\n"
     "  --concurrent N   handshakes at once, except in a storm (64)\n"
+    "  --in-flight N    requests at once (all devices)\n"
     "  --payload BYTES  8 to 1152 (64)\n";
 
 static bool parse_target(struct load *l, const char *text)
@@ -49,6 +56,9 @@ static bool set_option(struct load *l, int option, const char *value)
         return l->sessions >= 1 && l->sessions <= PHASES_MAX_SESSIONS;
     case 's': l->group.suite = value; return true;
     case 'p': l->group.suite = "plain"; return true;
+    case 'd': l->group.offers_cid = true; return true;
+    case 'v': l->group.is_saving = true; return true;
+    case 'f': l->in_flight = (uint32_t)strtoul(value, NULL, 10); return l->in_flight >= 1;
     case 'k': l->group.psk_hex = value; return true;
     case 'a': l->group.ca = value; return true;
     case 'c': l->group.certificate = value; return true;
@@ -67,6 +77,9 @@ static bool parse_options(struct load *l, int argc, char **argv)
                                             {"sessions", required_argument, NULL, 'n'},
                                             {"suite", required_argument, NULL, 's'},
                                             {"plain", no_argument, NULL, 'p'},
+                                            {"cid", no_argument, NULL, 'd'},
+                                            {"save", no_argument, NULL, 'v'},
+                                            {"in-flight", required_argument, NULL, 'f'},
                                             {"psk", required_argument, NULL, 'k'},
                                             {"ca", required_argument, NULL, 'a'},
                                             {"cert", required_argument, NULL, 'c'},
@@ -76,6 +89,7 @@ static bool parse_options(struct load *l, int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     l->sessions = 1;
     l->concurrent = 64;
+    l->in_flight = UINT32_MAX;
     l->payload_bytes = 64;
     l->group.suite = "psk-ccm8";
     int option;
@@ -106,6 +120,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
+    load.group.devices = load.sessions;
     if (!device_group_init(&load.group)) {
         return 2;
     }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -54,7 +55,7 @@ static void check_deadlines(struct load *l)
     if (l->now_ns < l->next_scan_ns) {
         return;
     }
-    l->next_scan_ns = l->now_ns + 50000000u;
+    l->next_scan_ns = l->now_ns + 50000000u + 1000u * l->sessions; /* of a million in 20 ms */
     for (uint32_t i = 0; i < l->sessions && l->active > 0; i++) {
         struct member *m = &l->members[i];
         if (l->now_ns < m->deadline_ns || m->held > 0) {
@@ -75,26 +76,65 @@ static struct member *receiver_of(struct load *l, unsigned i)
     return number < l->sessions ? &l->members[number] : NULL;
 }
 
-/* Receives one batch and all that follows from it. False if nothing came for QUIET_MS. */
-static bool step(struct load *l)
+static void take_batch(struct load *l)
 {
-    batch_flush(&l->out);
-    bool came = batch_receive(&l->in, l->fd);
-    l->now_ns = clock_ns();
     for (unsigned i = 0; i < l->in.count; i++) {
         struct member *m = receiver_of(l, i);
         if (m) {
             on_datagram(l, m, l->in.vectors[i].iov_base, l->in.messages[i].msg_len);
         }
     }
+}
+
+/* Receives one batch and all that follows from it. False if nothing came for QUIET_MS. */
+static bool step(struct load *l)
+{
+    batch_flush(&l->out);
+    bool came = batch_receive(&l->in, l->fd);
+    l->now_ns = clock_ns();
+    take_batch(l);
     check_deadlines(l);
     return came;
 }
-
 static bool is_readable(int fd, int timeout_ms)
 {
     struct pollfd one = {.fd = fd, .events = POLLIN};
     return poll(&one, 1, timeout_ms) > 0;
+}
+
+/* At a pace: reads what has come, for a thread that is behind would else only make it worse; then
+ * begins what is due, and waits for a datagram no longer than until the next is. */
+static void step_at_pace(struct load *l, void start_due(struct load *l))
+{
+    enum { MOST_BATCHES = 64 };
+    for (unsigned i = 0; i < MOST_BATCHES && is_readable(l->fd, 0); i++) {
+        step(l);
+    }
+    l->now_ns = clock_ns();
+    start_due(l);
+    batch_flush(&l->out);
+    uint64_t wait_ns = pace_wait_ns(&l->pace, clock_ns());
+    struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
+                            .tv_nsec = (long)(wait_ns % 1000000000u)};
+    struct pollfd one = {.fd = l->fd, .events = POLLIN};
+    ppoll(&one, 1, &wait, NULL);
+    check_deadlines(l);
+}
+
+static bool run_at_pace(struct load *l, const char *pace, bool is_handshakes)
+{
+    if (!pace_init(&l->pace, pace, l->now_ns) || (!is_handshakes && !requests_start_at_pace(l))) {
+        return false;
+    }
+    l->stop_ns = l->pace.stop_ns;
+    prctl(PR_SET_TIMERSLACK, 1000ul); /* 50 us by default, which would count as latency */
+    while (!pace_is_over(&l->pace, l->now_ns)) {
+        step_at_pace(l, is_handshakes ? handshakes_start_due : requests_start_due);
+    }
+    if (is_handshakes) {
+        handshakes_abandon(l);
+    }
+    return true;
 }
 
 /* The same in a storm: takes what the socket has, then reads a part of it. */
@@ -162,10 +202,12 @@ static void print_result(struct load *l, const char *phase, double seconds)
            phase, l->group.suite, l->sessions, l->done, seconds,
            seconds > 0 ? (double)l->done / seconds : 0);
     printf(", \"p50_us\": %.1f, \"p99_us\": %.1f, \"lost\": %" PRIu64 ", \"late\": %" PRIu64
-           ", \"kernel_drops\": %" PRIu64 ", \"errors\": %" PRIu64 "}\n",
+           ", \"kernel_drops\": %" PRIu64 ", \"errors\": %" PRIu64,
            latency_percentile_us(&l->latency, 0.50), latency_percentile_us(&l->latency, 0.99),
            l->lost, l->late, batch_kernel_drops(l->fd) - l->drops_before,
            l->errors + l->out.errors);
+    printf(", \"offered\": %" PRIu64 ", \"skipped\": %" PRIu64 ", \"failed\": %" PRIu64 "}\n",
+           l->pace.taken, l->skipped, l->failed);
     fflush(stdout);
 }
 
@@ -183,18 +225,45 @@ static void close_all(struct load *l)
     }
 }
 
+/* What stands behind "name:"; NULL: the phase has another name. */
+static const char *argument_of(const char *phase, const char *name)
+{
+    size_t n = strlen(name);
+    return strncmp(phase, name, n) == 0 && phase[n] == ':' ? phase + n + 1 : NULL;
+}
+
+static bool draw_crowd(struct load *l, const char *text)
+{
+    unsigned long size = strtoul(text, NULL, 10);
+    if (size == 0 || size > l->sessions) {
+        fprintf(stderr, "load: active:%s: want 1 to %" PRIu32 "\n", text, l->sessions);
+        return false;
+    }
+    crowd_draw(&l->crowd, (uint32_t)size, l->sessions);
+    return true;
+}
+
 static bool start_phase(struct load *l, const char *phase)
 {
+    const char *argument;
     if (strcmp(phase, "handshakes") == 0) {
-        handshakes_start(l);
+        handshakes_start(l, UINT64_MAX);
+    } else if ((argument = argument_of(phase, "handshakes"))) {
+        handshakes_start(l, strtoull(argument, NULL, 10));
     } else if (strcmp(phase, "reconnect") == 0) {
         handshakes_start_again(l);
     } else if (strcmp(phase, "stall") == 0) {
         handshakes_start_stalled(l);
-    } else if (strncmp(phase, "storm:", 6) == 0) {
-        return run_storm(l, phase + 6);
-    } else if (strncmp(phase, "requests:", 9) == 0) {
-        return requests_start(l, phase + 9);
+    } else if ((argument = argument_of(phase, "storm"))) {
+        return run_storm(l, argument);
+    } else if ((argument = argument_of(phase, "active"))) {
+        return draw_crowd(l, argument);
+    } else if ((argument = argument_of(phase, "requests"))) {
+        return requests_start(l, argument);
+    } else if ((argument = argument_of(phase, "requests-at"))) {
+        return run_at_pace(l, argument, false);
+    } else if ((argument = argument_of(phase, "handshakes-at"))) {
+        return run_at_pace(l, argument, true);
     } else if (strcmp(phase, "close") == 0) {
         close_all(l);
     } else {
@@ -209,7 +278,8 @@ bool phases_run(struct load *l, const char *phase)
     l->next = 0;
     l->is_again = l->is_stalling = false;
     l->stop_ns = 0;
-    l->done = l->lost = l->late = l->errors = l->out.errors = 0;
+    l->pace = (struct pace){0};
+    l->done = l->lost = l->late = l->skipped = l->failed = l->errors = l->out.errors = 0;
     l->drops_before = batch_kernel_drops(l->fd);
     latency_reset(&l->latency);
     l->start_ns = l->now_ns = clock_ns();
@@ -251,6 +321,7 @@ void phases_init(struct load *l)
     for (uint32_t i = 0; i < l->sessions; i++) {
         l->members[i].device = (struct device){.group = &l->group, .number = i};
     }
+    crowd_init(&l->crowd, l->sessions);
     open_socket(l);
 }
 
@@ -260,6 +331,7 @@ void phases_deinit(struct load *l)
     batch_flush(&l->out);
     batch_in_deinit(&l->in);
     latency_deinit(&l->latency);
+    crowd_deinit(&l->crowd);
     free(l->members);
     close(l->fd);
 }

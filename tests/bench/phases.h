@@ -4,11 +4,13 @@
 #define BENCH_PHASES_H
 
 #include "batch.h"
+#include "crowd.h"
 #include "device.h"
 #include "held.h"
 #include "latency.h"
+#include "pace.h"
 
-enum { PHASES_MAX_SESSIONS = 60000, PHASES_PAYLOAD_MIN = 8, PHASES_PAYLOAD_MAX = 1152 };
+enum { PHASES_MAX_SESSIONS = 3000000, PHASES_PAYLOAD_MIN = 8, PHASES_PAYLOAD_MAX = 1152 };
 enum { PHASES_OUT_BYTES = 2048 }; /* one outgoing datagram; a flight's are below the MTU */
 
 struct first_flight;
@@ -19,8 +21,10 @@ struct load {
     struct sockaddr_in target;
     uint32_t sessions;
     uint32_t concurrent; /* handshakes at once */
+    uint32_t in_flight;  /* requests at once */
     size_t payload_bytes;
     struct member *members;
+    struct crowd crowd; /* who makes requests */
     int fd;
     struct batch_in in;
     struct batch_out out;
@@ -30,7 +34,12 @@ struct load {
 
     /* The running phase. */
     uint64_t start_ns;
+    struct pace pace;                   /* of requests or handshakes; or none */
+    uint32_t next_at_pace;              /* handshakes: whose turn it is, over all phases */
+    uint64_t skipped;                   /* at a pace: due, but every device was busy */
+    uint64_t failed;                    /* at a pace: handshakes that came to nothing */
     uint32_t next;                      /* handshakes: next member to start */
+    uint64_t handshakes_left;           /* handshakes: how many may still start */
     bool is_again;                      /* reconnect: members forget their session first */
     bool is_stalling;                   /* stall: members fall silent after the cookie */
     uint64_t spread_ns;                 /* storm: time in which all begin */

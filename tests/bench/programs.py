@@ -14,6 +14,11 @@ from pathlib import Path
 
 PSK = "000102030405060708090a0b0c0d0e0f"
 MAX_LOST_SHARE = 0.001
+GATE_READY_MAX_S = 30
+PHASE_MAX_S = 90
+IN_FLIGHT = 1000  # requests at once, at most: they must fit into the sockets' buffers
+CID_BYTES = 8  # what the gate gives by default
+DEFAULT_MAX_SESSIONS = 100000
 PR_SET_PDEATHSIG = 1
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 
@@ -102,19 +107,20 @@ class Program:
 
 
 class Gate(Program):
-    """The gate; ready once it is made."""
+    """The gate; ready once it is made, which took ready_s."""
 
     def __init__(self, command, folder, cpus, port, metrics_port):
+        begin = time.monotonic()
         super().__init__("gate", command, folder, cpus)
         self.port = port
         self.metrics_url = f"http://127.0.0.1:{metrics_port}"
-        end = time.monotonic() + 10
         while not self.is_ready():
             self.check_alive()
-            if time.monotonic() > end:
+            if time.monotonic() > begin + GATE_READY_MAX_S:
                 self.kill()
-                raise self.failure("did not become ready within 10 s")
-            time.sleep(0.02)
+                raise self.failure(f"did not become ready within {GATE_READY_MAX_S} s")
+            time.sleep(0.01)
+        self.ready_s = time.monotonic() - begin
 
     def is_ready(self):
         try:
@@ -124,18 +130,21 @@ class Gate(Program):
             return False
 
     def metrics(self):
-        """(name, value of the label that tells members of a family apart, or "") -> sum."""
-        with urllib.request.urlopen(f"{self.metrics_url}/metrics", timeout=10) as answer:
-            text = answer.read().decode("ascii")
-        values = {}
-        for line in text.splitlines():
-            sample = SAMPLE.match(line)
-            if not sample:
-                continue
-            labels = dict(re.findall(r'(\w+)="([^"]*)"', sample[2] or ""))
-            key = (sample[1], labels.get("outcome") or labels.get("result") or "")
-            values[key] = values.get(key, 0) + float(sample[3])
-        return values
+        with urllib.request.urlopen(f"{self.metrics_url}/metrics", timeout=30) as answer:
+            return parse_metrics(answer.read().decode("ascii"))
+
+
+def parse_metrics(text):
+    """(name, value of the label that tells members of a family apart, or "") -> sum."""
+    values = {}
+    for line in text.splitlines():
+        sample = SAMPLE.match(line)
+        if not sample:
+            continue
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', sample[2] or ""))
+        which = labels.get("outcome") or labels.get("result") or labels.get("le") or ""
+        values[sample[1], which] = values.get((sample[1], which), 0) + float(sample[3])
+    return values
 
 
 def metrics_change(before, after):
@@ -146,6 +155,12 @@ def free_port(kind):
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def one_and_others(cpus, choose):
+    """One CPU, and all others; the same one twice if there is no other."""
+    one = {choose(cpus)}
+    return one, (cpus - one or one)
 
 
 def make_certificate(folder, name, signed_by=None):
@@ -171,6 +186,10 @@ def make_credentials(folder, most_sessions):
     os.chmod(folder / "devices.psk", 0o600)
 
 
+def lines(settings):
+    return "".join(f"{setting}\n" for setting in settings)
+
+
 class Bench:
     """Owns the temporary folder, the echo backend and the options; starts the programs."""
 
@@ -178,6 +197,7 @@ class Bench:
         self.options = options
         self.has_own_network = has_own_network
         self.folder = folder
+        self.most_sessions = most_sessions
         self.cpus = self.server_cpus = self.other_cpus = os.sched_getaffinity(0)
         make_credentials(folder, most_sessions)
         self.echo = self.start("echo", [options.programs / "echo"], self.other_cpus)
@@ -202,15 +222,19 @@ class Bench:
         relay.port = self.read_port(relay)
         return relay
 
-    def start_gate(self):
+    def start_gate(self, workers=None):
+        """workers: other than the option says."""
         port, metrics_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
+        gate_settings = list(self.options.gate_setting)
+        if self.most_sessions > DEFAULT_MAX_SESSIONS:
+            gate_settings.insert(0, f"max_sessions = {self.most_sessions + 1000}")
         config = self.folder / "gate.ini"
         config.write_text(
             f"""[gate]
-workers = {self.options.workers}
+workers = {workers or self.options.workers}
 metrics = 127.0.0.1:{metrics_port}
 log_level = {self.options.log_level}
-
+{lines(gate_settings)}
 [listener bench]
 listen = 127.0.0.1:{port}
 backend = 127.0.0.1:{self.backend_port}
@@ -218,25 +242,40 @@ psk_file = devices.psk
 certificate = server.pem
 private_key = server.key
 client_ca = ca.pem
-"""
-            + "".join(f"{setting}\n" for setting in self.options.setting),
+{lines(self.options.setting)}""",
             encoding="ascii",
         )
         command = [self.options.gate, "-c", config]
         return Gate(command, self.folder, self.server_cpus, port, metrics_port)
 
-    def start_load(self, port, sessions, suite, concurrent=64):
+    def identity_options(self, suite):
+        """What devices of the suite are told of keys and certificates."""
+        if suite == "psk-ccm8":
+            return ["--suite", suite, "--psk", PSK]
+        options = ["--suite", suite, "--ca", self.folder / "ca.pem"]
+        return options + [
+            *("--cert", self.folder / "device.pem", "--key", self.folder / "device.key")
+        ]
+
+    def start_load(self, port, sessions, suite, concurrent=64, more=()):
         command = [self.options.programs / "load", "--target", f"127.0.0.1:{port}"]
         command += ["--sessions", sessions, "--payload", self.options.payload]
-        command += ["--concurrent", concurrent]
-        if suite == "plain":
-            command += ["--plain"]
-        elif suite == "psk-ccm8":
-            command += ["--suite", suite, "--psk", PSK]
-        else:
-            command += ["--suite", suite, "--ca", self.folder / "ca.pem"]
-            command += ["--cert", self.folder / "device.pem", "--key", self.folder / "device.key"]
+        command += ["--concurrent", concurrent, "--in-flight", IN_FLIGHT, *more]
+        command += ["--cid"] if self.options.cid else []
+        command += ["--plain"] if suite == "plain" else self.identity_options(suite)
         return self.start("load", command + ["-"], self.other_cpus, stdin=subprocess.PIPE)
+
+    def run_crypto(self, suite):
+        """What the library alone needs for the server's side; see crypto.c."""
+        command = [self.options.programs / "crypto", "--payload", self.options.payload]
+        command += ["--cid", CID_BYTES if self.options.cid else 0, *self.identity_options(suite)]
+        command += ["--server-cert", self.folder / "server.pem"]
+        command += ["--server-key", self.folder / "server.key"]
+        crypto = self.start("crypto", command, self.cpus)
+        try:
+            return json.loads(crypto.read_line(PHASE_MAX_S))
+        finally:
+            crypto.kill()
 
     def start_flood(self, port, cpus):
         command = [self.options.programs / "flood", f"127.0.0.1:{port}"]
@@ -254,7 +293,7 @@ def run_phase(server, load, phase, may_lose=False):
     """What the load generator says of the phase; with CPU time, and busy, of server and load."""
     begin_s, before, load_before = time.monotonic(), server.cpu_ns(), load.cpu_ns()
     load.write_line(phase)
-    result = json.loads(load.read_line(90))
+    result = json.loads(load.read_line(PHASE_MAX_S))
     server.check_alive()
     result["cpu_ns"] = server.cpu_ns() - before
     elapsed_ns = (time.monotonic() - begin_s) * 1e9

@@ -1,31 +1,41 @@
 #!/usr/bin/python3
 """Benchmark: what the gate costs, and how it stands storms.
 
-Speed, in CPU time and in pairs with a plain UDP relay; a flood of ClientHellos from strangers; ten
-thousand devices that come back at once. Prints tables in Markdown. README.md in this folder says
-how to read them.
+Speed beside a plain UDP relay and beside wolfSSL alone; offered load; two workers; a flood of
+ClientHellos from strangers; ten thousand devices that come back at once; a million that sleep.
+Prints tables in Markdown and compares with the result that is kept in the repository. README.md in
+this folder says how to read them.
 """
 
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import figures
+import head
+import million
+import offered
+import plots
 import report
+import results
 import speed
 import storms
+import workers
 from programs import Bench, BenchError
+from progress import Progress
 
-PARTS = ("speed", "flood", "reconnect")
-
-
-def show_progress(text):
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-    elif text:
-        print(text, file=sys.stderr, flush=True)
+PARTS = ("speed", "offered", "workers", "flood", "reconnect", "million")
+IN_OWN_NETWORK = ("flood", "reconnect")  # the last parts: there is no way back
+MILLION = 1000000
+# More devices than a part has sessions: their keys are in the gate's file.
+MOST_SESSIONS = max(
+    *speed.CURVE_SESSIONS, *offered.HANDSHAKE_DEVICES.values(), storms.STORM_DEVICES
+)
+STATUS_FAILED, STATUS_BAR_MISSED, STATUS_INTERRUPTED = 1, 3, 130
 
 
 def list_of(known):
@@ -39,109 +49,193 @@ def list_of(known):
     return parse
 
 
-def parse_options():
-    def numbers(text):
-        return [int(part) for part in text.split(",")]
+def numbers(text):
+    found = [int(part) for part in text.split(",")]
+    if min(found) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return found
 
-    suites = list_of(report.SUITES)
-    build = report.TOP / os.environ.get("DTLSGATE_BUILD", "build/release")
+
+def make_parser():
+    suites = list_of(figures.SUITES)
+    build = head.TOP / os.environ.get("DTLSGATE_BUILD", "build/release")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gate", type=Path, default=build / "dtlsgate", help="the gate's binary")
     parser.add_argument("--programs", type=Path, default=build / "bench", help="load, relay, ...")
     parser.add_argument(
-        "--only", type=list_of(PARTS), default=list(PARTS), metavar="PART,...", help=str(PARTS)
+        "--only", type=list_of(PARTS), metavar="PART,...", help=f"{PARTS}; all but million"
     )
-    parser.add_argument("--suites", type=suites, default=list(report.SUITES), metavar="NAME,...")
-    parser.add_argument("--sessions", type=numbers, default=[1, 100, 1000], metavar="N,...")
-    parser.add_argument("--repeat", type=int, default=5, help="pairs of each kind (5)")
+    parser.add_argument("--suites", type=suites, default=list(figures.SUITES), metavar="NAME,...")
+    parser.add_argument(
+        "--sessions", type=numbers, metavar="N,...", help="of speed; of million (1000000)"
+    )
+    parser.add_argument("--repeat", type=int, default=5, help="turns of each kind (5)")
     parser.add_argument("--storms", type=int, default=3, help="reconnections of each kind (3)")
     parser.add_argument("--scale", type=float, default=1.0, help="times the amount of work (1.0)")
+    parser.add_argument(
+        "--minutes", type=float, default=9, help="fewer turns if it would take longer (9)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="the gate's workers (1)")
     parser.add_argument("--payload", type=int, default=64, help="bytes (64)")
-    parser.add_argument("--log-level", default="info", help="the gate's (info)")
     parser.add_argument(
-        "--setting", action="append", default=[], metavar="'KEY = VALUE'", help="of the listener"
+        "--no-cid", dest="cid", action="store_false", help="devices offer no connection ID"
     )
+    parser.add_argument("--log-level", default="info", help="the gate's (info)")
+    for option, section in (("--setting", "the listener"), ("--gate-setting", "[gate]")):
+        parser.add_argument(
+            option, action="append", default=[], metavar="'KEY = VALUE'", help=f"of {section}"
+        )
     parser.add_argument("--pin", action="store_true", help="speed: gate and relay on own CPU")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes every run to a file")
     parser.add_argument("--require-bar", action="store_true", help="status 3 if a bar is missed")
+    parser.add_argument(
+        "--keep", action="store_true", help="keeps the result: tests/bench/results, README.md"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=results.FOLDER, metavar="FOLDER", help="another place"
+    )
+    return parser
+
+
+def parse_options():
+    parser = make_parser()
     options = parser.parse_args()
-    programs = [options.programs / name for name in ("load", "relay", "echo", "flood")]
-    for program in [options.gate] + programs:
+    options.only = options.only or [part for part in PARTS if part != "million"]
+    if "million" in options.only and len(options.only) > 1:
+        parser.error("--only million goes alone")
+    names = ("load", "relay", "echo", "flood", "crypto")
+    for program in [options.gate] + [options.programs / name for name in names]:
         if not os.access(program, os.X_OK):
             parser.error(f"{program} is missing; make bench builds it")
+    if options.keep and not plots.is_available():
+        parser.error(plots.MISSING)
     options.gate = options.gate.resolve()
     options.programs = options.programs.resolve()
     return options
 
 
-def measure_speed(options, folder):
-    bench = Bench(options, folder, max(options.sessions))
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def measure_speed(bench, progress):
+    triples = speed.run_all(bench, progress)
+    runs = [{"suite": s, "sessions": n, "turns": t} for (s, n), t in triples.items()]
+    return speed.summarize(triples), runs
+
+
+def measure_offered(bench, progress):
+    found = offered.run_all(bench, progress)
+    return found, found
+
+
+def measure_workers(bench, progress):
+    found = workers.run_all(bench, progress)
+    return workers.summarize(found), found
+
+
+def measure_flood(bench, progress):
+    found = storms.run_flood(bench, progress)
+    return storms.summarize_flood(found), found
+
+
+def measure_reconnect(bench, progress):
+    suites = [suite for suite in storms.STORM_SUITES if suite in bench.options.suites]
+    found = [storms.run_reconnect(bench, suite, progress) for suite in suites]
+    return [storms.summarize_reconnect(result) for result in found], found
+
+
+def measure_million(bench, progress):
+    found = million.run(bench, bench.most_sessions, progress)
+    return found, found
+
+
+# part -> function that gives (what is kept of it, every run)
+MEASURE = {
+    "speed": measure_speed,
+    "offered": measure_offered,
+    "workers": measure_workers,
+    "flood": measure_flood,
+    "reconnect": measure_reconnect,
+    "million": measure_million,
+}
+
+
+def measure(options, folder, progress):
+    """(result, every run)"""
+    result, runs = {"head": head.describe(options, os.getloadavg()[0])}, {}
+    most = MOST_SESSIONS
+    if options.sessions or "million" in options.only:
+        most = max(options.sessions or [MILLION])
+        most = most if "million" in options.only else max(most, MOST_SESSIONS)
+    bench = None
     try:
-        return speed.run_all(bench, show_progress)
+        for part in (part for part in PARTS if part in options.only):
+            progress.begin(part)
+            if part in IN_OWN_NETWORK and (bench is None or not bench.has_own_network):
+                bench = move(bench, options, folder, most)
+            bench = bench or Bench(options, folder, most)
+            result[part], runs[part] = MEASURE[part](bench, progress)
     finally:
+        if bench:
+            bench.echo.kill()
+    return result, runs
+
+
+def move(bench, options, folder, most):
+    """All that is started from now on is in a network of its own, if there can be one."""
+    if bench:
         bench.echo.kill()
+    return Bench(options, folder, most, storms.enter_own_network())
 
 
-def measure_storms(options, folder):
-    """(result of the flood or None, list of results of reconnections)."""
-    bench = Bench(options, folder, storms.STORM_DEVICES, storms.enter_own_network())
-    flood, reconnects = None, []
-    try:
-        if "flood" in options.only:
-            flood = storms.run_flood(bench, show_progress)
-        if "reconnect" in options.only:
-            for suite in options.suites:
-                if suite in storms.STORM_SUITES:
-                    reconnects.append(storms.run_reconnect(bench, suite, show_progress))
-        return flood, reconnects
-    finally:
-        bench.echo.kill()
+# --- results ------------------------------------------------------------------------------------
 
 
-def print_report(options, load_average, pairs, flood, reconnects):
-    """True if all bars that were measured are met."""
-    bars = []
-    report.print_head(options, load_average)
-    if pairs:
-        rows = speed.summarize(pairs)
-        report.print_speed(rows)
-        bars += report.speed_bars(rows)
-    if flood:
-        summary = storms.summarize_flood(flood)
-        report.print_flood(summary)
-        bars += report.flood_bars(summary)
-    if reconnects:
-        rows = [storms.summarize_reconnect(result) for result in reconnects]
-        report.print_reconnect(rows, storms.STORM_DEVICES)
-        bars += report.reconnect_bars(rows, storms.STORM_DEVICES)
-    return report.print_bars(bars)
+def compare(options, kind, result):
+    old = results.load(options.results, kind)
+    if old is None:
+        print(f"\nNo result is kept in {options.results} to compare with; --keep keeps this one.")
+    else:
+        print("\n" + figures.comparison_text(old, result))
+
+
+def keep(options, kind, result):
+    results.keep(options.results, kind, result)
+    drawn = plots.draw_all(
+        options.results, {kind: results.load(options.results, kind) for kind in results.KINDS}
+    )
+    print(f"\nKept in {options.results}: {', '.join([f'{kind}.json', *drawn])}")
+    if options.results.resolve() == results.FOLDER:
+        subprocess.run([sys.executable, head.TOP / "scripts" / "gen-docs"], check=True)
 
 
 def main():
     options = parse_options()
-    load_average = os.getloadavg()[0]
-    pairs, flood, reconnects = {}, None, []
+    progress = Progress(options.minutes, options.only)
     with tempfile.TemporaryDirectory(prefix="dtlsgate-bench-") as folder:
         try:
-            if "speed" in options.only:
-                pairs = measure_speed(options, Path(folder))
-            if "flood" in options.only or "reconnect" in options.only:
-                flood, reconnects = measure_storms(options, Path(folder))
+            result, runs = measure(options, Path(folder), progress)
         except BenchError as error:
-            show_progress("")
+            progress.clear()
             print(f"bench: {error}", file=sys.stderr)
-            return 1
-    show_progress("")
+            return STATUS_FAILED
+        except KeyboardInterrupt:
+            progress.clear()
+            print("bench: interrupted, nothing is kept", file=sys.stderr)
+            return STATUS_INTERRUPTED
+    progress.clear()
     if options.json:
-        runs = {
-            "speed": [{"suite": s, "sessions": n, "pairs": p} for (s, n), p in pairs.items()],
-            "flood": flood,
-            "reconnect": reconnects,
-        }
         options.json.write_text(json.dumps(runs, indent=1) + "\n", encoding="ascii")
-    met = print_report(options, load_average, pairs, flood, reconnects)
-    return 3 if options.require_bar and not met else 0
+    kind = "million" if "million" in options.only else "bench"
+    result = results.rounded(result)
+    print(f"## Benchmark\n\n{report.report(result)}")
+    compare(options, kind, result)
+    if options.keep:
+        keep(options, kind, result)
+    elif not plots.is_available():
+        print(f"\n{plots.MISSING}")
+    is_met = all(met for _, met in figures.bars(result))
+    return STATUS_BAR_MISSED if options.require_bar and not is_met else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from programs import BenchError, metrics_change, run_phase, stop_load
+from programs import BenchError, metrics_change, one_and_others, run_phase, stop_load
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 FLOOD_SESSIONS = 1000
@@ -40,16 +40,10 @@ def enter_own_network():
     return True
 
 
-def one_and_others(cpus, choose):
-    """One CPU, and all others; the same one twice if there is no other."""
-    one = {choose(cpus)}
-    return one, (cpus - one or one)
-
-
 # --- flood -------------------------------------------------------------------------------------
 
 
-def run_flood(bench, show_progress):
+def run_flood(bench, progress):
     """Requests on established sessions while the generator floods the gate, and while it floods a
     sink instead, in turn. The generator has a CPU of its own; the others share what is left."""
     generator_cpus, others = one_and_others(bench.cpus, max)
@@ -63,8 +57,8 @@ def run_flood(bench, show_progress):
         run_phase(gate, load, f"requests:{20 * FLOOD_SESSIONS}")  # warm-up
         result = {"resident_before_kb": gate.memory_kb("VmRSS"), "pairs": []}
         begin = gate.metrics()
-        for repeat in range(bench.options.repeat):
-            show_progress(f"flood {repeat}/{bench.options.repeat}")
+        for repeat in progress.turns(bench.options.repeat):
+            progress.show(f"{repeat}/{bench.options.repeat}")
             order = ("sink", "gate") if repeat % 2 == 0 else ("gate", "sink")
             result["pairs"].append(
                 {target: measure_flood(gate, load, flood, target) for target in order}
@@ -168,12 +162,12 @@ def summarize_flood(result):
 # --- reconnection ------------------------------------------------------------------------------
 
 
-def run_reconnect(bench, suite, show_progress):
+def run_reconnect(bench, suite, progress):
     """Devices that have a session reboot and shake hands again: first as many at once as the rate
     needs, then all of them. The gate has a CPU of its own, the devices have the others."""
     bench.place(*one_and_others(bench.cpus, min))
     result = {"suite": suite, "runs": []}
-    show_progress(f"reconnect {suite}: memory")
+    progress.show(f"{suite}: memory")
     result["stalled_kb"] = measure_stalled(bench, suite)
     gate = bench.start_gate()
     load = None
@@ -182,8 +176,8 @@ def run_reconnect(bench, suite, show_progress):
         empty_kb = gate.memory_kb("VmRSS")
         run_phase(gate, load, "handshakes", may_lose=True)
         result["session_kb"] = (gate.memory_kb("VmRSS") - empty_kb) / STORM_DEVICES
-        for repeat in range(bench.options.storms):
-            show_progress(f"reconnect {suite} {repeat}/{bench.options.storms}")
+        for repeat in progress.turns(bench.options.storms):
+            progress.show(f"{suite} {repeat}/{bench.options.storms}")
             result["runs"].append(measure_reconnect(gate, load))
         stop_load(load)
         gate.stop()
@@ -250,6 +244,7 @@ def summarize_reconnect(result):
     for key in runs[0]:
         if key != "outcomes":
             summary[key] = statistics.median(run[key] for run in runs)
+    summary["devices"] = STORM_DEVICES
     summary["back"] = min(run["back"] for run in runs)
     summary["excess_low"] = min(run["excess"] for run in runs)
     summary["excess_high"] = max(run["excess"] for run in runs)

@@ -1,0 +1,58 @@
+#include "crowd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void crowd_init(struct crowd *crowd, uint32_t all)
+{
+    *crowd = (struct crowd){.size = all};
+}
+
+void crowd_deinit(struct crowd *crowd)
+{
+    free(crowd->numbers);
+    *crowd = (struct crowd){0};
+}
+
+/* splitmix64 */
+static uint64_t draw(struct crowd *crowd)
+{
+    uint64_t x = crowd->random += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+void crowd_draw(struct crowd *crowd, uint32_t size, uint32_t all)
+{
+    if (!crowd->numbers) {
+        crowd->numbers = malloc(all * sizeof *crowd->numbers);
+        if (!crowd->numbers) {
+            perror("load: malloc");
+            exit(1);
+        }
+        for (uint32_t i = 0; i < all; i++) {
+            crowd->numbers[i] = i;
+        }
+    }
+    crowd->size = size;
+    crowd->next = 0;
+    for (uint32_t i = 0; i < size; i++) {
+        uint32_t other = i + (uint32_t)(draw(crowd) % (all - i));
+        uint32_t number = crowd->numbers[other];
+        crowd->numbers[other] = crowd->numbers[i];
+        crowd->numbers[i] = number;
+    }
+}
+
+uint32_t crowd_number(const struct crowd *crowd, uint32_t i)
+{
+    return crowd->numbers ? crowd->numbers[i] : i;
+}
+
+uint32_t crowd_next(struct crowd *crowd)
+{
+    uint32_t number = crowd_number(crowd, crowd->next);
+    crowd->next = crowd->next + 1 == crowd->size ? 0 : crowd->next + 1;
+    return number;
+}

@@ -1,0 +1,203 @@
+"""What a result is judged by: the bars, and the figures that are compared with the result kept
+before. Pure: results in, texts out."""
+
+SUITES = {
+    "psk-ccm8": "1.2 PSK-AES128-CCM-8",
+    "ecdhe-gcm": "1.2 ECDHE-ECDSA-AES128-GCM",
+    "tls13-gcm": "1.3 AES128-GCM",
+}
+BAR_SESSIONS = 1000
+BAR_DIFFERENCE_US = 4.0
+BAR_HANDSHAKE_US = 60.0
+BAR_ROUND_TRIP_RATIO = 1.2
+BAR_P50_RATIO = 1.5
+BAR_HANDSHAKE_RATIO = 1.25
+BAR_FLOOD_SHARE = 0.8
+# What the allocator and pages touched for the first time make of a table of fixed size.
+BAR_FLOOD_GROWTH_KB = 2048
+BAR_EXCESS = 1.3
+BAR_PARKED_BYTES = 640
+BAR_MILLION_RATIO = 1.5
+BAR_READY_S = 2.0
+
+WORSE_SHARE = 0.10
+
+
+# --- bars: [(what, is met)] ---------------------------------------------------------------------
+
+
+def bars(result):
+    found = []
+    for row in result.get("speed") or []:
+        found += speed_bars(row)
+    if result.get("flood"):
+        found += flood_bars(result["flood"])
+    for row in result.get("reconnect") or []:
+        found.append(reconnect_bar(row))
+    if result.get("million"):
+        found += million_bars(result["million"])
+    return found
+
+
+def at_most(what, value, limit):
+    return (f"{what}, at most {limit:g}", value <= limit)
+
+
+def speed_bars(row):
+    suite, sessions = row["suite"], row["sessions"]
+    name = f"{SUITES[suite]} at {sessions:,} session{'s' if sessions > 1 else ''}"
+    if sessions == 1:
+        what = f"{name}: p50 is {row['p50_ratio']:.2f} times the relay's"
+        return [at_most(what, row["p50_ratio"], BAR_P50_RATIO)]
+    if sessions != BAR_SESSIONS:
+        return []
+    base_us = row["relay_round_trip_us"] + row["library_round_trip_us"]
+    what = (
+        f"{name}: CPU per round trip {row['round_trip_us']:.2f} us is "
+        f"{row['round_trip_ratio']:.2f} times that of relay and library ({base_us:.2f} us)"
+    )
+    found = [at_most(what, row["round_trip_ratio"], BAR_ROUND_TRIP_RATIO)]
+    if suite == "psk-ccm8":
+        what = f"{name}: CPU per round trip over the relay's {row['difference_us']:.2f} us"
+        found.append(at_most(what, row["difference_us"], BAR_DIFFERENCE_US))
+        what = f"{name}: CPU per handshake {row['handshake_us']:.2f} us"
+        found.append(at_most(what, row["handshake_us"], BAR_HANDSHAKE_US))
+    if suite in ("psk-ccm8", "ecdhe-gcm"):
+        what = (
+            f"{name}: CPU per handshake {row['handshake_us']:.1f} us is "
+            f"{row['handshake_ratio']:.2f} times the library's ({row['library_handshake_us']:.1f} us)"
+        )
+        found.append(at_most(what, row["handshake_ratio"], BAR_HANDSHAKE_RATIO))
+    return found
+
+
+def flood_bars(flood):
+    growth_kb = flood["resident_after_kb"] - flood["resident_before_kb"]
+    share_range = f"{flood['share_low']:.0%} to {flood['share_high']:.0%}"
+    return [
+        (
+            f"flood: sessions keep {flood['share']:.0%} of their requests/s ({share_range}), "
+            f"at least {BAR_FLOOD_SHARE:.0%}",
+            flood["share"] >= BAR_FLOOD_SHARE,
+        ),
+        (f"flood: {flood['sessions_lost']} sessions lost, at most 0", flood["sessions_lost"] == 0),
+        (
+            f"flood: resident memory {flood['resident_before_kb']:,} kB before, "
+            f"{flood['resident_first_kb']:,} kB after the first flood, "
+            f"{flood['resident_after_kb']:,} kB after the last, at most "
+            f"{BAR_FLOOD_GROWTH_KB:,} kB more than before",
+            growth_kb <= BAR_FLOOD_GROWTH_KB,
+        ),
+    ]
+
+
+def reconnect_bar(row):
+    what = (
+        f"{SUITES[row['suite']]}: {row['devices']:,} devices are back in {row['excess']:.2f} times "
+        f"what the sustained rate needs, at most {BAR_EXCESS}"
+    )
+    return (what, row["back"] == row["devices"] and row["excess"] <= BAR_EXCESS)
+
+
+def million_bars(million):
+    sessions = f"{million['sessions']:,} sessions"
+    found = []
+    if million["parked"] is not None:
+        what = f"{sessions}: {million['bytes_per_session']:.0f} bytes of memory each, parked"
+        found.append(at_most(what, million["bytes_per_session"], BAR_PARKED_BYTES))
+    what = (
+        f"{sessions}: CPU per round trip {million['many']['round_trip_us']:.2f} us is "
+        f"{million['ratio']:.2f} times that at {million['few']['sessions']:,}"
+    )
+    found.append(at_most(what, million["ratio"], BAR_MILLION_RATIO))
+    what = f"{million['sessions']:,} keys: ready in {million['ready_s']:.2f} s"
+    found.append(at_most(what, million["ready_s"], BAR_READY_S))
+    lag = million["loop_lag"]
+    if lag:
+        what = f"{sessions}: {lag['above_1ms']:,.0f} turns of the event loop above 1 ms"
+        found.append(at_most(what, lag["above_1ms"], 0))
+    return found
+
+
+# --- comparison with the result kept before -----------------------------------------------------
+
+
+def figures(result):
+    """{name: (value, is less better)}"""
+    found = {}
+    for row in result.get("speed") or []:
+        name = f"{SUITES[row['suite']]} at {row['sessions']:,}"
+        found[f"{name}: CPU us per round trip"] = (row["round_trip_us"], True)
+        if row["sessions"] == 1:
+            found[f"{name}: p50 us"] = (row["p50_us"], True)
+        if row["sessions"] >= BAR_SESSIONS:
+            found[f"{name}: CPU us per handshake"] = (row["handshake_us"], True)
+            found[f"{name}: kB of memory per session"] = (row["session_kb"], True)
+    offered = result.get("offered") or {}
+    for suite, rows in offered.get("handshakes", {}).items():
+        most = max(row["done_per_s"] for row in rows)
+        found[f"{SUITES[suite]}: handshakes/s at most"] = (most, False)
+    rows = offered.get("requests", {}).get("gate")
+    if rows:
+        most = max(row["done_per_s"] for row in rows)
+        found["requests/s at most"] = (most, False)
+    for row in result.get("workers") or []:
+        name = f"{SUITES[row['suite']]}, two workers: CPU us per"
+        found[f"{name} round trip"] = (row["round_trip_us_2"], True)
+        found[f"{name} handshake"] = (row["handshake_us_2"], True)
+    if result.get("flood"):
+        found["flood: share of requests/s kept"] = (result["flood"]["share"], False)
+    for row in result.get("reconnect") or []:
+        name = f"reconnect, {SUITES[row['suite']]}"
+        found[f"{name}: times what is needed"] = (row["excess"], True)
+    million = result.get("million")
+    if million:
+        found |= million_figures(million)
+    return found
+
+
+def million_figures(million):
+    name = f"{million['sessions']:,} sessions"
+    return {
+        f"{name}: bytes of memory each": (million["bytes_per_session"], True),
+        f"{name}: CPU us per round trip": (million["many"]["round_trip_us"], True),
+        f"{name}: CPU us to wake one": (million["many"]["waking_us"], True),
+        f"{name}: s until ready": (million["ready_s"], True),
+    }
+
+
+def worse_by(old, new, is_less_better):
+    """0.1: a tenth worse; negative: better. A figure that was 0 and is not has no share."""
+    if old == new:
+        return 0.0
+    if not is_less_better:
+        old, new = new, old
+    return new / old - 1 if old > 0 else float("inf")
+
+
+def compare(old, new):
+    """[(name, old value, new value, worse by)] of the figures that both results have."""
+    before, now = figures(old), figures(new)
+    return [
+        (name, before[name][0], value, worse_by(before[name][0], value, is_less_better))
+        for name, (value, is_less_better) in now.items()
+        if name in before
+    ]
+
+
+def comparison_text(old, new):
+    """What has changed since the kept result, in lines; warnings first."""
+    changes = compare(old, new)
+    found = [f"Compared with the kept result, of commit {old['head']['commit']}:", ""]
+    for key in ("machine", "kernel", "options"):
+        if old["head"][key] != new["head"][key]:
+            found += [f"- another {key}: {old['head'][key]}; figures differ for that alone"]
+    worse = [change for change in changes if change[3] >= WORSE_SHARE]
+    for name, before, now, by in sorted(worse, key=lambda change: -change[3]):
+        found.append(f"- WARNING: {by:.0%} worse: {name}: {before:.4g} before, {now:.4g} now")
+    better = sum(change[3] <= -WORSE_SHARE for change in changes)
+    found.append(
+        f"- {len(changes)} figures: {len(worse)} are {WORSE_SHARE:.0%} worse or more, {better} as "
+        f"much better"
+    )
+    return "\n".join(found)
