@@ -85,7 +85,7 @@ static void mark_used(struct session *s)
 
 static void free_handshake(struct session *s)
 {
-    free(s->handshake);
+    session_flight_free(s->handshake);
     s->handshake = NULL;
 }
 

@@ -1,5 +1,6 @@
 #include "session_flight.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -14,6 +15,7 @@ enum {
     LIBRARY_INTERVAL_MS = 1000,
     /* After so many, datagrams of the size that every path takes (RFC 6347 section 4.1.1.1). */
     REPEATS_OF_FULL_SIZE = 2,
+    LENGTH_BYTES = 2,
 };
 
 /* ---- into datagrams ------------------------------------------------------------------------- */
@@ -92,6 +94,28 @@ static void keep_last_record(struct session_handshake *h, const uint8_t *record,
     h->last_record_len = (uint16_t)len;
 }
 
+/* Without memory for it there is nothing to repeat: the device begins anew. */
+static void keep_in_flight(struct session_handshake *h, const uint8_t *record, size_t len)
+{
+    uint32_t grown = h->flight_len + LENGTH_BYTES + (uint32_t)len;
+    uint8_t *flight = realloc(h->flight, grown);
+    if (flight == NULL) {
+        h->flight_len = 0;
+        return;
+    }
+    bytes_put16(flight + h->flight_len, (uint16_t)len);
+    memcpy(flight + h->flight_len + LENGTH_BYTES, record, len);
+    h->flight = flight;
+    h->flight_len = grown;
+}
+
+void session_flight_free(struct session_handshake *h)
+{
+    if (h != NULL)
+        free(h->flight);
+    free(h);
+}
+
 void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
 {
     struct session *s = owner;
@@ -100,6 +124,8 @@ void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
         s->handshake->sent_at_ms = s->all->now_ms;
         keep_last_record(s->handshake, record, len);
     }
+    if (s->state == SESSION_HANDSHAKE && dtls_version(s->dtls) == VERSION_1_2)
+        keep_in_flight(s->handshake, record, len);
     queue(s, record, len);
 }
 
@@ -139,6 +165,43 @@ static void on_ack(struct session *s)
         session_on_failed(s);
 }
 
+/* The record kept after that one, or the first one; NULL = no more. */
+static uint8_t *next_kept(const struct session_handshake *h, const uint8_t *record, size_t *len)
+{
+    const uint8_t *next = record != NULL ? record + *len : h->flight;
+    if (h->flight_len == 0 || next == h->flight + h->flight_len)
+        return NULL;
+    *len = bytes_get16(next);
+    return h->flight + (next - h->flight) + LENGTH_BYTES;
+}
+
+/* Records in plaintext get new numbers: a device that had to drop one, because something before it
+ * was missing, would take it for a replay. What is protected it could not even read then. */
+static void renumber(struct session_handshake *h)
+{
+    enum { EPOCH_AT = 3, NUMBER_AT = 7 }; /* the last 4 of 6 bytes; the first ones are 0 */
+    size_t len = 0;
+    uint32_t next = 0;
+    for (uint8_t *record = NULL; (record = next_kept(h, record, &len)) != NULL;)
+        if (bytes_get16(record + EPOCH_AT) == 0)
+            next = bytes_get32(record + NUMBER_AT) + 1;
+    for (uint8_t *record = NULL; (record = next_kept(h, record, &len)) != NULL;)
+        if (bytes_get16(record + EPOCH_AT) == 0)
+            bytes_put32(record + NUMBER_AT, next++);
+}
+
+static void repeat_last_flight(struct session *s)
+{
+    struct session_handshake *h = s->handshake;
+    size_t len = 0;
+    renumber(h);
+    h->is_repeating = true;
+    for (uint8_t *record = NULL; (record = next_kept(h, record, &len)) != NULL;)
+        queue(s, record, len);
+    h->is_repeating = false;
+    h->sent_at_ms = s->all->now_ms;
+}
+
 void session_flight_repeat(struct session *s)
 {
     struct session_handshake *h = s->handshake;
@@ -148,6 +211,10 @@ void session_flight_repeat(struct session *s)
         return; /* 1.3 has a timer for what is left of it */
     if (!s->path.is_proved)
         return; /* the device asks again, and that proves it */
+    if (s->state == SESSION_ESTABLISHED) {
+        repeat_last_flight(s);
+        return;
+    }
     on_ack(s);
     if (s->state == SESSION_ENDED)
         return;
@@ -164,6 +231,8 @@ void session_flight_on_feed(struct session *s)
     s->has_sent = false;
     if (s->handshake != NULL)
         s->handshake->last_record_len = 0;
+    if (s->state == SESSION_HANDSHAKE)
+        s->handshake->flight_len = 0;
 }
 
 /* DTLS 1.3: the device has answered, but not with its flight: with an ACK, so that part of ours is

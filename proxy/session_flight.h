@@ -23,9 +23,16 @@ struct session_handshake {
     uint8_t alert_code;     /* of an alert in plaintext */
     bool is_repeating;      /* the library is sending a flight once more */
     uint64_t given_up_ms;   /* when that alert counts, if nothing else comes; TIMERS_NONE = none */
+    /* DTLS 1.2: the records that were sent since a datagram was fed, each behind its length in two
+     * bytes; owned. Of an established session that is the last flight. */
+    uint8_t *flight;
+    uint32_t flight_len;
     uint16_t last_record_len; /* 0 = none, or it is too long to be an alert */
     uint8_t last_record[SESSION_ALERT_MAX_BYTES];
 };
+
+/* Frees it; NULL is harmless. */
+void session_flight_free(struct session_handshake *handshake);
 
 /* A record of the library: a dtls_send_fn; owner is the session. */
 void session_flight_on_record(void *owner, const uint8_t *record, size_t len);
@@ -39,8 +46,8 @@ void session_flight_on_fed(struct session *session, bool was_discarded);
 
 /* The device repeats its flight, so ours was lost: repeats ours, at most once in a while. The
  * library is built not to do so itself: two of its kind would answer each other without end. The
- * last flight of DTLS 1.2 has no timer, so this is what repairs it (RFC 6347 section 4.2.4); the
- * library keeps it until the device's first data. */
+ * last flight of DTLS 1.2 has no timer, so this is what repairs it (RFC 6347 section 4.2.4); it is
+ * kept here until the device's first data, so that the session may be parked meanwhile. */
 void session_flight_repeat(struct session *session);
 
 /* When session_flight_on_timer() is to be called; TIMERS_NONE = no need. */

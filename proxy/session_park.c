@@ -32,7 +32,7 @@ void session_park(struct session *s)
 {
     struct sessions *all = s->all;
     struct dtls_export state;
-    bool is_at_rest = s->state == SESSION_ESTABLISHED && s->dtls != NULL && s->handshake == NULL &&
+    bool is_at_rest = s->state == SESSION_ESTABLISHED && s->dtls != NULL &&
                       s->retransmit_due_ms == TIMERS_NONE && s->ack_due_ms == TIMERS_NONE;
     if (!is_at_rest || !can_park(s) || !dtls_export(s->dtls, &state))
         return;

@@ -1,4 +1,4 @@
-/* Reads big-endian numbers; wipes secrets. */
+/* Reads and writes big-endian numbers; wipes secrets. */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
@@ -14,6 +14,23 @@ static inline uint16_t bytes_get16(const uint8_t *p)
 static inline uint32_t bytes_get24(const uint8_t *p)
 {
     return (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+}
+
+static inline uint32_t bytes_get32(const uint8_t *p)
+{
+    return (uint32_t)bytes_get16(p) << 16 | bytes_get16(p + 2);
+}
+
+static inline void bytes_put16(uint8_t *p, uint16_t value)
+{
+    p[0] = (uint8_t)(value >> 8);
+    p[1] = (uint8_t)value;
+}
+
+static inline void bytes_put32(uint8_t *p, uint32_t value)
+{
+    bytes_put16(p, (uint16_t)(value >> 16));
+    bytes_put16(p + 2, (uint16_t)value);
 }
 
 /* explicit_bzero is not optimised away, unlike memset on memory about to be freed. */

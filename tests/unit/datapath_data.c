@@ -82,7 +82,9 @@ static void largest_record_and_one_byte_more(void **state)
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
-        size_t max = gate_session_of(gate, device)->dtls->plaintext_max;
+        struct session *session = gate_session_of(gate, device);
+        assert_true(session_wake(session)); /* parked or not */
+        size_t max = session->dtls->plaintext_max;
         assert_in_range(max, 16300, DTLS_PLAINTEXT_MAX);
         assert_to_device(gate, device, max);
         struct addr source = source_of(gate, device);
