@@ -110,6 +110,7 @@ void sessions_on_time(struct sessions *all)
     struct timer *timer;
     while ((timer = timers_take_due(&all->timers, all->now_ms)) != NULL)
         session_on_timer(TIMER_OWNER(timer, struct session, timer));
+    session_linger_on_time(all);
     log_limiter_flush(&all->limiter, all->now_ms);
     log_limiter_flush(&all->stranger_limiter, all->now_ms);
     log_limiter_flush(&all->limit_limiter, all->now_ms);
@@ -119,6 +120,8 @@ void sessions_on_time(struct sessions *all)
 uint64_t sessions_next_due_ms(const struct sessions *all)
 {
     uint64_t due_ms = timers_next_due_ms(&all->timers);
+    if (session_linger_due_ms(all) < due_ms)
+        due_ms = session_linger_due_ms(all);
     /* Lines held back are reported when the second has ended. */
     uint64_t held_back = all->limiter.held_back + all->stranger_limiter.held_back +
                          all->limit_limiter.held_back + all->backend_limiter.held_back;
@@ -140,6 +143,7 @@ void sessions_end_all(struct sessions *all)
         session_end(all->oldest_handshake, CLOSE_shutdown, false);
     while (all->least_recent != NULL)
         session_end(all->least_recent, CLOSE_shutdown, true);
+    session_linger_end_all(all);
 }
 
 void sessions_reap(struct sessions *all)
@@ -166,5 +170,6 @@ void sessions_deinit(struct sessions *all)
     retire_all(&all->oldest_handshake);
     retire_all(&all->least_recent);
     sessions_reap(all);
+    session_linger_end_all(all);
     timers_deinit(&all->timers);
 }

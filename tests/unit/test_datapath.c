@@ -35,6 +35,8 @@ int main(void)
     failed += datapath_renegotiation_tests();
     failed += datapath_resume_tests();
     failed += datapath_closing_tests();
+    failed += datapath_linger_tests();
+    failed += datapath_linger_end_tests();
     failed += datapath_cookies_tests();
     failed += datapath_cid_wire_tests();
     failed += datapath_fragments_tests();
