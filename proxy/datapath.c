@@ -4,6 +4,7 @@
 
 #include "classify.h"
 #include "role.h"
+#include "session_linger.h"
 #include "session_log.h"
 #include "steering.h"
 
@@ -98,9 +99,7 @@ static enum client_outcome feed(struct passage *p, struct session *s, size_t len
     enum client_outcome outcome = run_session(p, s, if_nothing);
     if (s->state != SESSION_ESTABLISHED || outcome == CLIENT_record_discarded)
         return outcome;
-    struct dtls_record_number now = dtls_newest(s->dtls);
-    bool is_newest =
-        now.epoch > before.epoch || (now.epoch == before.epoch && now.next > before.next);
+    bool is_newest = dtls_is_newer(dtls_newest(s->dtls), before);
     session_path_on_authentic(s, p->datagram, p->socket, is_newest);
     return outcome;
 }
@@ -343,6 +342,9 @@ static enum client_outcome from_client(struct passage *p)
         return CLIENT_not_dtls;
     if (p->kind.kind == DATAGRAM_HELLO)
         return hello(p);
+    if (session_linger_forward(&p->dp->sessions, p->listener, p->datagram, &p->kind,
+                               &p->dp->to_backend, p->send_failed))
+        return CLIENT_forwarded;
     return p->kind.cid != NULL ? by_cid(p) : by_address(p);
 }
 

@@ -280,6 +280,18 @@ struct dtls_record_number dtls_newest(const struct dtls *dtls)
     return (struct dtls_record_number){.epoch = epoch, .next = next};
 }
 
+struct dtls_record_number dtls_current(const struct dtls *dtls)
+{
+    word64 epoch, number;
+    wolfSSL_dtls_get_current_record(dtls->ssl, &epoch, &number);
+    return (struct dtls_record_number){.epoch = epoch, .next = number + 1};
+}
+
+bool dtls_has_gap_before(const struct dtls *dtls, struct dtls_record_number record)
+{
+    return wolfSSL_dtls_has_gap_before(dtls->ssl, record.epoch, record.next - 1) != 0;
+}
+
 void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner)
 {
     dtls->send = send;

@@ -97,11 +97,22 @@ bool dtls_has_cid(const struct dtls *dtls);
 /* Sets the gate's own, once, before the flight that answers the hello. False: out of memory. */
 bool dtls_set_cid(struct dtls *dtls, const uint8_t *cid, size_t len) MUST_USE;
 
-/* What follows the newest record that was authentic: epoch, sequence number plus one. */
+/* What follows a record: its epoch, its sequence number plus one. */
 struct dtls_record_number {
     uint64_t epoch, next;
 };
+
+static inline bool dtls_is_newer(struct dtls_record_number a, struct dtls_record_number b)
+{
+    return a.epoch > b.epoch || (a.epoch == b.epoch && a.next > b.next);
+}
+
+/* The newest record that was authentic. */
 struct dtls_record_number dtls_newest(const struct dtls *dtls);
+/* The record over which dtls_next has just returned DTLS_PLAINTEXT or DTLS_CLOSED. */
+struct dtls_record_number dtls_current(const struct dtls *dtls);
+/* A record with data from before that one has not come, and would still be taken. */
+bool dtls_has_gap_before(const struct dtls *dtls, struct dtls_record_number record);
 
 void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner);
 
@@ -116,7 +127,8 @@ enum dtls_sent { DTLS_SENT, DTLS_TOO_LARGE, DTLS_NOT_SENT };
 /* Sends plaintext as one record, never more. */
 enum dtls_sent dtls_send(struct dtls *dtls, const uint8_t *data, size_t len);
 
-/* Sends a close_notify if the session is established. */
+/* Sends a close_notify if the session is established. After DTLS_CLOSED it makes reading possible
+ * again, for what the network overtook. */
 void dtls_send_close_notify(struct dtls *dtls);
 
 /* The retransmission timer has run out: repeats what is unanswered. False on a fatal error. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "session_linger.h"
 #include "session_log.h"
 
 enum {
@@ -410,6 +411,7 @@ bool session_on_established(struct session *s)
     }
     if (is_early)
         counter_add(&counters_of(all, s->listener)->backend_addresses_taken_early, 1);
+    session_linger_yield(all, s->slot);
     leave_handshake(s);
     s->state = SESSION_ESTABLISHED;
     s->version = (uint8_t)dtls_version(s->dtls);
@@ -448,6 +450,8 @@ void session_end(struct session *s, enum close_reason reason, bool with_farewell
     if (!s->is_anonymous && s->listener->config->sessions_per_identity != 0)
         identities_end(all->shared.identities, &s->identity, name_of(s));
     backend_release(all->backend, s->slot, reason, all->now_ms);
+    if (reason == CLOSE_closed_by_client)
+        session_linger_begin(s);
     all->established_count--;
     sessions_forget_use(s);
     session_retire(s);

@@ -133,6 +133,7 @@ void sessions_on_time(struct sessions *all)
         session_on_timer(TIMER_OWNER(timer, struct session, timer));
     }
     sessions_park_idle(all);
+    session_linger_on_time(all);
     log_limiter_flush(&all->limiter, all->now_ms);
     log_limiter_flush(&all->stranger_limiter, all->now_ms);
     log_limiter_flush(&all->limit_limiter, all->now_ms);
@@ -144,6 +145,8 @@ uint64_t sessions_next_due_ms(const struct sessions *all)
     uint64_t due_ms = timers_next_due_ms(&all->timers);
     if (sessions_park_due_ms(all) < due_ms)
         due_ms = sessions_park_due_ms(all);
+    if (session_linger_due_ms(all) < due_ms)
+        due_ms = session_linger_due_ms(all);
     /* Lines held back are reported when the second has ended. */
     uint64_t held_back = all->limiter.held_back + all->stranger_limiter.held_back +
                          all->limit_limiter.held_back + all->backend_limiter.held_back;
@@ -168,6 +171,7 @@ void sessions_end_all(struct sessions *all)
         struct session *s = all->most_recent;
         session_end(s, CLOSE_shutdown, s->dtls != NULL || farewells++ < FAREWELLS_OF_PARKED);
     }
+    session_linger_end_all(all);
 }
 
 void sessions_reap(struct sessions *all)
@@ -194,6 +198,7 @@ void sessions_deinit(struct sessions *all)
     retire_all(&all->oldest_handshake);
     retire_all(&all->least_recent);
     sessions_reap(all);
+    session_linger_end_all(all);
     timers_deinit(&all->timers);
     park_deinit(&all->park);
     slab_deinit(&all->cells);

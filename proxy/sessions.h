@@ -15,6 +15,7 @@
 #include "identities.h"
 #include "limit.h"
 #include "park.h"
+#include "session_linger.h"
 #include "session_refusal.h"
 #include "session_table.h"
 
@@ -42,6 +43,7 @@ struct sessions {
     struct udp_out *to_client;        /* borrowed; where records leave */
     struct worker_counters *counters; /* borrowed */
     struct session_refusals refusals;
+    struct session_lingers lingers;
     struct log_limiter limiter;          /* for lines on handshakes that fail, and the like */
     struct log_limiter stranger_limiter; /* for lines that need no address of one's own */
     struct log_limiter limit_limiter;    /* for lines on a limit that bites */

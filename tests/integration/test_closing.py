@@ -77,6 +77,32 @@ def test_deregister_close_and_a_late_answer(start_proxy, silent_backend, make_sh
     assert proxy.log_lines("session_closed", reason="closed_by_client", client=shim.outer_text())
 
 
+@VERSIONS
+def test_deregister_and_close_change_places(start_proxy, silent_backend, make_shim, make_device,
+                                            version):
+    """The network turns them round: the deregistration reaches the server, its answer nobody."""
+    proxy = start_proxy(silent_backend)
+    closing, held = [], []
+
+    def turn_round(direction, _, data):
+        if direction != TO_GATE or not closing:
+            return [data]
+        held.append(data)
+        return held[::-1] if len(held) == 2 else []
+    shim = make_shim(proxy, turn_round)
+    device = make_device(shim, version=version).connect()
+    device.send(b"register")
+    source = silent_backend.wait_for(b"register").source
+    closing.append(True)
+    device.send(b"deregister")
+    device.close()
+    assert silent_backend.wait_for(b"deregister").source == source
+    proxy.wait_closed("closed_by_client")
+    assert device.recv() == "closed"
+    Silence(proxy, shim, silent_backend).holds_for(source, "closed_by_client")
+    assert proxy.client_outcome("forwarded") == 2 and proxy.client_outcome("session_closed") == 1
+
+
 @pytest.mark.parametrize("kind", [OpensslClient, GnutlsClient])
 def test_a_client_that_closes_and_ends_at_once(start_proxy, silent_backend, make_shim, client, kind):
     proxy = start_proxy(silent_backend)

@@ -20,6 +20,8 @@ int datapath_keys_tests(void);
 int datapath_loss_tests(void);
 int datapath_memory_tests(void);
 int datapath_closing_tests(void);
+int datapath_linger_tests(void);
+int datapath_linger_end_tests(void);
 int datapath_refused_tests(void);
 int datapath_resume_tests(void);
 int datapath_cookies_tests(void);

@@ -73,6 +73,13 @@ struct life *model_owner_of(struct model *model, uint32_t source)
     return slot != NULL ? &model->lives[slot->life] : NULL;
 }
 
+bool model_is_overtaken(struct model *model, const struct life *life, uint32_t order)
+{
+    return life->state == LIFE_AFTER_SESSION && life->reason == CLOSE_closed_by_client &&
+           model->gate->now_ms - life->ended_ms < SESSION_LINGER_MS && order < life->closure &&
+           model_owner_of(model, life->source) == life;
+}
+
 struct model_counts model_counts_of(const struct model *model, uint32_t listener)
 {
     struct model_counts counts;
@@ -231,6 +238,11 @@ static void on_closed(struct model *model, const char *line)
     life->reason = reason_named(field(line, "reason", reason));
     life->ended_ms = model->gate->now_ms;
     life->ended_step = model->step;
+    for (uint32_t j = 0; j < model->from_client_count; j++) {
+        const struct origin *origin = &model->from_client[j].origin;
+        if (origin->is_close && origin->life != NO_LIFE && &model->lives[origin->life] == life)
+            life->closure = origin->order;
+    }
     if (!addr_equal(&client, &life->addr))
         fail_msg("the session is elsewhere: %s", line);
     model->ended[model->ended_count++] = model->live[i];
@@ -275,7 +287,8 @@ static void keep_origin(struct model *model, const struct packet *packet)
 }
 
 /* A datagram of this step that carries the message and is where the session is. */
-static bool has_arrived(const struct model *model, const struct life *life, uint32_t message)
+static const struct origin *find_arrived(const struct model *model, const struct life *life,
+                                         uint32_t message)
 {
     for (uint32_t i = 0; i < model->from_client_count; i++) {
         const struct model_input *input = &model->from_client[i];
@@ -283,9 +296,9 @@ static bool has_arrived(const struct model *model, const struct life *life, uint
         if (origin->life != NO_LIFE && &model->lives[origin->life] == life &&
             message - origin->first_message < origin->message_count &&
             input->listener == life->listener && addr_equal(&input->packet->from, &life->addr))
-            return true;
+            return origin;
     }
-    return false;
+    return NULL;
 }
 
 /* Plaintext is of a device that is in session there, for the first time, and for its backend. */
@@ -297,7 +310,9 @@ static void on_plaintext(struct model *model, const struct packet *packet)
         note.who >= model->life_count)
         fail_msg("%u bytes to the backend that no device sent", packet->len);
     struct life *life = &model->lives[note.who];
-    bool is_live = life->state == LIFE_IN_SESSION || life->ended_step == model->step;
+    const struct origin *origin = find_arrived(model, life, note.number);
+    bool is_live = life->state == LIFE_IN_SESSION || life->ended_step == model->step ||
+                   (origin != NULL && model_is_overtaken(model, life, origin->order));
     if (life->state == LIFE_WITHOUT_SESSION || !is_live)
         fail_msg("message %u of life %u, which is in no session", note.number, note.who);
     if (life->source != source)
@@ -305,7 +320,7 @@ static void on_plaintext(struct model *model, const struct packet *packet)
     if (!addr_equal(&packet->to,
                     &model->gate->generation->config->listeners[life->listener].backend))
         fail_msg("message of life %u to a backend of others", note.who);
-    if (!has_arrived(model, life, note.number))
+    if (origin == NULL)
         fail_msg("message %u of life %u did not arrive", note.number, note.who);
     uint64_t bit = 1ull << note.number % 64;
     if ((life->arrived[note.number / 64] & bit) != 0)

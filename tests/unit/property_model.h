@@ -37,7 +37,8 @@ struct life {
     uint64_t used_ms, ended_ms;
     uint32_t began_step, ended_step, used_step;
     enum close_reason reason;
-    uint32_t newest; /* of its datagrams that arrived */
+    uint32_t closure; /* which of its datagrams closed it */
+    uint32_t newest;  /* of its datagrams that arrived */
     uint64_t arrived[MODEL_MESSAGES_MAX / 64];
 };
 
@@ -126,6 +127,9 @@ void model_check_step(struct model *model);
 uint32_t model_address_index(const struct addr *addr);
 /* The life that owns or last owned a backend address, or NULL. */
 struct life *model_owner_of(struct model *model, uint32_t source);
+/* The life has closed its session, but a datagram of it that the network was slow with is from
+ * before that: what it carries is still for the backend. */
+bool model_is_overtaken(struct model *model, const struct life *life, uint32_t order);
 /* What the counters of a listener say now. */
 struct model_counts model_counts_of(const struct model *model, uint32_t listener);
 

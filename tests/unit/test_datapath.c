@@ -34,6 +34,8 @@ static int all_tests(void)
     failed += datapath_renegotiation_tests();
     failed += datapath_resume_tests();
     failed += datapath_closing_tests();
+    failed += datapath_linger_tests();
+    failed += datapath_linger_end_tests();
     failed += datapath_cookies_tests();
     failed += datapath_cid_wire_tests();
     failed += datapath_fragments_tests();
