@@ -176,8 +176,10 @@ def test_only_what_both_have_is_compared():
 
 def test_another_machine_is_said():
     old, new = bench_result(), bench_result()
-    new["head"] = dict(new["head"], kernel="Linux 7")
-    assert "another kernel: Linux 6" in figures.comparison_text(old, new)
+    new["head"] |= {"kernel": "Linux 7", "options": dict(old["head"]["options"], workers=2)}
+    text = figures.comparison_text(old, new)
+    assert "another kernel, Linux 6" in text and "with workers = 1" in text
+    assert "another machine" not in text and "payload" not in text
 
 
 # --- bars ---
