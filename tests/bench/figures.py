@@ -189,9 +189,12 @@ def comparison_text(old, new):
     """What has changed since the kept result, in lines; warnings first."""
     changes = compare(old, new)
     found = [f"Compared with the kept result, of commit {old['head']['commit']}:", ""]
-    for key in ("machine", "kernel", "options"):
+    for key in ("machine", "kernel"):
         if old["head"][key] != new["head"][key]:
-            found += [f"- another {key}: {old['head'][key]}; figures differ for that alone"]
+            found.append(f"- another {key}, {old['head'][key]}: figures differ for that alone")
+    for key, value in old["head"]["options"].items():
+        if new["head"]["options"].get(key) != value:
+            found.append(f"- it was measured with {key} = {value}: figures differ for that alone")
     worse = [change for change in changes if change[3] >= WORSE_SHARE]
     for name, before, now, by in sorted(worse, key=lambda change: -change[3]):
         found.append(f"- WARNING: {by:.0%} worse: {name}: {before:.4g} before, {now:.4g} now")

@@ -12,12 +12,11 @@ struct first_flight {
 
 static void start_next(struct load *l);
 
-/* Under more load than can be borne a device may be sent what was meant for its handshake before:
- * that is a result, not an error. */
-static void give_up_at_pace(struct load *l, struct member *m)
+/* Under more load than can be borne a device may be sent what was meant for its handshake before,
+ * or be late: that is a result, not an error. */
+static void fail_at_pace(struct load *l, struct member *m, enum member_state state)
 {
-    device_forget(&m->device);
-    m->state = MEMBER_CLOSED;
+    m->state = state;
     l->active--;
     l->failed++;
 }
@@ -28,11 +27,16 @@ static void on_result(struct load *l, struct member *m, enum device_result resul
         member_set_deadline(l, m, device_retransmit_ms(&m->device));
         return;
     }
-    if (result == DEVICE_FAILED && l->pace.per_s > 0) {
-        give_up_at_pace(l, m);
-        return;
+    if (l->pace.per_s == 0) {
+        member_finish(l, m, result == DEVICE_DONE ? MEMBER_OPEN : MEMBER_BROKEN);
+    } else if (result == DEVICE_FAILED) {
+        device_forget(&m->device);
+        fail_at_pace(l, m, MEMBER_CLOSED);
+    } else if (pace_is_over(&l->pace, l->now_ns)) {
+        fail_at_pace(l, m, MEMBER_OPEN);
+    } else {
+        member_finish(l, m, MEMBER_OPEN);
     }
-    member_finish(l, m, result == DEVICE_DONE ? MEMBER_OPEN : MEMBER_BROKEN);
 }
 
 static void start(struct load *l, struct member *m, uint64_t since_ns)
@@ -137,7 +141,7 @@ void handshakes_abandon(struct load *l)
 {
     for (uint32_t i = 0; i < l->sessions; i++) {
         if (l->members[i].state == MEMBER_CONNECTING) {
-            give_up_at_pace(l, &l->members[i]);
+            on_result(l, &l->members[i], DEVICE_FAILED);
         }
     }
 }

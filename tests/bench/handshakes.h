@@ -18,7 +18,7 @@ void handshakes_start_stalled(struct load *l);
  * with those that are due now. */
 void handshakes_start_due(struct load *l);
 
-/* The time is over: devices that are still at it forget it. */
+/* The patience is over: devices that are still at it forget it. */
 void handshakes_abandon(struct load *l);
 
 /* Every device reboots: its first flight is ready when this returns, and the devices send them

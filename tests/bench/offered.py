@@ -1,8 +1,9 @@
 """Open loop: what becomes of handshakes and of requests that begin at a given rate, whether the ones
 before have ended or not. The gate has the first CPU for itself, the devices have the others. What has not
-ended when the time is over is not done; of handshakes it has failed."""
+ended when the time is over is not done; of handshakes it has failed, even if it ends later."""
 
-from programs import BenchError, one_and_others, run_phase, stop_load
+from programs import BenchError, metrics_change, one_and_others, run_phase, stop_load
+from storms import count_limited
 
 SECONDS = 2
 # Devices that shake hands: so many that the next turn of one comes long after the last.
@@ -68,7 +69,9 @@ def run_handshakes(bench, suite, progress):
             rate = max(1, round(sustained * share))
             progress.show(f"{suite}, {rate:,} handshakes/s")
             phase = f"handshakes-at:{rate}:{SECONDS}"
+            before = gate.metrics()
             rows.append(row_of(rate, run_phase(gate, load, phase, may_lose=True)))
+            rows[-1]["limited"] = count_limited(metrics_change(before, gate.metrics()))
         return rows
 
     return with_load(bench, suite, HANDSHAKE_DEVICES[suite], 256, measure)

@@ -114,8 +114,8 @@ def handshake_table(rows):
 
 def offered_section(offered):
     parts = []
-    titles = ["offered/s", "done/s", "p50 us", "p99 us", "repeated", "failed", "gate busy"]
-    titles += ["devices busy"]
+    titles = ["offered/s", "done/s", "p50 us", "p99 us", "repeated", "failed", "limited"]
+    titles += ["busy", "devices busy"]
     for suite in (suite for suite in SUITES if suite in offered["handshakes"]):
         rows = offered["handshakes"][suite]
         parts.append(
@@ -126,6 +126,10 @@ def offered_section(offered):
     for who, rows in offered["requests"].items():
         parts.append(f"The same of requests ({SUITES['psk-ccm8']}, 1,000 sessions), {who}:")
         parts.append(table(titles, [offered_cells(row) for row in rows]))
+    parts.append(
+        "*Repeated*: flights or requests sent again; *failed*: handshakes not over in time; *limited*:\n"
+        "datagrams that a limit of the gate, such as max_handshakes, dropped."
+    )
     return paragraphs(*parts)
 
 
@@ -137,6 +141,7 @@ def offered_cells(row):
         f"{row['p99_us']:,.0f}",
         f"{row['lost']:,}",
         f"{row['failed']:,}",
+        f"{row.get('limited', 0):,.0f}",
         f"{row['busy']:.0%}",
         f"{row['load_busy']:.0%}",
     ]

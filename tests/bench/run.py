@@ -31,6 +31,7 @@ from progress import Progress
 PARTS = ("speed", "offered", "workers", "flood", "reconnect", "million")
 IN_OWN_NETWORK = ("flood", "reconnect")  # the last parts: there is no way back
 MILLION = 1000000
+MOST_OF_LOAD, MOST_OF_RELAY = 3000000, 65536
 # More devices than a part has sessions: their keys are in the gate's file.
 MOST_SESSIONS = max(
     *speed.CURVE_SESSIONS, *offered.HANDSHAKE_DEVICES.values(), storms.STORM_DEVICES
@@ -100,9 +101,17 @@ def make_parser():
 def parse_options():
     parser = make_parser()
     options = parser.parse_args()
-    options.only = options.only or [part for part in PARTS if part != "million"]
+    every = [part for part in PARTS if part != "million"]
+    options.only = options.only or every
+    is_whole = set(options.only) in (set(every), {"million"})
+    is_whole = is_whole and set(options.suites) == set(figures.SUITES)
+    if options.keep and not is_whole and options.results == results.FOLDER:
+        parser.error("--keep takes a whole result, without --only and --suites; --results elsewhere")
     if "million" in options.only and len(options.only) > 1:
         parser.error("--only million goes alone")
+    most = MOST_OF_LOAD if "million" in options.only else MOST_OF_RELAY
+    if options.sessions and max(options.sessions) > most:
+        parser.error(f"--sessions: {most:,} at most")
     names = ("load", "relay", "echo", "flood", "crypto")
     for program in [options.gate] + [options.programs / name for name in names]:
         if not os.access(program, os.X_OK):
@@ -161,8 +170,8 @@ MEASURE = {
 
 
 def measure(options, folder, progress):
-    """(result, every run)"""
-    result, runs = {"head": head.describe(options, os.getloadavg()[0])}, {}
+    """(result, every run, errors): a part that fails is missing in the result, the others go on."""
+    result, runs, errors = {"head": head.describe(options, os.getloadavg()[0])}, {}, []
     most = MOST_SESSIONS
     if options.sessions or "million" in options.only:
         most = max(options.sessions or [MILLION])
@@ -174,11 +183,15 @@ def measure(options, folder, progress):
             if part in IN_OWN_NETWORK and (bench is None or not bench.has_own_network):
                 bench = move(bench, options, folder, most)
             bench = bench or Bench(options, folder, most)
-            result[part], runs[part] = MEASURE[part](bench, progress)
+            try:
+                result[part], runs[part] = MEASURE[part](bench, progress)
+            except BenchError as error:
+                progress.show("failed")
+                errors.append(f"{part}: {error}")
     finally:
         if bench:
             bench.echo.kill()
-    return result, runs
+    return result, runs, errors
 
 
 def move(bench, options, folder, most):
@@ -199,14 +212,34 @@ def compare(options, kind, result):
         print("\n" + figures.comparison_text(old, result))
 
 
-def keep(options, kind, result):
-    results.keep(options.results, kind, result)
-    drawn = plots.draw_all(
-        options.results, {kind: results.load(options.results, kind) for kind in results.KINDS}
-    )
-    print(f"\nKept in {options.results}: {', '.join([f'{kind}.json', *drawn])}")
-    if options.results.resolve() == results.FOLDER:
-        subprocess.run([sys.executable, head.TOP / "scripts" / "gen-docs"], check=True)
+def write(folder, kind, result):
+    """The result and what can be drawn of it, with the other kind that is there already."""
+    results.keep(folder, kind, result)
+    there = {kind: results.load(folder, kind) for kind in results.KINDS}
+    drawn = plots.draw_all(folder, there) if plots.is_available() else []
+    print(f"\nWritten to {folder}: {', '.join([f'{kind}.json', *drawn])}")
+    if not plots.is_available():
+        print(plots.MISSING)
+
+
+def finish(options, result, errors):
+    """Prints, compares and keeps it; returns the exit status."""
+    kind = "million" if "million" in options.only else "bench"
+    result = results.rounded(result)
+    print(f"## Benchmark\n\n{report.report(result)}")
+    compare(options, kind, result)
+    if result.keys() - {"head"}:
+        write(options.programs.parent / "bench-results", kind, result)
+    for error in errors:
+        print(f"\nbench: {error}", file=sys.stderr)
+    if errors:
+        return STATUS_FAILED
+    if options.keep:
+        write(options.results, kind, result)
+        if options.results.resolve() == results.FOLDER:
+            subprocess.run([sys.executable, head.TOP / "scripts" / "gen-docs"], check=True)
+    is_met = all(met for _, met in figures.bars(result))
+    return STATUS_BAR_MISSED if options.require_bar and not is_met else 0
 
 
 def main():
@@ -214,28 +247,15 @@ def main():
     progress = Progress(options.minutes, options.only)
     with tempfile.TemporaryDirectory(prefix="dtlsgate-bench-") as folder:
         try:
-            result, runs = measure(options, Path(folder), progress)
-        except BenchError as error:
+            result, runs, errors = measure(options, Path(folder), progress)
+        except (BenchError, KeyboardInterrupt) as error:
             progress.clear()
-            print(f"bench: {error}", file=sys.stderr)
-            return STATUS_FAILED
-        except KeyboardInterrupt:
-            progress.clear()
-            print("bench: interrupted, nothing is kept", file=sys.stderr)
-            return STATUS_INTERRUPTED
+            print(f"bench: {str(error) or 'interrupted'}", file=sys.stderr)
+            return STATUS_FAILED if str(error) else STATUS_INTERRUPTED
     progress.clear()
     if options.json:
         options.json.write_text(json.dumps(runs, indent=1) + "\n", encoding="ascii")
-    kind = "million" if "million" in options.only else "bench"
-    result = results.rounded(result)
-    print(f"## Benchmark\n\n{report.report(result)}")
-    compare(options, kind, result)
-    if options.keep:
-        keep(options, kind, result)
-    elif not plots.is_available():
-        print(f"\n{plots.MISSING}")
-    is_met = all(met for _, met in figures.bars(result))
-    return STATUS_BAR_MISSED if options.require_bar and not is_met else 0
+    return finish(options, result, errors)
 
 
 if __name__ == "__main__":

@@ -176,8 +176,10 @@ def test_only_what_both_have_is_compared():
 
 def test_another_machine_is_said():
     old, new = bench_result(), bench_result()
-    new["head"] = dict(new["head"], kernel="Linux 7")
-    assert "another kernel: Linux 6" in figures.comparison_text(old, new)
+    new["head"] |= {"kernel": "Linux 7", "options": dict(old["head"]["options"], workers=2)}
+    text = figures.comparison_text(old, new)
+    assert "another kernel, Linux 6" in text and "with workers = 1" in text
+    assert "another machine" not in text and "payload" not in text
 
 
 # --- bars ---
@@ -345,7 +347,8 @@ def test_progress_says_how_many_turns_there_were():
 
 def test_loop_lag():
     name = "dtlsgate_loop_lag_seconds_bucket"
-    metrics = {(name, "0.0001"): 5.0, (name, "0.001"): 8.0, (name, "+Inf"): 10.0, ("other", ""): 1.0}
+    counts = {"0.0001": 5.0, "0.001": 8.0, "0.01": 9.0, "+Inf": 10.0}
+    metrics = {(name, le): count for le, count in counts.items()} | {("other", ""): 1.0}
     assert million.read_loop_lag(metrics) == {"turns": 10.0, "above_1ms": 2.0}
     assert million.read_loop_lag({("other", ""): 1.0}) is None
 
