@@ -172,6 +172,16 @@ size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, s
     return at;
 }
 
+size_t classify_before_missing_cid(const uint8_t *data, size_t len, size_t cid_len)
+{
+    size_t at = 0;
+    struct record record;
+    while (at < len && read_record(data + at, len - at, cid_len, &record) &&
+           !(record.is_protected && record.cid == NULL))
+        at += record.len;
+    return at;
+}
+
 /* Records of different sessions never share a datagram (RFC 9147 section 4). */
 static bool has_same_cid(const uint8_t *cid, const uint8_t *other, size_t cid_len)
 {

@@ -54,6 +54,9 @@ size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size
 size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,
                               size_t body_max);
 
+/* Bytes of whole records up to the first protected one without a connection ID. */
+size_t classify_before_missing_cid(const uint8_t *data, size_t len, size_t cid_len);
+
 /* cid_len: of the connection IDs that the listener gives out; 0 = it gives none. */
 struct classified classify(const uint8_t *data, size_t len, size_t cid_len);
 

@@ -43,16 +43,26 @@ static word16 record_max(const struct listener *listener)
     return mtu < DTLS_HANDSHAKE_RECORD_MAX ? (word16)mtu : DTLS_HANDSHAKE_RECORD_MAX;
 }
 
+/* Once a connection ID has been agreed on, records without it are to be dropped (RFC 9146 section
+ * 3). In DTLS 1.2 the library finds one authentic that has lost it, and takes the content type at
+ * the end of its plaintext for plaintext. */
+static size_t before_missing_cid(const struct dtls *dtls)
+{
+    if (!dtls->has_own_cid || !dtls_has_cid(dtls))
+        return dtls->in_len;
+    return classify_before_missing_cid(dtls->in, dtls->in_len, dtls->listener->config->cid_bytes);
+}
+
 /* What the library is handed at once. In a handshake as many whole records as it has asked for, so
  * that it sees a flight as one. Afterwards one record: of what it has at once, it drops all that
  * stands behind a record that is not authentic or was there before, and records are to be looked at
  * one by one (RFC 6347 section 4.1). */
 static size_t portion(const struct dtls *dtls, size_t bytes_max)
 {
-    size_t cid_len = dtls->listener->config->cid_bytes;
+    size_t cid_len = dtls->listener->config->cid_bytes, usable = before_missing_cid(dtls);
     if (!dtls->is_established)
-        return classify_whole_records(dtls->in, dtls->in_len, cid_len, bytes_max, dtls->body_max);
-    size_t len = classify_record_len(dtls->in, dtls->in_len, cid_len, dtls->body_max);
+        return classify_whole_records(dtls->in, usable, cid_len, bytes_max, dtls->body_max);
+    size_t len = classify_record_len(dtls->in, usable, cid_len, dtls->body_max);
     return len <= bytes_max ? len : 0;
 }
 
@@ -270,6 +280,7 @@ bool dtls_set_cid(struct dtls *dtls, const uint8_t *cid, size_t len)
 {
     uint8_t copy[CONFIG_CID_MAX]; /* the library's parameter is not const */
     memcpy(copy, cid, len);
+    dtls->has_own_cid = true;
     return wolfSSL_dtls_cid_set(dtls->ssl, copy, (unsigned)len) == WOLFSSL_SUCCESS;
 }
 

@@ -65,6 +65,7 @@ struct dtls {
     bool has_cut;           /* the end of the datagram was not handed over: no record of ours */
     uint16_t body_max;      /* longer records are not handed over */
     uint16_t plaintext_max; /* what fits into one record; set when established */
+    bool has_own_cid;       /* the gate has given it a connection ID */
     bool is_established;
     bool is_1_3;            /* when established */
     struct dtls_peer *peer; /* owned; until dtls_forget_peer */

@@ -118,6 +118,7 @@ static void check(const uint8_t *data, size_t size, size_t cid_len)
     must(c.kind != DATAGRAM_JUNK || c.cid == NULL);
     size_t whole = classify_whole_records(data, size, cid_len, size, UINT16_MAX);
     must(whole == c.usable_len);
+    must(classify_before_missing_cid(data, size, cid_len) <= whole);
 
     size_t suites_size = 0;
     const uint8_t *suites = classify_hello_suites(data, size, &suites_size);

@@ -154,6 +154,59 @@ static void rest_of_a_datagram_of_two_sessions_is_discarded(void **state)
     gate_doing(NULL);
 }
 
+/* The next datagram of the device is not delivered. */
+static void lose_next(uint32_t more)
+{
+    fake_network_plan(LOSE, CLIENT_TO_GATE, fake_network_count(CLIENT_TO_GATE, NULL) + more);
+}
+
+/* A record of DTLS 1.2 as if it never had a connection ID; the library does not see that it is not
+ * authentic. Returns its length. */
+static size_t take_off_cid(const struct packet *packet, uint8_t *out)
+{
+    assert_int_equal(packet->data[0], TYPE_CID);
+    memcpy(out, packet->data, CID_AT);
+    memcpy(out + CID_AT, packet->data + CID_AT + GATE_CID, packet->len - CID_AT - GATE_CID);
+    out[0] = TYPE_APPLICATION_DATA;
+    return packet->len - GATE_CID;
+}
+
+/* RFC 9146 section 3, while the keys are being turned on: in a resumed handshake of DTLS 1.2 the
+ * device's data follows its Finished at once, and both may be in one datagram. */
+static void record_without_cid_behind_the_finished(void **state)
+{
+    struct gate *gate = *state;
+    for (int i = 0; i < 2; i++) {
+        struct client_kind kind = kinds[i];
+        uint8_t datagram[2 * RECORD_ROOM];
+        gate_doing("%s", kind.name);
+        kind.wants_ticket = true;
+        gate_open(gate, USUAL);
+        struct device *first = gate_connected(gate, &kind);
+        struct WOLFSSL_SESSION *session = memory_client_session(first->client);
+        assert_non_null(session);
+        struct device *device = gate_add(gate, &kind);
+        memory_client_resume(device->client, session);
+        memory_client_free_session(session);
+        lose_next(2);
+        device_connect(device);
+        assert_true(gate_run_until_up(gate, device, 100));
+        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        struct packet flight = *fake_network_last(CLIENT_TO_GATE, NULL);
+        lose_next(0);
+        device_send(device, "data", 4);
+        size_t len = take_off_cid(fake_network_last(CLIENT_TO_GATE, NULL), datagram + flight.len);
+        memcpy(datagram, flight.data, flight.len);
+        uint32_t before = fake_network_count(GATE_TO_BACKEND, NULL);
+        assert_int_equal(gate_inject(gate, &device->addr, datagram, flight.len + len),
+                         CLIENT_established);
+        assert_int_equal(gate_resumptions(gate), 1);
+        assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), before);
+        gate_assert_echo(gate, device, "unharmed");
+    }
+    gate_doing(NULL);
+}
+
 /* Section 8 of RFC 9146: they do not tell how many there are, nor who has which. */
 static void connection_ids_look_random(void **state)
 {
@@ -251,6 +304,7 @@ int datapath_cid_wire_tests(void)
     const struct CMUnitTest tests[] = {
         GATE_TEST(every_protected_record_has_the_connection_id),
         GATE_TEST(rest_of_a_datagram_of_two_sessions_is_discarded),
+        GATE_TEST(record_without_cid_behind_the_finished),
         GATE_TEST(connection_ids_look_random),
         GATE_TEST(code_points_of_drafts_are_no_connection_ids),
         GATE_TEST(messages_for_more_connection_ids_end_the_session),

@@ -330,6 +330,33 @@ static void address_changes_within_the_handshake(void **state)
     gate_assert_echo(gate, device, "there");
 }
 
+/* A connection ID can be read by all who see the ServerHello. What stands in plaintext behind it,
+ * from another address, is nobody's: here an alert that would make the handshake fall silent. */
+static void plaintext_from_elsewhere_is_not_of_the_handshake(void **state)
+{
+    enum { TYPE_CID = 25, CID_AT = 11, BODY = 40 };
+    static const uint8_t alert[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40};
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_add(gate, &kinds[0]);
+    fake_network_plan(LOSE, CLIENT_TO_GATE, 2);
+    device_connect(device);
+    gate_run(gate, 100);
+    assert_int_equal(gate->dp.sessions.handshake_count, 1);
+    const struct table_cid_entry *entry = &gate_session_of(gate, device)->cid_entry;
+    uint8_t datagram[200] = {TYPE_CID, 0xfe, 0xfd, 0, 1};
+    size_t len = CID_AT + entry->cid_len;
+    memcpy(datagram + CID_AT, entry->cid, entry->cid_len);
+    datagram[len + 1] = BODY;
+    len += 2 + BODY;
+    memcpy(datagram + len, alert, sizeof(alert));
+    struct addr elsewhere = gate_device_addr(40);
+    gate_inject(gate, &elsewhere, datagram, len + sizeof(alert));
+    assert_int_equal(fake_log_count("event=handshake_stalled", NULL), 0);
+    assert_true(gate_run_until_up(gate, device, 5000));
+    gate_assert_echo(gate, device, "unharmed");
+}
+
 /* The last flight is lost, and the device's own comes again from another address, which may be
  * forged. A flight of 1.2 has plaintext in it: it goes there only once the address has proved
  * itself. */
@@ -367,6 +394,7 @@ int datapath_moving_tests(void)
         GATE_TEST(moves_away_from_a_handshake),
         GATE_TEST(handshake_at_a_live_address_costs_nothing),
         GATE_TEST(address_changes_within_the_handshake),
+        GATE_TEST(plaintext_from_elsewhere_is_not_of_the_handshake),
         GATE_TEST(last_flight_waits_for_the_proof),
     };
     return cmocka_run_group_tests_name("datapath: moving devices", tests, NULL, NULL);

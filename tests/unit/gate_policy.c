@@ -116,9 +116,9 @@ void gate_policy_on_sent(struct gate_policy *policy, const struct packet *packet
     /* Else only to where a record with a connection ID came from, and before a second one has come
      * only what is protected, and little of it (RFC 9146 section 6). */
     assert_true(stranger->cid_datagrams > 0);
-    stranger->sent_bytes += packet->len;
     if (stranger->cid_datagrams >= 2)
         return;
+    stranger->sent_bytes += packet->len;
     assert_true(is_protected(packet->data, packet->len));
     assert_true(stranger->sent_bytes <= 3 * stranger->received_bytes);
 }

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "property_note.h"
+#include "property_wire.h"
 #include "property_world.h"
 
 /* ---- backends ------------------------------------------------------------------------------- */
@@ -150,18 +151,64 @@ static void replay_changed(struct world *world, const struct packet *packet)
     world_send(world, &origin, &from, &packet->to, data, len, 1 + world_draw(world, 5));
 }
 
-/* So often that a suite may not bear it. */
-static void forge_often(struct world *world, const struct packet *packet)
+/* The connection IDs in records toward that address. */
+static size_t cid_bytes_at(const struct world *world, const struct addr *listener)
+{
+    for (uint32_t i = 0; i < world->model.listener_count; i++) {
+        struct addr addr = gate_listener_addr(world->gate, i);
+        if (addr_equal(&addr, listener))
+            return world->gate->generation->config->listeners[i].cid_bytes;
+    }
+    return 0;
+}
+
+/* The datagram is one protected record, so it has one tag, at its end. */
+static bool is_one_record(const struct world *world, const struct packet *packet)
+{
+    enum { SHORTEST = 20 }; /* that a library makes */
+    struct wire_record record;
+    return packet->len >= SHORTEST &&
+           wire_read(packet->data, packet->len, cid_bytes_at(world, &packet->to), &record) &&
+           record.is_protected && record.len == packet->len;
+}
+
+/* With the connection ID of a session, but not authentic. */
+static void forge(struct world *world, const struct packet *packet, const struct addr *from)
 {
     static const struct origin nobody = {.life = NO_LIFE};
     uint8_t data[200];
-    if (packet->len > sizeof(data) || packet->len < 8)
+    if (packet->len > sizeof(data) || !is_one_record(world, packet))
         return;
-    for (int i = 0; i < 80; i++) {
-        memcpy(data, packet->data, packet->len);
-        data[packet->len - 1 - world_draw(world, 8)] ^= (uint8_t)(1u << world_draw(world, 8));
-        world_send(world, &nobody, &packet->from, &packet->to, data, packet->len, 1);
-    }
+    memcpy(data, packet->data, packet->len);
+    world_damage(world, data, packet->len);
+    world_send(world, &nobody, from, &packet->to, data, packet->len, 1);
+}
+
+/* So often that a suite may not bear it. */
+static void forge_often(struct world *world, const struct packet *packet)
+{
+    for (int i = 0; i < 80; i++)
+        forge(world, packet, &packet->from);
+}
+
+static void forge_from_elsewhere(struct world *world, const struct packet *packet)
+{
+    struct addr from = draw_address(world);
+    forge(world, packet, &from);
+}
+
+/* A record of a session with a connection ID, but without it; often from where the session is. */
+static void send_without_cid(struct world *world, const struct packet *packet)
+{
+    uint8_t data[2000];
+    struct origin origin = {.life = NO_LIFE, .is_stripped = true};
+    struct addr from = world_happens(world, 70) ? packet->from : draw_address(world);
+    if (packet->len > sizeof(data) || !is_one_record(world, packet) ||
+        world->model.origins[packet->number].message_count == 0)
+        return;
+    size_t len = wire_strip_cid(packet->data, packet->len, cid_bytes_at(world, &packet->to), data);
+    if (len != 0)
+        world_send(world, &origin, &from, &packet->to, data, len, 1);
 }
 
 static void send_of_nobody(struct world *world, const void *data, size_t len)
@@ -227,6 +274,10 @@ void world_attack(struct world *world)
     } else if (what < 60) {
         if (world_draw(world, 60) == 0)
             forge_often(world, packet);
+        else if (world_happens(world, 25))
+            forge_from_elsewhere(world, packet);
+        else if (world_happens(world, 25))
+            send_without_cid(world, packet);
         else
             replay_changed(world, packet);
     } else {

@@ -7,12 +7,10 @@
 
 #include "property_model.h"
 #include "property_note.h"
+#include "property_path.h"
 
 enum {
     TYPE_HANDSHAKE = 22,
-    /* What a record is longer than its plaintext, with every suite and version. */
-    OVERHEAD_MIN = 13,
-    OVERHEAD_MAX = 64,
     /* A datagram overtaken by this many is surely inside of the replay window of 64 records. */
     WINDOW = 24,
     ALERT_REPEATS_MS = 60000,
@@ -76,20 +74,37 @@ static bool was_live(const struct model *model, const struct life *life)
             life->reason == CLOSE_idle);
 }
 
-/* The session's datagram of that many bytes of plaintext went to its address. */
-static void explain_datagram(struct model *model, const struct life *life, uint32_t len)
+static bool has_short_tag(const struct life *life)
+{
+    return strstr(life->kind->suites, "CCM-8") != NULL;
+}
+
+/* What a record toward the device is longer than its plaintext. */
+static uint32_t overhead_of(const struct life *life)
+{
+    uint32_t tag = has_short_tag(life) ? 8 : 16;
+    uint32_t own_cid = life->cid_len != 0 ? life->kind->cid_bytes : 0;
+    if (life->kind->version == VERSION_1_3)
+        return 5 + own_cid + 1 + tag;                       /* header, content type */
+    return 13 + 8 + tag + (own_cid != 0 ? own_cid + 1 : 0); /* header, explicit nonce */
+}
+
+/* The session's datagram of that many bytes of plaintext went to its address, or may be kept back.
+ */
+static bool explain_datagram(struct model *model, struct life *life, uint32_t len)
 {
     struct addr from = gate_listener_addr(model->gate, life->listener);
     for (uint32_t i = 0; i < model->to_client_count; i++) {
         const struct packet *packet = model->to_client[i];
         if (!model->is_explained[i] && addr_equal(&packet->from, &from) &&
-            addr_equal(&packet->to, &life->addr) && packet->len >= len + OVERHEAD_MIN &&
-            packet->len <= len + OVERHEAD_MAX) {
+            addr_equal(&packet->to, &life->addr) && packet->len == len + overhead_of(life)) {
             model->is_explained[i] = true;
-            return;
+            path_on_forwarded(model, life, packet->len);
+            return true;
         }
     }
-    fail_msg("%u bytes for %08x did not go to its device", len, life->source);
+    path_on_kept_back(model, life, len);
+    return false;
 }
 
 static void expect_backend(struct model *model, const struct packet *packet,
@@ -114,9 +129,10 @@ static void expect_backend(struct model *model, const struct packet *packet,
         e->backend[BACKEND_empty]++;
     } else if (packet->len > DTLS_PLAINTEXT_MAX) {
         e->backend[BACKEND_too_large]++;
+    } else if (!explain_datagram(model, life, packet->len)) {
+        e->backend[BACKEND_address_unproved]++;
     } else {
         e->backend[BACKEND_forwarded]++;
-        explain_datagram(model, life, packet->len);
         life->used_ms = model->gate->now_ms;
         life->used_step = model->step;
     }
@@ -126,8 +142,17 @@ static void check_backend(struct model *model)
 {
     struct model_counts expected[GATE_LISTENERS_MAX + 1];
     memcpy(expected, model->before, sizeof(expected));
-    for (uint32_t i = 0; i < model->from_backend_count; i++)
-        expect_backend(model, model->from_backend[i], expected);
+    /* Two sessions may be at one address, and the like be sent to both: first what must go there.
+     */
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < model->from_backend_count; i++) {
+            const struct life *life =
+                model_owner_of(model, model_source_of(&model->from_backend[i]->to));
+            bool may_be_kept_back = life != NULL && life->path.proof != PROVED;
+            if (may_be_kept_back == (pass == 1))
+                expect_backend(model, model->from_backend[i], expected);
+        }
+    }
     for (uint32_t l = 0; l <= model->listener_count; l++) {
         struct model_counts counts = model_counts_of(model, l);
         for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++) {
@@ -178,19 +203,14 @@ static bool shows_handshake(const struct packet *packet)
            packet->data[4] == 0;
 }
 
-static bool is_session_at(const struct life *life, uint32_t listener, const struct addr *addr)
-{
-    return life->listener == listener && addr_equal(&life->addr, addr);
-}
-
 static bool has_session_at(const struct model *model, uint32_t listener, const struct addr *addr)
 {
     for (uint32_t i = 0; i < model->live_count; i++) {
-        if (is_session_at(&model->lives[model->live[i]], listener, addr))
+        if (model_is_session_at(model, model->live[i], listener, addr))
             return true;
     }
     for (uint32_t i = 0; i < model->ended_count; i++) {
-        if (is_session_at(&model->lives[model->ended[i]], listener, addr))
+        if (model_is_session_at(model, model->ended[i], listener, addr))
             return true;
     }
     return false;
@@ -215,7 +235,7 @@ static bool is_alert_repeated(const struct model *model, uint32_t listener,
 }
 
 /* What is no cookie is of a handshake or a session that is there. */
-static void check_datagram(struct model *model, const struct packet *packet)
+static void check_datagram(struct model *model, const struct packet *packet, bool is_explained)
 {
     if (note_shows_in(packet->data, packet->len))
         fail_msg("plaintext to a device");
@@ -228,13 +248,15 @@ static void check_datagram(struct model *model, const struct packet *packet)
     while (!addr_equal(&from, &packet->from))
         from = gate_listener_addr(model->gate, ++listener);
     struct model_handshake *h = &model->handshakes[listener][index];
-    if (h->is_open || h->closed_step == model->step)
+    if (model_has_handshake(model, listener, &packet->to))
         return;
     if (shows_handshake(packet))
         fail_msg("handshake message to %u, which has no handshake", index);
     if (!has_session_at(model, listener, &packet->to) &&
         !is_alert_repeated(model, listener, h, packet))
         fail_msg("%u bytes to address %u, which has no session", packet->len, index);
+    if (!is_explained)
+        path_on_sent(model, listener, packet);
 }
 
 /* ---- ends of sessions ----------------------------------------------------------------------- */
@@ -251,11 +273,13 @@ static bool is_asked_for(const struct model *model, uint32_t life, enum close_re
     return false;
 }
 
+/* By a session that began at its address; by one of the same device, if it does not need it. */
 static bool is_replaced(const struct model *model, const struct life *old)
 {
     for (uint32_t i = 0; i < model->began_count; i++) {
         const struct life *life = &model->lives[model->began[i]];
-        if (life != old && is_session_at(life, old->listener, &old->addr))
+        if (life != old && model_is_session_at(model, model->began[i], old->listener, &old->addr) &&
+            (old->cid_len == 0 || model_is_same_identity(life, old)))
             return true;
     }
     return false;
@@ -275,16 +299,22 @@ static bool is_evicted(const struct model *model, const struct life *evicted)
     return true;
 }
 
+static uint64_t idle_timeout_of(const struct model *model, const struct life *life)
+{
+    const struct listener_config *config = config_of(model, life->listener);
+    return life->cid_len != 0 ? config->idle_timeout_cid_ms : config->idle_timeout_ms;
+}
+
 /* DTLS 1.3 with CCM-8 ends after a number of forgeries (RFC 9147 section 4.5.3). */
 static bool is_fragile(const struct life *life)
 {
-    return life->kind->version == VERSION_1_3 && strstr(life->kind->suites, "CCM-8") != NULL;
+    return life->kind->version == VERSION_1_3 && has_short_tag(life);
 }
 
 static void check_end(const struct model *model, uint32_t index)
 {
     const struct life *life = &model->lives[index];
-    uint64_t idle_ms = config_of(model, life->listener)->idle_timeout_ms;
+    uint64_t idle_ms = idle_timeout_of(model, life);
     bool is_right = false;
     switch (life->reason) {
     case CLOSE_closed_by_client: is_right = is_asked_for(model, index, life->reason); break;
@@ -306,7 +336,8 @@ static void check_end(const struct model *model, uint32_t index)
 /* ---- from devices --------------------------------------------------------------------------- */
 
 /* What an untouched datagram carried is at the backend, if its session was there before and after
- * it, or it is from before its end, and it came from where the session is. */
+ * it, or it is from before its end, and it came from where the session is, or has its connection
+ * ID. */
 static void check_arrival(struct model *model, const struct model_input *input)
 {
     const struct origin *origin = &input->origin;
@@ -316,12 +347,14 @@ static void check_arrival(struct model *model, const struct model_input *input)
     bool is_live = life->state == LIFE_IN_SESSION;
     if ((!is_live && !model_is_overtaken(model, life, origin->order)) ||
         life->began_step == model->step || origin->is_changed ||
-        input->listener != life->listener || !addr_equal(&input->packet->from, &life->addr) ||
+        input->listener != life->listener ||
+        (life->cid_len == 0 && !addr_equal(&input->packet->from, &life->addr)) ||
         origin->order + WINDOW < life->newest)
         return;
     for (uint32_t i = 0; i < origin->message_count; i++) {
         uint32_t message = origin->first_message + i;
-        if ((life->arrived[message / 64] >> message % 64 & 1) == 0)
+        if ((origin->damaged >> i & 1) == 0 &&
+            (life->arrived[message / 64] >> message % 64 & 1) == 0)
             fail_msg("message %u of life %u, %s, is lost", message, origin->life, life->kind->name);
     }
     if (is_live && (origin->is_close || origin->is_alert))
@@ -355,7 +388,7 @@ static void check_sums(struct model *model)
         fail_msg("more than max_sessions");
     for (uint32_t i = 0; i < model->live_count; i++) {
         const struct life *life = &model->lives[model->live[i]];
-        if (gate->now_ms - life->used_ms >= config_of(model, life->listener)->idle_timeout_ms)
+        if (gate->now_ms - life->used_ms >= idle_timeout_of(model, life))
             fail_msg("the session of life %u has outlived its idle_timeout", model->live[i]);
     }
 }
@@ -363,9 +396,11 @@ static void check_sums(struct model *model)
 void model_check_step(struct model *model)
 {
     note_handshakes(model);
+    path_judge(model);
+    path_check_outcomes(model);
     check_backend(model);
     for (uint32_t i = 0; i < model->to_client_count; i++)
-        check_datagram(model, model->to_client[i]);
+        check_datagram(model, model->to_client[i], model->is_explained[i]);
     for (uint32_t i = 0; i < model->ended_count; i++)
         check_end(model, model->ended[i]);
     for (uint32_t i = 0; i < model->from_client_count; i++)

@@ -11,13 +11,32 @@
 #include "property_note.h"
 #include "property_world.h"
 
-/* How devices authenticate, by index of WORLD_KINDS. Certificates cost time: few have them. */
-static const char *const kind_names[WORLD_KINDS] = {
-    "1.2 psk ccm-8", "1.2 psk gcm",          "1.3 psk",         "1.3 psk ccm-8",
-    "1.3 psk",       "1.3 psk, large hello", "1.2 certificate", "1.3 certificate",
+/* How devices authenticate, by index of WORLD_KINDS, and whether they want connection IDs.
+ * Certificates cost time: few have them. */
+static const struct {
+    const char *name;
+    bool has_cid;
+    uint8_t cid_bytes; /* of the device's own */
+} kinds[WORLD_KINDS] = {
+    {"1.2 psk ccm-8", false, 0},
+    {"1.2 psk gcm", false, 0},
+    {"1.3 psk", false, 0},
+    {"1.3 psk ccm-8", false, 0},
+    {"1.3 psk, large hello", false, 0},
+    {"1.2 psk ccm-8", true, 0},
+    {"1.2 psk ccm-8", true, 1},
+    {"1.2 psk gcm", true, 8},
+    {"1.3 psk", true, 0},
+    {"1.3 psk", true, 4},
+    {"1.3 psk ccm-8", true, 32},
+    {"1.3 psk, large hello", true, 0},
+    {"1.2 certificate", false, 0},
+    {"1.3 certificate", false, 0},
+    {"1.2 certificate", true, 0},
+    {"1.3 certificate", true, 2},
 };
 enum {
-    PSK_KINDS = 6,
+    PSK_KINDS = 12,
     IMPOSTORS = 3,
     PATIENCE = 6, /* messages without an answer before a device begins anew */
 };
@@ -44,7 +63,7 @@ static void send_datagram(struct world_device *d, struct origin origin, const ui
     origin.life = d->life;
     origin.order = life->sent_datagrams;
     life->sent_datagrams += origin.message_count > 1 ? origin.message_count : 1;
-    uint64_t delay_ms = world->usual_delay_ms;
+    uint64_t delay_ms = world->usual_delay_ms + d->lag_ms;
     if (!world->is_calm && world_happens(world, 5))
         delay_ms += world_draw(world, world_happens(world, 10) ? 3000 : 30);
     world_send(world, &origin, &device->addr, &device->to, data, len, delay_ms);
@@ -80,15 +99,33 @@ static void send_parts(struct world_device *d, struct origin origin)
     forget_parts(d);
 }
 
-/* All records in one datagram. */
+static size_t append(uint8_t *datagram, size_t at, size_t room, const uint8_t *data, size_t len)
+{
+    assert_true(at + len <= room);
+    memcpy(datagram + at, data, len);
+    return at + len;
+}
+
+/* All records in one datagram, a message each. On its way one of them may be damaged, or a forged
+ * one set before it. */
 static void send_bundle(struct world_device *d, struct origin origin)
 {
-    uint8_t datagram[4096];
+    struct world *world = d->world;
+    uint8_t datagram[8192];
     size_t len = 0;
+    uint64_t what = world_draw(world, 3), which = world_draw(world, d->part_count);
+    if (d->part_count != origin.message_count)
+        what = 0;
     for (uint32_t i = 0; i < d->part_count; i++) {
-        assert_true(len + d->parts[i].len <= sizeof(datagram));
-        memcpy(datagram + len, d->parts[i].data, d->parts[i].len);
-        len += d->parts[i].len;
+        bool is_chosen = i == which && what != 0;
+        if (is_chosen) {
+            len = append(datagram, len, sizeof(datagram), d->parts[i].data, d->parts[i].len);
+            world_damage(world, datagram, len);
+        }
+        if (is_chosen && what == 1)
+            origin.damaged = (uint8_t)(1u << i);
+        else
+            len = append(datagram, len, sizeof(datagram), d->parts[i].data, d->parts[i].len);
     }
     send_datagram(d, origin, datagram, len);
     forget_parts(d);
@@ -143,6 +180,37 @@ static void speak_in_bundle(struct world *world, uint32_t device)
         write_message(world, device, NOTE_MIN + world_draw(world, 300));
     send_bundle(
         d, (struct origin){.first_message = (uint16_t)first, .message_count = (uint16_t)count});
+}
+
+/* A record of another device stands behind it, and is to be dropped (RFC 9147 section 4). */
+static void speak_before_another(struct world *world, uint32_t device)
+{
+    struct world_device *d = &world->devices[device];
+    uint32_t other = (uint32_t)world_draw(world, WORLD_DEVICES);
+    struct world_device *o = &world->devices[other];
+    uint8_t datagram[8192];
+    size_t len = 0;
+    if (other == device || !can_speak(world, device, 1) || !can_speak(world, other, 1))
+        return;
+    d->is_gathering = o->is_gathering = true;
+    write_message(world, device, NOTE_MIN + world_draw(world, 300));
+    write_message(world, other, NOTE_MIN + world_draw(world, 300));
+    for (uint32_t i = 0; i < d->part_count; i++)
+        len = append(datagram, len, sizeof(datagram), d->parts[i].data, d->parts[i].len);
+    for (uint32_t i = 0; i < o->part_count; i++)
+        len = append(datagram, len, sizeof(datagram), o->parts[i].data, o->parts[i].len);
+    life_of(world, other)->sent_datagrams += o->part_count;
+    const struct origin origin = {
+        .first_message = (uint16_t)(life_of(world, device)->sent_messages - 1),
+        .message_count = 1,
+        .has_rider = true,
+        .rider = o->life,
+        .rider_order = life_of(world, other)->sent_datagrams - 1,
+        .rider_message = (uint16_t)(life_of(world, other)->sent_messages - 1),
+    };
+    send_datagram(d, origin, datagram, len);
+    forget_parts(d);
+    forget_parts(o);
 }
 
 void world_device_close(struct world *world, uint32_t device)
@@ -201,6 +269,33 @@ static void take_address(struct world *world, uint32_t device)
     world->gate->devices[device].addr = gate_device_addr(address);
 }
 
+/* The NAT forgot it. What it sent before may arrive after what it sends from the new address. */
+static void move(struct world *world, uint32_t device)
+{
+    struct world_device *d = &world->devices[device];
+    if (world_happens(world, 30)) {
+        d->lag_ms = 1 + world_draw(world, 20);
+        world_device_speak(world, device);
+        d->lag_ms = 0;
+    }
+    take_address(world, device);
+    world_device_speak(world, device);
+}
+
+/* A device with a connection ID that sleeps does not mind what becomes of its address. */
+static void fall_asleep(struct world *world, uint32_t device)
+{
+    leave_address(world, device);
+    world->devices[device].is_asleep = true;
+}
+
+static void wake(struct world *world, uint32_t device)
+{
+    take_address(world, device);
+    world->devices[device].is_asleep = false;
+    world_device_speak(world, device);
+}
+
 /* ---- on and off ----------------------------------------------------------------------------- */
 
 static uint32_t draw_kind(struct world *world)
@@ -235,6 +330,7 @@ static void boot(struct world *world, uint32_t device)
     memory_client_free(at->client);
     d->life = life;
     d->unanswered = 0;
+    d->is_asleep = false;
     at->client = new_client(world, device, kind);
     at->to = gate_listener_addr(world->gate, listener);
     memory_client_connect(at->client, world->gate->now_ms);
@@ -263,7 +359,9 @@ void world_add_devices(struct world *world)
         /* The first ones have a key or a name that the gate does not know. */
         snprintf(d->identity, sizeof(d->identity), "device-%u", i == 0 ? 999 : i);
         for (uint32_t k = 0; k < WORLD_KINDS; k++) {
-            d->kinds[k] = *gate_kind(kind_names[k]);
+            d->kinds[k] = *gate_kind(kinds[k].name);
+            d->kinds[k].has_cid = kinds[k].has_cid;
+            d->kinds[k].cid_bytes = kinds[k].cid_bytes;
             d->kinds[k].repeat_max_ms = 8000;
             if (k < PSK_KINDS) {
                 d->kinds[k].identity = d->identity;
@@ -279,12 +377,19 @@ void world_add_devices(struct world *world)
 static void act_when_up(struct world *world, uint32_t device)
 {
     uint64_t what = world_draw(world, 1000);
+    bool has_cid = life_of(world, device)->cid_len != 0;
     if (world->devices[device].unanswered > PATIENCE && world_happens(world, 20))
         boot(world, device);
+    else if (has_cid && what < 40)
+        move(world, device);
+    else if (has_cid && what < 50)
+        fall_asleep(world, device);
     else if (what < 900)
         world_device_speak(world, device);
-    else if (what < 940)
+    else if (what < 930)
         speak_in_bundle(world, device);
+    else if (what < 940)
+        speak_before_another(world, device);
     else if (what < 952)
         world_device_close(world, device);
     else if (what < 960)
@@ -305,7 +410,10 @@ void world_act(struct world *world)
 {
     uint32_t device = (uint32_t)world_draw(world, WORLD_DEVICES);
     enum client_state state = client_of(world, device)->state;
-    if (world->devices[device].address != NO_ADDRESS && state == CLIENT_UP) {
+    if (world->devices[device].is_asleep && state == CLIENT_UP) {
+        if (world_happens(world, 10))
+            wake(world, device);
+    } else if (world->devices[device].address != NO_ADDRESS && state == CLIENT_UP) {
         act_when_up(world, device);
     } else if (world->devices[device].address != NO_ADDRESS && state == CLIENT_CONNECTING) {
         if (world_happens(world, 5))

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "property_note.h"
+#include "property_path.h"
+#include "property_wire.h"
 
 enum { ALERT_REPEATS = 3 };
 
@@ -87,6 +89,9 @@ struct model_counts model_counts_of(const struct model *model, uint32_t listener
     counts.begun = counter_get(&c->client[CLIENT_handshake_begun]);
     counts.failed = counter_get(&c->client[CLIENT_handshake_failed]);
     counts.alert_repeated = counter_get(&c->client[CLIENT_alert_repeated]);
+    counts.cid_missing = counter_get(&c->client[CLIENT_cid_missing]);
+    counts.cid_unknown = counter_get(&c->client[CLIENT_cid_unknown]);
+    counts.moved = counter_get(&c->address_changes);
     for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++)
         counts.backend[i] = counter_get(&c->backend[i]);
     for (unsigned i = 0; i < LATE_REASON_COUNT; i++)
@@ -98,9 +103,36 @@ void model_begin_step(struct model *model)
 {
     model->step++;
     model->from_client_count = model->from_backend_count = model->to_client_count = 0;
-    model->began_count = model->ended_count = 0;
+    model->began_count = model->ended_count = model->move_count = 0;
     for (uint32_t i = 0; i <= model->listener_count; i++)
         model->before[i] = model_counts_of(model, i);
+}
+
+bool model_has_handshake(const struct model *model, uint32_t listener, const struct addr *addr)
+{
+    const struct model_handshake *h = &model->handshakes[listener][model_address_index(addr)];
+    return h->is_open || h->closed_step == model->step;
+}
+
+bool model_is_session_at(const struct model *model, uint32_t index, uint32_t listener,
+                         const struct addr *addr)
+{
+    const struct life *life = &model->lives[index];
+    bool is_at = addr_equal(&life->addr, addr);
+    for (uint32_t i = 0; i < model->move_count && !is_at; i++)
+        is_at = model->moves[i].life == index && addr_equal(&model->moves[i].from, addr);
+    return is_at && life->listener == listener;
+}
+
+static const char *identity_of(const struct life *life)
+{
+    return life->kind->identity != NULL ? life->kind->identity : IDENTITY;
+}
+
+bool model_is_same_identity(const struct life *a, const struct life *b)
+{
+    bool is_psk = a->kind->identity != NULL;
+    return is_psk == (b->kind->identity != NULL) && strcmp(identity_of(a), identity_of(b)) == 0;
 }
 
 /* ---- what the log says ---------------------------------------------------------------------- */
@@ -146,8 +178,22 @@ static uint32_t field_listener(const struct model *model, const char *line)
     return 0;
 }
 
-/* The device whose handshake this is: the datagram of this step that finished it came from there,
- * in its latest life if there are two. */
+/* The datagram may be the one that finished this handshake: it came from there, or has the
+ * connection ID that was agreed on. */
+static bool is_of_handshake(const struct model *model, const struct model_input *input,
+                            const char *line, const struct addr *client)
+{
+    char expected[128], cid[2 * TABLE_CID_MAX + 1] = "";
+    const struct life *life = &model->lives[input->origin.life];
+    if (strstr(line, " cid=") == NULL)
+        return life->cid_len == 0 && addr_equal(&input->packet->from, client);
+    for (uint32_t i = 0; i < life->cid_len; i++)
+        snprintf(cid + 2 * i, 3, "%02x", life->cid[i]);
+    return strcmp(cid, field(line, "cid", expected)) == 0;
+}
+
+/* The device whose handshake this is: the datagram that finished it is of this step; in its latest
+ * life if there are two. */
 static uint32_t find_claimant(const struct model *model, const char *line,
                               const struct addr *client, uint32_t listener)
 {
@@ -158,12 +204,11 @@ static uint32_t find_claimant(const struct model *model, const char *line,
     for (uint32_t i = 0; i < model->from_client_count; i++) {
         const struct model_input *input = &model->from_client[i];
         if (input->origin.life == NO_LIFE || input->listener != listener || input->is_hello ||
-            !addr_equal(&input->packet->from, client))
+            !is_of_handshake(model, input, line, client))
             continue;
         const struct life *life = &model->lives[input->origin.life];
-        const char *name = life->kind->identity != NULL ? life->kind->identity : IDENTITY;
         if (life->state == LIFE_WITHOUT_SESSION && !life->is_impostor &&
-            life->listener == listener && strcmp(name, identity) == 0 &&
+            life->listener == listener && strcmp(identity_of(life), identity) == 0 &&
             strcmp(version, dtls_version_name(life->kind->version)) == 0 &&
             (found == NO_LIFE || input->origin.life > found))
             found = input->origin.life;
@@ -209,8 +254,28 @@ static void on_established(struct model *model, const char *line)
     if (!handshake->is_open)
         fail_msg("a session without a handshake: %s", line);
     *handshake = (struct model_handshake){.closed_step = model->step};
+    path_on_established(model, index);
     model->live[model->live_count++] = index;
     model->began[model->began_count++] = index;
+}
+
+/* The life that is in that session; NO_LIFE if there is none. */
+static uint32_t find_live(const struct model *model, uint64_t session)
+{
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        if (model->lives[model->live[i]].session == session)
+            return model->live[i];
+    }
+    return NO_LIFE;
+}
+
+static void on_moved(struct model *model, const char *line)
+{
+    struct addr from = field_addr(line, "client"), to = field_addr(line, "to");
+    uint32_t life = find_live(model, field_number(line, "session"));
+    if (life == NO_LIFE || !addr_equal(&model->lives[life].addr, &from))
+        fail_msg("a session moves that is not there: %s", line);
+    path_on_moved(model, life, &to);
 }
 
 static enum close_reason reason_named(const char *name)
@@ -226,14 +291,13 @@ static enum close_reason reason_named(const char *name)
 static void on_closed(struct model *model, const char *line)
 {
     char reason[128];
-    uint64_t session = field_number(line, "session");
     struct addr client = field_addr(line, "client");
-    uint32_t i = 0;
-    while (i < model->live_count && model->lives[model->live[i]].session != session)
-        i++;
-    if (i == model->live_count)
+    uint32_t index = find_live(model, field_number(line, "session")), i = 0;
+    if (index == NO_LIFE)
         fail_msg("the end of a session that is not there: %s", line);
-    struct life *life = &model->lives[model->live[i]];
+    struct life *life = &model->lives[index];
+    while (model->live[i] != index)
+        i++;
     life->state = LIFE_AFTER_SESSION;
     life->reason = reason_named(field(line, "reason", reason));
     life->ended_ms = model->gate->now_ms;
@@ -245,7 +309,7 @@ static void on_closed(struct model *model, const char *line)
     }
     if (!addr_equal(&client, &life->addr))
         fail_msg("the session is elsewhere: %s", line);
-    model->ended[model->ended_count++] = model->live[i];
+    model->ended[model->ended_count++] = index;
     model->live[i] = model->live[--model->live_count];
 }
 
@@ -267,6 +331,8 @@ void model_on_log(struct model *model, const char *line)
 {
     if (strstr(line, "event=session_established ") != NULL)
         on_established(model, line);
+    else if (strstr(line, "event=client_moved ") != NULL)
+        on_moved(model, line);
     else if (strstr(line, "event=session_closed ") != NULL)
         on_closed(model, line);
     else if (strstr(line, "event=handshake_failed ") != NULL)
@@ -283,22 +349,49 @@ static void keep_origin(struct model *model, const struct packet *packet)
         model->origins = realloc(model->origins, model->origin_capacity * sizeof(*model->origins));
         assert_non_null(model->origins);
     }
-    model->origins[model->origin_count++] = model->next_origin;
+    struct origin *origin = &model->origins[model->origin_count++];
+    *origin = model->next_origin;
+    if (origin->life != NO_LIFE && !origin->is_changed)
+        path_read_record(model, packet, origin);
 }
 
-/* A datagram of this step that carries the message and is where the session is. */
-static const struct origin *find_arrived(const struct model *model, const struct life *life,
+/* What stands behind a record of another life is found by the address, if neither has a connection
+ * ID: the first record is one that is not authentic there. */
+static bool may_be_rider(const struct model *model, const struct origin *origin, uint32_t life)
+{
+    return origin->has_rider && origin->rider == life && model->lives[life].cid_len == 0 &&
+           model->lives[origin->life].cid_len == 0;
+}
+
+static bool carries(const struct model *model, const struct origin *origin, uint32_t life,
+                    uint32_t message)
+{
+    if (origin->life == NO_LIFE)
+        return false;
+    uint32_t at = message - origin->first_message;
+    if (origin->life == life)
+        return at < origin->message_count && (origin->damaged >> at & 1) == 0;
+    return may_be_rider(model, origin, life) && origin->rider_message == message;
+}
+
+/* A datagram of this step that carries the message, and finds the session by its address or by its
+ * connection ID. */
+static const struct origin *find_arrived(const struct model *model, uint32_t index,
                                          uint32_t message)
 {
+    const struct life *life = &model->lives[index];
     for (uint32_t i = 0; i < model->from_client_count; i++) {
         const struct model_input *input = &model->from_client[i];
-        const struct origin *origin = &input->origin;
-        if (origin->life != NO_LIFE && &model->lives[origin->life] == life &&
-            message - origin->first_message < origin->message_count &&
-            input->listener == life->listener && addr_equal(&input->packet->from, &life->addr))
-            return origin;
+        if (carries(model, &input->origin, index, message) && input->listener == life->listener &&
+            (life->cid_len != 0 || addr_equal(&input->packet->from, &life->addr)))
+            return &input->origin;
     }
     return NULL;
+}
+
+static uint32_t order_of(const struct origin *origin, uint32_t life)
+{
+    return origin->life == life ? origin->order : origin->rider_order;
 }
 
 /* Plaintext is of a device that is in session there, for the first time, and for its backend. */
@@ -310,9 +403,9 @@ static void on_plaintext(struct model *model, const struct packet *packet)
         note.who >= model->life_count)
         fail_msg("%u bytes to the backend that no device sent", packet->len);
     struct life *life = &model->lives[note.who];
-    const struct origin *origin = find_arrived(model, life, note.number);
+    const struct origin *origin = find_arrived(model, note.who, note.number);
     bool is_live = life->state == LIFE_IN_SESSION || life->ended_step == model->step ||
-                   (origin != NULL && model_is_overtaken(model, life, origin->order));
+                   (origin != NULL && model_is_overtaken(model, life, order_of(origin, note.who)));
     if (life->state == LIFE_WITHOUT_SESSION || !is_live)
         fail_msg("message %u of life %u, which is in no session", note.number, note.who);
     if (life->source != source)

@@ -9,6 +9,7 @@
 #define PROPERTY_MODEL_H
 
 #include "gate_fixture.h"
+#include "session_table.h"
 
 enum {
     MODEL_LIVES_MAX = 2048,
@@ -21,6 +22,22 @@ enum {
 
 enum life_state { LIFE_WITHOUT_SESSION, LIFE_IN_SESSION, LIFE_AFTER_SESSION };
 
+/* Whether a second authentic record has come from where the session is; perhaps, if it cannot be
+ * told what of a datagram was authentic. */
+enum proof { PROVED, PROVED_PERHAPS, UNPROVED };
+
+/* Of a session with a connection ID: where it is, see property_path.c. */
+struct life_path {
+    /* Numbers of datagrams, see property_path.c: the newest one that was surely, or perhaps, found
+     * authentic. */
+    uint64_t newest_sure, newest_perhaps;
+    uint64_t judged[MODEL_MESSAGES_MAX / 64]; /* messages that will not be taken again */
+    enum proof proof;
+    uint32_t moved_bytes, sent_bytes; /* of the datagram that moved it; to there since then */
+    uint32_t doubtful_step;           /* when it moved perhaps for another datagram's sake */
+    bool holds_address;               /* it surely is the one that is found by its address */
+};
+
 /* A device from one boot to the next. It has at most one session in it. */
 struct life {
     const struct client_kind *kind;
@@ -31,9 +48,12 @@ struct life {
     uint32_t sent_messages;
     enum life_state state;
     /* Of the session: */
-    uint64_t session; /* number in the log */
+    uint64_t session;           /* number in the log */
+    uint8_t cid[TABLE_CID_MAX]; /* that it puts on its records; cid_len 0 = none */
+    uint8_t cid_len;
     struct addr addr; /* where its datagrams go */
-    uint32_t source;  /* its backend address */
+    struct life_path path;
+    uint32_t source; /* its backend address */
     uint64_t used_ms, ended_ms;
     uint32_t began_step, ended_step, used_step;
     enum close_reason reason;
@@ -48,7 +68,14 @@ struct origin {
     uint32_t order; /* among the datagrams of that life */
     uint16_t first_message, message_count;
     bool is_close, is_alert; /* close_notify, fatal alert */
-    bool is_changed;         /* is_changed: bits were flipped, bytes cut off or added */
+    bool is_changed;         /* bits were flipped, bytes cut off or added, who knows where */
+    bool is_stripped;        /* a record of nobody, well-formed but without a connection ID */
+    uint8_t damaged;         /* messages that cannot be authentic any more, a bit each */
+    uint8_t epoch;           /* of its last protected record */
+    bool has_rider;          /* a record of another life stands behind: */
+    uint32_t rider;
+    uint32_t rider_order; /* among the datagrams of that life */
+    uint16_t rider_message;
 };
 
 struct model_input {
@@ -70,9 +97,16 @@ struct model_slot {
     uint32_t source, life; /* the latest owner */
 };
 
+/* An address change that the gate has told of. */
+struct model_move {
+    uint32_t life;
+    struct addr from, to;
+    bool is_explained;
+};
+
 /* Counters that tell what the gate made of a step. */
 struct model_counts {
-    uint64_t begun, failed, alert_repeated;
+    uint64_t begun, failed, alert_repeated, cid_missing, cid_unknown, moved;
     uint64_t backend[BACKEND_OUTCOME_COUNT], late[LATE_REASON_COUNT];
 };
 
@@ -100,6 +134,8 @@ struct model {
     uint32_t from_client_count, from_backend_count, to_client_count;
     uint32_t began[MODEL_STEP_MAX], ended[MODEL_STEP_MAX]; /* lives */
     uint32_t began_count, ended_count;
+    struct model_move moves[MODEL_STEP_MAX];
+    uint32_t move_count;
     struct model_counts before[GATE_LISTENERS_MAX + 1];
     uint64_t digest; /* of all that the gate sent, when and where */
 };
@@ -122,6 +158,14 @@ void model_on_message(struct model *model, uint32_t life, const uint8_t *data, s
 void model_begin_step(struct model *model);
 /* Judges the step; property_check.c. */
 void model_check_step(struct model *model);
+
+/* A handshake may be in progress there, or was in this step. */
+bool model_has_handshake(const struct model *model, uint32_t listener, const struct addr *addr);
+/* A session is at that address, or was in this step. */
+bool model_is_session_at(const struct model *model, uint32_t life, uint32_t listener,
+                         const struct addr *addr);
+/* The two authenticate as the same. */
+bool model_is_same_identity(const struct life *a, const struct life *b);
 
 /* Index of gate_device_addr(). */
 uint32_t model_address_index(const struct addr *addr);

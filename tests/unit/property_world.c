@@ -23,25 +23,35 @@ bool world_happens(struct world *world, unsigned percent)
     return world_draw(world, 100) < percent;
 }
 
+void world_damage(struct world *world, uint8_t *data, size_t len)
+{
+    enum { TAG_MIN = 8 };
+    assert_true(len > TAG_MIN);
+    data[len - 1 - world_draw(world, TAG_MIN)] ^= (uint8_t)(1u << world_draw(world, 8));
+}
+
 /* ---- the gate ------------------------------------------------------------------------------- */
 
-#define LISTENER_NAMED(name, port, backend)                                                      \
-    "[listener " name "]\nlisten = " GATE_ADDRESS ":" port "\nbackend = 127.0.0.1:" backend "\n" \
-    "psk_file = property-%d.psk\n" CERTIFICATE CLIENT_CA
-
-/* One as most are, one for the impatient, one with little room, one with small flights. */
-static const char listeners[] = LISTENER_NAMED("usual", "5684", "5683") LISTENER_NAMED(
-    "impatient", "5685",
-    "5693") "idle_timeout = 25s\nhandshake_timeout = 8s\nretransmit = "
-            "500ms\n" LISTENER_NAMED("narrow", "5686",
-                                     "5683") "max_handshakes = 2\nhandshakes_per_s = "
-                                             "4\nhellos_per_prefix_per_s = 16\nidle_timeout = "
-                                             "10m\n" LISTENER_NAMED("small", "5687",
-                                                                    "5703") "mtu = "
-                                                                            "300\nidle_"
-                                                                            "timeout = "
-                                                                            "2m\nretransmit"
-                                                                            " = 1s\n";
+/* One as most are, one for the impatient, one with little room, one with small flights; with
+ * connection IDs of the usual length, so short ones that others get them again, none, and long
+ * ones. */
+static const struct {
+    const char *name;
+    unsigned port, backend;
+    const char *settings;
+} listeners[] = {
+    {"usual", 5684, 5683, "idle_timeout_cid = 10m\n"},
+    {"impatient", 5685, 5693,
+     "idle_timeout = 25s\nidle_timeout_cid = 40s\nhandshake_timeout = 8s\nretransmit = 500ms\n"
+     "cid_length = 1\n"},
+    {"narrow", 5686, 5683,
+     "max_handshakes = 2\nhandshakes_per_s = 4\nhellos_per_prefix_per_s = 16\n"
+     "idle_timeout = 10m\ncid_length = 0\n"},
+    {"small", 5687, 5703,
+     "mtu = 300\nidle_timeout = 2m\nidle_timeout_cid = 5m\nretransmit = 1s\n"
+     "cid_length = 20\n"},
+};
+enum { LISTENERS = sizeof(listeners) / sizeof(listeners[0]) };
 
 static const struct {
     uint32_t max_sessions, tombstone_s, slots; /* slots 0: as many as there are */
@@ -71,9 +81,15 @@ static void open_gate(struct world *world, uint64_t seed)
     int pid = (int)getpid(), which = (int)(seed % GATES);
     snprintf(path, sizeof(path), "%s/property-%d.psk", gate_keys(), pid);
     write_psks(path);
-    int len = snprintf(ini, sizeof(ini), GATE "max_sessions = %u\ntombstone = %us\n",
-                       gates[which].max_sessions, gates[which].tombstone_s);
-    snprintf(ini + len, sizeof(ini) - (size_t)len, listeners, pid, pid, pid, pid);
+    size_t len = (size_t)snprintf(ini, sizeof(ini), GATE "max_sessions = %u\ntombstone = %us\n",
+                                  gates[which].max_sessions, gates[which].tombstone_s);
+    for (int i = 0; i < LISTENERS; i++)
+        len += (size_t)snprintf(
+            ini + len, sizeof(ini) - len,
+            "[listener %s]\nlisten = " GATE_ADDRESS
+            ":%u\nbackend = 127.0.0.1:%u\npsk_file = property-%d.psk\n%s" CERTIFICATE CLIENT_CA,
+            listeners[i].name, listeners[i].port, listeners[i].backend, pid, listeners[i].settings);
+    assert_true(len < sizeof(ini));
     gate_open(world->gate, ini);
     unlink(path);
     if (gates[which].slots != 0)

@@ -10,7 +10,7 @@
 enum {
     WORLD_DEVICES = 28,
     WORLD_ADDRESSES = 40, /* NAT addresses for them; from there to MODEL_ADDRESSES: of strangers */
-    WORLD_KINDS = 8,
+    WORLD_KINDS = 16,
     WORLD_PARTS_MAX = 8,
     NO_ADDRESS = 0xffffffffu,
 };
@@ -22,6 +22,8 @@ struct world_device {
     uint32_t life;       /* NO_LIFE before it was ever switched on */
     uint32_t address;    /* NO_ADDRESS: switched off */
     uint32_t unanswered; /* messages since it last got one */
+    uint64_t lag_ms;     /* what it sends now takes longer */
+    bool is_asleep;      /* its NAT address is another's meanwhile */
     /* What its library sends is gathered here while it is being made. */
     bool is_gathering;
     struct {
@@ -62,6 +64,9 @@ void world_send_from_backend(struct world *world, const struct addr *from, uint3
 /* The backend of the listener sends a note of that length. */
 void world_note(struct world *world, uint32_t listener, uint32_t source, size_t len,
                 uint64_t delay_ms);
+
+/* Changes a bit of the tag of the last record, which is not authentic then. */
+void world_damage(struct world *world, uint8_t *data, size_t len);
 
 /* ---- devices: property_device.c ---- */
 

@@ -108,6 +108,28 @@ static void test_after_plaintext(void **state)
     assert_int_equal(c.protected_len, 0);
 }
 
+/* A whole flight, and behind it what lacks a connection ID. */
+static void test_before_missing_cid(void **state)
+{
+    (void)state;
+    for (int form = 0; form < 2; form++) {
+        struct maker m = {.len = 0};
+        classify_fixture_put_record(&m, CCS, 0, 1);
+        size_t plaintext = m.len;
+        puts_record[form](&m, cid_a, 8, 40);
+        assert_int_equal(classify_before_missing_cid(m.bytes, m.len, 8), m.len);
+        size_t before = m.len;
+        classify_fixture_put_record(&m, DATA, 1, 40);
+        puts_record[form](&m, cid_a, 8, 40);
+        assert_int_equal(classify_before_missing_cid(m.bytes, m.len, 8), before);
+        assert_int_equal(classify_before_missing_cid(m.bytes, before - 1, 8), plaintext);
+    }
+    struct maker m = {.len = 0};
+    classify_fixture_put_record(&m, DATA, 1, 40);
+    assert_int_equal(classify_before_missing_cid(m.bytes, m.len, 8), 0);
+    assert_int_equal(classify_before_missing_cid(m.bytes, 0, 8), 0);
+}
+
 static void test_epoch_0_has_none(void **state)
 {
     (void)state;
@@ -136,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_every_length),
         cmocka_unit_test(test_only_records_of_one_session),
         cmocka_unit_test(test_after_plaintext),
+        cmocka_unit_test(test_before_missing_cid),
         cmocka_unit_test(test_epoch_0_has_none),
         cmocka_unit_test(test_short_and_without_length_field),
     };
