@@ -412,12 +412,16 @@ bool dtls_wants_quick_timeout(const struct dtls *dtls)
     return wolfSSL_dtls13_use_quick_timeout(dtls->ssl) != 0;
 }
 
+bool dtls_has_received(const struct dtls *dtls)
+{
+    return dtls->is_1_3 && wolfSSL_dtls13_get_received_mark(dtls->ssl) != dtls->mark_before;
+}
+
 uint32_t dtls_discarded(const struct dtls *dtls)
 {
     uint32_t dropped = drops(dtls) - dtls->drops_before + dtls->has_cut;
     /* In 1.3 a record outside of the window is not among the drops. */
-    if (dropped == 0 && dtls->is_1_3 &&
-        wolfSSL_dtls13_get_received_mark(dtls->ssl) == dtls->mark_before)
+    if (dropped == 0 && dtls->is_1_3 && !dtls_has_received(dtls))
         dropped = 1;
     return dropped;
 }
@@ -480,4 +484,10 @@ void dtls_forget_peer(struct dtls *dtls)
     bytes_wipe(dtls->peer, sizeof(*dtls->peer));
     free(dtls->peer);
     dtls->peer = NULL;
+}
+
+void dtls_forget_handshake(struct dtls *dtls)
+{
+    dtls_forget_peer(dtls);
+    wolfSSL_dtls_forget_handshake(dtls->ssl);
 }

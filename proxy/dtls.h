@@ -138,6 +138,9 @@ bool dtls_on_timeout(struct dtls *dtls);
  * an ACK is due, RFC 9147 section 7.1). */
 bool dtls_wants_quick_timeout(const struct dtls *dtls);
 
+/* DTLS 1.3, established: a record of the datagram fed last was authentic and new. */
+bool dtls_has_received(const struct dtls *dtls);
+
 /* Records of the datagram fed last that were discarded: not authentic or not new. What follows a
  * record that is not authentic is discarded with it and counts as one. */
 uint32_t dtls_discarded(const struct dtls *dtls);
@@ -163,5 +166,7 @@ const char *dtls_alert_name(uint8_t code);
 
 /* Wipes what was learned in the handshake; call it when it has been logged. */
 void dtls_forget_peer(struct dtls *dtls);
+/* The same, and what the library keeps of it: the flights can not be repeated any more. */
+void dtls_forget_handshake(struct dtls *dtls);
 
 #endif

@@ -190,9 +190,10 @@ static void notice_wrong_key(struct session *s)
 /* The library keeps what it cannot use yet: fragments of handshake messages, in DTLS 1.3 up to 3 MB
  * of them, also after the handshake. So there is a bound on what comes without any data. False if
  * the session has ended over it. */
-static bool is_within_bounds(struct session *s, bool was_discarded)
+static bool is_within_bounds(struct session *s)
 {
-    if (s->state == SESSION_ESTABLISHED && (was_discarded || s->version != VERSION_1_3))
+    /* A stranger's records do not count, unless the device's own stand before them. */
+    if (s->state == SESSION_ESTABLISHED && !dtls_has_received(s->dtls))
         s->fed_bytes -= s->last_fed_bytes;
     s->last_fed_bytes = 0;
     if (s->fed_bytes <= FED_BYTES_MAX)
@@ -206,7 +207,7 @@ static bool is_within_bounds(struct session *s, bool was_discarded)
 
 void session_on_fed(struct session *s, bool was_discarded)
 {
-    if (!is_within_bounds(s, was_discarded))
+    if (!is_within_bounds(s))
         return;
     session_path_settle_cid(s);
     notice_wrong_key(s);
@@ -424,7 +425,7 @@ bool session_on_established(struct session *s)
     sessions_note_use(s);
     count_established(s, credential);
     session_log_established(s, credential);
-    dtls_forget_peer(s->dtls);
+    dtls_forget_handshake(s->dtls);
     end_oldest_of_identity(s);
     return true;
 }

@@ -279,6 +279,26 @@ static void without_memory_there_is_no_object(void **state)
     dtls_free(NULL);
 }
 
+/* Of the gate's object alone: the client is freed before. */
+static void session_takes_no_more_than_it_needs(void **state)
+{
+    enum { LIVE_MAX = 7000, LIVE_MAX_13 = 9000 };
+    struct dtls_pair *p = *state;
+    for (int i = 0; i < WAYS; i++) {
+        dtls_pair_meet_well(p, &ways[i].kind);
+        memory_client_free(p->client);
+        p->client = NULL;
+        dtls_forget_handshake(p->dtls);
+        uint64_t before = gate_wolfssl_bytes();
+        dtls_free(p->dtls);
+        p->dtls = NULL;
+        uint64_t bytes = before - gate_wolfssl_bytes();
+        bool is_1_3 = ways[i].kind.version == VERSION_1_3;
+        if (bytes > (is_1_3 ? LIVE_MAX_13 : LIVE_MAX))
+            fail_msg("%s: %u bytes", ways[i].kind.name, (unsigned)bytes);
+    }
+}
+
 #define PAIR_TEST(f) cmocka_unit_test_setup_teardown(f, dtls_pair_set_up, dtls_pair_tear_down)
 
 int main(void)
@@ -291,6 +311,7 @@ int main(void)
         PAIR_TEST(discarded_records_are_told),
         PAIR_TEST(ends_are_told_apart),
         PAIR_TEST(flights_are_repeated),
+        PAIR_TEST(session_takes_no_more_than_it_needs),
         PAIR_TEST(without_memory_there_is_no_object),
     };
     if (!gate_wolfssl_init())
