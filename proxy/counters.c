@@ -73,6 +73,16 @@ bool counters_add_copy(struct counters *sum, const struct worker_counters *worke
 
 /* --- names --- */
 
+void durations_add(struct durations *durations, uint64_t ns)
+{
+    static const uint32_t bounds_us[DURATION_BUCKET_COUNT] = {DURATION_BUCKETS_US};
+    unsigned bucket = 0;
+    while (bucket < DURATION_BUCKET_COUNT && ns > (uint64_t)bounds_us[bucket] * 1000)
+        bucket++;
+    counter_add(&durations->bucket[bucket], 1);
+    counter_add(&durations->ns_sum, ns);
+}
+
 const char *client_outcome_name(enum client_outcome outcome)
 {
     static const char *const names[] = {

@@ -51,7 +51,16 @@ enum credential {
 #define HANDSHAKE_BUCKETS_MS 10, 30, 100, 300, 1000, 3000, 10000, 30000
 enum { HANDSHAKE_BUCKET_COUNT = 8 };
 
+/* Upper bounds in microseconds of histograms of what a worker does; +Inf follows. */
+#define DURATION_BUCKETS_US 100, 300, 1000, 3000, 10000, 30000, 100000
+enum { DURATION_BUCKET_COUNT = 7 };
+
 typedef _Atomic uint64_t counter;
+
+struct durations {
+    counter bucket[DURATION_BUCKET_COUNT + 1]; /* not cumulative */
+    counter ns_sum;
+};
 
 struct counters {
     counter client_received, backend_received;
@@ -75,6 +84,8 @@ struct worker_counters {
     counter turn;
     uint32_t listener_count;
     struct counters *by_listener;
+#define DURATION(name, help) struct durations name;
+#include "counters_each.h"
 };
 
 /* Counting is a load and a store, since only one thread writes. Release order keeps it inside the
@@ -95,6 +106,8 @@ static inline uint64_t counter_get(const counter *c)
 {
     return atomic_load_explicit(c, memory_order_acquire);
 }
+
+void durations_add(struct durations *durations, uint64_t ns);
 
 /* Around the counting of a batch (received, outcomes, late), so that a reader never sees half of
  * it. Not nested. Other counters stand for themselves. */

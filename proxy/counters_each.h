@@ -18,6 +18,9 @@
 #ifndef GAUGE
 #define GAUGE(name, help)
 #endif
+#ifndef DURATION
+#define DURATION(name, help)
+#endif
 
 #include "counters.def"
 
@@ -27,3 +30,4 @@
 #undef HANDSHAKE_RESULT
 #undef COUNTER
 #undef GAUGE
+#undef DURATION

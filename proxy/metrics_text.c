@@ -243,6 +243,41 @@ static void put_handshakes_and_closes(FILE *out, const struct sums *sums)
                                 counter_get(&sums->by_listener[i].closed[r]));
 }
 
+/* --- durations, over all workers --- */
+
+static void put_durations(FILE *out, const struct metrics_source *source, const char *name,
+                          const char *help, size_t offset)
+{
+    static const unsigned bounds_us[DURATION_BUCKET_COUNT] = {DURATION_BUCKETS_US};
+    uint64_t count = 0, ns_sum = 0;
+    put_family(out, name, "histogram", help);
+    for (unsigned b = 0; b <= DURATION_BUCKET_COUNT; b++) {
+        char le[32] = "+Inf";
+        if (b < DURATION_BUCKET_COUNT)
+            snprintf(le, sizeof(le), "%g", bounds_us[b] / 1000000.0);
+        for (uint32_t w = 0; w < source->worker_count; w++) {
+            const void *worker = (const char *)source->workers[w] + offset;
+            count += counter_get(&((const struct durations *)worker)->bucket[b]);
+        }
+        fprintf(out, "%s_bucket{le=\"%s\"}", name, le);
+        put_u64(out, count);
+    }
+    for (uint32_t w = 0; w < source->worker_count; w++) {
+        const void *worker = (const char *)source->workers[w] + offset;
+        ns_sum += counter_get(&((const struct durations *)worker)->ns_sum);
+    }
+    fprintf(out, "%s_sum %.6f\n%s_count", name, (double)ns_sum / 1e9, name);
+    put_u64(out, count);
+}
+
+static void put_all_durations(FILE *out, const struct metrics_source *source)
+{
+#define DURATION(name, help)                                       \
+    put_durations(out, source, "dtlsgate_" #name "_seconds", help, \
+                  offsetof(struct worker_counters, name));
+#include "counters_each.h"
+}
+
 /* --- plain counters and gauges, and what belongs to no listener --- */
 
 static void put_plain(FILE *out, const struct sums *sums, const char *name, const char *type,
@@ -316,6 +351,7 @@ char *metrics_render(const struct metrics_source *source)
         put_backend_datagrams(out, &sums);
         put_handshakes_and_closes(out, &sums);
         put_plain_counters(out, &sums);
+        put_all_durations(out, source);
         put_process(out);
         bool is_complete = !ferror(out);
         if (fclose(out) != 0 || !is_complete) {

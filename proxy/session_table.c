@@ -21,52 +21,55 @@ bool session_table_init(struct session_table *table, struct err *err)
     return keyed_hash_key_init(&table->hash_key, err);
 }
 
-/* uthash keeps 32 bits; each of them depends on the key. */
-static unsigned hash(const struct session_table *table, const void *key, size_t size)
+struct hashed {
+    unsigned value; /* uthash keeps 32 bits */
+    unsigned shard; /* of others; each bit depends on the key */
+};
+
+static struct hashed hash(const struct session_table *table, const void *key, size_t size)
 {
-    return (unsigned)keyed_hash(&table->hash_key, key, size);
+    uint64_t value = keyed_hash(&table->hash_key, key, size);
+    return (struct hashed){.value = (unsigned)value,
+                           .shard = (unsigned)(value >> 32) % TABLE_SHARDS};
 }
 
 /* ---- by address ------------------------------------------------------------------------------ */
 
-static bool add(struct session_table *table, struct table_entry *entry, unsigned value)
-{
-    assert(entry->hh.tbl == NULL);
-    HASH_ADD_BYHASHVALUE(hh, table->head, key, sizeof(entry->key), value, entry);
-    return entry->hh.tbl != NULL;
-}
-
-static struct table_entry *find(const struct session_table *table, const struct table_key *key,
-                                unsigned value)
-{
-    struct table_entry *found = NULL;
-    HASH_FIND_BYHASHVALUE(hh, table->head, key, sizeof(*key), value, found);
-    return found;
-}
-
 bool session_table_add(struct session_table *table, struct table_entry *entry)
 {
-    return add(table, entry, hash(table, &entry->key, sizeof(entry->key)));
+    struct hashed hashed = hash(table, &entry->key, sizeof(entry->key));
+    assert(entry->hh.tbl == NULL);
+    HASH_ADD_BYHASHVALUE(hh, table->shards[hashed.shard], key, sizeof(entry->key), hashed.value,
+                         entry);
+    if (entry->hh.tbl == NULL)
+        return false;
+    table->count++;
+    return true;
 }
 
 void session_table_remove(struct session_table *table, struct table_entry *entry)
 {
     if (entry->hh.tbl == NULL)
         return;
-    HASH_DELETE(hh, table->head, entry);
+    struct hashed hashed = hash(table, &entry->key, sizeof(entry->key));
+    HASH_DELETE(hh, table->shards[hashed.shard], entry);
     entry->hh.tbl = NULL;
+    table->count--;
 }
 
 struct table_entry *session_table_find(const struct session_table *table, const struct addr *client,
                                        uint32_t listener)
 {
     struct table_key key = {.client = *client, .listener = listener};
-    return find(table, &key, hash(table, &key, sizeof(key)));
+    struct hashed hashed = hash(table, &key, sizeof(key));
+    struct table_entry *found = NULL;
+    HASH_FIND_BYHASHVALUE(hh, table->shards[hashed.shard], &key, sizeof(key), hashed.value, found);
+    return found;
 }
 
 uint32_t session_table_count(const struct session_table *table)
 {
-    return HASH_COUNT(table->head);
+    return table->count;
 }
 
 /* ---- by connection ID ------------------------------------------------------------------------ */
@@ -75,17 +78,23 @@ bool session_table_add_cid(struct session_table *table, struct table_cid_entry *
 {
     assert(entry->cid_len >= 1 && entry->cid_len <= TABLE_CID_MAX && entry->hh.tbl == NULL);
     size_t size = LISTENER_BYTES + entry->cid_len;
-    unsigned value = hash(table, entry, size);
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, table->cid_head, entry, size, value, entry);
-    return entry->hh.tbl != NULL;
+    struct hashed hashed = hash(table, entry, size);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, table->cid_shards[hashed.shard], entry, size, hashed.value,
+                                entry);
+    if (entry->hh.tbl == NULL)
+        return false;
+    table->cid_count++;
+    return true;
 }
 
 void session_table_remove_cid(struct session_table *table, struct table_cid_entry *entry)
 {
     if (entry->hh.tbl == NULL)
         return;
-    HASH_DELETE(hh, table->cid_head, entry);
+    struct hashed hashed = hash(table, entry, LISTENER_BYTES + entry->cid_len);
+    HASH_DELETE(hh, table->cid_shards[hashed.shard], entry);
     entry->hh.tbl = NULL;
+    table->cid_count--;
 }
 
 struct table_cid_entry *session_table_find_cid(const struct session_table *table, uint32_t listener,
@@ -98,12 +107,12 @@ struct table_cid_entry *session_table_find_cid(const struct session_table *table
     memcpy(key, &listener, LISTENER_BYTES);
     memcpy(key + LISTENER_BYTES, cid, cid_len);
     size_t size = LISTENER_BYTES + cid_len;
-    unsigned value = hash(table, key, size);
-    HASH_FIND_BYHASHVALUE(hh, table->cid_head, key, size, value, found);
+    struct hashed hashed = hash(table, key, size);
+    HASH_FIND_BYHASHVALUE(hh, table->cid_shards[hashed.shard], key, size, hashed.value, found);
     return found;
 }
 
 uint32_t session_table_count_cid(const struct session_table *table)
 {
-    return HASH_COUNT(table->cid_head);
+    return table->cid_count;
 }

@@ -41,9 +41,14 @@ struct table_cid_entry {
     UT_hash_handle hh;
 };
 
+/* A table is many small ones: uthash moves all entries of one when that has to grow, and a million
+ * at once would hold up everything for a tenth of a second. */
+#define TABLE_SHARDS 256
+
 struct session_table {
-    struct table_entry *head;         /* by address */
-    struct table_cid_entry *cid_head; /* by connection ID */
+    struct table_entry *shards[TABLE_SHARDS];         /* by address */
+    struct table_cid_entry *cid_shards[TABLE_SHARDS]; /* by connection ID */
+    uint32_t count, cid_count;
     struct keyed_hash_key hash_key;
 };
 

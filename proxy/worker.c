@@ -43,6 +43,9 @@ struct mailbox {
 struct worker {
     struct ev_loop *loop;
     ev_io backend_watcher;
+    ev_check woken;     /* runs first of all when the loop has waited ... */
+    ev_prepare waiting; /* ... and last of all before it waits */
+    uint64_t woken_ns;  /* 0 = waiting */
     ev_timer timer;
     ev_timer end_timer;
     ev_async stop_watcher, mail_watcher;
@@ -80,7 +83,10 @@ static uint64_t read_clock_ns(clockid_t clock)
 /* Runs what is due and sets the loop's one timer to what is due next. */
 static void keep_time(struct worker *worker, uint64_t now_ms)
 {
+    uint64_t began_ns = read_clock_ns(CLOCK_MONOTONIC);
     uint64_t due_ms = datapath_tick(&worker->datapath, now_ms);
+    durations_add(&worker->datapath.counters.housekeeping,
+                  read_clock_ns(CLOCK_MONOTONIC) - began_ns);
     if (due_ms == worker->timer_due_ms)
         return;
     worker->timer_due_ms = due_ms;
@@ -263,6 +269,24 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
     keep_time(worker, read_clock_ms());
 }
 
+static void on_woken(struct ev_loop *loop, ev_check *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    (void)loop;
+    (void)events;
+    worker->woken_ns = read_clock_ns(CLOCK_MONOTONIC);
+}
+
+static void on_waiting(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    (void)loop;
+    (void)events;
+    if (worker->woken_ns != 0)
+        durations_add(&worker->datapath.counters.loop_turn,
+                      read_clock_ns(CLOCK_MONOTONIC) - worker->woken_ns);
+}
+
 static void on_end(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)watcher;
@@ -356,6 +380,13 @@ struct worker *worker_open(const struct generation *generation, struct identitie
     ev_init(&worker->hello_timer, on_hello_pause_end);
     worker->hello_timer.data = worker;
     hello_share_init(&worker->hello_share, read_clock_ns(CLOCK_MONOTONIC));
+    ev_check_init(&worker->woken, on_woken);
+    ev_set_priority(&worker->woken, EV_MAXPRI);
+    worker->woken.data = worker;
+    ev_check_start(worker->loop, &worker->woken);
+    ev_prepare_init(&worker->waiting, on_waiting);
+    worker->waiting.data = worker;
+    ev_prepare_start(worker->loop, &worker->waiting);
     ev_init(&worker->timer, on_timer);
     worker->timer.data = worker;
     ev_async_init(&worker->stop_watcher, on_stop);

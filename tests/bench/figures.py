@@ -112,10 +112,10 @@ def million_bars(million):
     found.append(at_most(what, million["ratio"], BAR_MILLION_RATIO))
     what = f"{million['sessions']:,} keys: ready in {million['ready_s']:.2f} s"
     found.append(at_most(what, million["ready_s"], BAR_READY_S))
-    lag = million["loop_lag"]
-    if lag:
-        what = f"{sessions}: {lag['above_1ms']:,.0f} turns of the event loop above 1 ms"
-        found.append(at_most(what, lag["above_1ms"], 0))
+    housekeeping = million["housekeeping"]
+    if housekeeping:
+        what = f"{sessions}: {housekeeping['above_1ms']:,.0f} times that timers and parking took more than 1 ms"
+        found.append(at_most(what, housekeeping["above_1ms"], 0))
     return found
 
 
