@@ -117,12 +117,37 @@ static void refused_hellos_are_not_answered(void **state)
     gate_assert_echo(gate, device, "undisturbed");
 }
 
+/* A worker's part of each limit: the parts of all workers are at least the whole. */
+static void limits_are_divided_among_the_workers(void **state)
+{
+    struct gate *gate = *state;
+    struct datapath share;
+    struct err err;
+    gate_open(gate,
+              GATE "max_sessions = 9\n" LISTENER PSK
+                   "max_handshakes = 10\nhandshakes_per_s = 7\nhellos_per_prefix_per_s = 21\n");
+    const struct sessions_shared shared = {.identities = gate->identities};
+    assert_true(datapath_init(&share, gate->generation, &shared, 3, 4, &err));
+    assert_int_equal(share.sessions.session_max, 3);
+    assert_int_equal(share.limits[0].handshake_max, 3);
+    assert_int_equal(share.limits[0].handshakes.per_s, 2);
+    assert_int_equal(share.limits[0].hellos.per_s, 6);
+    datapath_deinit(&share);
+    /* Of a small limit on hellos each has 4 all the same; and none of none is none. */
+    gate_open(gate, GATE LISTENER PSK "hellos_per_prefix_per_s = 1\n");
+    const struct sessions_shared again = {.identities = gate->identities};
+    assert_true(datapath_init(&share, gate->generation, &again, 0, 4, &err));
+    assert_int_equal(share.limits[0].hellos.per_s, 4);
+    assert_int_equal(share.limits[0].handshakes.per_s, 0);
+    datapath_deinit(&share);
+}
+
 int datapath_limits_tests(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(handshakes_per_s_bites),          GATE_TEST(hellos_per_prefix_bites),
         GATE_TEST(known_addresses_go_first),        GATE_TEST(refused_handshake_displaces_nobody),
-        GATE_TEST(refused_hellos_are_not_answered),
+        GATE_TEST(refused_hellos_are_not_answered), GATE_TEST(limits_are_divided_among_the_workers),
     };
     return cmocka_run_group_tests_name("datapath: limits", tests, NULL, NULL);
 }
