@@ -315,6 +315,35 @@ static void moves_away_from_a_handshake(void **state)
     gate_doing(NULL);
 }
 
+/* The same, and a third device moves to that address: the handshake goes on there. */
+static void moves_to_the_address_of_a_handshake(void **state)
+{
+    struct gate *gate = *state;
+    for (int i = 0; i < KIND_COUNT; i++) {
+        gate_doing("%s", kinds[i].name);
+        gate_open(gate, USUAL);
+        struct device *sleeper = gate_connected(gate, &kinds[i]);
+        struct device *mover = gate_connected(gate, &kinds[i]);
+        struct device *other = gate_add(gate, &other_identity);
+        other->addr = sleeper->addr;
+        device_connect(other);
+        gate_run(gate, 3); /* the second hello has arrived */
+        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        struct packet moved = held_back(gate, mover, "moved");
+        assert_int_equal(gate_inject(gate, &other->addr, moved.data, moved.len), CLIENT_forwarded);
+        assert_int_equal(moves(gate), 1);
+        assert_true(gate_run_until_up(gate, other, 100));
+        gate_run(gate, 10);
+        gate_assert_echo(gate, other, "there");
+        sleeper->addr = gate_device_addr(50);
+        gate_assert_echo(gate, sleeper, "here");
+        mover->addr = gate_device_addr(60);
+        gate_assert_echo(gate, mover, "and here");
+        assert_int_equal(gate->dp.sessions.established_count, 3);
+    }
+    gate_doing(NULL);
+}
+
 /* Old and new session at one address, both in use until the new one is complete. */
 static void handshake_at_a_live_address_costs_nothing(void **state)
 {
@@ -396,6 +425,7 @@ int datapath_moving_tests(void)
         GATE_TEST(rebooted_device_replaces_its_session),
         GATE_TEST(session_without_cid_keeps_its_address),
         GATE_TEST(moves_away_from_a_handshake),
+        GATE_TEST(moves_to_the_address_of_a_handshake),
         GATE_TEST(handshake_at_a_live_address_costs_nothing),
         GATE_TEST(address_changes_within_the_handshake),
         GATE_TEST(last_flight_waits_for_the_proof),
