@@ -119,7 +119,6 @@ static bool read_hello(const uint8_t *data, size_t record_len, struct classified
         memcpy(&result->hello_tag, random_end - 8, 8);
         /* legacy_session_id<0..32>, then cookie<0..255>: RFC 6347 section 4.2.1. */
         const uint8_t *end = data + record_len;
-        result->has_session_id = random_end < end && random_end[0] != 0;
         if (random_end < end && (size_t)(end - random_end) > 1u + random_end[0])
             result->has_cookie = random_end[1 + random_end[0]] != 0;
     }
@@ -136,7 +135,9 @@ static const uint8_t *skip_vector(const uint8_t *at, const uint8_t *end, size_t 
     return (size_t)(end - at) >= size ? at + size : NULL;
 }
 
-const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size)
+/* What stands behind the random of a ClientHello that begins in the datagram, and the end of its
+ * record; NULL if there is none. */
+static const uint8_t *behind_random(const uint8_t *data, size_t len, const uint8_t **end)
 {
     struct classified kind = {.kind = DATAGRAM_JUNK};
     struct record record;
@@ -144,14 +145,54 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
         !read_hello(data, record.len, &kind) || kind.is_later_fragment ||
         record.len < RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END)
         return NULL;
-    const uint8_t *end = data + record.len;
-    const uint8_t *at = data + RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END;
+    *end = data + record.len;
+    return data + RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END;
+}
+
+const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size)
+{
+    const uint8_t *end = NULL, *at = behind_random(data, len, &end);
     at = skip_vector(at, end, 1);                      /* legacy_session_id */
     at = skip_vector(at, end, 1);                      /* cookie */
     if (at == NULL || skip_vector(at, end, 2) == NULL) /* cipher_suites */
         return NULL;
     *size = bytes_get16(at);
     return at + 2;
+}
+
+/* The ticket in an extension: all of session_ticket (RFC 5077 section 3.2), or of pre_shared_key
+ * the first identity (RFC 8446 section 4.2.11). */
+static const uint8_t *ticket_in(uint16_t extension, const uint8_t *at, const uint8_t *end,
+                                size_t *size)
+{
+    enum { SESSION_TICKET = 35, PRE_SHARED_KEY = 41, IDENTITY_AT = 2 + 2 };
+    if (extension == SESSION_TICKET) {
+        *size = (size_t)(end - at);
+        return at;
+    }
+    if (extension != PRE_SHARED_KEY || end - at < IDENTITY_AT ||
+        skip_vector(at + 2, end, 2) == NULL)
+        return NULL;
+    *size = bytes_get16(at + 2);
+    return at + IDENTITY_AT;
+}
+
+const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *size)
+{
+    const uint8_t *end = NULL, *at = behind_random(data, len, &end), *next;
+    at = skip_vector(at, end, 1); /* legacy_session_id */
+    at = skip_vector(at, end, 1); /* cookie */
+    at = skip_vector(at, end, 2); /* cipher_suites */
+    at = skip_vector(at, end, 1); /* compression methods */
+    if (at == NULL || end - at < 2)
+        return NULL;
+    /* In a fragment the extensions end early; those that are whole are looked at. */
+    for (at += 2; end - at >= 4 && (next = skip_vector(at + 2, end, 2)) != NULL; at = next) {
+        const uint8_t *ticket = ticket_in(bytes_get16(at), at + 4, next, size);
+        if (ticket != NULL)
+            return ticket;
+    }
+    return NULL;
 }
 
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max)

@@ -33,7 +33,6 @@ struct classified {
     /* DATAGRAM_HELLO only: */
     bool is_fragment;       /* not the whole ClientHello */
     bool is_later_fragment; /* a fragment without the beginning; no random in it */
-    bool has_session_id;    /* not empty: asks for a resumption, in DTLS 1.2 */
     bool has_cookie;        /* a DTLS 1.2 cookie; that of 1.3 is an extension */
     uint64_t hello_tag; /* taken from the client random: tells a repeated hello from a new one */
 };
@@ -45,6 +44,11 @@ bool classify_is_of_flight(const struct classified *kind);
 /* The cipher suites that a ClientHello offers, two bytes each; *size is set to their bytes. NULL if
  * the datagram does not begin with one that has them in its first record. */
 const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size);
+
+/* The ticket that a ClientHello would resume a session with, or a pre-shared key's identity in the
+ * place of one in DTLS 1.3; *size is set to its bytes, which may be 0. NULL if the datagram does
+ * not begin with one that has it in its first record. */
+const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *size);
 
 /* Bytes of the first record; 0 if it is malformed or has a body of more than body_max. */
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "classify.h"
+#include "datapath_priority.h"
 #include "role.h"
 #include "session_linger.h"
 #include "session_log.h"
@@ -183,13 +184,6 @@ static void answer_stranger(struct passage *p, const uint8_t *reply, size_t len)
     udp_out_queue(&dp->to_client, p->socket, &p->datagram->to, &p->datagram->from, len, NULL);
 }
 
-/* When a limit bites, those go first that lose something: who has a session here, who had one. */
-static bool is_preferred(const struct passage *p)
-{
-    return p->kind.has_session_id ||
-           sessions_find(&p->dp->sessions, p->listener, &p->datagram->from) != NULL;
-}
-
 static enum client_outcome over_limit(struct passage *p, enum client_outcome limit)
 {
     session_log_limit(&p->dp->sessions, p->listener, limit);
@@ -202,14 +196,16 @@ static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
     const struct udp_datagram *d = p->datagram;
     struct datapath_limits *limits = &dp->limits[p->listener->index];
     struct counters *c = &dp->counters.by_listener[p->listener->index];
-    bool is_full = counter_get(&c->handshakes_in_progress) >= limits->handshake_max;
+    bool goes_first = datapath_priority_has(&dp->sessions, p->listener, d);
+    bool is_full = counter_get(&c->handshakes_in_progress) >=
+                   datapath_priority_share(limits->handshake_max, goes_first);
     struct session *slow =
         is_full ? sessions_find_slow_handshake(&dp->sessions, p->listener) : NULL;
     if (is_full && slow == NULL) {
         dtls_free(dtls);
         return over_limit(p, CLIENT_limit_handshakes);
     }
-    if (!limit_take(&limits->handshakes, dp->sessions.now_ms, is_preferred(p))) {
+    if (!limit_take(&limits->handshakes, dp->sessions.now_ms, goes_first)) {
         dtls_free(dtls);
         return over_limit(p, CLIENT_limit_handshakes_per_s);
     }
@@ -229,8 +225,10 @@ static enum client_outcome from_stranger(struct passage *p)
     const struct udp_datagram *d = p->datagram;
     if (p->kind.is_later_fragment)
         return CLIENT_hello_fragmented;
-    if (!limit_take_prefix(&dp->limits[p->listener->index].hellos, &d->from, dp->sessions.now_ms,
-                           is_preferred(p)))
+    struct limit_prefixes *hellos = &dp->limits[p->listener->index].hellos;
+    if (hellos->per_s != 0 &&
+        !limit_take_prefix(hellos, &d->from, dp->sessions.now_ms,
+                           datapath_priority_has(&dp->sessions, p->listener, d)))
         return over_limit(p, CLIENT_limit_hellos_per_prefix);
     struct cookie_result result =
         cookie_check(&dp->fronts[p->listener->index], &d->from, d->data, p->kind.before_alert_len,

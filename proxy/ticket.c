@@ -96,15 +96,15 @@ bool ticket_seal(const uint8_t master[TICKET_MASTER_BYTES], const struct ticket_
     return ok;
 }
 
-/* The period whose key sealed the ticket: the current one or the one before. */
-static bool find_period(const uint8_t *master, uint64_t now_ms, const struct ticket *ticket,
+/* The period whose key of that name sealed a ticket: the current one or the one before. */
+static bool find_period(const uint8_t *master, uint64_t now_ms, const uint8_t *sealed,
                         uint64_t *period)
 {
     uint8_t name[TICKET_NAME_BYTES];
     uint64_t now = now_ms / TICKET_PERIOD_MS;
     for (uint64_t age = 0; age <= 1 && age <= now; age++) {
         *period = now - age;
-        if (make_name(master, *period, name) && memcmp(name, ticket->name, sizeof(name)) == 0)
+        if (make_name(master, *period, name) && memcmp(name, sealed, sizeof(name)) == 0)
             return true;
     }
     return false;
@@ -133,7 +133,7 @@ enum ticket_verdict ticket_open(const uint8_t master[TICKET_MASTER_BYTES], uint6
 {
     uint8_t plain[BODY_MAX_BYTES];
     uint64_t period;
-    if (!find_period(master, now_ms, ticket, &period))
+    if (!find_period(master, now_ms, ticket->name, &period))
         return TICKET_FOREIGN;
     size_t holder_len = 0;
     if (decrypt(master, period, ticket, plain))
@@ -147,4 +147,13 @@ enum ticket_verdict ticket_open(const uint8_t master[TICKET_MASTER_BYTES], uint6
     if (!is_good)
         return TICKET_FOREIGN;
     return period == now_ms / TICKET_PERIOD_MS ? TICKET_GOOD : TICKET_AGEING;
+}
+
+bool ticket_is_known(const uint8_t master[TICKET_MASTER_BYTES], uint64_t now_ms,
+                     const uint8_t *ticket, size_t len)
+{
+    uint64_t period;
+    /* The first byte of our names, see make_name: most that is none is not worth a digest. */
+    return len > TICKET_NAME_BYTES && ticket[0] == 0 &&
+           find_period(master, now_ms, ticket, &period);
 }

@@ -59,4 +59,9 @@ enum ticket_verdict {
 enum ticket_verdict ticket_open(const uint8_t master[TICKET_MASTER_BYTES], uint64_t now_ms,
                                 struct ticket *ticket, struct ticket_holder *holder) MUST_USE;
 
+/* Whether a ticket as a hello has it names a key in use. That proves nothing, but who never had a
+ * ticket of this listener, nor saw one, cannot know such a name. */
+bool ticket_is_known(const uint8_t master[TICKET_MASTER_BYTES], uint64_t now_ms,
+                     const uint8_t *ticket, size_t len) MUST_USE;
+
 #endif

@@ -126,6 +126,12 @@ static void check(const uint8_t *data, size_t size, size_t cid_len)
         must(c.kind == DATAGRAM_HELLO && !c.is_later_fragment);
         must(suites > data + 59 && suites_size <= (size_t)(data + c.usable_len - suites));
     }
+    size_t ticket_size = 0;
+    const uint8_t *ticket = classify_hello_ticket(data, size, &ticket_size);
+    if (ticket != NULL) {
+        must(suites != NULL && ticket > suites + suites_size);
+        must(ticket_size <= (size_t)(data + c.usable_len - ticket));
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

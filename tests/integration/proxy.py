@@ -174,7 +174,9 @@ class Proxy:
     def _check_before_stop(self):
         if not self.sections["gate"]["metrics"]:
             return
-        self.counters()
+        counters = self.counters()
+        wrong = counters.get("dtlsgate_client_datagrams_total", outcome="wrong_worker")
+        assert wrong == 0, f"{wrong} datagrams came to the wrong worker"
         wait_until(lambda: self.descriptors() <= self._descriptors_at_start,
                    f"no more than the {self._descriptors_at_start} descriptors of the start")
 

@@ -10,7 +10,7 @@ import pytest
 
 from backend import Backend, echo
 from conftest import IDENTITY_2, KEY_2
-from environment import own_address, wait_until
+from environment import COUNT_DIVISOR, own_address, wait_until
 from test_addresses import free_port
 
 DEVICES = 16
@@ -52,6 +52,22 @@ def test_one_session_per_identity_over_all_workers(start_proxy, backend, make_de
         wait_until(lambda: proxy.sessions() == 1, "one session")
     assert len({port for _, port in backend.sources()}) > 1, "more than one worker had them"
     device.exchange(b"the last one stays")
+
+
+def test_one_session_per_identity_of_many_at_once(start_proxy, backend, make_device):
+    """Workers end each other's sessions while they begin some: the newest of all stays."""
+    proxy = start_proxy(backend, gate={"workers": 4}, listener={"sessions_per_identity": 1})
+    turns = max(5 // COUNT_DIVISOR, 2)
+
+    def come_again(number):
+        for _ in range(turns):
+            make_device(proxy, version=("1.2", "1.3")[number % 2]).connect()
+    with ThreadPoolExecutor(8) as devices:
+        list(devices.map(come_again, range(8)))
+    proxy.wait_closed("replaced", 8 * turns - 1)
+    assert proxy.sessions() == 1 and proxy.closed("replaced") == 8 * turns - 1
+    make_device(proxy).connect().exchange(b"one more")
+    wait_until(lambda: proxy.sessions() == 1, "one session")
 
 
 def test_late_datagrams_on_all_workers(start_proxy, silent_backend, make_device):

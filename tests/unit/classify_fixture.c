@@ -53,6 +53,10 @@ void classify_fixture_put_hello(struct maker *m, const struct hello *hello)
     classify_fixture_put_number(&body, hello->cookie_len, 1);
     classify_fixture_put_zeros(&body, hello->cookie_len);
     classify_fixture_put_number(&body, 0x0002c0a80100, 6);
+    if (hello->extensions != NULL) {
+        classify_fixture_put_number(&body, hello->extensions_len, 2);
+        classify_fixture_put(&body, hello->extensions, hello->extensions_len);
+    }
     int body_len = hello->body_len >= 0 ? hello->body_len : (int)body.len;
     classify_fixture_put_header(m, HANDSHAKE, 0xfeff, 0, 12 + body_len);
     classify_fixture_put_number(m, 1, 1);

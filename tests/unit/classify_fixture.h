@@ -26,7 +26,9 @@ void classify_fixture_put_ciphertext(struct maker *m, int first_byte, const char
 struct hello {
     int message_len, fragment_offset, fragment_len; /* -1: as it is */
     int session_id_len, cookie_len;
-    int body_len; /* bytes of the body that are there; -1: all */
+    int body_len;           /* bytes of the body that are there; -1: all */
+    const char *extensions; /* NULL = none, not even their length */
+    int extensions_len;
 };
 
 #define WHOLE_HELLO               \
@@ -34,7 +36,7 @@ struct hello {
         -1, 0, -1, .body_len = -1 \
     }
 
-/* version, random 00 01 .. 1f, session id, cookie, suites, compression methods */
+/* version, random 00 01 .. 1f, session id, cookie, suites, compression methods, extensions */
 void classify_fixture_put_hello(struct maker *m, const struct hello *hello);
 
 /* Classifies a copy of the exact size, so that a sanitizer sees a byte too far, and checks what

@@ -79,6 +79,39 @@ static void forged_alerts_do_not_end_a_handshake(void **state)
     gate_doing(NULL);
 }
 
+/* Somebody on the way puts an alert behind a datagram of the device. */
+static void forged_alert_behind_a_datagram_of_the_device(void **state)
+{
+    struct gate *gate = *state;
+    struct client_kind kinds[] = {*gate_kind("1.2 psk ccm-8"), *gate_kind("1.2 certificate"),
+                                  *gate_kind("1.3 psk"), *gate_kind("1.3 certificate"),
+                                  *gate_kind("1.2 psk ccm-8")};
+    kinds[4].has_single_records = true;
+    for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        gate_open(gate, USUAL);
+        gate_connected(gate, &kinds[i]);
+        uint32_t count = fake_network_count(CLIENT_TO_GATE, NULL);
+        for (uint32_t n = 0; n < count; n++) {
+            uint8_t datagram[2048];
+            gate_doing("%s %u, datagram %u of %u", kinds[i].name, i, n, count);
+            gate_open(gate, USUAL);
+            fake_network_plan(LOSE, CLIENT_TO_GATE, n);
+            struct device *device = gate_add(gate, &kinds[i]);
+            device_connect(device);
+            while (fake_network_count(CLIENT_TO_GATE, NULL) <= n)
+                gate_run(gate, 1);
+            const struct packet *packet = gate_nth(CLIENT_TO_GATE, n);
+            memcpy(datagram, packet->data, packet->len);
+            size_t len = packet->len + make_alert(datagram + packet->len, 2, 40);
+            gate_inject(gate, &device->addr, datagram, len);
+            assert_true(gate_run_until_up(gate, device, 20000));
+            gate_assert_echo(gate, device, "unharmed");
+            assert_int_equal(gate_client_outcomes(gate, CLIENT_handshake_failed), 0);
+        }
+    }
+    gate_doing(NULL);
+}
+
 /* Begins a handshake and loses the device in it, as soon as the gate has sent its first flight. */
 static struct device *lost_device(struct gate *gate, const char *kind)
 {
@@ -336,6 +369,7 @@ int datapath_alerts_tests(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(forged_alerts_do_not_end_a_handshake),
+        GATE_TEST(forged_alert_behind_a_datagram_of_the_device),
         GATE_TEST(device_may_give_up),
         GATE_TEST(warning_changes_nothing),
         GATE_TEST(lost_alert_is_sent_again_when_the_device_repeats_itself),

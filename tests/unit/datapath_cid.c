@@ -214,6 +214,28 @@ static void missing_cid_is_dropped(void **state)
     gate_doing(NULL);
 }
 
+/* From when it was agreed on: in the handshake, as soon as the device could use it. */
+static void missing_cid_is_dropped_in_a_handshake(void **state)
+{
+    static const uint8_t record_1_2[64] = {22, 0xfe, 0xfd, 0, 1, [12] = 51};
+    static const uint8_t record_1_3[64] = {0x2e, 1, 2, 0, 59};
+    struct gate *gate = *state;
+    for (int i = 0; i < KIND_COUNT; i++) {
+        gate_doing("%s", kinds[i].name);
+        gate_open(gate, USUAL);
+        fake_network_plan(LOSE, CLIENT_TO_GATE, 2);
+        struct device *device = gate_add(gate, &kinds[i]);
+        device_connect(device);
+        gate_run(gate, 100);
+        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_inject(gate, &device->addr, record_1_2, 64), CLIENT_cid_missing);
+        assert_int_equal(gate_inject(gate, &device->addr, record_1_3, 64), CLIENT_cid_missing);
+        assert_true(gate_run_until_up(gate, device, 10000));
+        gate_assert_echo(gate, device, "all the same");
+    }
+    gate_doing(NULL);
+}
+
 static void wrong_worker_is_an_outcome(void **state)
 {
     struct gate *gate = *state;
@@ -373,6 +395,7 @@ int datapath_cid_tests(void)
         GATE_TEST(unknown_cid_is_dropped),
         GATE_TEST(cid_without_cids),
         GATE_TEST(missing_cid_is_dropped),
+        GATE_TEST(missing_cid_is_dropped_in_a_handshake),
         GATE_TEST(wrong_worker_is_an_outcome),
         GATE_TEST(without_cids_the_address_names_the_worker),
         GATE_TEST(two_idle_timeouts),

@@ -120,17 +120,33 @@ static void alert_of_the_device_ends_its_session(void **state)
 }
 
 /* A warning is no end. */
+/* However many of them in the life of a session: it may last for months. The library bounds them
+ * for the sake of handshakes, where anybody can send one. */
 static void warning_is_not_fatal(void **state)
 {
-    static const uint8_t warning[] = {1, 100}; /* no_renegotiation */
+    static const struct {
+        const char *kind;
+        uint8_t alert[2];
+    } warnings[] = {
+        {"1.2 psk ccm-8", {1, 100}},  /* no_renegotiation */
+        {"1.2 certificate", {1, 90}}, /* user_canceled */
+        {"1.3 psk", {1, 90}},
+    };
+    enum { MANY = 250 };
     struct gate *gate = *state;
     uint8_t record[64];
-    gate_open(gate, USUAL);
-    struct ended ended = used_session(gate, "1.2 psk ccm-8");
-    size_t len =
-        memory_client_seal(ended.device->client, TYPE_ALERT, warning, 2, record, sizeof(record));
-    assert_int_equal(gate_inject(gate, &ended.device->addr, record, len), CLIENT_control);
-    gate_assert_echo(gate, ended.device, "still here");
+    for (unsigned i = 0; i < sizeof(warnings) / sizeof(warnings[0]); i++) {
+        gate_doing("%s", warnings[i].kind);
+        gate_open(gate, USUAL);
+        struct ended ended = used_session(gate, warnings[i].kind);
+        for (int n = 0; n < MANY; n++) {
+            size_t len = memory_client_seal(ended.device->client, TYPE_ALERT, warnings[i].alert, 2,
+                                            record, sizeof(record));
+            assert_int_equal(gate_inject(gate, &ended.device->addr, record, len), CLIENT_control);
+        }
+        gate_assert_echo(gate, ended.device, "still here");
+    }
+    gate_doing(NULL);
 }
 
 static void idle_session_ends(void **state)
@@ -263,6 +279,57 @@ static void old_session_serves_until_the_new_one_is_complete(void **state)
     gate_doing(NULL);
 }
 
+/* Everything that a backend may get wrong, while the device is in a handshake again: each is
+ * counted as what it is, and the device hears of its old session only what is good. */
+static void backend_answers_while_the_device_begins_anew(void **state)
+{
+    static const uint8_t giant[17000];
+    struct gate *gate = *state;
+    for (unsigned i = 0; i < 2; i++) {
+        gate_doing("%s", both_versions[i]);
+        gate_open(gate, USUAL);
+        struct ended first = used_session(gate, both_versions[i]);
+        device_close(first.device);
+        gate_run(gate, 10);
+        struct ended old = used_session(gate, both_versions[i]);
+        struct ended other = used_session(gate, both_versions[i]);
+        struct addr nobody = old.source,
+                    stranger = {.family = AF_INET, .ip = {127, 0, 0, 9}, .port = 1};
+        nobody.ip[1] = 200;
+        struct device *reborn = gate_add_reborn(gate, gate_kind(both_versions[i]), old.device);
+        fake_network_plan(LOSE, CLIENT_TO_GATE, fake_network_count(CLIENT_TO_GATE, NULL) + 2);
+        device_connect(reborn);
+        gate_run(gate, 20);
+        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+
+        uint32_t heard = other.device->client->message_count;
+        uint32_t sent = fake_network_count(GATE_TO_CLIENT, &old.device->addr);
+        for (int twice = 0; twice < 2; twice++)
+            assert_int_equal(gate_inject_from_backend(gate, &old.source, "same", 4),
+                             BACKEND_forwarded);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, &old.device->addr), sent + 2);
+        assert_int_equal(gate_inject_from_backend(gate, &old.source, giant, sizeof(giant)),
+                         BACKEND_too_large);
+        assert_int_equal(gate_inject_from_backend(gate, &old.source, "", 0), BACKEND_empty);
+        assert_int_equal(gate_inject_from_other(gate, &stranger, &old.source, "x", 1),
+                         BACKEND_wrong_sender);
+        assert_int_equal(gate_inject_from_backend(gate, &first.source, "x", 1), BACKEND_late);
+        assert_int_equal(gate_late(gate, CLOSE_closed_by_client), 1);
+        assert_int_equal(gate_inject_from_backend(gate, &nobody, "x", 1), BACKEND_late);
+        assert_int_equal(gate_late(gate, LATE_UNKNOWN), 1);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, &old.device->addr), sent + 2);
+
+        assert_true(gate_run_until_up(gate, reborn, 10000));
+        gate_run(gate, 10);
+        assert_int_equal(gate_inject_from_backend(gate, &old.source, "same", 4), BACKEND_late);
+        assert_int_equal(gate_late(gate, CLOSE_replaced), 1);
+        assert_int_equal(reborn->client->message_count, 0);
+        assert_int_equal(other.device->client->message_count, heard);
+        gate_assert_echo(gate, reborn, "new");
+    }
+    gate_doing(NULL);
+}
+
 /* Slots are given to other devices only after their tombstone, the one free for longest first. */
 static void addresses_are_reused_late_and_oldest_first(void **state)
 {
@@ -384,6 +451,7 @@ int datapath_closing_tests(void)
         GATE_TEST(after_idle_there_is_silence),
         GATE_TEST(least_recently_used_session_is_evicted),
         GATE_TEST(old_session_serves_until_the_new_one_is_complete),
+        GATE_TEST(backend_answers_while_the_device_begins_anew),
         GATE_TEST(addresses_are_reused_late_and_oldest_first),
         GATE_TEST(dry_pool_takes_the_oldest_early_or_refuses),
         GATE_TEST(stopping_says_goodbye_to_each),

@@ -139,6 +139,9 @@ static void handshakes_at_once_are_limited(void **state)
     assert_int_equal(gate->dp.sessions.handshake_count, 3);
     /* It takes the place of the oldest one when that has had time enough, long before its timeout.
      */
+    assert_false(gate_run_until_up(gate, fourth, 9800));
+    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+    assert_int_equal(gate_handshakes(gate, HANDSHAKE_superseded), 0);
     assert_true(gate_run_until_up(gate, fourth, 16000));
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_superseded), 1);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_timeout), 0);

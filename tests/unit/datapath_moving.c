@@ -197,6 +197,36 @@ static void proved_by_the_second_record(void **state)
     assert_true(addr_equal(&fake_network_last(GATE_TO_CLIENT, NULL)->to, &device->addr));
 }
 
+/* Where the gate sends from is what the device's newest record was sent to, of the gate's
+ * addresses. */
+static void answers_come_from_where_the_newest_record_went(void **state)
+{
+    struct gate *gate = *state;
+    for (int i = 0; i < KIND_COUNT; i++) {
+        gate_doing("%s", kinds[i].name);
+        gate_open(gate, USUAL);
+        struct device *device = gate_connected(gate, &kinds[i]);
+        struct addr here = device->to, there = device->to;
+        there.ip[3]++;
+        struct packet late = held_back(gate, device, "late");
+        gate_assert_echo(gate, device, "newer");
+        struct addr source = gate_last_source();
+        fake_udp_fill(&gate->in, &device->addr, &there, late.data, late.len);
+        datapath_from_client(&gate->dp, 0, &gate->listening[0], &gate->in, gate->now_ms);
+        assert_memory_equal(fake_network_last(GATE_TO_BACKEND, NULL)->data, "late", 4);
+        assert_int_equal(gate_inject_from_backend(gate, &source, "x", 1), BACKEND_forwarded);
+        assert_true(addr_equal(&fake_network_last(GATE_TO_CLIENT, NULL)->from, &here));
+
+        struct packet fresh = held_back(gate, device, "fresh");
+        fake_udp_fill(&gate->in, &device->addr, &there, fresh.data, fresh.len);
+        datapath_from_client(&gate->dp, 0, &gate->listening[0], &gate->in, gate->now_ms);
+        assert_int_equal(gate_inject_from_backend(gate, &source, "x", 1), BACKEND_forwarded);
+        assert_true(addr_equal(&fake_network_last(GATE_TO_CLIENT, NULL)->from, &there));
+        assert_int_equal(moves(gate), 0);
+    }
+    gate_doing(NULL);
+}
+
 /* A NAT gives the address of a sleeping device to another one. */
 static void address_is_given_to_another_device(void **state)
 {
@@ -281,6 +311,35 @@ static void moves_away_from_a_handshake(void **state)
         gate_assert_echo(gate, other, "there");
         gate_assert_echo(gate, device, "and here");
         assert_int_equal(gate->dp.sessions.established_count, 2);
+    }
+    gate_doing(NULL);
+}
+
+/* The same, and a third device moves to that address: the handshake goes on there. */
+static void moves_to_the_address_of_a_handshake(void **state)
+{
+    struct gate *gate = *state;
+    for (int i = 0; i < KIND_COUNT; i++) {
+        gate_doing("%s", kinds[i].name);
+        gate_open(gate, USUAL);
+        struct device *sleeper = gate_connected(gate, &kinds[i]);
+        struct device *mover = gate_connected(gate, &kinds[i]);
+        struct device *other = gate_add(gate, &other_identity);
+        other->addr = sleeper->addr;
+        device_connect(other);
+        gate_run(gate, 3); /* the second hello has arrived */
+        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        struct packet moved = held_back(gate, mover, "moved");
+        assert_int_equal(gate_inject(gate, &other->addr, moved.data, moved.len), CLIENT_forwarded);
+        assert_int_equal(moves(gate), 1);
+        assert_true(gate_run_until_up(gate, other, 100));
+        gate_run(gate, 10);
+        gate_assert_echo(gate, other, "there");
+        sleeper->addr = gate_device_addr(50);
+        gate_assert_echo(gate, sleeper, "here");
+        mover->addr = gate_device_addr(60);
+        gate_assert_echo(gate, mover, "and here");
+        assert_int_equal(gate->dp.sessions.established_count, 3);
     }
     gate_doing(NULL);
 }
@@ -388,10 +447,12 @@ int datapath_moving_tests(void)
         GATE_TEST(replayed_and_forged_records_move_nothing),
         GATE_TEST(unproved_address_gets_little),
         GATE_TEST(proved_by_the_second_record),
+        GATE_TEST(answers_come_from_where_the_newest_record_went),
         GATE_TEST(address_is_given_to_another_device),
         GATE_TEST(rebooted_device_replaces_its_session),
         GATE_TEST(session_without_cid_keeps_its_address),
         GATE_TEST(moves_away_from_a_handshake),
+        GATE_TEST(moves_to_the_address_of_a_handshake),
         GATE_TEST(handshake_at_a_live_address_costs_nothing),
         GATE_TEST(address_changes_within_the_handshake),
         GATE_TEST(plaintext_from_elsewhere_is_not_of_the_handshake),

@@ -15,6 +15,7 @@ int datapath_forged_tests(void);
 int datapath_handshake_tests(void);
 int datapath_data_tests(void);
 int datapath_hostile_tests(void);
+int datapath_spoofed_tests(void);
 int datapath_flights_tests(void);
 int datapath_keys_tests(void);
 int datapath_loss_tests(void);

@@ -192,6 +192,79 @@ static void test_suites_that_are_not_there(void **state)
     assert_null(run_suites(m.bytes, m.len, &size));
 }
 
+/* --- tickets --------------------------------------------------------------------------------- */
+
+/* The ticket of a hello with these extensions, of which so many bytes of the body are there (-1 =
+ * all). */
+static const uint8_t *run_ticket(const char *extensions, size_t len, int body_len, size_t *size)
+{
+    static uint8_t found[64];
+    struct hello hello = WHOLE_HELLO;
+    struct maker m = {.len = 0};
+    hello.session_id_len = hello.cookie_len = 8;
+    hello.extensions = extensions;
+    hello.extensions_len = (int)len;
+    hello.body_len = body_len;
+    classify_fixture_put_hello(&m, &hello);
+    uint8_t *copy = malloc(m.len);
+    assert_non_null(copy);
+    memcpy(copy, m.bytes, m.len);
+    const uint8_t *ticket = classify_hello_ticket(copy, m.len, size);
+    if (ticket != NULL) {
+        assert_true(ticket >= copy && ticket + *size <= copy + m.len);
+        memcpy(found, ticket, *size);
+    }
+    free(copy);
+    return ticket != NULL ? found : NULL;
+}
+
+#define OTHER "\0\x0a\0\4\0\2\0\x1d"
+#define TICKET "\0\x23\0\6ticket"
+/* Two identities, "first" and "second", and what goes with them. */
+#define PRE_SHARED "\0\x29\0\x22\0\x17\0\5first\0\0\0\0\0\6second\0\0\0\0\0\7\6binder"
+
+static void test_ticket_of_a_hello(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *extensions;
+        size_t len;
+        const char *ticket; /* NULL = none */
+    } cases[] = {
+        {TICKET, sizeof(TICKET) - 1, "ticket"},
+        {OTHER TICKET OTHER, sizeof(OTHER TICKET OTHER) - 1, "ticket"},
+        {OTHER PRE_SHARED, sizeof(OTHER PRE_SHARED) - 1, "first"},
+        {"\0\x23\0\0", 4, ""}, /* asks for one */
+        {OTHER, sizeof(OTHER) - 1, NULL},
+        {"", 0, NULL},
+        {"\0\x29\0\3\0\3\0", 7, NULL},    /* no room for an identity */
+        {"\0\x29\0\5\0\3\0\2x", 9, NULL}, /* longer than its extension */
+        {"\0\x23\0\7ticket", 10, NULL},   /* longer than the hello */
+        {OTHER "\0\x23\0", sizeof(OTHER) + 2, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t size = 0;
+        const uint8_t *ticket = run_ticket(cases[i].extensions, cases[i].len, -1, &size);
+        assert_int_equal(ticket != NULL, cases[i].ticket != NULL);
+        if (ticket != NULL) {
+            assert_int_equal(size, strlen(cases[i].ticket));
+            assert_memory_equal(ticket, cases[i].ticket, size);
+        }
+    }
+}
+
+/* Wherever the record ends, nothing behind it is looked at; what is whole before it is found. */
+static void test_ticket_of_a_hello_cut_anywhere(void **state)
+{
+    (void)state;
+    enum { EXTENSIONS_AT = 2 + 32 + 9 + 9 + 4 + 2 + 2 };
+    size_t size;
+    for (int there = 0; there < EXTENSIONS_AT + (int)sizeof(TICKET OTHER) - 1; there++) {
+        const uint8_t *ticket = run_ticket(TICKET OTHER, sizeof(TICKET OTHER) - 1, there, &size);
+        assert_int_equal(ticket != NULL, there >= EXTENSIONS_AT + (int)sizeof(TICKET) - 1);
+    }
+}
+
 /* --- anything -------------------------------------------------------------------------------- */
 
 static uint64_t next_random(uint64_t *state)
@@ -226,6 +299,8 @@ static void test_any_bytes(void **state)
         struct maker m = {.len = 0};
         struct hello hello = WHOLE_HELLO;
         hello.session_id_len = (int)(next_random(&random) % 33);
+        hello.extensions = OTHER PRE_SHARED TICKET;
+        hello.extensions_len = sizeof(OTHER PRE_SHARED TICKET) - 1;
         if (i % 2 == 0)
             classify_fixture_put_hello(&m, &hello);
         else
@@ -239,6 +314,8 @@ static void test_any_bytes(void **state)
         assert_not_junk_records(m.bytes, &c);
         size_t size;
         assert_true(run_suites(m.bytes, m.len, &size) == NULL || c.kind == DATAGRAM_HELLO);
+        const uint8_t *ticket = classify_hello_ticket(m.bytes, m.len, &size);
+        assert_true(ticket == NULL || ticket + size <= m.bytes + m.len);
     }
 }
 
@@ -260,6 +337,8 @@ int main(void)
         cmocka_unit_test(test_only_a_plaintext_client_hello_is_a_hello),
         cmocka_unit_test(test_suites_of_a_hello),
         cmocka_unit_test(test_suites_that_are_not_there),
+        cmocka_unit_test(test_ticket_of_a_hello),
+        cmocka_unit_test(test_ticket_of_a_hello_cut_anywhere),
         cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_nothing),
     };

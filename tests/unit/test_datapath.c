@@ -26,6 +26,7 @@ static int all_tests(void)
     failed += datapath_alerts_tests();
     failed += datapath_forged_tests();
     failed += datapath_hostile_tests();
+    failed += datapath_spoofed_tests();
     failed += datapath_flights_tests();
     failed += datapath_keys_tests();
     failed += datapath_loss_tests();

@@ -40,6 +40,7 @@ static int set_up(void **state)
     f->sessions = (struct sessions){.backend = &f->backend,
                                     .limiter = {.per_s = PER_S},
                                     .stranger_limiter = {.per_s = PER_S},
+                                    .limit_limiter = {.per_s = PER_S},
                                     .backend_limiter = {.per_s = PER_S},
                                     .now_ms = 100000};
     struct session *s = &f->session;
@@ -196,6 +197,23 @@ static void test_other_lines(void **state)
                                       "backend=127.0.0.1:5683 text=\"Connection refused\"");
     session_log_kept_back(s);
     assert_non_null(strstr(take_line(f), "level=error event=datagram_kept_back listener=coaps "));
+    session_log_limit(&f->sessions, s->listener, CLIENT_limit_hellos_per_prefix);
+    assert_string_equal(take_line(f), "level=warning event=limit_reached listener=coaps "
+                                      "limit=limit_hellos_per_prefix text=\"devices that begin now "
+                                      "are dropped without an answer\"");
+}
+
+/* Where the device was, and where it is now. */
+static void test_moved(void **state)
+{
+    struct fixture *f = *state;
+    const struct addr to = {.family = AF_INET, .ip = {203, 0, 113, 9}, .port = 61000};
+    session_log_moved(&f->session, &to);
+    assert_string_equal(take_text(f), "");
+    log_set_level(LOG_DEBUG);
+    session_log_moved(&f->session, &to);
+    assert_string_equal(take_line(f), "level=debug event=client_moved listener=coaps session=17 "
+                                      "client=192.0.2.7:50000 to=203.0.113.9:61000");
 }
 
 static void test_levels(void **state)
@@ -265,7 +283,7 @@ static void test_identity_cannot_forge_a_line(void **state)
 
 /* ---- limiter -------------------------------------------------------------------------------- */
 
-enum { HELLO_KIND = 3, BACKEND_KIND = 6, KINDS = 8 };
+enum { HELLO_KIND = 3, BACKEND_KIND = 6, LIMIT_KIND = 8, KINDS = 10 };
 
 static void cause(struct fixture *f, int kind)
 {
@@ -289,6 +307,8 @@ static void cause(struct fixture *f, int kind)
         return;
     case 4: session_log_too_large(s, 20000); return;
     case 5: session_log_kept_back(s); return;
+    case 8: session_log_limit(&f->sessions, s->listener, CLIENT_limit_handshakes_per_s); return;
+    case 9: session_log_moved(s, &s->path.client); return;
     default: session_log_backend_error(&f->sessions, s->listener, ECONNREFUSED); return;
     }
 }
@@ -296,6 +316,7 @@ static void cause(struct fixture *f, int kind)
 static void test_limit(void **state)
 {
     struct fixture *f = *state;
+    log_set_level(LOG_DEBUG);
     for (int kind = 0; kind < KINDS; kind++) {
         f->sessions.now_ms = 1000 * (200 + 10 * kind);
         for (int i = 0; i < 100; i++)
@@ -309,15 +330,16 @@ static void test_limit(void **state)
         assert_non_null(suppressed);
         assert_null(memchr(text, '\n', (size_t)(suppressed - text))); /* it is the first */
     }
-    /* The limit is one for all kinds that need an address of one's own; spoofed hellos and backends
-     * cannot use it up. */
+    /* The limit is one for all kinds that need an address of one's own; spoofed hellos, backends
+     * and limits that bite cannot use it up. */
     f->sessions.now_ms += 10000;
     for (int i = 0; i < 100; i++)
         cause(f, i % HELLO_KIND);
     assert_int_equal(count_lines(take_text(f)), PER_S);
     cause(f, HELLO_KIND);
     cause(f, BACKEND_KIND);
-    assert_int_equal(count_lines(take_text(f)), 2);
+    cause(f, LIMIT_KIND);
+    assert_int_equal(count_lines(take_text(f)), 3);
 }
 
 /* Lines of devices that have proved who they are are all written. */
@@ -350,10 +372,15 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CAUGHT(test_established), CAUGHT(test_closed),
-        CAUGHT(test_failed),      CAUGHT(test_other_lines),
-        CAUGHT(test_levels),      CAUGHT(test_identity_cannot_forge_a_line),
-        CAUGHT(test_limit),       CAUGHT(test_sessions_of_known_devices_are_not_limited),
+        CAUGHT(test_established),
+        CAUGHT(test_closed),
+        CAUGHT(test_failed),
+        CAUGHT(test_other_lines),
+        CAUGHT(test_moved),
+        CAUGHT(test_levels),
+        CAUGHT(test_identity_cannot_forge_a_line),
+        CAUGHT(test_limit),
+        CAUGHT(test_sessions_of_known_devices_are_not_limited),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

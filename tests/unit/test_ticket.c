@@ -149,6 +149,28 @@ static void test_good_until(void **state)
     assert_int_equal(verdict(master, &sample, START_MS + 1000), TICKET_FOREIGN);
 }
 
+/* Tells those who have one from all others, without opening it. */
+static void test_is_known_by_its_name(void **state)
+{
+    (void)state;
+    uint64_t end_ms = 3 * (uint64_t)TICKET_PERIOD_MS;
+    struct ticket_holder holder = make_holder(8);
+    struct sample sample = seal(&holder, end_ms - 1);
+    uint8_t wire[TICKET_NAME_BYTES + TICKET_IV_BYTES] = {0};
+    memcpy(wire, sample.name, TICKET_NAME_BYTES);
+    assert_true(ticket_is_known(master, end_ms - 1, wire, sizeof(wire)));
+    assert_true(ticket_is_known(master, end_ms + TICKET_PERIOD_MS - 1, wire, sizeof(wire)));
+    assert_false(ticket_is_known(master, end_ms + TICKET_PERIOD_MS, wire, sizeof(wire)));
+    assert_false(ticket_is_known(other_master, end_ms - 1, wire, sizeof(wire)));
+    for (size_t len = 0; len <= TICKET_NAME_BYTES; len++)
+        assert_false(ticket_is_known(master, end_ms - 1, wire, len));
+    for (size_t i = 0; i < TICKET_NAME_BYTES; i++) {
+        wire[i] ^= 1;
+        assert_false(ticket_is_known(master, end_ms - 1, wire, sizeof(wire)));
+        wire[i] ^= 1;
+    }
+}
+
 static void test_every_bit_counts(void **state)
 {
     (void)state;
@@ -195,11 +217,11 @@ static void test_too_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_comes_back),       cmocka_unit_test(test_nothing_is_readable),
-        cmocka_unit_test(test_is_no_identity),   cmocka_unit_test(test_of_this_listener_only),
-        cmocka_unit_test(test_keys_rotate),      cmocka_unit_test(test_good_until),
-        cmocka_unit_test(test_every_bit_counts), cmocka_unit_test(test_every_size_counts),
-        cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_comes_back),           cmocka_unit_test(test_nothing_is_readable),
+        cmocka_unit_test(test_is_no_identity),       cmocka_unit_test(test_of_this_listener_only),
+        cmocka_unit_test(test_keys_rotate),          cmocka_unit_test(test_good_until),
+        cmocka_unit_test(test_is_known_by_its_name), cmocka_unit_test(test_every_bit_counts),
+        cmocka_unit_test(test_every_size_counts),    cmocka_unit_test(test_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
