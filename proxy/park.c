@@ -21,20 +21,12 @@ struct parked {
 };
 
 static_assert(PARK_FRAMES < NO_FRAME, "frames are numbered by a byte");
-static_assert(offsetof(struct parked, bytes) + PACKED_MAX <= PARK_CELLS * PARK_CELL_STEP,
+static_assert(offsetof(struct parked, bytes) + PACKED_MAX <= SLABS_MAX_BYTES,
               "there is a cell for the longest state");
 
-void park_init(struct park *park)
+void park_init(struct park *park, struct slabs *slabs)
 {
-    memset(park, 0, sizeof(*park));
-    for (unsigned i = 0; i < PARK_CELLS; i++)
-        slab_init(&park->cells[i], (i + 1) * PARK_CELL_STEP);
-}
-
-void park_deinit(struct park *park)
-{
-    for (unsigned i = 0; i < PARK_CELLS; i++)
-        slab_deinit(&park->cells[i]);
+    *park = (struct park){.slabs = slabs};
 }
 
 /* ---- runs of zeros -------------------------------------------------------------------------- */
@@ -119,10 +111,9 @@ static void release_frame(struct park *park, uint8_t frame)
 
 /* ---- one session's -------------------------------------------------------------------------- */
 
-static struct slab *cells_for(struct park *park, size_t len)
+static size_t bytes_of(size_t len)
 {
-    size_t bytes = offsetof(struct parked, bytes) + len;
-    return &park->cells[(bytes - 1) / PARK_CELL_STEP];
+    return offsetof(struct parked, bytes) + len;
 }
 
 struct parked *park_keep(struct park *park, const struct dtls_export *state)
@@ -131,7 +122,7 @@ struct parked *park_keep(struct park *park, const struct dtls_export *state)
     uint8_t frame = take_frame(park, state->bytes, state->common_len);
     size_t begin = frame != NO_FRAME ? state->common_len : 0;
     size_t len = pack(state->bytes + begin, state->len - begin, packed);
-    struct parked *parked = slab_take(cells_for(park, len));
+    struct parked *parked = slabs_take(park->slabs, bytes_of(len));
     if (parked != NULL) {
         parked->len = (uint16_t)len;
         parked->frame = frame;
@@ -160,5 +151,5 @@ void park_drop(struct park *park, struct parked *parked)
     if (parked == NULL)
         return;
     release_frame(park, parked->frame);
-    slab_give(cells_for(park, parked->len), parked);
+    slabs_give(park->slabs, parked, bytes_of(parked->len));
 }

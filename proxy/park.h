@@ -9,10 +9,6 @@
 #include "base/slab.h"
 #include "dtls_park.h"
 
-/* Sizes of memory, from one step to as many as the longest state needs. */
-#define PARK_CELL_STEP 16
-#define PARK_CELLS (DTLS_EXPORT_MAX / PARK_CELL_STEP + 2)
-
 /* One session's; key material, wiped when it is dropped. */
 struct parked;
 
@@ -28,12 +24,10 @@ struct park_frame {
 
 struct park {
     struct park_frame frames[PARK_FRAMES];
-    struct slab cells[PARK_CELLS]; /* by size */
+    struct slabs *slabs; /* borrowed; wipes what is given back, and at its end everything */
 };
 
-void park_init(struct park *park);
-/* Wipes and frees everything. */
-void park_deinit(struct park *park);
+void park_init(struct park *park, struct slabs *slabs);
 
 /* Keeps a copy; NULL if out of memory. */
 struct parked *park_keep(struct park *park, const struct dtls_export *state);

@@ -1,6 +1,5 @@
 #include "session.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "session_linger.h"
@@ -84,12 +83,6 @@ static void mark_used(struct session *s)
     }
 }
 
-static void free_handshake(struct session *s)
-{
-    session_flight_free(s->handshake);
-    s->handshake = NULL;
-}
-
 static void forget_plain_alert(struct session *s);
 
 void session_feed(struct session *s, const uint8_t *data, size_t len)
@@ -106,7 +99,7 @@ void session_feed(struct session *s, const uint8_t *data, size_t len)
 void session_on_data_from_client(struct session *s)
 {
     /* The device has the last flight, or it would not use the keys. */
-    free_handshake(s);
+    session_flight_free(s);
     s->fed_bytes = s->last_fed_bytes = 0;
     s->from_client++;
     mark_used(s);
@@ -232,7 +225,7 @@ void session_on_timer(struct session *s)
         return;
     }
     if (now_ms >= last_flight_due_ms(s)) {
-        free_handshake(s);
+        session_flight_free(s);
         if (s->all->park_after_ms != 0 && now_ms - s->last_used_ms >= s->all->park_after_ms)
             session_park(s);
     }
@@ -255,8 +248,8 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
         session_end(old->successor, CLOSE_replaced, false);
     }
 
-    struct session *s = slab_take(&all->cells);
-    struct session_handshake *h = calloc(1, sizeof(*h));
+    struct session *s = slabs_take(&all->slabs, sizeof(*s));
+    struct session_handshake *h = slabs_take(&all->slabs, sizeof(*h));
     if (s == NULL || h == NULL || !sessions_reserve_timer(all))
         goto out_of_memory;
     s->entry.key = (struct table_key){.client = *client, .listener = dtls->listener->index};
@@ -290,8 +283,8 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
     return s;
 
 out_of_memory:
-    free(h);
-    slab_give(&all->cells, s);
+    slabs_give(&all->slabs, h, sizeof(*h));
+    slabs_give(&all->slabs, s, sizeof(*s));
     dtls_free(dtls);
     return NULL;
 }
@@ -311,7 +304,7 @@ void session_retire(struct session *s)
     s->dtls = NULL;
     park_drop(&all->park, s->parked);
     s->parked = NULL;
-    free_handshake(s);
+    session_flight_free(s);
     s->less_recent = all->ended;
     all->ended = s;
 }

@@ -1,6 +1,5 @@
 #include "session_flight.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -94,26 +93,39 @@ static void keep_last_record(struct session_handshake *h, const uint8_t *record,
     h->last_record_len = (uint16_t)len;
 }
 
-/* Without memory for it there is nothing to repeat: the device begins anew. */
-static void keep_in_flight(struct session_handshake *h, const uint8_t *record, size_t len)
+static void drop_flight(struct session *s)
 {
-    uint32_t grown = h->flight_len + LENGTH_BYTES + (uint32_t)len;
-    uint8_t *flight = realloc(h->flight, grown);
-    if (flight == NULL) {
-        h->flight_len = 0;
-        return;
-    }
-    bytes_put16(flight + h->flight_len, (uint16_t)len);
-    memcpy(flight + h->flight_len + LENGTH_BYTES, record, len);
-    h->flight = flight;
-    h->flight_len = grown;
+    struct session_handshake *h = s->handshake;
+    slabs_give(&s->all->slabs, h->flight, h->flight_len);
+    h->flight = NULL;
+    h->flight_len = 0;
 }
 
-void session_flight_free(struct session_handshake *h)
+/* A flight that is too long, or without memory for it, is not kept: none that is the last of a
+ * handshake is that long, and the device begins anew. */
+static void keep_in_flight(struct session *s, const uint8_t *record, size_t len)
 {
-    if (h != NULL)
-        free(h->flight);
-    free(h);
+    struct session_handshake *h = s->handshake;
+    uint32_t grown_len = h->flight_len + LENGTH_BYTES + (uint32_t)len;
+    uint8_t *grown = slabs_take(&s->all->slabs, grown_len);
+    if (grown != NULL) {
+        if (h->flight_len != 0)
+            memcpy(grown, h->flight, h->flight_len);
+        bytes_put16(grown + h->flight_len, (uint16_t)len);
+        memcpy(grown + h->flight_len + LENGTH_BYTES, record, len);
+    }
+    drop_flight(s);
+    h->flight = grown;
+    h->flight_len = grown != NULL ? grown_len : 0;
+}
+
+void session_flight_free(struct session *s)
+{
+    if (s->handshake == NULL)
+        return;
+    drop_flight(s);
+    slabs_give(&s->all->slabs, s->handshake, sizeof(*s->handshake));
+    s->handshake = NULL;
 }
 
 void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
@@ -125,7 +137,7 @@ void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
         keep_last_record(s->handshake, record, len);
     }
     if (s->state == SESSION_HANDSHAKE && dtls_version(s->dtls) == VERSION_1_2)
-        keep_in_flight(s->handshake, record, len);
+        keep_in_flight(s, record, len);
     queue(s, record, len);
 }
 
@@ -232,7 +244,7 @@ void session_flight_on_feed(struct session *s)
     if (s->handshake != NULL)
         s->handshake->last_record_len = 0;
     if (s->state == SESSION_HANDSHAKE)
-        s->handshake->flight_len = 0;
+        drop_flight(s);
 }
 
 /* DTLS 1.3: the device has answered, but not with its flight: with an ACK, so that part of ours is

@@ -31,8 +31,8 @@ struct session_handshake {
     uint8_t last_record[SESSION_ALERT_MAX_BYTES];
 };
 
-/* Frees it; NULL is harmless. */
-void session_flight_free(struct session_handshake *handshake);
+/* Frees the session's handshake; harmless if it has none. */
+void session_flight_free(struct session *session);
 
 /* A record of the library: a dtls_send_fn; owner is the session. */
 void session_flight_on_record(void *owner, const uint8_t *record, size_t len);

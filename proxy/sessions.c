@@ -43,8 +43,8 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .park_after_ms = limits->park_after_ms,
         .woken_in_vain = {.per_s = WOKEN_IN_VAIN_PER_S},
     };
-    slab_init(&all->cells, sizeof(struct session));
-    park_init(&all->park);
+    slabs_init(&all->slabs);
+    park_init(&all->park, &all->slabs);
     timers_init(&all->timers);
     return session_table_init(&all->table, err);
 }
@@ -179,7 +179,7 @@ void sessions_reap(struct sessions *all)
     while (all->ended != NULL) {
         struct session *s = all->ended;
         all->ended = s->less_recent;
-        slab_give(&all->cells, s);
+        slabs_give(&all->slabs, s, sizeof(*s));
     }
 }
 
@@ -200,6 +200,5 @@ void sessions_deinit(struct sessions *all)
     sessions_reap(all);
     session_linger_end_all(all);
     timers_deinit(&all->timers);
-    park_deinit(&all->park);
-    slab_deinit(&all->cells);
+    slabs_deinit(&all->slabs);
 }

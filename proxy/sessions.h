@@ -37,7 +37,7 @@ struct sessions {
     struct session *oldest_handshake, *newest_handshake;
     struct session *next_to_park; /* the more recent ones too; NULL = none */
     struct session *ended;        /* to be freed by sessions_reap */
-    struct slab cells;            /* the sessions themselves */
+    struct slabs slabs; /* the sessions themselves, and what belongs to them; key material */
     struct park park;
     struct backend *backend;          /* borrowed */
     struct udp_out *to_client;        /* borrowed; where records leave */

@@ -112,3 +112,44 @@ void slab_give(struct slab *slab, void *cell)
     slab->taken--;
     POISON(cell, slab->cell_bytes);
 }
+
+/* ---- of any size ---------------------------------------------------------------------------- */
+
+enum { SIZES = SLABS_MAX_BYTES / SLABS_STEP_BYTES };
+
+void slabs_init(struct slabs *slabs)
+{
+    for (size_t i = 0; i < SIZES; i++)
+        slab_init(&slabs->by_size[i], (i + 1) * SLABS_STEP_BYTES);
+}
+
+void slabs_deinit(struct slabs *slabs)
+{
+    for (size_t i = 0; i < SIZES; i++)
+        slab_deinit(&slabs->by_size[i]);
+}
+
+static struct slab *slab_for(struct slabs *slabs, size_t bytes)
+{
+    assert(bytes != 0);
+    return &slabs->by_size[(bytes - 1) / SLABS_STEP_BYTES];
+}
+
+void *slabs_take(struct slabs *slabs, size_t bytes)
+{
+    return bytes <= SLABS_MAX_BYTES ? slab_take(slab_for(slabs, bytes)) : NULL;
+}
+
+void slabs_give(struct slabs *slabs, void *cell, size_t bytes)
+{
+    if (cell != NULL)
+        slab_give(slab_for(slabs, bytes), cell);
+}
+
+size_t slabs_bytes_taken(const struct slabs *slabs)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < SIZES; i++)
+        sum += slabs->by_size[i].taken * slabs->by_size[i].cell_bytes;
+    return sum;
+}

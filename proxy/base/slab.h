@@ -27,4 +27,20 @@ void *slab_take(struct slab *slab);
 /* NULL is harmless. */
 void slab_give(struct slab *slab, void *cell);
 
+/* The same for objects of any size up to a bound. */
+#define SLABS_MAX_BYTES 2048
+#define SLABS_STEP_BYTES 16
+
+struct slabs {
+    struct slab by_size[SLABS_MAX_BYTES / SLABS_STEP_BYTES];
+};
+
+void slabs_init(struct slabs *slabs);
+void slabs_deinit(struct slabs *slabs);
+/* NULL also if it is larger than the bound. */
+void *slabs_take(struct slabs *slabs, size_t bytes);
+/* `bytes` as it was taken. NULL is harmless. */
+void slabs_give(struct slabs *slabs, void *cell, size_t bytes);
+size_t slabs_bytes_taken(const struct slabs *slabs);
+
 #endif

@@ -11,6 +11,7 @@
 #include "park.h"
 
 static struct park park;
+static struct slabs slabs;
 static uint64_t seed = 1;
 
 static uint32_t draw(uint32_t below)
@@ -51,7 +52,8 @@ static void everything_comes_back(void **state)
     enum { KEPT = 300 };
     static struct dtls_export states[KEPT];
     struct parked *parked[KEPT] = {NULL};
-    park_init(&park);
+    slabs_init(&slabs);
+    park_init(&park, &slabs);
     for (int i = 0; i < 60000; i++) {
         unsigned at = draw(KEPT);
         struct dtls_export loaded;
@@ -69,17 +71,8 @@ static void everything_comes_back(void **state)
         park_drop(&park, parked[i]);
     for (unsigned i = 0; i < PARK_FRAMES; i++)
         assert_int_equal(park.frames[i].users, 0);
-    for (unsigned i = 0; i < PARK_CELLS; i++)
-        assert_int_equal(park.cells[i].taken, 0);
-    park_deinit(&park);
-}
-
-static size_t bytes_taken(void)
-{
-    size_t sum = 0;
-    for (unsigned i = 0; i < PARK_CELLS; i++)
-        sum += park.cells[i].taken * park.cells[i].cell_bytes;
-    return sum;
+    assert_int_equal(slabs_bytes_taken(&slabs), 0);
+    slabs_deinit(&slabs);
 }
 
 /* The longest, without a zero in it or full of short runs of them, and the emptiest. */
@@ -87,7 +80,8 @@ static void extremes(void **state)
 {
     (void)state;
     static struct dtls_export one, loaded;
-    park_init(&park);
+    slabs_init(&slabs);
+    park_init(&park, &slabs);
     for (int kind = 0; kind < 4; kind++) {
         one.len = kind == 3 ? 0 : DTLS_EXPORT_MAX;
         one.common_len = 0;
@@ -96,14 +90,14 @@ static void extremes(void **state)
         struct parked *parked = park_keep(&park, &one);
         assert_non_null(parked);
         if (kind >= 2)
-            assert_int_equal(bytes_taken(), 16);
+            assert_int_equal(slabs_bytes_taken(&slabs), 16);
         park_load(&park, parked, &loaded);
         assert_same(&loaded, &one);
         park_drop(&park, parked);
-        assert_int_equal(bytes_taken(), 0);
+        assert_int_equal(slabs_bytes_taken(&slabs), 0);
     }
     park_drop(&park, NULL);
-    park_deinit(&park);
+    slabs_deinit(&slabs);
 }
 
 /* What is common stands once for all, and its place is free when the last one has gone. */
@@ -112,18 +106,19 @@ static void common_part_is_kept_once(void **state)
     (void)state;
     static struct dtls_export one;
     struct parked *parked[100];
-    park_init(&park);
+    slabs_init(&slabs);
+    park_init(&park, &slabs);
     for (int round = 0; round < PARK_FRAMES + 2; round++) {
         one.common_len = 100;
         one.len = 110;
         memset(one.bytes, round + 1, 110);
         for (int i = 0; i < 100; i++)
             parked[i] = park_keep(&park, &one);
-        assert_int_equal(bytes_taken(), 100 * 16);
+        assert_int_equal(slabs_bytes_taken(&slabs), 100 * 16);
         for (int i = 0; i < 100; i++)
             park_drop(&park, parked[i]);
     }
-    park_deinit(&park);
+    slabs_deinit(&slabs);
 }
 
 int main(void)
