@@ -109,7 +109,7 @@ $(OUT)/gen/version.h: FORCE
 
 $(OUT)/tools-checked: Makefile
 	@mkdir -p $(@D)
-	@printf '#include <ev.h>\n#include <ini.h>\n#include <microhttpd.h>\n' | $(CC) -E -x c - >/dev/null || \
+	@printf '#include <ev.h>\n#include <ini.h>\n#include <jemalloc/jemalloc.h>\n#include <microhttpd.h>\n' | $(CC) -E -x c - >/dev/null || \
 	    { echo "make: a compiler or a library is missing, see above; run: scripts/install-packages build" >&2; exit 1; }
 	@touch $@
 
@@ -134,8 +134,11 @@ endef
 $(LIBRARY): $(OBJECTS)
 	$(archive)
 
+# Sanitizers bring allocators of their own.
+DAEMON_LIBS := $(if $(SANITIZE),,-ljemalloc)
+
 $(OUT)/dtlsgate: $(OUT)/proxy/main.o $(LIBRARY)
-	$(call link,$^)
+	$(call link,$^,$(DAEMON_LIBS))
 
 HEADERS := $(wildcard proxy/*.h proxy/base/*.h)
 HEADERS := $(filter-out proxy/counters_each.h,$(HEADERS)) # made to be included again and again

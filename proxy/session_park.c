@@ -1,7 +1,5 @@
 #include "session_park.h"
 
-#include <malloc.h>
-
 #include "base/bytes.h"
 #include "dtls_park.h"
 #include "session.h"
@@ -10,9 +8,6 @@ enum {
     /* At once: well below a millisecond, at about 5 us each. */
     PARK_BATCH = 64,
     VISIT_BATCH = 512,
-    /* After so many objects less the memory that was theirs is given back to the system, a few
-     * megabytes: the allocator keeps it all otherwise. */
-    TRIM_OBJECTS = 512,
 };
 
 enum can_park { CAN_PARK_UNKNOWN, CAN_PARK_YES, CAN_PARK_NO };
@@ -111,27 +106,16 @@ static bool is_due(const struct sessions *all, const struct session *s)
     return all->live_count > all->live_max || all->now_ms - s->last_used_ms >= all->park_after_ms;
 }
 
-static void give_memory_back(struct sessions *all)
-{
-    if (all->live_count > all->live_at_trim)
-        all->live_at_trim = all->live_count;
-    if (all->live_at_trim - all->live_count < TRIM_OBJECTS)
-        return;
-    all->live_at_trim = all->live_count;
-    malloc_trim(0);
-}
-
 void sessions_park_idle(struct sessions *all)
 {
     uint32_t live_before = all->live_count;
     for (uint32_t i = 0; i < VISIT_BATCH && live_before - all->live_count < PARK_BATCH; i++) {
         struct session *s = all->next_to_park;
         if (s == NULL || all->park_after_ms == 0 || !is_due(all, s))
-            break;
+            return;
         all->next_to_park = s->more_recent;
         session_park(s);
     }
-    give_memory_back(all);
 }
 
 uint64_t sessions_park_due_ms(const struct sessions *all)

@@ -54,7 +54,6 @@ struct sessions {
     uint32_t session_max, established_count;
     uint32_t handshake_count, timer_room;
     uint32_t live_count, live_max;   /* established ones with a wolfSSL object */
-    uint32_t live_at_trim;           /* most of them since memory was given back */
     uint64_t park_after_ms;          /* 0 = never */
     uint8_t can_park[VERSION_COUNT]; /* enum can_park, of session_park.c */
     struct limit_bucket woken_in_vain;

@@ -23,6 +23,12 @@ static uint64_t draw(struct crowd *crowd)
     return x ^ x >> 31;
 }
 
+void crowd_take(struct crowd *crowd, uint32_t first, uint32_t size)
+{
+    free(crowd->numbers);
+    *crowd = (struct crowd){.first = first, .size = size, .random = crowd->random};
+}
+
 void crowd_draw(struct crowd *crowd, uint32_t size, uint32_t all)
 {
     if (!crowd->numbers) {
@@ -47,7 +53,7 @@ void crowd_draw(struct crowd *crowd, uint32_t size, uint32_t all)
 
 uint32_t crowd_number(const struct crowd *crowd, uint32_t i)
 {
-    return crowd->numbers ? crowd->numbers[i] : i;
+    return crowd->numbers ? crowd->numbers[i] : crowd->first + i;
 }
 
 uint32_t crowd_next(struct crowd *crowd)

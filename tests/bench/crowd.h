@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 struct crowd {
-    uint32_t *numbers; /* owned; the first size of them are drawn; NULL: all */
+    uint32_t *numbers; /* owned; the first size of them are drawn; NULL: none were */
+    uint32_t first;    /* without numbers: those from this one on */
     uint32_t size;
     uint32_t next; /* whose turn it is */
     uint64_t random;
@@ -15,6 +16,9 @@ struct crowd {
 /* All of so many devices. */
 void crowd_init(struct crowd *crowd, uint32_t all);
 void crowd_deinit(struct crowd *crowd);
+
+/* Some that follow each other, instead. */
+void crowd_take(struct crowd *crowd, uint32_t first, uint32_t size);
 
 /* Draws others, each at most once; the same ones in every run. */
 void crowd_draw(struct crowd *crowd, uint32_t size, uint32_t all);

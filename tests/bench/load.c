@@ -16,6 +16,7 @@ static const char usage[] =
     "    handshakes-at:RATE:SECONDS   of all in turn, which forget their session, so many a "
     "second\n"
     "    active:N            from now on, N devices drawn at random make the requests\n"
+    "    active:N:FIRST      the same, of N devices in order, from that number on\n"
     "    requests:COUNT      in all, one in flight per device; requests:SECONDSs\n"
     "    requests-at:RATE:SECONDS     so many a second, whatever the answers do\n"
     "    close               of all devices\n"

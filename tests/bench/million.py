@@ -17,6 +17,7 @@ MOST_ACTIVE = 10000
 REQUESTS = 100000
 CHUNK = 10000  # handshakes from one look at memory and progress to the next
 MOST_TURNS = 3
+SETTLING_MAX_S = 20
 PARKING_MAX_S = 120
 # Memory: 2 kB a session for gate and devices together, and what must stay free at any time.
 NEEDED_KB_PER_SESSION, LEFT_FREE_KB = 2, 512 * 1024
@@ -110,6 +111,9 @@ def establish(gate, load, sessions, progress):
         done += some["done"]
         cpu_ns += some["cpu_ns"]
         seconds += some["seconds"]
+        # What a device does next. Until it has, the gate keeps its last flight.
+        run_phase(gate, load, f"active:{some['done']}:{done - some['done']}")
+        run_phase(gate, load, f"requests:{some['done']}")
     return {"handshake_us": cpu_ns / 1e3 / done, "handshakes_per_s": done / seconds}
 
 
@@ -121,7 +125,19 @@ def wait_until_parked(gate, sessions, progress):
         progress.show(f"{parked:,.0f} of {sessions:,} sessions are parked")
         time.sleep(1)
         parked = gate.metrics().get(PARKED)
-    return {"parked": parked, "resident_kb": gate.memory_kb("VmRSS")}
+    return {"parked": parked, "resident_kb": settled_kb(gate)}
+
+
+def settled_kb(gate):
+    """Resident memory when no more of it is given back."""
+    before = gate.memory_kb("VmRSS")
+    for _ in range(SETTLING_MAX_S):
+        time.sleep(1)
+        now = gate.memory_kb("VmRSS")
+        if now > before * 0.999:
+            return now
+        before = now
+    return before
 
 
 def measure_many(bench, gate, load, sessions, progress):

@@ -239,12 +239,21 @@ static const char *argument_of(const char *phase, const char *name)
 
 static bool draw_crowd(struct load *l, const char *text)
 {
-    unsigned long size = strtoul(text, NULL, 10);
-    if (size == 0 || size > l->sessions) {
+    char *end;
+    unsigned long size = strtoul(text, &end, 10), first = 0;
+    bool is_in_order = *end == ':';
+    if (is_in_order) {
+        first = strtoul(end + 1, &end, 10);
+    }
+    if (*end != 0 || size == 0 || size > l->sessions || first > l->sessions - size) {
         fprintf(stderr, "load: active:%s: want 1 to %" PRIu32 "\n", text, l->sessions);
         return false;
     }
-    crowd_draw(&l->crowd, (uint32_t)size, l->sessions);
+    if (is_in_order) {
+        crowd_take(&l->crowd, (uint32_t)first, (uint32_t)size);
+    } else {
+        crowd_draw(&l->crowd, (uint32_t)size, l->sessions);
+    }
     return true;
 }
 
