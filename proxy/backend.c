@@ -25,8 +25,18 @@ bool backend_open(struct backend *backend, uint32_t worker, uint32_t worker_coun
 void backend_close(struct backend *backend)
 {
     udp_close(&backend->socket);
-    free(backend->slots);
-    backend->slots = NULL;
+    for (uint32_t i = 0; i < backend->chunk_count; i++)
+        free(backend->chunks[i]);
+    free(backend->chunks);
+    backend->chunks = NULL;
+    backend->chunk_count = backend->slot_count = 0;
+}
+
+enum { CHUNK = 4096 };
+
+static struct backend_slot *at(const struct backend *backend, uint32_t slot)
+{
+    return &backend->chunks[slot / CHUNK][slot % CHUNK];
 }
 
 static bool has_ended(const struct backend *backend, const struct backend_slot *slot,
@@ -38,7 +48,7 @@ static bool has_ended(const struct backend *backend, const struct backend_slot *
 static uint32_t take_oldest_free(struct backend *backend)
 {
     uint32_t slot = backend->oldest_free;
-    backend->oldest_free = backend->slots[slot].next_free;
+    backend->oldest_free = at(backend, slot)->next_free;
     if (backend->oldest_free == BACKEND_NO_SLOT)
         backend->newest_free = BACKEND_NO_SLOT;
     return slot;
@@ -48,13 +58,16 @@ static uint32_t add_slot(struct backend *backend)
 {
     if (backend->slot_count == backend->slot_max)
         return BACKEND_NO_SLOT;
-    if (backend->slot_count == backend->slot_capacity) {
-        uint32_t capacity = backend->slot_capacity == 0 ? 1024 : backend->slot_capacity * 2;
-        struct backend_slot *slots = realloc(backend->slots, capacity * sizeof(*slots));
-        if (slots == NULL)
+    if (backend->slot_count == backend->chunk_count * CHUNK) {
+        struct backend_slot **chunks =
+            reallocarray(backend->chunks, backend->chunk_count + 1, sizeof(*chunks));
+        if (chunks == NULL)
             return BACKEND_NO_SLOT;
-        backend->slots = slots;
-        backend->slot_capacity = capacity;
+        backend->chunks = chunks;
+        chunks[backend->chunk_count] = calloc(CHUNK, sizeof(**chunks));
+        if (chunks[backend->chunk_count] == NULL)
+            return BACKEND_NO_SLOT;
+        backend->chunk_count++;
     }
     return backend->slot_count++;
 }
@@ -66,7 +79,7 @@ uint32_t backend_take(struct backend *backend, void *owner, uint32_t listener, u
     uint32_t slot = BACKEND_NO_SLOT;
 
     *is_early = false;
-    if (oldest != BACKEND_NO_SLOT && has_ended(backend, &backend->slots[oldest], now_ms))
+    if (oldest != BACKEND_NO_SLOT && has_ended(backend, at(backend, oldest), now_ms))
         slot = take_oldest_free(backend);
     if (slot == BACKEND_NO_SLOT)
         slot = add_slot(backend);
@@ -75,7 +88,7 @@ uint32_t backend_take(struct backend *backend, void *owner, uint32_t listener, u
         *is_early = true;
     }
     if (slot != BACKEND_NO_SLOT)
-        backend->slots[slot] = (struct backend_slot){
+        *at(backend, slot) = (struct backend_slot){
             .owner = owner, .state = SLOT_TAKEN, .listener = (uint8_t)listener};
     return slot;
 }
@@ -83,13 +96,13 @@ uint32_t backend_take(struct backend *backend, void *owner, uint32_t listener, u
 void backend_release(struct backend *backend, uint32_t slot, enum close_reason reason,
                      uint64_t now_ms)
 {
-    struct backend_slot *released = &backend->slots[slot];
+    struct backend_slot *released = at(backend, slot);
     released->released_ms = now_ms;
     released->next_free = BACKEND_NO_SLOT;
     released->state = SLOT_TOMBSTONE;
     released->reason = (uint8_t)reason;
     if (backend->newest_free != BACKEND_NO_SLOT)
-        backend->slots[backend->newest_free].next_free = slot;
+        at(backend, backend->newest_free)->next_free = slot;
     else
         backend->oldest_free = slot;
     backend->newest_free = slot;
@@ -97,8 +110,8 @@ void backend_release(struct backend *backend, uint32_t slot, enum close_reason r
 
 void *backend_owner(const struct backend *backend, uint32_t slot)
 {
-    bool is_taken = slot < backend->slot_count && backend->slots[slot].state == SLOT_TAKEN;
-    return is_taken ? backend->slots[slot].owner : NULL;
+    bool is_taken = slot < backend->slot_count && at(backend, slot)->state == SLOT_TAKEN;
+    return is_taken ? at(backend, slot)->owner : NULL;
 }
 
 struct addr backend_slot_addr(const struct backend *backend, uint32_t slot)
@@ -132,7 +145,7 @@ struct backend_found backend_find(const struct backend *backend, const struct ad
     uint32_t index = slot_of_addr(backend, addr);
     if (index == BACKEND_NO_SLOT)
         return found;
-    const struct backend_slot *slot = &backend->slots[index];
+    const struct backend_slot *slot = at(backend, index);
     found.listener = slot->listener;
     if (slot->state == SLOT_TAKEN)
         found.owner = slot->owner;

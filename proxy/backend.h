@@ -33,8 +33,8 @@ struct backend_slot {
 
 struct backend {
     struct udp_socket socket;
-    struct backend_slot *slots;
-    uint32_t slot_count, slot_capacity, slot_max;
+    struct backend_slot **chunks; /* of slots, so that nothing is copied when there are more */
+    uint32_t slot_count, chunk_count, slot_max;
     uint32_t oldest_free, newest_free;
     uint32_t worker, worker_count;
     uint64_t tombstone_ms;

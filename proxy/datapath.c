@@ -301,7 +301,7 @@ static enum client_outcome by_cid(struct passage *p)
     if (s->state == SESSION_ESTABLISHED)
         return to_established(p, s);
     /* From elsewhere, plaintext of this handshake would be anybody's. */
-    if (!addr_equal(&p->datagram->from, &s->path.client))
+    if (!addr_equal(&p->datagram->from, &s->entry.key.client))
         p->kind.usable_len = p->kind.before_alert_len = p->kind.protected_len;
     return to_handshake(p, s);
 }

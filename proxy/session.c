@@ -257,8 +257,7 @@ struct session *session_begin(struct sessions *all, struct dtls *dtls,
     s->dtls = dtls;
     s->handshake = h;
     s->listener = dtls->listener;
-    s->path = (struct session_path){
-        .client = *client, .local = *local, .socket = socket, .is_proved = true};
+    s->path = (struct session_path){.local = *local, .socket = socket, .is_proved = true};
     s->number = all->next_number;
     s->hello_tag = hello_tag;
     s->begun_ms = all->now_ms;
@@ -319,7 +318,7 @@ static void leave_handshake(struct session *s)
 void session_fail(struct session *s, enum handshake_result result, const char *detail)
 {
     count_failed(s->all, s->dtls, result);
-    session_log_failed(s->all, s->dtls, s->number, &s->path.client, result, detail);
+    session_log_failed(s->all, s->dtls, s->number, &s->entry.key.client, result, detail);
     session_refusal_keep(s);
     leave_handshake(s);
     session_retire(s);

@@ -22,7 +22,7 @@ enum session_state {
 };
 
 struct session {
-    struct table_entry entry;         /* key: device address, listener; see session_path.c */
+    struct table_entry entry;         /* key: where the device was seen last, in the table or not */
     struct table_cid_entry cid_entry; /* cid_len 0 = it has no connection ID */
     struct session_path path;         /* where the device is */
     struct timer timer;               /* set to the earliest of the deadlines below */

@@ -79,7 +79,7 @@ static void queue(struct session *s, const uint8_t *record, size_t len)
         return;
     memcpy(udp_out_room(s->all->to_client, len), record, len);
     uint64_t number = udp_out_queue(s->all->to_client, s->path.socket, &s->path.local,
-                                    &s->path.client, len, s->all->client_send_failed);
+                                    &s->entry.key.client, len, s->all->client_send_failed);
     if (s->handshake != NULL)
         s->handshake->last_datagram = number;
 }

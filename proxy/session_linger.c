@@ -44,7 +44,7 @@ void session_linger_begin(struct session *s)
         .dtls = s->dtls,
         .listener = s->listener,
         .closure = closure,
-        .client = s->path.client,
+        .client = s->entry.key.client,
         .cid_len = s->cid_entry.cid_len,
         .slot = s->slot,
         .bytes_left = SESSION_LINGER_BYTES,

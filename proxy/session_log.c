@@ -41,7 +41,7 @@ void session_log_established(const struct session *s, enum credential credential
     char text[ADDR_TEXT_MAX];
     struct addr source = backend_slot_addr(s->all->backend, s->slot);
     log_begin(&line, LOG_INFO, "session_established");
-    add_who(&line, s->listener, s->number, &s->path.client);
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
     log_add(&line, "version", dtls_version_name(s->version));
     log_add(&line, "suite", dtls_suite(s->dtls));
     log_add(&line, "credential", credential_name(credential));
@@ -61,7 +61,7 @@ void session_log_moved(struct session *s, const struct addr *to)
     struct log_line line;
     char text[ADDR_TEXT_MAX];
     log_begin(&line, LOG_DEBUG, "client_moved");
-    add_who(&line, s->listener, s->number, &s->path.client);
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
     log_add(&line, "to", addr_format(to, text));
     log_end(&line);
 }
@@ -72,7 +72,7 @@ void session_log_closed(const struct session *s, enum close_reason reason)
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "session_closed");
-    add_who(&line, s->listener, s->number, &s->path.client);
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
     log_add(&line, "reason", close_reason_name(reason));
     log_add_ms(&line, "duration_s", s->all->now_ms - s->established_ms);
     log_add_u64(&line, "from_client", s->from_client);
@@ -103,7 +103,7 @@ void session_log_stalled(struct session *s, enum handshake_result reason, const 
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "handshake_stalled");
-    add_who(&line, s->listener, s->number, &s->path.client);
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
     log_add(&line, "reason", handshake_result_name(reason));
     if (detail[0] != '\0')
         log_add(&line, "detail", detail);
@@ -143,7 +143,7 @@ void session_log_too_large(struct session *s, size_t len)
         return;
     struct log_line line;
     log_begin(&line, LOG_WARNING, "backend_datagram_too_large");
-    add_who(&line, s->listener, s->number, &s->path.client);
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
     log_add_u64(&line, "bytes", len);
     log_add_u64(&line, "max_bytes", s->dtls->plaintext_max);
     log_end(&line);
@@ -155,7 +155,7 @@ void session_log_kept_back(struct session *s)
         return;
     struct log_line line;
     log_begin(&line, LOG_ERROR, "datagram_kept_back");
-    add_who(&line, s->listener, s->number, &s->path.client);
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
     log_add(&line, "text", "the role policy forbids it; please report this");
     log_end(&line);
 }

@@ -63,8 +63,7 @@ void session_path_leave_address(struct session *s)
  * record with somebody else's connection ID must not cost them anything. */
 static void take_address(struct session *s)
 {
-    struct session *other = sessions_find(s->all, s->listener, &s->path.client);
-    s->entry.key.client = s->path.client;
+    struct session *other = sessions_find(s->all, s->listener, &s->entry.key.client);
     if (other != NULL) {
         if (other->state != SESSION_ESTABLISHED || other->successor != NULL ||
             !session_path_has_cid(&other->cid_entry))
@@ -79,7 +78,7 @@ void session_path_on_authentic(struct session *s, const struct udp_datagram *dat
                                const struct udp_socket *socket, bool is_newest)
 {
     struct session_path *path = &s->path;
-    if (addr_equal(&datagram->from, &path->client)) {
+    if (addr_equal(&datagram->from, &s->entry.key.client)) {
         path->is_proved = true;
         if (is_newest) {
             path->local = datagram->to;
@@ -92,10 +91,9 @@ void session_path_on_authentic(struct session *s, const struct udp_datagram *dat
     session_log_moved(s, &datagram->from);
     counter_add(&s->all->counters->by_listener[s->listener->index].address_changes, 1);
     session_path_leave_address(s);
-    *path = (struct session_path){.client = datagram->from,
-                                  .local = datagram->to,
-                                  .socket = socket,
-                                  .received_bytes = datagram->len};
+    s->entry.key.client = datagram->from;
+    *path = (struct session_path){
+        .local = datagram->to, .socket = socket, .received_bytes = datagram->len};
     take_address(s);
 }
 

@@ -13,7 +13,6 @@
 struct session;
 
 struct session_path {
-    struct addr client;              /* where the device was seen last */
     struct addr local;               /* that it sends to */
     const struct udp_socket *socket; /* that it sends to; borrowed */
     /* Since the device moved, until it has proved the new address. */

@@ -33,7 +33,7 @@ void session_refusal_keep(struct session *s)
     kept->next = (kept->next + 1) % SESSION_REFUSALS_MAX;
     kept->end_ms = now_ms + SESSION_REFUSAL_MS;
     *r = (struct session_refusal){
-        .client = s->path.client,
+        .client = s->entry.key.client,
         .local = s->path.local,
         .socket = s->path.socket,
         .end_ms = kept->end_ms,

@@ -66,14 +66,7 @@ struct session *sessions_find_cid(const struct sessions *all, const struct liste
 
 bool sessions_reserve_timer(struct sessions *all)
 {
-    uint32_t needed = all->established_count + all->handshake_count + 1;
-    if (needed <= all->timer_room)
-        return true;
-    uint32_t room = all->timer_room < 512 ? 1024 : all->timer_room * 2;
-    if (!timers_reserve(&all->timers, room))
-        return false;
-    all->timer_room = room;
-    return true;
+    return timers_reserve(&all->timers, all->established_count + all->handshake_count + 1);
 }
 
 static struct session **oldest_of(struct session *s)

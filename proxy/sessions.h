@@ -52,7 +52,7 @@ struct sessions {
     uint64_t now_ms; /* of the batch in progress */
     uint32_t worker, worker_count;
     uint32_t session_max, established_count;
-    uint32_t handshake_count, timer_room;
+    uint32_t handshake_count;
     uint32_t live_count, live_max;   /* established ones with a wolfSSL object */
     uint64_t park_after_ms;          /* 0 = never */
     uint8_t can_park[VERSION_COUNT]; /* enum can_park, of session_park.c */

@@ -3,10 +3,12 @@
 #include <assert.h>
 #include <stdlib.h>
 
+enum { CHUNK = 4096 };
+
 /* Places count from 1, so that the parent of place p is p / 2 and 0 can mean "not set". */
 static struct timer **at(const struct timers *timers, uint32_t place)
 {
-    return &timers->heap[place - 1];
+    return &timers->chunks[(place - 1) / CHUNK][(place - 1) % CHUNK];
 }
 
 static void put(struct timers *timers, uint32_t place, struct timer *timer)
@@ -58,23 +60,25 @@ void timers_init(struct timers *timers)
 
 void timers_deinit(struct timers *timers)
 {
-    free(timers->heap);
+    for (uint32_t i = 0; i < timers->chunk_count; i++)
+        free(timers->chunks[i]);
+    free(timers->chunks);
     *timers = (struct timers){0};
 }
 
 bool timers_reserve(struct timers *timers, uint32_t count)
 {
-    if (count <= timers->capacity)
-        return true;
-    /* At least twice as many, so that reserving one by one costs O(1) each. */
-    uint32_t capacity = timers->capacity > UINT32_MAX / 2 ? UINT32_MAX : timers->capacity * 2;
-    if (capacity < count)
-        capacity = count;
-    struct timer **heap = reallocarray(timers->heap, capacity, sizeof(*heap));
-    if (heap == NULL)
-        return false;
-    timers->heap = heap;
-    timers->capacity = capacity;
+    while (count > (uint64_t)timers->chunk_count * CHUNK) {
+        struct timer ***chunks =
+            reallocarray(timers->chunks, timers->chunk_count + 1, sizeof(*chunks));
+        if (chunks == NULL)
+            return false;
+        timers->chunks = chunks;
+        chunks[timers->chunk_count] = calloc(CHUNK, sizeof(**chunks));
+        if (chunks[timers->chunk_count] == NULL)
+            return false;
+        timers->chunk_count++;
+    }
     return true;
 }
 
@@ -90,7 +94,7 @@ void timers_set(struct timers *timers, struct timer *timer, uint64_t due_ms)
         settle(timers, timer->place, timer);
         return;
     }
-    assert(timers->count < timers->capacity);
+    assert(timers->count < (uint64_t)timers->chunk_count * CHUNK);
     timers->count++;
     sift_up(timers, timers->count, timer);
 }

@@ -19,9 +19,10 @@ struct timer {
     uint32_t place; /* 1-based place in the heap, 0 = not in it */
 };
 
+/* The heap is in chunks, so that nothing is copied when it grows: a million timers are 8 MB. */
 struct timers {
-    struct timer **heap;
-    uint32_t count, capacity;
+    struct timer ***chunks;
+    uint32_t count, chunk_count;
 };
 
 void timers_init(struct timers *timers);

@@ -101,7 +101,7 @@ static void reordered_record_moves_nothing(void **state)
         assert_int_equal(gate_inject(gate, &elsewhere, late.data, late.len), CLIENT_forwarded);
         assert_memory_equal(fake_network_last(GATE_TO_BACKEND, NULL)->data, "late", 4);
         assert_int_equal(moves(gate), 0);
-        assert_true(addr_equal(&only_session(gate)->path.client, &device->addr));
+        assert_true(addr_equal(&only_session(gate)->entry.key.client, &device->addr));
         gate_assert_echo(gate, device, "and here it still is");
     }
     gate_doing(NULL);

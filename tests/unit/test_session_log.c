@@ -49,7 +49,7 @@ static int set_up(void **state)
     s->dtls = dtls_new(s->listener);
     if (s->dtls == NULL)
         return -1;
-    s->path.client = (struct addr){.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000};
+    s->entry.key.client = (struct addr){.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000};
     s->number = 17;
     s->begun_ms = 99500;
     s->established_ms = 90000;
@@ -157,7 +157,7 @@ static void test_closed(void **state)
 static void test_failed(void **state)
 {
     struct fixture *f = *state;
-    const struct addr *client = &f->session.path.client;
+    const struct addr *client = &f->session.entry.key.client;
     set_identity(f, "device1", 7);
     session_log_failed(&f->sessions, f->session.dtls, 17, client, HANDSHAKE_certificate_rejected,
                        "it has expired");
@@ -184,7 +184,7 @@ static void test_other_lines(void **state)
     assert_string_equal(take_line(f),
                         "level=info event=handshake_stalled listener=coaps session=17 "
                         "client=192.0.2.7:50000 reason=wrong_key identity=device1");
-    session_log_hello_ignored(&f->sessions, s->listener, &s->path.client, HANDSHAKE_version);
+    session_log_hello_ignored(&f->sessions, s->listener, &s->entry.key.client, HANDSHAKE_version);
     assert_string_equal(take_line(f), "level=info event=hello_ignored listener=coaps "
                                       "client=192.0.2.7:50000 reason=version");
     s->dtls->plaintext_max = 16000;
@@ -223,9 +223,9 @@ static void test_levels(void **state)
     log_set_level(LOG_WARNING);
     session_log_established(s, CREDENTIAL_PSK);
     session_log_closed(s, CLOSE_idle);
-    session_log_failed(&f->sessions, s->dtls, 17, &s->path.client, HANDSHAKE_timeout, "");
+    session_log_failed(&f->sessions, s->dtls, 17, &s->entry.key.client, HANDSHAKE_timeout, "");
     session_log_stalled(s, HANDSHAKE_wrong_key, "");
-    session_log_hello_ignored(&f->sessions, s->listener, &s->path.client, HANDSHAKE_version);
+    session_log_hello_ignored(&f->sessions, s->listener, &s->entry.key.client, HANDSHAKE_version);
     assert_string_equal(take_text(f), "");
     assert_int_equal(f->sessions.limiter.used, 0); /* nor do they use up the limit */
     session_log_too_large(s, 20000);
@@ -254,7 +254,7 @@ static void test_identity_cannot_forge_a_line(void **state)
     for (size_t i = 0; i < sizeof(identities) / sizeof(identities[0]); i++) {
         set_identity(f, identities[i], strlen(identities[i]));
         f->sessions.now_ms += 1000;
-        session_log_failed(&f->sessions, f->session.dtls, 17, &f->session.path.client,
+        session_log_failed(&f->sessions, f->session.dtls, 17, &f->session.entry.key.client,
                            HANDSHAKE_unknown_identity, "");
         const char *line = take_line(f);
         const char *value = strstr(line, " identity=\"");
@@ -299,16 +299,17 @@ static void cause(struct fixture *f, int kind)
         s->is_anonymous = false;
         return;
     case 1:
-        session_log_failed(&f->sessions, s->dtls, 17, &s->path.client, HANDSHAKE_timeout, "");
+        session_log_failed(&f->sessions, s->dtls, 17, &s->entry.key.client, HANDSHAKE_timeout, "");
         return;
     case 2: session_log_stalled(s, HANDSHAKE_wrong_key, ""); return;
     case 3:
-        session_log_hello_ignored(&f->sessions, s->listener, &s->path.client, HANDSHAKE_version);
+        session_log_hello_ignored(&f->sessions, s->listener, &s->entry.key.client,
+                                  HANDSHAKE_version);
         return;
     case 4: session_log_too_large(s, 20000); return;
     case 5: session_log_kept_back(s); return;
     case 8: session_log_limit(&f->sessions, s->listener, CLIENT_limit_handshakes_per_s); return;
-    case 9: session_log_moved(s, &s->path.client); return;
+    case 9: session_log_moved(s, &s->entry.key.client); return;
     default: session_log_backend_error(&f->sessions, s->listener, ECONNREFUSED); return;
     }
 }
