@@ -68,7 +68,7 @@ void session_log_moved(struct session *s, const struct addr *to)
 
 void session_log_closed(const struct session *s, enum close_reason reason)
 {
-    if (!may_log_life(s))
+    if (s->all->is_ending_quietly || !may_log_life(s))
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "session_closed");
@@ -77,6 +77,18 @@ void session_log_closed(const struct session *s, enum close_reason reason)
     log_add_ms(&line, "duration_s", s->all->now_ms - s->established_ms);
     log_add_u64(&line, "from_client", s->from_client);
     log_add_u64(&line, "from_backend", s->from_backend);
+    log_end(&line);
+}
+
+void session_log_untold(uint32_t count)
+{
+    if (count == 0 || !log_is_enabled(LOG_INFO))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "sessions_closed");
+    log_add_u64(&line, "count", count);
+    log_add(&line, "reason", close_reason_name(CLOSE_shutdown));
+    log_add(&line, "text", "parked sessions whose devices were not told");
     log_end(&line);
 }
 

@@ -8,6 +8,8 @@
 void session_log_established(const struct session *session, enum credential credential);
 /* The device is seen at another address. */
 void session_log_moved(struct session *session, const struct addr *to);
+/* The gate stops, and so many parked sessions end without a line or a farewell of their own. */
+void session_log_untold(uint32_t count);
 void session_log_closed(const struct session *session, enum close_reason reason);
 /* number 0: it failed before there was a session. */
 void session_log_failed(struct sessions *sessions, const struct dtls *dtls, uint64_t number,

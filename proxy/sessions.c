@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "session.h"
+#include "session_log.h"
 
 /* Lines a second. A stranger with spoofed addresses must not use up those of others. */
 enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5, BACKEND_LINES_PER_S = 1, LIMIT_LINES_PER_S = 1 };
@@ -42,6 +43,7 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .live_max = limits->live_max,
         .park_after_ms = limits->park_after_ms,
         .woken_in_vain = {.per_s = WOKEN_IN_VAIN_PER_S},
+        .farewells_of_parked = FAREWELLS_OF_PARKED,
     };
     slabs_init(&all->slabs);
     park_init(&all->park, &all->slabs);
@@ -159,11 +161,15 @@ void sessions_end_all(struct sessions *all)
 {
     while (all->oldest_handshake != NULL)
         session_end(all->oldest_handshake, CLOSE_shutdown, false);
-    uint32_t farewells = 0;
+    uint32_t farewells = 0, untold = 0;
     while (all->most_recent != NULL) {
         struct session *s = all->most_recent;
-        session_end(s, CLOSE_shutdown, s->dtls != NULL || farewells++ < FAREWELLS_OF_PARKED);
+        bool is_told = s->dtls != NULL || farewells++ < all->farewells_of_parked;
+        all->is_ending_quietly = !is_told;
+        untold += !is_told;
+        session_end(s, CLOSE_shutdown, is_told);
     }
+    session_log_untold(untold);
     session_linger_end_all(all);
 }
 

@@ -57,8 +57,10 @@ struct sessions {
     uint64_t park_after_ms;          /* 0 = never */
     uint8_t can_park[VERSION_COUNT]; /* enum can_park, of session_park.c */
     struct limit_bucket woken_in_vain;
-    bool *client_send_failed; /* set if a record being sent now is not taken by the kernel */
-    bool is_kept_back;        /* a record was not sent, since its address is not proved */
+    uint32_t farewells_of_parked; /* at most, when the gate stops */
+    bool *client_send_failed;     /* set if a record being sent now is not taken by the kernel */
+    bool is_ending_quietly;       /* no line for each session that ends */
+    bool is_kept_back;            /* a record was not sent, since its address is not proved */
 };
 
 struct sessions_limits {

@@ -301,6 +301,28 @@ static void ends_of_parked_sessions(void **state)
     assert_int_equal(gate->dp.sessions.live_count, 0);
 }
 
+/* A million farewells would take too long when the gate stops: those used last are told. */
+static void not_all_are_told_when_the_gate_stops(void **state)
+{
+    enum { DEVICES = 5, TOLD = 2 };
+    struct gate *gate = *state;
+    struct device *devices[DEVICES];
+    gate_open(gate, GATE LISTENER PSK);
+    for (int i = 0; i < DEVICES; i++)
+        devices[i] = in_use(gate, &sleeper);
+    gate_run(gate, 40000);
+    assert_int_equal(parked(gate), DEVICES);
+    gate->dp.sessions.farewells_of_parked = TOLD;
+    gate_stop(gate);
+    gate_run(gate, 10);
+    for (int i = 0; i < DEVICES; i++)
+        assert_int_equal(devices[i]->client->state == CLIENT_CLOSED, i >= DEVICES - TOLD);
+    assert_int_equal(gate_closed(gate, CLOSE_shutdown), DEVICES);
+    assert_int_equal(parked(gate), 0);
+    assert_int_equal(fake_log_count("event=session_closed", NULL), TOLD);
+    assert_int_equal(fake_log_count("event=sessions_closed", "count=3", NULL), 1);
+}
+
 /* Without memory for it, it stays asleep; later it wakes. */
 static void without_memory_it_stays_parked(void **state)
 {
@@ -367,6 +389,7 @@ int datapath_parked_tests(void)
         GATE_TEST(warning_does_not_keep_it_awake),
         GATE_TEST(datagram_that_cannot_go_leaves_it_parked),
         GATE_TEST(ends_of_parked_sessions),
+        GATE_TEST(not_all_are_told_when_the_gate_stops),
         GATE_TEST(without_memory_it_stays_parked),
     };
     /* When it happens is what is tested here. */
