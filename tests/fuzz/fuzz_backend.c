@@ -22,6 +22,7 @@ static struct fuzz_gate gate;
 static struct fuzz_device devices[DEVICES];
 static struct addr sources[DEVICES]; /* toward the backend */
 static uint32_t runs;
+static uint16_t plaintext_max[DEVICES];
 static uint8_t filling[UDP_DATAGRAM_MAX];
 
 /* What has gone into the batch. */
@@ -30,6 +31,11 @@ struct expected {
     const uint8_t *data;
     size_t len;
 };
+
+static const struct session *session_of(uint32_t i)
+{
+    return sessions_find(&gate.dp.sessions, &gate.generation->listeners[0], &devices[i].addr);
+}
 
 static void close_device(uint32_t i, uint64_t after_ms)
 {
@@ -47,6 +53,7 @@ static void open_all(void)
         fuzz_device_connect(&devices[i], &gate, i,
                             i == LIVE_13 ? &fuzz_device_13 : &fuzz_device_12);
         sources[i] = backend_slot_addr(&gate.dp.backend, i);
+        plaintext_max[i] = session_of(i)->dtls->plaintext_max; /* it may be parked later */
     }
     /* The device's acknowledgement of the last flight, and the time of early ACKs. */
     close_device(OLD_TOMBSTONE, 250000);
@@ -136,10 +143,9 @@ static struct expected add(uint8_t selector, const uint8_t *data, size_t len)
 
     struct expected expected = {.device = DEVICES, .data = data, .len = len};
     for (uint32_t i = 0; i < 2 && is_good; i++) {
-        const struct session *s =
-            sessions_find(&gate.dp.sessions, &gate.generation->listeners[0], &devices[i].addr);
+        const struct session *s = session_of(i);
         MUST(s != NULL && s->state == SESSION_ESTABLISHED);
-        if (addr_equal(&to, &sources[i]) && len > 0 && len <= s->dtls->plaintext_max)
+        if (addr_equal(&to, &sources[i]) && len > 0 && len <= plaintext_max[i])
             expected.device = i;
     }
     return expected;
