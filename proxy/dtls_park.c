@@ -46,8 +46,10 @@ bool dtls_export(struct dtls *dtls, struct dtls_export *state)
     if (!dtls->is_established || wolfSSL_pending(dtls->ssl) != 0)
         return false;
     int exported = wolfSSL_dtls_export(dtls->ssl, own, &size);
-    if (exported <= 0 || !read_layout(own, (size_t)exported, &at))
+    if (exported <= 0 || !read_layout(own, (size_t)exported, &at)) {
+        bytes_wipe(own, sizeof(own));
         return false;
+    }
     size_t rest_len = (size_t)wolfSSL_dtls_export_rest(dtls->ssl, rest);
     size_t len = (size_t)exported + REST_LENGTH_LEN + rest_len;
     bool has_room = len <= DTLS_EXPORT_MAX && rest_len <= UINT8_MAX;

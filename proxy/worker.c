@@ -80,7 +80,8 @@ static uint64_t read_clock_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Runs what is due and sets the loop's one timer to what is due next. */
+/* Runs what is due and sets the loop's one timer to what is due next. After each batch from either
+ * side: it may have woken as many sessions as it is long, and no more are parked at once. */
 static void keep_time(struct worker *worker, uint64_t now_ms)
 {
     uint64_t began_ns = read_clock_ns(CLOCK_MONOTONIC);
@@ -111,11 +112,10 @@ static void on_client_readable(struct ev_loop *loop, ev_io *watcher, int events)
         now_ms = read_clock_ms();
         datapath_from_client(&worker->datapath, listening->listener, &listening->socket,
                              &worker->in, now_ms);
+        keep_time(worker, now_ms);
         if (worker->in.count < UDP_BATCH)
             break;
     }
-    if (now_ms != 0)
-        keep_time(worker, now_ms);
 }
 
 /* ---- hellos --------------------------------------------------------------------------------- */
@@ -248,6 +248,7 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
          i++) {
         now_ms = read_clock_ms();
         datapath_from_backend(&worker->datapath, &worker->in, now_ms);
+        keep_time(worker, now_ms);
         if (worker->in.count < UDP_BATCH)
             break;
     }

@@ -271,6 +271,8 @@ void fuzz_gate_check(const struct fuzz_gate *gate)
     }
     struct counters *c = &gate->dp.counters.by_listener[0];
     MUST(counter_get(&c->sessions) == gate->dp.sessions.established_count);
+    MUST(counter_get(&c->sessions_parked) ==
+         gate->dp.sessions.established_count - gate->dp.sessions.live_count);
     MUST(counter_get(&c->handshakes_in_progress) == gate->dp.sessions.handshake_count);
     MUST(gate->dp.sessions.ended == NULL);
     MUST(fake_log_count("event=datagram_kept_back", (char *)NULL) == 0);

@@ -268,15 +268,45 @@ static void test_addresses_that_never_were_slots(void **state)
     assert_null(backend_find(backend, &first, 0).owner);
 }
 
+/* Slots are in chunks; the last one of a chunk and the first one of the next are neighbours. */
 static void test_grows(void **state)
 {
+    enum { CHUNK = 4096, COUNT = 3 * CHUNK + 1 };
     struct backend *backend = *state;
-    enum { COUNT = 5000 };
+    static char owners[COUNT];
+    bool is_early;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        struct addr next = backend_slot_addr(backend, i);
+        assert_true(backend_find(backend, &next, 0).listener == UINT32_MAX);
+        assert_null(backend_owner(backend, i));
+        assert_int_equal(backend_take(backend, &owners[i], i % 7, 0, &is_early), i);
+        assert_int_equal(backend->chunk_count, i / CHUNK + 1);
+    }
+    for (uint32_t i = 0; i < COUNT; i++) {
+        struct backend_found found = find_slot(backend, i, 0);
+        assert_ptr_equal(found.owner, &owners[i]);
+        assert_ptr_equal(backend_owner(backend, i), &owners[i]);
+        assert_int_equal(found.listener, i % 7);
+    }
+    assert_true(find_slot(backend, COUNT, 0).listener == UINT32_MAX);
+}
+
+/* Free slots are a list through all chunks, in the order of their release. */
+static void test_oldest_first_in_many_chunks(void **state)
+{
+    enum { COUNT = 10007, STEP = 4099 }; /* both prime, the step longer than a chunk */
+    struct backend *backend = *state;
     for (uint32_t i = 0; i < COUNT; i++)
         assert_int_equal(take(backend, 0), i);
-    for (uint32_t i = 0; i < COUNT; i++)
-        assert_ptr_equal(find_slot(backend, i, 0).owner, &owner_a);
-    assert_true(find_slot(backend, COUNT, 0).listener == UINT32_MAX);
+    for (uint64_t i = 0; i < COUNT; i++)
+        backend_release(backend, (uint32_t)(i * STEP % COUNT), CLOSE_idle, i);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        uint32_t slot = (uint32_t)(i * STEP % COUNT);
+        assert_int_equal(find_slot(backend, slot, TOMBSTONE_MS + i - 1).late, CLOSE_idle);
+        assert_int_equal(find_slot(backend, slot, TOMBSTONE_MS + i).late, LATE_UNKNOWN);
+        assert_int_equal(take(backend, TOMBSTONE_MS + i), slot);
+    }
+    assert_int_equal(take(backend, UINT32_MAX), COUNT);
 }
 
 int main(void)
@@ -292,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_addresses_of_another_worker_are_unknown),
         cmocka_unit_test_setup_teardown(test_addresses_that_never_were_slots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_grows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_oldest_first_in_many_chunks, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

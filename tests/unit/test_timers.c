@@ -1,5 +1,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -157,6 +158,44 @@ static void test_random_against_model(void **state)
     timers_deinit(&timers);
 }
 
+/* Many chunks: parents and children are in different ones, and a heap that has shrunk fills again
+ * what it has. */
+static void test_many_chunks(void **state)
+{
+    (void)state;
+    enum { COUNT = 20000 };
+    struct timers timers;
+    static struct timer all[COUNT];
+    static bool is_taken[COUNT];
+    unsigned short seed[3] = {4, 5, 6};
+    timers_init(&timers);
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < COUNT; i++) {
+            assert_true(timers_reserve(&timers, i + 1));
+            timers_set(&timers, &all[i], (uint64_t)(nrand48(seed) % 100000));
+            is_taken[i] = false;
+        }
+        assert_int_equal(timers.count, COUNT);
+        assert_int_equal(timers.chunk_count, (COUNT + TEST_CHUNK - 1) / TEST_CHUNK);
+        check_places(&timers);
+        for (uint32_t i = 0; i < COUNT; i += 3)
+            timers_set(&timers, &all[i], (uint64_t)(nrand48(seed) % 100000));
+        for (uint32_t i = 1; i < COUNT; i += 3)
+            timers_cancel(&timers, &all[i]);
+        check_places(&timers);
+        uint32_t left = timers.count;
+        uint64_t last_ms = 0;
+        for (struct timer *timer; (timer = timers_take_due(&timers, UINT64_MAX)) != NULL; left--) {
+            size_t i = (size_t)(timer - all);
+            assert_true(timer->due_ms >= last_ms && i % 3 != 1 && !is_taken[i]);
+            is_taken[i] = true;
+            last_ms = timer->due_ms;
+        }
+        assert_int_equal(left, 0);
+    }
+    timers_deinit(&timers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +204,7 @@ int main(void)
         cmocka_unit_test(test_move_and_cancel),
         cmocka_unit_test(test_reserve_keeps_what_is_set),
         cmocka_unit_test(test_random_against_model),
+        cmocka_unit_test(test_many_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
