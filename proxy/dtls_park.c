@@ -103,6 +103,16 @@ static bool restore(WOLFSSL *ssl, const struct dtls_export *state, const uint8_t
            wolfSSL_dtls_import_rest(ssl, rest + REST_LENGTH_LEN, rest[0]) == WOLFSSL_SUCCESS;
 }
 
+/* No handshake follows in which it could be called. */
+static unsigned no_psk(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned key_max)
+{
+    (void)ssl;
+    (void)identity;
+    (void)key;
+    (void)key_max;
+    return 0;
+}
+
 struct dtls *dtls_import(const struct listener *listener, enum dtls_version version,
                          const uint8_t *cid, size_t cid_len, const struct dtls_export *state)
 {
@@ -110,9 +120,12 @@ struct dtls *dtls_import(const struct listener *listener, enum dtls_version vers
     struct dtls *dtls = ctx != NULL ? dtls_new_of(listener, ctx) : NULL;
     if (dtls == NULL)
         return NULL;
+    bool is_good = restore(dtls->ssl, state, cid, cid_len);
+    /* It wants means to authenticate the gate, of a listener that has a certificate only too. */
+    wolfSSL_set_psk_server_callback(dtls->ssl, no_psk);
     /* The library goes through the states of its handshake once more, without a word: only then it
      * gives back, with the first data, what is for handshakes only. */
-    if (!restore(dtls->ssl, state, cid, cid_len) || wolfSSL_accept(dtls->ssl) != WOLFSSL_SUCCESS) {
+    if (!is_good || wolfSSL_accept(dtls->ssl) != WOLFSSL_SUCCESS) {
         dtls_free(dtls);
         return NULL;
     }

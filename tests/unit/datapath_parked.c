@@ -143,6 +143,39 @@ static void sessions_of_1_3_stay_live(void **state)
     assert_int_equal(woken(gate), 1);
 }
 
+static struct device *connected_to(struct gate *gate, const struct client_kind *kind,
+                                   uint32_t listener)
+{
+    struct device *device = gate_add(gate, kind);
+    device->to = gate_listener_addr(gate, listener);
+    device_connect(device);
+    assert_true(gate_run_until_up(gate, device, 1000));
+    gate_assert_echo(gate, device, "hello");
+    return device;
+}
+
+/* Whatever its listener authenticates itself with, a PSK or nothing but a certificate, and whichever
+ * listener has the first session of the worker. */
+static void every_listener_parks(void **state)
+{
+    struct gate *gate = *state;
+    static const char *const orders[] = {
+        GATE LISTENER PSK LISTENER_AT("other", "5685") CERTIFICATE CLIENT_CA,
+        GATE LISTENER CERTIFICATE CLIENT_CA LISTENER_AT("other", "5685") PSK,
+    };
+    for (uint32_t i = 0; i < 2; i++) {
+        gate_open(gate, orders[i]);
+        struct device *psk = connected_to(gate, &sleeper, i);
+        struct device *certificate = connected_to(gate, gate_kind("1.2 certificate"), !i);
+        for (int round = 0; round < 2; round++) {
+            gate_run(gate, 40000);
+            assert_int_equal(gate->dp.sessions.live_count, 0);
+            gate_assert_echo(gate, psk, "good morning");
+            gate_assert_echo(gate, certificate, "good morning");
+        }
+    }
+}
+
 /* The least recently used go first; those in use stay. */
 static void live_sessions_is_a_bound(void **state)
 {
@@ -361,6 +394,7 @@ int datapath_parked_tests(void)
         GATE_TEST(never_if_not_wanted),
         GATE_TEST(last_flight_is_kept_for_a_while),
         GATE_TEST(sessions_of_1_3_stay_live),
+        GATE_TEST(every_listener_parks),
         GATE_TEST(live_sessions_is_a_bound),
         GATE_TEST(forged_record_leaves_it_parked),
         GATE_TEST(forged_records_are_bounded),
