@@ -133,16 +133,18 @@ struct dtls *dtls_import(const struct listener *listener, enum dtls_version vers
     return dtls;
 }
 
-bool dtls_can_park(struct dtls *dtls, enum dtls_version version, const uint8_t *cid, size_t cid_len)
+enum dtls_can_park dtls_can_park(struct dtls *dtls, enum dtls_version version, const uint8_t *cid,
+                                 size_t cid_len)
 {
     struct dtls_export state;
     if (!dtls_export(dtls, &state))
-        return false;
+        return DTLS_CAN_PARK_UNKNOWN;
     struct dtls *twin = dtls_import(dtls->listener, version, cid, cid_len, &state);
     bytes_wipe(&state, sizeof(state));
     if (twin == NULL)
-        return false;
+        return DTLS_CAN_PARK_UNKNOWN;
     struct dtls_record_number own = dtls_newest(dtls), imported = dtls_newest(twin);
     dtls_free(twin);
-    return own.epoch == imported.epoch && own.next == imported.next;
+    return own.epoch == imported.epoch && own.next == imported.next ? DTLS_CAN_PARK_YES
+                                                                    : DTLS_CAN_PARK_NO;
 }

@@ -10,22 +10,18 @@ enum {
     VISIT_BATCH = 512,
 };
 
-enum can_park { CAN_PARK_UNKNOWN, CAN_PARK_YES, CAN_PARK_NO };
-
 static struct counters *counters_of(const struct session *s)
 {
     return &s->all->counters->by_listener[s->listener->index];
 }
 
-/* The same answer for all sessions of a version, so the library is asked once. */
+/* The same answer for all sessions of a version, so the library is asked until it is known. */
 static bool can_park(struct session *s)
 {
     uint8_t *known = &s->all->can_park[s->version];
-    if (*known == CAN_PARK_UNKNOWN)
-        *known = dtls_can_park(s->dtls, s->version, s->cid_entry.cid, s->cid_entry.cid_len)
-                     ? CAN_PARK_YES
-                     : CAN_PARK_NO;
-    return *known == CAN_PARK_YES;
+    if (*known == DTLS_CAN_PARK_UNKNOWN)
+        *known = (uint8_t)dtls_can_park(s->dtls, s->version, s->cid_entry.cid, s->cid_entry.cid_len);
+    return *known == DTLS_CAN_PARK_YES;
 }
 
 void session_park(struct session *s)

@@ -176,6 +176,23 @@ static void every_listener_parks(void **state)
     }
 }
 
+/* That memory was short when the library was asked does not mean that it cannot. */
+static void is_asked_again_after_memory_was_short(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, GATE LISTENER PSK);
+    for (uint32_t left = 0; left < 8; left++) {
+        gate->dp.sessions.can_park[VERSION_1_2] = DTLS_CAN_PARK_UNKNOWN;
+        struct device *device = in_use(gate, &sleeper);
+        gate_wolfssl_fail_after(left);
+        session_park(gate_session_of(gate, device));
+        gate_wolfssl_fail_after(UINT32_MAX);
+        gate_run(gate, 40000);
+        assert_int_equal(gate->dp.sessions.live_count, 0);
+        gate_assert_echo(gate, device, "good morning");
+    }
+}
+
 /* The least recently used go first; those in use stay. */
 static void live_sessions_is_a_bound(void **state)
 {
@@ -395,6 +412,7 @@ int datapath_parked_tests(void)
         GATE_TEST(last_flight_is_kept_for_a_while),
         GATE_TEST(sessions_of_1_3_stay_live),
         GATE_TEST(every_listener_parks),
+        GATE_TEST(is_asked_again_after_memory_was_short),
         GATE_TEST(live_sessions_is_a_bound),
         GATE_TEST(forged_record_leaves_it_parked),
         GATE_TEST(forged_records_are_bounded),
