@@ -405,6 +405,7 @@ bool session_on_established(struct session *s)
     if (is_early)
         counter_add(&counters_of(all, s->listener)->backend_addresses_taken_early, 1);
     session_linger_yield(all, s->slot);
+    sessions_make_room(all);
     leave_handshake(s);
     s->state = SESSION_ESTABLISHED;
     s->version = (uint8_t)dtls_version(s->dtls);

@@ -154,8 +154,8 @@ static struct device *connected_to(struct gate *gate, const struct client_kind *
     return device;
 }
 
-/* Whatever its listener authenticates itself with, a PSK or nothing but a certificate, and whichever
- * listener has the first session of the worker. */
+/* Whatever its listener authenticates itself with, a PSK or nothing but a certificate, and
+ * whichever listener has the first session of the worker. */
 static void every_listener_parks(void **state)
 {
     struct gate *gate = *state;
@@ -218,6 +218,41 @@ static void live_sessions_is_a_bound(void **state)
         for (int i = 0; i < LIVE; i++)
             gate_assert_echo(gate, devices[i], "and again");
     assert_int_equal(woken(gate), before);
+}
+
+/* Also between two ticks: when a backend wakes all its devices, or they all wake, workers read many
+ * datagrams before they look at the time. */
+static void live_sessions_is_a_bound_within_a_turn(void **state)
+{
+    enum { DEVICES = 30, LIVE = 5 };
+    struct gate *gate = *state;
+    static uint8_t records[DEVICES][128];
+    size_t lens[DEVICES];
+    gate_open(gate, GATE "live_sessions = 5\n" LISTENER PSK);
+    for (int i = 0; i < DEVICES; i++) {
+        struct device *device = in_use(gate, &sleeper);
+        lens[i] = memory_client_seal(device->client, 23, "later", 5, records[i], 128);
+    }
+    gate_run(gate, 40000);
+    assert_int_equal(gate->dp.sessions.live_count, 0);
+    const struct addr *backend = &gate->generation->config->listeners[0].backend;
+    for (int i = 0; i < DEVICES; i++) {
+        struct session *s = gate_session_of(gate, &gate->devices[i]);
+        struct addr to = backend_slot_addr(&gate->dp.backend, s->slot);
+        fake_udp_fill(&gate->in, backend, &to, "wake up", 7);
+        datapath_from_backend(&gate->dp, &gate->in, gate->now_ms);
+        assert_non_null(s->dtls);
+        assert_in_range(gate->dp.sessions.live_count, 1, LIVE);
+    }
+    for (int i = 0; i < DEVICES; i++) {
+        struct device *device = &gate->devices[i];
+        fake_udp_fill(&gate->in, &device->addr, &device->to, records[i], lens[i]);
+        datapath_from_client(&gate->dp, 0, &gate->listening[0], &gate->in, gate->now_ms);
+        assert_non_null(gate_session_of(gate, device)->dtls);
+        assert_in_range(gate->dp.sessions.live_count, 1, LIVE);
+    }
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_forwarded), DEVICES * 2);
+    assert_int_equal(gate_backend_outcomes(gate, BACKEND_forwarded), DEVICES * 2);
 }
 
 /* What nobody uses is parked again at once: a stranger cannot keep sessions from sleeping. */
@@ -414,6 +449,7 @@ int datapath_parked_tests(void)
         GATE_TEST(every_listener_parks),
         GATE_TEST(is_asked_again_after_memory_was_short),
         GATE_TEST(live_sessions_is_a_bound),
+        GATE_TEST(live_sessions_is_a_bound_within_a_turn),
         GATE_TEST(forged_record_leaves_it_parked),
         GATE_TEST(forged_records_are_bounded),
         GATE_TEST(warning_does_not_keep_it_awake),
