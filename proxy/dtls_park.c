@@ -46,8 +46,10 @@ bool dtls_export(struct dtls *dtls, struct dtls_export *state)
     if (!dtls->is_established || wolfSSL_pending(dtls->ssl) != 0)
         return false;
     int exported = wolfSSL_dtls_export(dtls->ssl, own, &size);
-    if (exported <= 0 || !read_layout(own, (size_t)exported, &at))
+    if (exported <= 0 || !read_layout(own, (size_t)exported, &at)) {
+        bytes_wipe(own, sizeof(own));
         return false;
+    }
     size_t rest_len = (size_t)wolfSSL_dtls_export_rest(dtls->ssl, rest);
     size_t len = (size_t)exported + REST_LENGTH_LEN + rest_len;
     bool has_room = len <= DTLS_EXPORT_MAX && rest_len <= UINT8_MAX;
@@ -121,6 +123,7 @@ struct dtls *dtls_import(const struct listener *listener, enum dtls_version vers
     if (dtls == NULL)
         return NULL;
     bool is_good = restore(dtls->ssl, state, cid, cid_len);
+    dtls->has_own_cid = cid_len != 0;
     /* It wants means to authenticate the gate, of a listener that has a certificate only too. */
     wolfSSL_set_psk_server_callback(dtls->ssl, no_psk);
     /* The library goes through the states of its handshake once more, without a word: only then it

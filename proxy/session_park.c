@@ -36,7 +36,7 @@ void session_park(struct session *s)
     if (!is_at_rest || !can_park(s) || !dtls_export(s->dtls, &state))
         return;
     s->parked = park_keep(&all->park, &state);
-    bytes_wipe(&state, state.len);
+    bytes_wipe(&state, sizeof(state));
     if (s->parked == NULL)
         return;
     dtls_free(s->dtls);
