@@ -136,9 +136,9 @@ void session_flight_on_record(void *owner, const uint8_t *record, size_t len)
     if (s->handshake != NULL) {
         s->handshake->sent_at_ms = s->all->now_ms;
         keep_last_record(s->handshake, record, len);
+        if (s->state == SESSION_HANDSHAKE && dtls_version(s->dtls) == VERSION_1_2)
+            keep_in_flight(s, record, len);
     }
-    if (s->state == SESSION_HANDSHAKE && dtls_version(s->dtls) == VERSION_1_2)
-        keep_in_flight(s, record, len);
     queue(s, record, len);
 }
 
