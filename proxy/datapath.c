@@ -407,7 +407,7 @@ static struct backend_fate from_backend(struct datapath *dp, const struct udp_da
         fate.outcome = BACKEND_empty;
         return fate;
     }
-    if (!session_wake(s)) {
+    if (!session_wake_for_backend(s)) {
         fate.outcome = BACKEND_encrypt_failed;
         return fate;
     }

@@ -105,6 +105,16 @@ static bool restore(WOLFSSL *ssl, const struct dtls_export *state, const uint8_t
            wolfSSL_dtls_import_rest(ssl, rest + REST_LENGTH_LEN, rest[0]) == WOLFSSL_SUCCESS;
 }
 
+/* No handshake follows in which it could be called. */
+static unsigned no_psk(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned key_max)
+{
+    (void)ssl;
+    (void)identity;
+    (void)key;
+    (void)key_max;
+    return 0;
+}
+
 struct dtls *dtls_import(const struct listener *listener, enum dtls_version version,
                          const uint8_t *cid, size_t cid_len, const struct dtls_export *state)
 {
@@ -112,9 +122,13 @@ struct dtls *dtls_import(const struct listener *listener, enum dtls_version vers
     struct dtls *dtls = ctx != NULL ? dtls_new_of(listener, ctx) : NULL;
     if (dtls == NULL)
         return NULL;
+    bool is_good = restore(dtls->ssl, state, cid, cid_len);
+    dtls->has_own_cid = cid_len != 0;
+    /* It wants means to authenticate the gate, of a listener that has a certificate only too. */
+    wolfSSL_set_psk_server_callback(dtls->ssl, no_psk);
     /* The library goes through the states of its handshake once more, without a word: only then it
      * gives back, with the first data, what is for handshakes only. */
-    if (!restore(dtls->ssl, state, cid, cid_len) || wolfSSL_accept(dtls->ssl) != WOLFSSL_SUCCESS) {
+    if (!is_good || wolfSSL_accept(dtls->ssl) != WOLFSSL_SUCCESS) {
         dtls_free(dtls);
         return NULL;
     }
@@ -122,16 +136,18 @@ struct dtls *dtls_import(const struct listener *listener, enum dtls_version vers
     return dtls;
 }
 
-bool dtls_can_park(struct dtls *dtls, enum dtls_version version, const uint8_t *cid, size_t cid_len)
+enum dtls_can_park dtls_can_park(struct dtls *dtls, enum dtls_version version, const uint8_t *cid,
+                                 size_t cid_len)
 {
     struct dtls_export state;
     if (!dtls_export(dtls, &state))
-        return false;
+        return DTLS_CAN_PARK_UNKNOWN;
     struct dtls *twin = dtls_import(dtls->listener, version, cid, cid_len, &state);
     bytes_wipe(&state, sizeof(state));
     if (twin == NULL)
-        return false;
+        return DTLS_CAN_PARK_UNKNOWN;
     struct dtls_record_number own = dtls_newest(dtls), imported = dtls_newest(twin);
     dtls_free(twin);
-    return own.epoch == imported.epoch && own.next == imported.next;
+    return own.epoch == imported.epoch && own.next == imported.next ? DTLS_CAN_PARK_YES
+                                                                    : DTLS_CAN_PARK_NO;
 }

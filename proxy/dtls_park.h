@@ -23,9 +23,12 @@ bool dtls_export(struct dtls *dtls, struct dtls_export *state) MUST_USE;
 struct dtls *dtls_import(const struct listener *listener, enum dtls_version version,
                          const uint8_t *cid, size_t cid_len, const struct dtls_export *state);
 
+enum dtls_can_park { DTLS_CAN_PARK_UNKNOWN, DTLS_CAN_PARK_YES, DTLS_CAN_PARK_NO };
+
 /* Asks the library whether an export of such a session has all that is in it. wolfSSL 5.9.2
- * exports sessions of DTLS 1.3 too, but without their keys (pull request 11095 would do it). */
-bool dtls_can_park(struct dtls *dtls, enum dtls_version version, const uint8_t *cid,
-                   size_t cid_len);
+ * exports sessions of DTLS 1.3 too, but without their keys (pull request 11095 would do it).
+ * Unknown: out of memory, or this session cannot be exported now. */
+enum dtls_can_park dtls_can_park(struct dtls *dtls, enum dtls_version version, const uint8_t *cid,
+                                 size_t cid_len);
 
 #endif

@@ -125,7 +125,6 @@ static uint64_t end_due_ms(const struct session *s)
                                                                   : config->idle_timeout_ms);
 }
 
-/* A device that is silent after its handshake is as asleep as any other in the end. */
 static uint64_t last_flight_due_ms(const struct session *s)
 {
     bool is_kept = s->state == SESSION_ESTABLISHED && s->handshake != NULL;
@@ -224,11 +223,8 @@ void session_on_timer(struct session *s)
         session_end(s, CLOSE_idle, true);
         return;
     }
-    if (now_ms >= last_flight_due_ms(s)) {
+    if (now_ms >= last_flight_due_ms(s))
         session_flight_free(s);
-        if (s->all->park_after_ms != 0 && now_ms - s->last_used_ms >= s->all->park_after_ms)
-            session_park(s);
-    }
     session_flight_on_timer(s);
     if (s->state != SESSION_ENDED)
         set_timer(s);
@@ -405,6 +401,7 @@ bool session_on_established(struct session *s)
     if (is_early)
         counter_add(&counters_of(all, s->listener)->backend_addresses_taken_early, 1);
     session_linger_yield(all, s->slot);
+    sessions_make_room(all);
     leave_handshake(s);
     s->state = SESSION_ESTABLISHED;
     s->version = (uint8_t)dtls_version(s->dtls);

@@ -49,7 +49,8 @@ static bool may_follow(struct session *s, const uint8_t *record)
     bool is_plaintext = (record[0] & 0xe0) != 0x20 && bytes_get16(record + EPOCH_AT) == 0;
     bool was_plaintext = h->was_plaintext;
     h->was_plaintext = is_plaintext;
-    return !h->is_repeating || is_plaintext == was_plaintext ||
+    /* An established session may be parked, so its object is not asked. */
+    return !h->is_repeating || is_plaintext == was_plaintext || s->state == SESSION_ESTABLISHED ||
            dtls_version(s->dtls) != VERSION_1_3;
 }
 

@@ -8,24 +8,23 @@ enum {
     /* At once: well below a millisecond, at about 5 us each. */
     PARK_BATCH = 64,
     VISIT_BATCH = 512,
+    /* For one session that is to be live: those that cannot be parked are passed over. */
+    ROOM_VISITS = 8,
 };
-
-enum can_park { CAN_PARK_UNKNOWN, CAN_PARK_YES, CAN_PARK_NO };
 
 static struct counters *counters_of(const struct session *s)
 {
     return &s->all->counters->by_listener[s->listener->index];
 }
 
-/* The same answer for all sessions of a version, so the library is asked once. */
+/* The same answer for all sessions of a version, so the library is asked until it is known. */
 static bool can_park(struct session *s)
 {
     uint8_t *known = &s->all->can_park[s->version];
-    if (*known == CAN_PARK_UNKNOWN)
-        *known = dtls_can_park(s->dtls, s->version, s->cid_entry.cid, s->cid_entry.cid_len)
-                     ? CAN_PARK_YES
-                     : CAN_PARK_NO;
-    return *known == CAN_PARK_YES;
+    if (*known == DTLS_CAN_PARK_UNKNOWN)
+        *known =
+            (uint8_t)dtls_can_park(s->dtls, s->version, s->cid_entry.cid, s->cid_entry.cid_len);
+    return *known == DTLS_CAN_PARK_YES;
 }
 
 void session_park(struct session *s)
@@ -75,7 +74,15 @@ enum session_wake_result session_wake_for_client(struct session *s)
     struct limit_bucket bucket = s->all->woken_in_vain;
     if (!limit_take(&bucket, s->all->now_ms, !s->was_woken_in_vain))
         return SESSION_LIMITED;
+    sessions_make_room(s->all);
     return session_wake(s) ? SESSION_AWAKE : SESSION_NO_MEMORY;
+}
+
+bool session_wake_for_backend(struct session *s)
+{
+    if (s->parked != NULL)
+        sessions_make_room(s->all);
+    return session_wake(s);
 }
 
 void session_settle(struct session *s, bool was_authentic)
@@ -106,15 +113,32 @@ static bool is_due(const struct sessions *all, const struct session *s)
     return all->live_count > all->live_max || all->now_ms - s->last_used_ms >= all->park_after_ms;
 }
 
+static void park_next(struct sessions *all)
+{
+    struct session *s = all->next_to_park;
+    all->next_to_park = s->more_recent;
+    session_park(s);
+}
+
+void sessions_make_room(struct sessions *all)
+{
+    if (all->park_after_ms == 0)
+        return;
+    for (int i = 0; i < ROOM_VISITS && all->live_count >= all->live_max; i++) {
+        if (all->next_to_park == NULL)
+            return;
+        park_next(all);
+    }
+}
+
 void sessions_park_idle(struct sessions *all)
 {
     uint32_t live_before = all->live_count;
     for (uint32_t i = 0; i < VISIT_BATCH && live_before - all->live_count < PARK_BATCH; i++) {
-        struct session *s = all->next_to_park;
+        const struct session *s = all->next_to_park;
         if (s == NULL || all->park_after_ms == 0 || !is_due(all, s))
             return;
-        all->next_to_park = s->more_recent;
-        session_park(s);
+        park_next(all);
     }
 }
 

@@ -19,6 +19,9 @@ bool session_wake(struct session *session);
 
 enum session_wake_result { SESSION_AWAKE, SESSION_LIMITED, SESSION_NO_MEMORY };
 
+/* The same for a datagram from the backend: it counts among live_sessions. */
+bool session_wake_for_backend(struct session *session);
+
 /* The same for a record from the network, which may be forged: those that were are bounded in what
  * they cost. Devices that were not bothered in this way lately go first. */
 enum session_wake_result session_wake_for_client(struct session *session);
@@ -34,5 +37,9 @@ void session_stay_awake(struct session *session);
  * live_sessions; not too many at once, which shows in when it is due next. */
 void sessions_park_idle(struct sessions *sessions);
 uint64_t sessions_park_due_ms(const struct sessions *sessions);
+
+/* Another session is about to be live: beyond live_sessions the least recently used one makes room
+ * for it. Workers may read many datagrams between two calls of sessions_park_idle. */
+void sessions_make_room(struct sessions *sessions);
 
 #endif

@@ -55,7 +55,7 @@ struct sessions {
     uint32_t handshake_count;
     uint32_t live_count, live_max;   /* established ones with a wolfSSL object */
     uint64_t park_after_ms;          /* 0 = never */
-    uint8_t can_park[VERSION_COUNT]; /* enum can_park, of session_park.c */
+    uint8_t can_park[VERSION_COUNT]; /* enum dtls_can_park */
     struct limit_bucket woken_in_vain;
     uint32_t farewells_of_parked; /* at most, when the gate stops */
     bool *client_send_failed;     /* set if a record being sent now is not taken by the kernel */

@@ -257,8 +257,8 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
     if (now_ms == 0 || ++worker->backend_wakes % ERRORS_EVERY == 0) {
         now_ms = read_clock_ms();
         datapath_backend_errors(&worker->datapath, now_ms);
-        keep_time(worker, now_ms); /* lines held back may be due */
     }
+    keep_time(worker, now_ms); /* sessions that were woken are to be parked again */
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)

@@ -143,6 +143,56 @@ static void sessions_of_1_3_stay_live(void **state)
     assert_int_equal(woken(gate), 1);
 }
 
+static struct device *connected_to(struct gate *gate, const struct client_kind *kind,
+                                   uint32_t listener)
+{
+    struct device *device = gate_add(gate, kind);
+    device->to = gate_listener_addr(gate, listener);
+    device_connect(device);
+    assert_true(gate_run_until_up(gate, device, 1000));
+    gate_assert_echo(gate, device, "hello");
+    return device;
+}
+
+/* Whatever its listener authenticates itself with, a PSK or nothing but a certificate, and
+ * whichever listener has the first session of the worker. */
+static void every_listener_parks(void **state)
+{
+    struct gate *gate = *state;
+    static const char *const orders[] = {
+        GATE LISTENER PSK LISTENER_AT("other", "5685") CERTIFICATE CLIENT_CA,
+        GATE LISTENER CERTIFICATE CLIENT_CA LISTENER_AT("other", "5685") PSK,
+    };
+    for (uint32_t i = 0; i < 2; i++) {
+        gate_open(gate, orders[i]);
+        struct device *psk = connected_to(gate, &sleeper, i);
+        struct device *certificate = connected_to(gate, gate_kind("1.2 certificate"), !i);
+        for (int round = 0; round < 2; round++) {
+            gate_run(gate, 40000);
+            assert_int_equal(gate->dp.sessions.live_count, 0);
+            gate_assert_echo(gate, psk, "good morning");
+            gate_assert_echo(gate, certificate, "good morning");
+        }
+    }
+}
+
+/* That memory was short when the library was asked does not mean that it cannot. */
+static void is_asked_again_after_memory_was_short(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, GATE LISTENER PSK);
+    for (uint32_t left = 0; left < 8; left++) {
+        gate->dp.sessions.can_park[VERSION_1_2] = DTLS_CAN_PARK_UNKNOWN;
+        struct device *device = in_use(gate, &sleeper);
+        gate_wolfssl_fail_after(left);
+        session_park(gate_session_of(gate, device));
+        gate_wolfssl_fail_after(UINT32_MAX);
+        gate_run(gate, 40000);
+        assert_int_equal(gate->dp.sessions.live_count, 0);
+        gate_assert_echo(gate, device, "good morning");
+    }
+}
+
 /* The least recently used go first; those in use stay. */
 static void live_sessions_is_a_bound(void **state)
 {
@@ -168,6 +218,41 @@ static void live_sessions_is_a_bound(void **state)
         for (int i = 0; i < LIVE; i++)
             gate_assert_echo(gate, devices[i], "and again");
     assert_int_equal(woken(gate), before);
+}
+
+/* Also between two ticks: when a backend wakes all its devices, or they all wake, workers read many
+ * datagrams before they look at the time. */
+static void live_sessions_is_a_bound_within_a_turn(void **state)
+{
+    enum { DEVICES = 30, LIVE = 5 };
+    struct gate *gate = *state;
+    static uint8_t records[DEVICES][128];
+    size_t lens[DEVICES];
+    gate_open(gate, GATE "live_sessions = 5\n" LISTENER PSK);
+    for (int i = 0; i < DEVICES; i++) {
+        struct device *device = in_use(gate, &sleeper);
+        lens[i] = memory_client_seal(device->client, 23, "later", 5, records[i], 128);
+    }
+    gate_run(gate, 40000);
+    assert_int_equal(gate->dp.sessions.live_count, 0);
+    const struct addr *backend = &gate->generation->config->listeners[0].backend;
+    for (int i = 0; i < DEVICES; i++) {
+        struct session *s = gate_session_of(gate, &gate->devices[i]);
+        struct addr to = backend_slot_addr(&gate->dp.backend, s->slot);
+        fake_udp_fill(&gate->in, backend, &to, "wake up", 7);
+        datapath_from_backend(&gate->dp, &gate->in, gate->now_ms);
+        assert_non_null(s->dtls);
+        assert_in_range(gate->dp.sessions.live_count, 1, LIVE);
+    }
+    for (int i = 0; i < DEVICES; i++) {
+        struct device *device = &gate->devices[i];
+        fake_udp_fill(&gate->in, &device->addr, &device->to, records[i], lens[i]);
+        datapath_from_client(&gate->dp, 0, &gate->listening[0], &gate->in, gate->now_ms);
+        assert_non_null(gate_session_of(gate, device)->dtls);
+        assert_in_range(gate->dp.sessions.live_count, 1, LIVE);
+    }
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_forwarded), DEVICES * 2);
+    assert_int_equal(gate_backend_outcomes(gate, BACKEND_forwarded), DEVICES * 2);
 }
 
 /* What nobody uses is parked again at once: a stranger cannot keep sessions from sleeping. */
@@ -383,7 +468,10 @@ int datapath_parked_tests(void)
         GATE_TEST(never_if_not_wanted),
         GATE_TEST(last_flight_is_kept_for_a_while),
         GATE_TEST(sessions_of_1_3_stay_live),
+        GATE_TEST(every_listener_parks),
+        GATE_TEST(is_asked_again_after_memory_was_short),
         GATE_TEST(live_sessions_is_a_bound),
+        GATE_TEST(live_sessions_is_a_bound_within_a_turn),
         GATE_TEST(forged_record_leaves_it_parked),
         GATE_TEST(forged_records_are_bounded),
         GATE_TEST(warning_does_not_keep_it_awake),

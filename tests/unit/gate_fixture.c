@@ -329,10 +329,39 @@ static void check_listener(const struct counters *c)
     assert_int_equal(counter_get(&c->backend[BACKEND_late]), late);
 }
 
+/* Every established session is live or parked, and counted as such. */
+static void check_parking(const struct gate *gate)
+{
+    const struct sessions *all = &gate->dp.sessions;
+    uint32_t live = 0, parked = 0;
+    for (const struct session *s = all->least_recent; s != NULL; s = s->more_recent) {
+        assert_int_equal(s->state, SESSION_ESTABLISHED);
+        assert_true((s->dtls != NULL) != (s->parked != NULL));
+        assert_false(s->is_woken);
+        live += s->dtls != NULL;
+        parked += s->parked != NULL;
+    }
+    assert_int_equal(live + parked, all->established_count);
+    assert_int_equal(live, all->live_count);
+    assert_int_equal(parked, SUM(gate, sessions_parked));
+}
+
+/* After a tick no session is live that can be parked and was not used for park_after. */
+static void check_all_idle_are_parked(const struct gate *gate)
+{
+    const struct sessions *all = &gate->dp.sessions;
+    for (const struct session *s = all->least_recent; s != NULL; s = s->more_recent) {
+        bool is_idle =
+            all->park_after_ms != 0 && gate->now_ms - s->last_used_ms >= all->park_after_ms;
+        assert_false(is_idle && s->dtls != NULL && s->version == VERSION_1_2);
+    }
+}
+
 /* What must always hold. */
 static void check(struct gate *gate)
 {
     uint64_t closed = 0;
+    check_parking(gate);
     for (uint32_t i = 0; i <= gate->dp.counters.listener_count; i++)
         check_listener(gate_counters(gate, i));
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
@@ -352,6 +381,7 @@ void gate_tick(struct gate *gate)
     gate->due_ms = datapath_tick(&gate->dp, gate->now_ms);
     assert_true(gate->due_ms > gate->now_ms);
     check(gate);
+    check_all_idle_are_parked(gate);
 }
 
 static void take_batch(struct gate *gate, uint32_t listener)
