@@ -132,6 +132,7 @@ struct dtls *dtls_import(const struct listener *listener, enum dtls_version vers
         dtls_free(dtls);
         return NULL;
     }
+    wolfSSL_dtls_forget_handshake(dtls->ssl);
     dtls_settle(dtls);
     return dtls;
 }

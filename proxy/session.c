@@ -410,7 +410,7 @@ bool session_on_established(struct session *s)
     if (s->version == VERSION_1_2)
         s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
     all->established_count++;
-    all->live_count++;
+    session_count_live(s, true);
     sessions_note_use(s);
     count_established(s, credential);
     session_log_established(s, credential);
@@ -431,7 +431,7 @@ void session_end(struct session *s, enum close_reason reason, bool with_farewell
     if (with_farewell && session_wake(s))
         dtls_send_close_notify(s->dtls);
     if (s->parked == NULL)
-        all->live_count--;
+        session_count_live(s, false);
     else
         counter_subtract(&counters_of(all, s->listener)->sessions_parked, 1);
     session_log_closed(s, reason);

@@ -17,6 +17,12 @@ static struct counters *counters_of(const struct session *s)
     return &s->all->counters->by_listener[s->listener->index];
 }
 
+void session_count_live(struct session *s, bool is_live)
+{
+    s->all->live_count += is_live ? 1 : -1u;
+    s->all->live_of[s->version] += is_live ? 1 : -1u;
+}
+
 /* The same answer for all sessions of a version, so the library is asked until it is known. */
 static bool can_park(struct session *s)
 {
@@ -31,9 +37,10 @@ void session_park(struct session *s)
 {
     struct sessions *all = s->all;
     struct dtls_export state;
-    bool is_at_rest = s->state == SESSION_ESTABLISHED && s->dtls != NULL &&
-                      s->retransmit_due_ms == TIMERS_NONE && s->ack_due_ms == TIMERS_NONE;
-    if (!is_at_rest || !can_park(s) || !dtls_export(s->dtls, &state))
+    if (s->state != SESSION_ESTABLISHED || s->dtls == NULL || !can_park(s))
+        return;
+    bool is_at_rest = s->retransmit_due_ms == TIMERS_NONE && s->ack_due_ms == TIMERS_NONE;
+    if (!is_at_rest || !dtls_export(s->dtls, &state))
         return;
     s->parked = park_keep(&all->park, &state);
     bytes_wipe(&state, sizeof(state));
@@ -41,7 +48,7 @@ void session_park(struct session *s)
         return;
     dtls_free(s->dtls);
     s->dtls = NULL;
-    all->live_count--;
+    session_count_live(s, false);
     counter_add(&counters_of(s)->sessions_parked, 1);
 }
 
@@ -60,7 +67,7 @@ bool session_wake(struct session *s)
     park_drop(&all->park, s->parked);
     s->parked = NULL;
     s->is_woken = true;
-    all->live_count++;
+    session_count_live(s, true);
     counter_subtract(&counters_of(s)->sessions_parked, 1);
     counter_add(&counters_of(s)->sessions_woken, 1);
     return true;
@@ -106,11 +113,23 @@ void session_stay_awake(struct session *s)
     s->is_woken = false;
 }
 
+/* Of the live ones, those that live_sessions is a bound for. Others cannot be parked, and are not
+ * to keep those that can from being awake. */
+static uint32_t bounded_count(const struct sessions *all)
+{
+    uint32_t count = all->live_count;
+    for (unsigned v = 0; v < VERSION_COUNT; v++)
+        if (all->can_park[v] == DTLS_CAN_PARK_NO)
+            count -= all->live_of[v];
+    return count;
+}
+
 /* The next one to be parked is the least recently used of those that were used since they were
  * looked at last; those before it sleep, or cannot. */
 static bool is_due(const struct sessions *all, const struct session *s)
 {
-    return all->live_count > all->live_max || all->now_ms - s->last_used_ms >= all->park_after_ms;
+    return bounded_count(all) > all->live_max ||
+           all->now_ms - s->last_used_ms >= all->park_after_ms;
 }
 
 static void park_next(struct sessions *all)
@@ -124,7 +143,7 @@ void sessions_make_room(struct sessions *all)
 {
     if (all->park_after_ms == 0)
         return;
-    for (int i = 0; i < ROOM_VISITS && all->live_count >= all->live_max; i++) {
+    for (int i = 0; i < ROOM_VISITS && bounded_count(all) >= all->live_max; i++) {
         if (all->next_to_park == NULL)
             return;
         park_next(all);

@@ -10,6 +10,9 @@
 struct session;
 struct sessions;
 
+/* An established session has its object now, or has it no more. */
+void session_count_live(struct session *session, bool is_live);
+
 /* Parks a session that has its object, if the library can export it and nothing is on its way. */
 void session_park(struct session *session);
 

@@ -54,6 +54,7 @@ struct sessions {
     uint32_t session_max, established_count;
     uint32_t handshake_count;
     uint32_t live_count, live_max;   /* established ones with a wolfSSL object */
+    uint32_t live_of[VERSION_COUNT]; /* of these, by version */
     uint64_t park_after_ms;          /* 0 = never */
     uint8_t can_park[VERSION_COUNT]; /* enum dtls_can_park */
     struct limit_bucket woken_in_vain;

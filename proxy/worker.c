@@ -88,12 +88,12 @@ static void keep_time(struct worker *worker, uint64_t now_ms)
     uint64_t due_ms = datapath_tick(&worker->datapath, now_ms);
     durations_add(&worker->datapath.counters.housekeeping,
                   read_clock_ns(CLOCK_MONOTONIC) - began_ns);
-    if (due_ms == worker->timer_due_ms)
+    /* What is due moves away with every datagram; the timer then fires once too early, which is
+     * cheaper than to set it each time. */
+    if (due_ms >= worker->timer_due_ms)
         return;
     worker->timer_due_ms = due_ms;
     ev_timer_stop(worker->loop, &worker->timer);
-    if (due_ms == TIMERS_NONE)
-        return;
     double after_s = due_ms > now_ms ? (double)(due_ms - now_ms) / 1000.0 : 0.0;
     ev_timer_set(&worker->timer, after_s, 0.0);
     ev_now_update(worker->loop);
@@ -257,8 +257,8 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
     if (now_ms == 0 || ++worker->backend_wakes % ERRORS_EVERY == 0) {
         now_ms = read_clock_ms();
         datapath_backend_errors(&worker->datapath, now_ms);
+        keep_time(worker, now_ms); /* lines held back may be due */
     }
-    keep_time(worker, now_ms); /* sessions that were woken are to be parked again */
 }
 
 static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
