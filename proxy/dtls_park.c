@@ -127,7 +127,7 @@ struct dtls *dtls_import(const struct listener *listener, enum dtls_version vers
     /* It wants means to authenticate the gate, of a listener that has a certificate only too. */
     wolfSSL_set_psk_server_callback(dtls->ssl, no_psk);
     /* The library goes through the states of its handshake once more, without a word: only then it
-     * gives back, with the first data, what is for handshakes only. */
+     * gives back what is for handshakes only. */
     if (!is_good || wolfSSL_accept(dtls->ssl) != WOLFSSL_SUCCESS) {
         dtls_free(dtls);
         return NULL;

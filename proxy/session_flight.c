@@ -242,9 +242,10 @@ void session_flight_repeat(struct session *s)
 void session_flight_on_feed(struct session *s)
 {
     s->has_sent = false;
-    if (s->handshake != NULL)
-        s->handshake->last_record_len = 0;
-    if (s->handshake != NULL && s->state == SESSION_HANDSHAKE)
+    if (s->handshake == NULL)
+        return;
+    s->handshake->last_record_len = 0;
+    if (s->state == SESSION_HANDSHAKE)
         drop_flight(s);
 }
 
