@@ -217,7 +217,7 @@ def test_bars_of_speed_are_missed(others, text):
         ({"bytes_per_session": 641.0}, "641 bytes"),
         ({"ratio": 1.6}, "1.60 times"),
         ({"ready_s": 2.1}, "ready in 2.10 s"),
-        ({"housekeeping": {"turns": 10.0, "above_1ms": 1.0}}, "1 turns"),
+        ({"housekeeping": {"turns": 10.0, "above_1ms": 1.0}}, "1 times"),
     ],
 )
 def test_bars_of_the_million_are_missed(others, text):
