@@ -21,8 +21,8 @@
 #include "worker.h"
 
 /* Read by jemalloc, which the program is linked with. Sessions that are parked or end in their
- * thousands give back memory: to the system, within seconds, and without holding up a worker, as the
- * C library's allocator cannot (malloc_trim() took milliseconds with 20,000 live sessions). */
+ * thousands give back memory: to the system, within seconds, and without holding up a worker, as
+ * the C library's allocator cannot (malloc_trim() took milliseconds with 20,000 live sessions). */
 extern const char *const malloc_conf;
 const char *const malloc_conf = "background_thread:true,dirty_decay_ms:3000,muzzy_decay_ms:0";
 
