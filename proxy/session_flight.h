@@ -14,7 +14,7 @@ struct session;
 /* Longest record of an alert: with the longest connection ID. */
 #define SESSION_ALERT_MAX_BYTES 96
 
-/* What only a handshake needs; freed when the device's first record after it has arrived. */
+/* What only a handshake needs; freed with the device's first data after it, or a while later. */
 struct session_handshake {
     uint64_t sent_at_ms;    /* when something was last sent */
     uint64_t last_datagram; /* number of udp_out_queue(), for records that follow */

@@ -20,7 +20,7 @@ struct session;
 struct sessions;
 
 enum {
-    /* The latest ones. Each takes what a session takes, about 10 kB. */
+    /* The latest ones. Each takes what a live session takes, 8 to 10 kB. */
     SESSION_LINGERS_MAX = 64,
     /* A radio link that repeats what was lost delays it by a second, if that. */
     SESSION_LINGER_MS = 2000,

@@ -108,7 +108,7 @@ uint64_t sessions_next_due_ms(const struct sessions *sessions);
 /* Ends the session as replaced, if it is still there. */
 void sessions_end_replaced(struct sessions *sessions, const struct identities_session *session);
 
-/* Ends all sessions with a close_notify each. */
+/* Ends all sessions with a close_notify each, but for parked ones beyond so many. */
 void sessions_end_all(struct sessions *sessions);
 
 /* Frees the sessions that have ended; call it when no pointer to one is held. */
