@@ -473,7 +473,7 @@ void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)
     }
 }
 
-/* ---- time and end ---------------------------------------------------------------------------- */
+/* ---- time, and ends asked for elsewhere ------------------------------------------------------ */
 
 uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
 {
@@ -489,19 +489,6 @@ void datapath_end_session(struct datapath *dp, const struct identities_session *
 {
     dp->sessions.now_ms = now_ms;
     sessions_end_replaced(&dp->sessions, session);
-    udp_out_flush(&dp->to_client);
-    sessions_reap(&dp->sessions);
-}
-
-/* The farewells of many sessions are more than a socket buffer holds. The gate ends within 5 s. */
-enum { FAREWELL_WAIT_MS = 3000 };
-
-void datapath_stop(struct datapath *dp, uint64_t now_ms)
-{
-    dp->sessions.now_ms = now_ms;
-    dp->is_stopping = true;
-    dp->to_client.wait_ms = FAREWELL_WAIT_MS;
-    sessions_end_all(&dp->sessions);
     udp_out_flush(&dp->to_client);
     sessions_reap(&dp->sessions);
 }

@@ -67,6 +67,19 @@ bool datapath_init(struct datapath *dp, const struct generation *generation,
     return true;
 }
 
+/* The farewells of many sessions are more than a socket buffer holds. The gate ends within 5 s. */
+enum { FAREWELL_WAIT_MS = 3000 };
+
+void datapath_stop(struct datapath *dp, uint64_t now_ms)
+{
+    dp->sessions.now_ms = now_ms;
+    dp->is_stopping = true;
+    dp->to_client.wait_ms = FAREWELL_WAIT_MS;
+    sessions_end_all(&dp->sessions);
+    udp_out_flush(&dp->to_client);
+    sessions_reap(&dp->sessions);
+}
+
 void datapath_deinit(struct datapath *dp)
 {
     sessions_deinit(&dp->sessions);
