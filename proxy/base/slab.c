@@ -6,7 +6,8 @@
 
 #include "base/bytes.h"
 
-/* A cell that is not taken is as good as freed: the address sanitizer says so. */
+/* A cell that is not taken is as good as freed: the address sanitizer says so. And it looks for
+ * pointers to what was allocated in blocks, too. */
 #if defined(__SANITIZE_ADDRESS__)
 #define HAS_ASAN 1
 #elif defined(__has_feature)
@@ -16,11 +17,16 @@
 #endif
 #ifdef HAS_ASAN
 #include <sanitizer/asan_interface.h>
+#include <sanitizer/lsan_interface.h>
 #define POISON(cell, size) ASAN_POISON_MEMORY_REGION(cell, size)
 #define UNPOISON(cell, size) ASAN_UNPOISON_MEMORY_REGION(cell, size)
+#define REGISTER(block, size) __lsan_register_root_region(block, size)
+#define UNREGISTER(block, size) __lsan_unregister_root_region(block, size)
 #else
 #define POISON(cell, size) ((void)0)
 #define UNPOISON(cell, size) ((void)0)
+#define REGISTER(block, size) ((void)0)
+#define UNREGISTER(block, size) ((void)0)
 #endif
 
 /* Pages that were never touched cost nothing, so a large block does not harm a small fleet. */
@@ -60,6 +66,7 @@ void slab_deinit(struct slab *slab)
         bytes_wipe(cell_at(slab, 0), used * slab->cell_bytes);
         slab->blocks = block->next;
         slab->fresh = 0; /* the others are full */
+        UNREGISTER(block, BLOCK_BYTES);
         munmap(block, BLOCK_BYTES);
     }
     *slab = (struct slab){.cell_bytes = slab->cell_bytes};
@@ -78,6 +85,7 @@ static bool add_block(struct slab *slab)
     block->next = slab->blocks;
     slab->blocks = block;
     slab->fresh = cells_per_block(slab);
+    REGISTER(block, BLOCK_BYTES);
     POISON(cell_at(slab, 0), slab->fresh * slab->cell_bytes);
     return true;
 }
