@@ -102,8 +102,8 @@ static void drop_flight(struct session *s)
     h->flight_len = 0;
 }
 
-/* A flight that is too long, or without memory for it, is not kept: none that is the last of a
- * handshake is that long, and the device begins anew. */
+/* Of a flight that is too long, or without memory for it, only the end is kept, which is of no use:
+ * none that is the last of a handshake is that long, and the device begins anew. */
 static void keep_in_flight(struct session *s, const uint8_t *record, size_t len)
 {
     struct session_handshake *h = s->handshake;
