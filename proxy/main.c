@@ -309,6 +309,10 @@ static int run(const struct arguments *arguments)
     struct problems problems;
     struct err err;
 
+    if (!log_start(&err)) {
+        fprintf(stderr, "dtlsgate: %s\n", err.text);
+        return EXIT_RUN_TIME;
+    }
     problems_init(&problems);
     gate.generation = reload_build(arguments->config_path, &problems);
     if (gate.generation != NULL)
@@ -342,7 +346,6 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
 
-    log_own_stderr();
     forbid_core_dumps();
     ignore_stray_signals();
     if (!dtls_library_init()) {
@@ -350,6 +353,7 @@ int main(int argc, char **argv)
         return EXIT_RUN_TIME;
     }
     status = arguments.action == ACTION_RUN ? run(&arguments) : check_config(&arguments);
+    log_stop();
     dtls_library_deinit();
     return status;
 }

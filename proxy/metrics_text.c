@@ -315,7 +315,7 @@ static void put_gate(FILE *out, const struct metrics_source *source, const struc
                "Workers that were busy with one batch throughout this scrape.");
     fprintf(out, "dtlsgate_workers_unresponsive %u\n", sums->unresponsive_workers);
     put_family(out, "dtlsgate_log_lines_dropped_total", "counter",
-               "Log lines lost because stderr could not take them at once.");
+               "Log lines lost because stderr did not take them.");
     fputs("dtlsgate_log_lines_dropped_total", out);
     put_u64(out, log_dropped_lines());
 }

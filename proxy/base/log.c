@@ -1,31 +1,46 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/log_ring.h"
 
 static const char cut_mark[] = " cut=true";
 
 /* Room that no value takes: a closing quote, the cut mark and the newline. */
 enum { TAIL_BYTES = 1 + sizeof(cut_mark) - 1 + 1 };
 
+/* How long the last lines may take. */
+enum { LAST_LINES_MS = 1000 };
+
+_Static_assert(sizeof(((struct log_line *)0)->text) <= LOG_RING_LINE_BYTES, "a line fits");
+
 static _Atomic int current_level = LOG_INFO;
 
-/* The state of stderr. The lock makes "is there room?" and the write one step, so that two threads
- * cannot both take the last room in a pipe and one of them block. */
-static pthread_mutex_t output_lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t unreported;   /* lines lost since the last log_dropped line; under the lock */
-static bool is_within_line;   /* a line was written in part; under the lock */
-static _Atomic uint64_t lost; /* lines lost since the start */
+/* What whoever writes knows of stderr: the log's thread, or under no_writer_lock who logs. */
+struct output {
+    uint64_t lost_reported; /* of those that found no room in the ring */
+    uint64_t refused;       /* lines that stderr refused, since the last log_dropped line */
+    bool is_within_line;    /* a line was written in part */
+};
+
+static struct log_ring ring;
+static struct output output;
+static _Atomic uint64_t refused_lines; /* since the start */
+
+static pthread_t writer;
+static _Atomic bool has_writer, is_stopping;
+static _Atomic bool is_awake; /* the writer has been told, and not looked yet */
+static sem_t wake;
+static pthread_mutex_t no_writer_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void log_set_level(enum log_level level)
 {
@@ -39,7 +54,8 @@ bool log_is_enabled(enum log_level level)
 
 uint64_t log_dropped_lines(void)
 {
-    return atomic_load_explicit(&lost, memory_order_relaxed);
+    return atomic_load_explicit(&ring.lost, memory_order_relaxed) +
+           atomic_load_explicit(&refused_lines, memory_order_relaxed);
 }
 
 /* --- a line under construction --- */
@@ -171,60 +187,125 @@ void log_begin(struct log_line *line, enum log_level level, const char *event)
 
 /* --- stderr --- */
 
-void log_own_stderr(void)
+/* Waits as long as it takes; false if stderr refuses. Not for poll() to say when there is room: on
+ * a terminal it may be wrong. */
+static bool write_all(struct output *out, const char *text, size_t size)
 {
-    struct stat kind;
-    if (fstat(STDERR_FILENO, &kind) != 0 || !S_ISFIFO(kind.st_mode))
-        return;
-    int own = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    if (own < 0)
-        return;
-    dup3(own, STDERR_FILENO, 0);
-    close(own);
-}
-
-/* Never waits for a slow reader. On Linux a pipe that polls writable takes at least PIPE_BUF
- * bytes, more than any line. False if not all was written. */
-static bool write_at_once(const char *text, size_t size)
-{
+    static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
     size_t done = 0;
     while (done < size) {
-        struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-        int ready = poll(&out, 1, 0);
-        if (ready < 0 && errno == EINTR)
-            continue;
-        if (ready <= 0)
-            break;
-        /* To a socket, such as the journal's, without waiting even if another writer came first. */
-        ssize_t written =
-            send(STDERR_FILENO, text + done, size - done, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (written < 0 && errno == ENOTSOCK)
-            written = write(STDERR_FILENO, text + done, size - done);
+        ssize_t written = write(STDERR_FILENO, text + done, size - done);
         if (written < 0 && errno == EINTR)
             continue;
+        if (written < 0 && errno == EAGAIN) { /* made non-blocking by somebody who has it too */
+            nanosleep(&pause, NULL);
+            continue;
+        }
         if (written <= 0)
             break;
         done += (size_t)written;
     }
     if (done > 0)
-        is_within_line = text[done - 1] != '\n';
+        out->is_within_line = text[done - 1] != '\n';
     return done == size;
 }
 
-static bool report_lost(void)
+/* Says how many lines were lost since it was last said, of those that found no room before
+ * `lost_before` lines were lost. */
+static bool report_lost(struct output *out, uint64_t lost_before)
 {
-    if (is_within_line && !write_at_once("\n", 1))
-        return false;
-    if (unreported == 0)
+    uint64_t count = out->refused + (lost_before - out->lost_reported);
+    if (count == 0)
         return true;
     struct log_line line;
     log_begin(&line, LOG_ERROR, "log_dropped"); /* the one level that is never off */
-    log_add_u64(&line, "lines", unreported);
+    log_add_u64(&line, "lines", count);
     line.text[line.len++] = '\n';
-    if (!write_at_once(line.text, line.len))
+    if (!write_all(out, line.text, line.len))
         return false;
-    unreported = 0;
+    out->refused = 0;
+    out->lost_reported = lost_before;
     return true;
+}
+
+static void write_line(struct output *out, const struct log_ring_line *line)
+{
+    /* What was put in by two threads at once may be counted in either order. */
+    uint64_t lost_before =
+        line->lost_before > out->lost_reported ? line->lost_before : out->lost_reported;
+    if ((!out->is_within_line || write_all(out, "\n", 1)) && report_lost(out, lost_before) &&
+        write_all(out, line->text, line->size))
+        return;
+    out->refused++;
+    atomic_fetch_add_explicit(&refused_lines, 1, memory_order_relaxed);
+}
+
+static void write_what_is_there(struct output *out)
+{
+    const struct log_ring_line *line;
+    while ((line = log_ring_first(&ring)) != NULL) {
+        write_line(out, line);
+        log_ring_drop(&ring);
+    }
+    uint64_t lost = atomic_load_explicit(&ring.lost, memory_order_relaxed);
+    if (lost != out->lost_reported)
+        report_lost(out, lost);
+}
+
+static void *write_until_stopped(void *argument)
+{
+    (void)argument;
+    for (;;) {
+        /* First of all: who puts a line in from now on, or asks to stop, says so again. */
+        atomic_exchange(&is_awake, false);
+        bool is_last_time = atomic_load(&is_stopping);
+        write_what_is_there(&output);
+        if (is_last_time)
+            return NULL;
+        while (sem_wait(&wake) != 0)
+            ; /* EINTR: a debugger */
+    }
+}
+
+static void wake_writer(void)
+{
+    if (!atomic_exchange(&is_awake, true))
+        sem_post(&wake);
+}
+
+bool log_start(struct err *err)
+{
+    sigset_t all, before;
+    atomic_store(&is_stopping, false);
+    atomic_store(&is_awake, false);
+    sem_init(&wake, 0, 0); /* cannot fail with these arguments */
+    sigfillset(&all);      /* signals are the main thread's; SIGPIPE stays pending */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&writer, NULL, write_until_stopped, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return err_set(err, "the thread of the log cannot be started: %s (ulimit -u)",
+                       strerror(error));
+    pthread_setname_np(writer, "log");
+    atomic_store(&has_writer, true);
+    return true;
+}
+
+void log_stop(void)
+{
+    if (!atomic_load(&has_writer))
+        return;
+    static const struct timespec pause = {.tv_nsec = 1000 * 1000};
+    atomic_store(&is_stopping, true);
+    wake_writer();
+    for (int ms = 0; ms < LAST_LINES_MS; ms++) {
+        if (pthread_tryjoin_np(writer, NULL) == 0) {
+            atomic_store(&has_writer, false);
+            return;
+        }
+        nanosleep(&pause, NULL);
+    }
+    pthread_detach(writer); /* it waits for stderr, and does so until the process ends */
 }
 
 void log_end(struct log_line *line)
@@ -235,13 +316,15 @@ void log_end(struct log_line *line)
     if (line->is_cut)
         append(line, cut_mark, sizeof(cut_mark) - 1);
     line->text[line->len++] = '\n';
-
-    pthread_mutex_lock(&output_lock);
-    if (!report_lost() || !write_at_once(line->text, line->len)) {
-        unreported++;
-        atomic_fetch_add_explicit(&lost, 1, memory_order_relaxed);
+    bool is_kept = log_ring_put(&ring, line->text, (uint32_t)line->len);
+    if (atomic_load_explicit(&has_writer, memory_order_relaxed)) {
+        if (is_kept)
+            wake_writer();
+    } else {
+        pthread_mutex_lock(&no_writer_lock);
+        write_what_is_there(&output);
+        pthread_mutex_unlock(&no_writer_lock);
     }
-    pthread_mutex_unlock(&output_lock);
     errno = saved_errno;
 }
 

@@ -4,8 +4,15 @@
  *
  * A value that contains a space, quote, '=', backslash or a byte outside printable ASCII is written
  * in double quotes with \" \\ \xHH escapes, so a device cannot forge a line through its identity.
- * Each line is one write(2) that never waits: a line that finds the pipe full is lost, and the next
- * line that can be written is preceded by `event=log_dropped lines=N`. Never give it a secret. */
+ * Each line is one write(2). Nobody who logs waits for it, whatever stderr is: lines go into a ring
+ * of LOG_RING_LINES (base/log_ring.h), without a lock, and one thread of the log's own writes them.
+ * That thread alone waits for a pipe, FIFO or socket that nobody reads, a terminal that was stopped
+ * (Ctrl-S), a file on a mount that does not answer. Meanwhile lines that find the ring full are
+ * lost; the next one that can be written is preceded by `event=log_dropped lines=N`. So are lines
+ * that stderr refuses (no reader any more, disk full). What is in the ring when the process is
+ * killed or crashes is lost without a word.
+ *
+ * Never give it a secret. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -17,15 +24,19 @@
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
-/* Makes writes to stderr non-blocking if it is a pipe, without changing it for others who hold it:
- * a writer that comes between our look and our write could make us wait for its reader. Once, at
- * start. */
-void log_own_stderr(void);
+/* Starts the thread that writes. Before it, and after log_stop(), the thread that logs writes, and
+ * waits for stderr. */
+bool log_start(struct err *err) MUST_USE;
+
+/* Waits until all lines are written, but a second at most: what stderr has not taken by then is
+ * given up, and nothing is written any more. The process can end then, unless the kernel itself
+ * does not let go of the thread, as with an NFS server that is away and a hard mount. */
+void log_stop(void);
 
 void log_set_level(enum log_level level);
 bool log_is_enabled(enum log_level level);
 
-/* Lines lost since the start because stderr could not take them at once. Any thread. */
+/* Lines lost since the start because stderr did not take them. Any thread. */
 uint64_t log_dropped_lines(void);
 
 /* A line under construction, on the caller's stack. What does not fit is cut and marked

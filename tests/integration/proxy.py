@@ -104,17 +104,21 @@ class Proxy:
     def start(self, prefix=(), program=GATE, stderr=None):
         """prefix: words before the program, such as a command that runs it as somebody else.
         stderr: a descriptor that takes the log in place of the log file."""
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                [*prefix, str(program), "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log if stderr is None else stderr,
-                env={**_SANITIZER_OPTIONS, **os.environ})
+        self.launch(prefix, program, stderr)
         if not self.sections["gate"]["metrics"]:
             self.wait_log("ready", timeout_s=20)
             return self
         wait_until(self.is_ready, "readiness", timeout_s=20)
         wait_until(lambda: self.descriptors() <= self._least_descriptors(), "quiet descriptors")
         return self
+
+    def launch(self, prefix=(), program=GATE, stderr=None):
+        """Starts it without waiting until it serves."""
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(
+                [*prefix, str(program), "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log if stderr is None else stderr,
+                env={**_SANITIZER_OPTIONS, **os.environ})
 
     def is_ready(self):
         assert self.process.poll() is None, (
