@@ -276,6 +276,18 @@ static void check_times(const struct check *check, const struct listener_config 
                      where_of(check, listener, "retransmit").text);
 }
 
+static void check_tickets(const struct check *check, const struct listener_config *listener)
+{
+    if (listener->ticket_versions == 0 || (listener->ticket_versions & listener->versions) != 0 ||
+        is_rejected(check, listener, LISTENER_ticket_versions) ||
+        is_rejected(check, listener, LISTENER_versions))
+        return;
+    problems_warning(check->problems,
+                     "%s: gives no device a ticket, because versions has none of these; name one "
+                     "of them, or write off",
+                     where_of(check, listener, "tickets").text);
+}
+
 void config_check(const struct config *config, const uint64_t *rejected, struct problems *problems)
 {
     const struct check check = {config, rejected, problems};
@@ -287,6 +299,7 @@ void config_check(const struct config *config, const uint64_t *rejected, struct 
         check_backend(&check, listener);
         check_credentials(&check, listener);
         check_cids(&check, listener);
+        check_tickets(&check, listener);
         check_times(&check, listener);
     }
 }

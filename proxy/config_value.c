@@ -24,9 +24,9 @@ static const char *const client_auth_names[] = {
     [CLIENT_AUTH_NONE] = "none",
     NULL,
 };
-static const char *const switch_names[] = {[false] = "off", [true] = "on", NULL};
 /* In the order of the bits CONFIG_VERSION_x. */
 static const char *const version_names[] = {"1.2", "1.3", NULL};
+enum { ALL_VERSIONS = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3 };
 
 static const struct {
     const char *name;
@@ -185,7 +185,8 @@ static bool parse_addrs(const char *text, struct addr_list *member, struct err *
     return true;
 }
 
-static bool parse_versions(const char *text, uint32_t *member, struct err *err)
+/* also: what else the setting can be, to be told with an error. */
+static bool parse_versions(const char *text, const char *also, uint32_t *member, struct err *err)
 {
     uint32_t versions = 0;
     for (const char *rest = text; rest;) {
@@ -197,14 +198,23 @@ static bool parse_versions(const char *text, uint32_t *member, struct err *err)
             i++;
         if (!version_names[i])
             return err_set(err,
-                           "'%s' is not a DTLS version that the gate speaks; it can be 1.2, "
+                           "'%s' is not a DTLS version that the gate speaks; it can be %s1.2, "
                            "1.3, or both with a comma between",
-                           item);
+                           item, also);
         if (versions & (1u << i))
             return err_set(err, "%s stands there twice; name each version once", item);
         versions |= 1u << i;
     }
     *member = versions;
+    return true;
+}
+
+static bool parse_tickets(const char *text, uint32_t *member, struct err *err)
+{
+    bool is_on = strcmp(text, "on") == 0;
+    if (!is_on && strcmp(text, "off") != 0)
+        return parse_versions(text, "on, off, ", member, err);
+    *member = is_on ? ALL_VERSIONS : 0;
     return true;
 }
 
@@ -287,17 +297,13 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
             *(enum log_level *)member = (enum log_level)choice;
         return choice >= 0;
     case SETTING_ROLE: return parse_role(text, member, err);
-    case SETTING_VERSIONS: return parse_versions(text, member, err);
+    case SETTING_VERSIONS: return parse_versions(text, "", member, err);
     case SETTING_CLIENT_AUTH:
         choice = find_choice(client_auth_names, text, err);
         if (choice >= 0)
             *(enum client_auth *)member = (enum client_auth)choice;
         return choice >= 0;
-    case SETTING_SWITCH:
-        choice = find_choice(switch_names, text, err);
-        if (choice >= 0)
-            *(bool *)member = choice == true;
-        return choice >= 0;
+    case SETTING_TICKETS: return parse_tickets(text, member, err);
     }
     assert(false);
     return false;
@@ -323,6 +329,14 @@ static void format_versions(uint32_t versions, char *text, size_t size)
     }
 }
 
+static void format_tickets(uint32_t versions, char *text, size_t size)
+{
+    if (versions == 0 || versions == ALL_VERSIONS)
+        snprintf(text, size, "%s", versions == 0 ? "off" : "on");
+    else
+        format_versions(versions, text, size);
+}
+
 const char *config_value_format(const struct setting *setting, const void *member,
                                 char text[CONFIG_VALUE_TEXT_MAX])
 {
@@ -345,7 +359,7 @@ const char *config_value_format(const struct setting *setting, const void *membe
     case SETTING_CLIENT_AUTH:
         snprintf(text, size, "%s", client_auth_names[*(const enum client_auth *)member]);
         break;
-    case SETTING_SWITCH: snprintf(text, size, "%s", switch_names[*(const bool *)member]); break;
+    case SETTING_TICKETS: format_tickets(*(const uint32_t *)member, text, size); break;
     }
     return text;
 }

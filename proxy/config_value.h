@@ -20,7 +20,7 @@ enum setting_kind {
     SETTING_ROLE,
     SETTING_VERSIONS,
     SETTING_CLIENT_AUTH,
-    SETTING_SWITCH,
+    SETTING_TICKETS,
 };
 
 /* An entry of config.def as a value. */

@@ -67,9 +67,13 @@ static bool load_resumption(const struct loading *loading, struct WOLFSSL_CTX *c
     wolfSSL_CTX_set_session_cache_mode(ctx, WOLFSSL_SESS_CACHE_OFF);
     /* The library's own callback would keep its own keys. */
     wolfSSL_CTX_set_TicketEncCb(ctx, NULL);
-    if (!loading->listener->has_tickets)
-        return wolfSSL_CTX_NoTicketTLSv12(ctx) == WOLFSSL_SUCCESS &&
-               (!has_1_3 || wolfSSL_CTX_no_ticket_TLSv13(ctx) == 0);
+    uint32_t versions = loading->listener->ticket_versions;
+    if ((versions & CONFIG_VERSION_1_2) == 0 && wolfSSL_CTX_NoTicketTLSv12(ctx) != WOLFSSL_SUCCESS)
+        return false;
+    if ((versions & CONFIG_VERSION_1_3) == 0 && has_1_3 && wolfSSL_CTX_no_ticket_TLSv13(ctx) != 0)
+        return false;
+    /* Also where no tickets are given: names of tickets come from it, and who knows one goes first
+     * when a limit bites. */
     return getrandom(creds->ticket_master, sizeof(creds->ticket_master), 0) ==
                (ssize_t)sizeof(creds->ticket_master) &&
            wolfSSL_CTX_set_TicketHint(ctx, TICKET_HINT_S) == WOLFSSL_SUCCESS &&

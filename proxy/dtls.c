@@ -212,7 +212,7 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config)
     /* creds.c has decided what is asked for and required; only the callback is added. */
     if (config->client_auth != CLIENT_AUTH_NONE)
         wolfSSL_CTX_set_verify(ctx, creds->verify_mode, dtls_certificate_check);
-    if (config->has_tickets)
+    if (config->ticket_versions != 0)
         dtls_ticket_prepare(creds);
 }
 

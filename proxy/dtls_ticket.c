@@ -46,7 +46,10 @@ static bool is_only_ticket(const struct dtls_peer *peer, const struct ticket *ti
 static int open_ticket(struct dtls *dtls, struct ticket *ticket, int *len)
 {
     struct ticket_holder holder;
-    if (!is_only_ticket(dtls->peer, ticket))
+    bool is_1_2 = wolfSSL_version(dtls->ssl) == DTLS1_2_VERSION;
+    uint32_t version = is_1_2 ? CONFIG_VERSION_1_2 : CONFIG_VERSION_1_3;
+    if ((dtls->listener->config->ticket_versions & version) == 0 ||
+        !is_only_ticket(dtls->peer, ticket))
         return WOLFSSL_TICKET_RET_REJECT;
     enum ticket_verdict verdict =
         ticket_open(dtls->listener->creds->ticket_master, dtls->now_ms, ticket, &holder);
@@ -56,7 +59,6 @@ static int open_ticket(struct dtls *dtls, struct ticket *ticket, int *len)
     memcpy(dtls->peer->ticket_tag, ticket->mac, sizeof(dtls->peer->ticket_tag));
     *len = (int)ticket->body_len;
     /* To the library, CREATE in 1.3 means not to resume; there each resumption brings a ticket. */
-    bool is_1_2 = wolfSSL_version(dtls->ssl) == DTLS1_2_VERSION;
     return verdict == TICKET_AGEING && is_1_2 ? WOLFSSL_TICKET_RET_CREATE : WOLFSSL_TICKET_RET_OK;
 }
 

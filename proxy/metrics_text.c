@@ -163,10 +163,11 @@ static void put_backend_datagrams(FILE *out, const struct sums *sums)
 static bool is_expected(const struct listener_config *listener, enum dtls_version version,
                         enum credential credential, bool is_resumed, enum handshake_result result)
 {
-    if (result != HANDSHAKE_established || (is_resumed && !listener->has_tickets))
-        return false;
-    if (!(version == VERSION_1_2 && (listener->versions & CONFIG_VERSION_1_2)) &&
-        !(version == VERSION_1_3 && (listener->versions & CONFIG_VERSION_1_3)))
+    uint32_t bit = version == VERSION_1_2   ? CONFIG_VERSION_1_2
+                   : version == VERSION_1_3 ? CONFIG_VERSION_1_3
+                                            : 0;
+    if (result != HANDSHAKE_established || (listener->versions & bit) == 0 ||
+        (is_resumed && (listener->ticket_versions & bit) == 0))
         return false;
     bool has_certificate = listener->certificate[0] != '\0';
     switch (credential) {

@@ -176,6 +176,37 @@ static void tickets_can_be_off(void **state)
     gate_doing(NULL);
 }
 
+/* No ticket of the other version is given, nor one taken that was given before: the listener's
+ * settings change under a device, and with them nothing else. */
+static void tickets_can_be_of_one_version(void **state)
+{
+    static const char *const texts[] = {"1.2", "1.3"};
+    static const uint32_t bits[] = {CONFIG_VERSION_1_2, CONFIG_VERSION_1_3};
+    struct gate *gate = *state;
+    for (unsigned i = 0; i < 2 * KIND_COUNT; i++) {
+        const struct client_kind *kind = &kinds[i / 2];
+        char ini[1024];
+        gate_doing("%s, tickets = %s", kind->name, texts[i % 2]);
+        bool is_named = (kind->version == VERSION_1_2) == (i % 2 == 0);
+        snprintf(ini, sizeof(ini), "%stickets = %s\n", USUAL, texts[i % 2]);
+        gate_open(gate, ini);
+        struct device *device = gate_connected(gate, kind);
+        gate_run(gate, 100);
+        struct WOLFSSL_SESSION *session = memory_client_session(device->client);
+        assert_int_equal(session != NULL, is_named);
+        if (session != NULL) {
+            assert_true(resumes(gate, kind, session));
+            memory_client_free_session(session);
+        }
+        gate_open(gate, USUAL);
+        session = earn_session(gate, kind);
+        gate->generation->config->listeners[0].ticket_versions = bits[i % 2];
+        assert_int_equal(resumes(gate, kind, session), is_named);
+        memory_client_free_session(session);
+    }
+    gate_doing(NULL);
+}
+
 static void not_at_another_listener(void **state)
 {
     static const char two[] = USUAL LISTENER_AT("other", "5685") PSK CERTIFICATE CLIENT_CA;
@@ -545,6 +576,7 @@ int datapath_resume_tests(void)
         GATE_TEST(resumes_as_who_it_was),
         GATE_TEST(resuming_is_cheap),
         GATE_TEST(tickets_can_be_off),
+        GATE_TEST(tickets_can_be_of_one_version),
         GATE_TEST(not_at_another_listener),
         GATE_TEST(keys_rotate),
         GATE_TEST(no_endless_chain),

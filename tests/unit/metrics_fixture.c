@@ -20,7 +20,7 @@ int metrics_fixture_set_up(void **state)
         .psk_file = "/devices.psk",
         .certificate = "/server.pem",
         .client_auth = CLIENT_AUTH_REQUIRED,
-        .has_tickets = true,
+        .ticket_versions = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3,
     };
     f->listener_configs[1] = (struct listener_config){
         .name = "a\"b\\c",

@@ -144,7 +144,7 @@ static void test_defaults(void **state)
     assert_string_equal(listener->client_ca, "");
     assert_int_equal(listener->client_auth, CLIENT_AUTH_REQUIRED);
     assert_string_equal(listener->ciphers, "");
-    assert_true(listener->has_tickets);
+    assert_int_equal(listener->ticket_versions, CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3);
     assert_int_equal(listener->mtu_bytes, 1280);
     assert_int_equal(listener->retransmit_ms, 2000);
     assert_int_equal(listener->handshake_timeout_ms, 90000);
@@ -216,7 +216,7 @@ static void test_every_value(void **state)
     assert_string_equal(listener->private_key, "/keys/server.key");
     assert_string_equal(listener->client_ca, "/keys/ca.pem");
     assert_string_equal(listener->ciphers, "PSK-AES128-CCM-8:TLS13-AES128-GCM-SHA256");
-    assert_false(listener->has_tickets);
+    assert_int_equal(listener->ticket_versions, 0);
     assert_int_equal(listener->mtu_bytes, 256);
     assert_int_equal(listener->retransmit_ms, 1500);
     assert_int_equal(listener->handshake_timeout_ms, 3600000);
@@ -295,6 +295,34 @@ static void test_durations(void **state)
     }
 }
 
+static void test_tickets(void **state)
+{
+    static const struct {
+        const char *text, *printed;
+        uint32_t versions;
+    } cases[] = {{"on", "on", CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3},
+                 {"off", "off", 0},
+                 {"1.2", "1.2", CONFIG_VERSION_1_2},
+                 {"1.3", "1.3", CONFIG_VERSION_1_3},
+                 {"1.3, 1.2", "on", CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[512];
+        snprintf(text, sizeof(text), GOOD "tickets = %s\n", cases[i].text);
+        struct config *config = good(text);
+        assert_int_equal(config->listeners[0].ticket_versions, cases[i].versions);
+        char *all = printed(config);
+        snprintf(text, sizeof(text), "\ntickets = %s\n", cases[i].printed);
+        assert_non_null(strstr(all, text));
+        free(all);
+        config_free(config);
+    }
+    expect_warning(GOOD "versions = 1.3\ntickets = 1.2\n",
+                   ":6: [listener coaps] tickets = 1.2: gives no device a ticket");
+    config_free(good(GOOD "versions = 1.3\ntickets = 1.2, 1.3\n"));
+    config_free(good(GOOD "versions = 1.3\ntickets = off\n"));
+}
+
 static void test_bad_values(void **state)
 {
     (void)state;
@@ -318,8 +346,12 @@ static void test_bad_values(void **state)
         LISTENER_CASE("mtu = 1 280", "not a whole number"),
         LISTENER_CASE("mtu =", "not a whole number"),
         LISTENER_CASE("max_handshakes = 0", "out of range"),
-        LISTENER_CASE("tickets = yes", "not one of the choices; it can be off, on"),
-        LISTENER_CASE("tickets =", "not one of the choices"),
+        LISTENER_CASE("tickets = yes",
+                      "'yes' is not a DTLS version that the gate speaks; it can be "
+                      "on, off, 1.2, 1.3, or both"),
+        LISTENER_CASE("tickets = 1.2, on", "'on' is not a DTLS version"),
+        LISTENER_CASE("tickets = 1.3, 1.3", "1.3 stands there twice"),
+        LISTENER_CASE("tickets =", "'' is not a DTLS version"),
         LISTENER_CASE("cid_length = 33", "out of range; it can be from 0 to 32"),
         LISTENER_CASE("idle_timeout = 3600",
                       "durations need a unit (ms, s, m, h, d); write 3600s if seconds were meant"),
@@ -995,6 +1027,7 @@ int main(void)
         cmocka_unit_test(test_print_is_read_back_to_the_same),
         cmocka_unit_test(test_print_says_what_cannot_be_read_back),
         cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_tickets),
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_bad_addresses),
         cmocka_unit_test(test_odd_values),

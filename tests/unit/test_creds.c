@@ -14,6 +14,7 @@
 
 #include "creds_fixture.h"
 #include "creds_suites.h"
+#include "ticket.h"
 
 static void assert_only_problem(const struct creds_fixture *f, bool is_warning, const char *part)
 {
@@ -84,6 +85,15 @@ static void test_psk_count_and_find(void **state)
     creds_fixture_load(f, PAIR CA);
     assert_int_equal(creds_psk_count(f->creds), 0);
     assert_null(creds_find_psk(f->creds, IDENTITY, strlen(IDENTITY), &size));
+}
+
+/* Who knows the name of a ticket goes first when a limit bites; without tickets nobody may. */
+static void test_ticket_master_is_random(void **state)
+{
+    static const uint8_t zero[TICKET_MASTER_BYTES];
+    struct creds_fixture *f = *state;
+    creds_fixture_load(f, PSK "tickets = off\n");
+    assert_memory_not_equal(f->creds->ticket_master, zero, sizeof(zero));
 }
 
 static void test_bad_certificates(void **state)
@@ -265,6 +275,7 @@ int main(void)
         TEST(test_good_files),
         TEST(test_key_and_certificate_in_one_file),
         TEST(test_psk_count_and_find),
+        TEST(test_ticket_master_is_random),
         TEST(test_bad_certificates),
         TEST(test_bad_keys),
         TEST(test_bad_cas),
