@@ -79,9 +79,11 @@ struct counters {
 
 /* All counters of one worker. `by_listener` has listener_count + 1 entries: the last one takes
  * backend datagrams that belong to no listener. `turn` is odd while the worker counts a batch, so
- * that a reader can take a copy in which received = sum of outcomes (a sequence lock). */
+ * that a reader can take a copy in which received = sum of outcomes (a sequence lock). `seen_ms` is
+ * for watchdog.h. */
 struct worker_counters {
     counter turn;
+    counter seen_ms; /* when it last went round its loop, of CLOCK_MONOTONIC; 0 = never yet */
     uint32_t listener_count;
     struct counters *by_listener;
 #define DURATION(name, help) struct durations name;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -18,6 +19,7 @@
 #include "reload.h"
 #include "steering.h"
 #include "version.h"
+#include "watchdog.h"
 #include "worker.h"
 
 /* Read by jemalloc, which the program is linked with. Sessions that are parked or end in their
@@ -27,6 +29,9 @@ extern const char *const malloc_conf;
 const char *const malloc_conf = "background_thread:true,dirty_decay_ms:3000,muzzy_decay_ms:0";
 
 enum { EXIT_RUN_TIME = 1, EXIT_USAGE = 2 };
+
+/* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
+enum { STOP_LIMIT_MS = 8000 };
 
 static const char HELP[] =
     "Usage: dtlsgate -c FILE [OPTION]\n"
@@ -58,6 +63,8 @@ struct gate {
     struct metrics *metrics;
     struct metrics_source metrics_source;
     _Atomic bool is_ready;
+    ev_timer watchdog_timer; /* of main's loop, its data is this gate */
+    struct watchdog_log watchdog_log;
 };
 
 static void print_version(void)
@@ -241,13 +248,35 @@ static void log_ready(const struct gate *gate)
     log_end(&line);
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* A worker that hangs would hold up the end, too. */
+static void join_or_exit(struct gate *gate)
+{
+    uint64_t deadline_ms = now_ms() + STOP_LIMIT_MS;
+    for (uint32_t i = 0; i < gate->worker_count; i++) {
+        if (worker_join(gate->workers[i], deadline_ms))
+            continue;
+        log_text(LOG_ERROR, "stop_failed",
+                 "worker %u does not end; the program ends without it, and its devices get no "
+                 "farewell",
+                 i);
+        log_stop();
+        _exit(EXIT_RUN_TIME);
+    }
+}
+
 static void close_gate(struct gate *gate)
 {
     atomic_store(&gate->is_ready, false);
     for (uint32_t i = 0; i < gate->worker_count; i++)
         worker_ask_to_stop(gate->workers[i]);
-    for (uint32_t i = 0; i < gate->worker_count; i++)
-        worker_join(gate->workers[i]);
+    join_or_exit(gate);
     metrics_close(gate->metrics); /* reads the workers' counters */
     for (uint32_t i = 0; i < gate->worker_count; i++)
         worker_close(gate->workers[i]);
@@ -255,6 +284,16 @@ static void close_gate(struct gate *gate)
     identities_free(gate->identities);
     free(gate->counters);
     reload_release(gate->generation);
+}
+
+/* ---- while it runs -------------------------------------------------------------------------- */
+
+static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct gate *gate = timer->data;
+    (void)loop;
+    (void)events;
+    watchdog_log_look(&gate->watchdog_log, gate->counters, gate->worker_count, now_ms());
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -329,6 +368,9 @@ static int run(const struct arguments *arguments)
     if (is_started) {
         atomic_store(&gate.is_ready, true);
         log_ready(&gate);
+        ev_timer_init(&gate.watchdog_timer, on_watchdog_timer, 1.0, 1.0);
+        gate.watchdog_timer.data = &gate;
+        ev_timer_start(loop, &gate.watchdog_timer);
         ev_run(loop, 0);
     } else {
         log_text(LOG_ERROR, "start_failed", "%s", err.text);

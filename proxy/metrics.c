@@ -5,12 +5,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "watchdog.h"
 
 enum {
     CONNECTIONS_MAX = 16,
@@ -61,6 +63,24 @@ static struct answer answer_metrics(const struct metrics *metrics)
     };
 }
 
+static struct answer answer_health(const struct metrics *metrics)
+{
+    struct watchdog_verdict verdict =
+        watchdog_look_twice(metrics->source.workers, metrics->source.worker_count);
+    if (verdict.silent_ms < WATCHDOG_FAILED_MS)
+        return fixed_answer(MHD_HTTP_OK, "ok\n");
+    struct answer answer = fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "a worker hangs\n");
+    char *text = NULL;
+    if (asprintf(&text,
+                 "worker %u does not come back to its event loop: silent for %llu s; its devices "
+                 "are not served, only a restart helps\n",
+                 verdict.worker, (unsigned long long)(verdict.silent_ms / 1000)) >= 0) {
+        answer.text = text;
+        answer.is_allocated = true;
+    }
+    return answer;
+}
+
 static struct answer answer_to(const struct metrics *metrics, const char *method, const char *path)
 {
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
@@ -68,7 +88,7 @@ static struct answer answer_to(const struct metrics *metrics, const char *method
     if (strcmp(path, "/metrics") == 0)
         return answer_metrics(metrics);
     if (strcmp(path, "/healthz") == 0)
-        return fixed_answer(MHD_HTTP_OK, "ok\n");
+        return answer_health(metrics);
     if (strcmp(path, "/readyz") == 0)
         return atomic_load(metrics->source.is_ready)
                    ? fixed_answer(MHD_HTTP_OK, "ready\n")

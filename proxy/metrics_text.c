@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "version.h"
+#include "watchdog.h"
 
 /* How long a scrape waits in all for workers to end their turns. */
 enum { WAIT_MS = 2000 };
@@ -42,12 +43,14 @@ static bool sums_init(struct sums *sums, const struct metrics_source *source)
     uint64_t deadline_ms = now_ms() + WAIT_MS;
     for (uint32_t w = 0; w < source->worker_count; w++) {
         const struct worker_counters *worker = source->workers[w];
-        bool is_responsive = true;
         assert(worker->listener_count == sums->listener_count);
+        if (watchdog_look(&source->workers[w], 1, now_ms()).late != 0)
+            deadline_ms = 0; /* it may hang in a turn, whose end nobody needs to wait for */
         for (uint32_t i = 0; i <= sums->listener_count; i++)
-            is_responsive &= counters_add_copy(&sums->by_listener[i], worker, i, deadline_ms);
-        sums->unresponsive_workers += !is_responsive;
+            (void)counters_add_copy(&sums->by_listener[i], worker, i, deadline_ms);
     }
+    sums->unresponsive_workers =
+        watchdog_look(source->workers, source->worker_count, now_ms()).late;
     return true;
 }
 
@@ -313,7 +316,7 @@ static void put_gate(FILE *out, const struct metrics_source *source, const struc
     put_family(out, "dtlsgate_workers", "gauge", "Worker threads.");
     fprintf(out, "dtlsgate_workers %u\n", source->worker_count);
     put_family(out, "dtlsgate_workers_unresponsive", "gauge",
-               "Workers that were busy with one batch throughout this scrape.");
+               "Workers that have not come back to their event loop for 3 s.");
     fprintf(out, "dtlsgate_workers_unresponsive %u\n", sums->unresponsive_workers);
     put_family(out, "dtlsgate_log_lines_dropped_total", "counter",
                "Log lines lost because stderr did not take them.");

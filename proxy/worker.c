@@ -3,6 +3,7 @@
 #include <ev.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,6 +11,7 @@
 #include "datapath.h"
 #include "hello_share.h"
 #include "steering.h"
+#include "watchdog.h"
 
 enum {
     /* Batches taken from one socket before the others get their turn. */
@@ -47,6 +49,7 @@ struct worker {
     ev_prepare waiting; /* ... and last of all before it waits */
     uint64_t woken_ns;  /* 0 = waiting */
     ev_timer timer;
+    ev_timer beat_timer; /* for watchdog.h */
     ev_timer end_timer;
     ev_async stop_watcher, mail_watcher;
     struct mailbox mailbox;
@@ -270,12 +273,27 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
     keep_time(worker, read_clock_ms());
 }
 
+/* To be woken is all. */
+static void on_beat(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+}
+
+static void show(struct worker *worker, uint64_t now_ns)
+{
+    atomic_store_explicit(&worker->datapath.counters.seen_ms, now_ns / 1000000,
+                          memory_order_release);
+}
+
 static void on_woken(struct ev_loop *loop, ev_check *watcher, int events)
 {
     struct worker *worker = watcher->data;
     (void)loop;
     (void)events;
     worker->woken_ns = read_clock_ns(CLOCK_MONOTONIC);
+    show(worker, worker->woken_ns);
 }
 
 static void on_waiting(struct ev_loop *loop, ev_prepare *watcher, int events)
@@ -388,6 +406,9 @@ struct worker *worker_open(const struct generation *generation, struct identitie
     ev_prepare_init(&worker->waiting, on_waiting);
     worker->waiting.data = worker;
     ev_prepare_start(worker->loop, &worker->waiting);
+    ev_timer_init(&worker->beat_timer, on_beat, WATCHDOG_BEAT_MS / 1000.0,
+                  WATCHDOG_BEAT_MS / 1000.0);
+    ev_timer_start(worker->loop, &worker->beat_timer);
     ev_init(&worker->timer, on_timer);
     worker->timer.data = worker;
     ev_async_init(&worker->stop_watcher, on_stop);
@@ -449,6 +470,8 @@ bool worker_start(struct worker *worker, struct err *err)
 {
     /* Signals are the main thread's. */
     sigset_t all, before;
+    char name[16];
+    show(worker, read_clock_ns(CLOCK_MONOTONIC)); /* before the thread can */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&worker->thread, NULL, run, worker);
@@ -456,6 +479,8 @@ bool worker_start(struct worker *worker, struct err *err)
     if (error != 0)
         return err_set(err, "thread of worker %u: %s", worker->index, strerror(error));
     worker->is_started = true;
+    snprintf(name, sizeof(name), "worker-%u", worker->index);
+    pthread_setname_np(worker->thread, name);
     return true;
 }
 
@@ -464,18 +489,24 @@ void worker_ask_to_stop(struct worker *worker)
     ev_async_send(worker->loop, &worker->stop_watcher);
 }
 
-void worker_join(struct worker *worker)
+bool worker_join(struct worker *worker, uint64_t deadline_ms)
 {
-    if (worker->is_started)
-        pthread_join(worker->thread, NULL);
+    static const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+    while (worker->is_started && pthread_tryjoin_np(worker->thread, NULL) != 0) {
+        if (read_clock_ms() >= deadline_ms)
+            return false;
+        nanosleep(&pause, NULL);
+    }
     worker->is_started = false;
+    return true;
 }
 
 void worker_close(struct worker *worker)
 {
     if (worker == NULL)
         return;
-    worker_join(worker);
+    while (!worker_join(worker, UINT64_MAX))
+        ;
     for (uint32_t i = 0; i < worker->listening_count; i++) {
         udp_close(&worker->listening[i].socket);
         udp_close(&worker->listening[i].hello_socket);

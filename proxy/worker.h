@@ -28,10 +28,11 @@ bool worker_start(struct worker *worker, struct err *err) MUST_USE;
 /* Asks the thread to say farewell to its sessions and end; from any thread, returns at once. */
 void worker_ask_to_stop(struct worker *worker);
 
-/* Waits for the end of the thread, if it was started. */
-void worker_join(struct worker *worker);
+/* Waits for the end of the thread, if it was started, until deadline_ms of CLOCK_MONOTONIC. False
+ * if it has not ended: it hangs, and nothing of it can be freed. */
+bool worker_join(struct worker *worker, uint64_t deadline_ms) MUST_USE;
 
-/* Joins, then frees everything. NULL is harmless. */
+/* Joins however long it takes, then frees everything. NULL is harmless. */
 void worker_close(struct worker *worker);
 
 const struct worker_counters *worker_counters(const struct worker *worker);

@@ -123,6 +123,25 @@ static void test_http_paths(void **state)
     assert_non_null(strstr(body_of(answer), "/metrics"));
 }
 
+static void test_health_of_workers(void **state)
+{
+    struct fixture *f = *state;
+    struct timespec now;
+    open_metrics(f, AF_INET);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    f->workers[0].seen_ms = (uint64_t)now.tv_sec * 1000;
+    f->workers[1].seen_ms = ((uint64_t)now.tv_sec - 5) * 1000;
+    assert_status(get(&f->addr, "/healthz"), 200); /* late, but it may come back */
+    f->workers[1].seen_ms = ((uint64_t)now.tv_sec - 75) * 1000;
+    const char *answer = get(&f->addr, "/healthz");
+    assert_status(answer, 503);
+    assert_non_null(strstr(body_of(answer), "worker 1 does not come back to its event loop: "
+                                            "silent for 75 s"));
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    f->workers[1].seen_ms = (uint64_t)now.tv_sec * 1000;
+    assert_status(get(&f->addr, "/healthz"), 200);
+}
+
 static void test_http_methods(void **state)
 {
     struct fixture *f = *state;
@@ -279,6 +298,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, metrics_fixture_set_up, metrics_fixture_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_http_paths),
+        TEST(test_health_of_workers),
         TEST(test_http_methods),
         TEST(test_http_over_ipv6),
         TEST(test_port_in_use),

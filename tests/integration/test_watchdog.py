@@ -1,0 +1,92 @@
+"""A worker hangs: counters, the log and /healthz say so, and the gate can still be ended."""
+
+import platform
+import signal
+import time
+
+import pytest
+
+from environment import TIME_FACTOR, wait_until
+from stopped_thread import StoppedThread, find_thread
+
+SENDMMSG = {"x86_64": 307, "aarch64": 269}
+
+
+@pytest.fixture
+def stop_worker(closing):
+    """stop_worker(proxy, n, device): worker n stops, with a device in the middle of its batch."""
+    def stop(proxy, worker, device=None):
+        tid = find_thread(proxy.process.pid, f"worker-{worker}")
+        try:
+            if device:
+                stopped = StoppedThread(tid, within=[SENDMMSG[platform.machine()]],
+                                        cause=lambda: device.send(b"hold"))
+            else:
+                stopped = StoppedThread(tid)
+        except PermissionError as error:
+            pytest.skip(f"cannot stop a thread here: {error}")
+        return closing.add(stopped, stopped.resume)
+    return stop
+
+
+def unresponsive(proxy):
+    return proxy.counter("dtlsgate_workers_unresponsive")
+
+
+@pytest.mark.parametrize("where", ["in a batch", "before its wait for events ends"])
+def test_a_worker_that_hangs_is_seen(start_proxy, backend, make_device, stop_worker, where):
+    proxy = start_proxy(backend, gate={"workers": 1 if where == "in a batch" else 2})
+    device = make_device(proxy).connect()
+    assert proxy.http("/healthz") == (200, "ok\n") and unresponsive(proxy) == 0
+    began = time.monotonic()
+    stopped = stop_worker(proxy, 0, device if where == "in a batch" else None)
+    wait_until(lambda: unresponsive(proxy) == 1, "an unresponsive worker", timeout_s=6)
+    assert time.monotonic() - began > 1.9, "a long turn is none"
+    scrape_began = time.monotonic()
+    proxy.counters()
+    assert time.monotonic() - scrape_began < 1 * TIME_FACTOR, "a scrape does not wait for it"
+    wait_until(lambda: proxy.http("/healthz")[0] == 503, "503", timeout_s=15)
+    assert time.monotonic() - began > 8.9
+    assert proxy.http("/healthz")[1].startswith("worker 0 does not come back")
+    assert float(proxy.wait_log("worker_unresponsive", worker="0")["silent_s"]) >= 10
+    assert unresponsive(proxy) == 1, "a worker with nothing to do is not taken for one that hangs"
+    stopped.resume()
+    wait_until(lambda: proxy.http("/healthz")[0] == 200, "recovery")
+    assert unresponsive(proxy) == 0
+    proxy.wait_log("worker_responsive", worker="0")
+    if where == "in a batch":
+        assert device.recv() == b"hold"
+    device.exchange(b"served again")
+
+
+def test_the_other_workers_go_on_and_the_end_comes(start_proxy, backend, make_device, stop_worker):
+    """A worker that hangs cannot say farewell; the gate ends without it, and says so."""
+    proxy = start_proxy(backend, gate={"workers": 2})
+    devices = [make_device(proxy).connect() for _ in range(12)]
+    stopped = stop_worker(proxy, 1)
+    served = []
+    for device in devices:
+        device.send(b"is anybody there")
+        if device.recv(0.5) == b"is anybody there":
+            served.append(device)
+    assert 0 < len(served) < len(devices), "some are of each worker"
+    began = time.monotonic()
+    proxy.send_signal(signal.SIGTERM)
+    stopped.wait_for_its_end()
+    assert proxy.process.wait(timeout=20) == 1
+    assert 7 < time.monotonic() - began < 10 + TIME_FACTOR
+    proxy.process = None
+    assert proxy.log_lines("stop_failed")[0]["text"].startswith("worker 1 does not end")
+    assert [device.recv() for device in served] == ["closed"] * len(served)
+
+
+def test_a_pause_of_the_whole_gate_is_no_failure(start_proxy, backend, make_device):
+    """As of a machine that was suspended: when it goes on, all workers look late."""
+    proxy = start_proxy(backend, gate={"workers": 2})
+    device = make_device(proxy).connect()
+    proxy.send_signal(signal.SIGSTOP)
+    time.sleep(11)  # time is the subject
+    proxy.send_signal(signal.SIGCONT)
+    assert proxy.http("/healthz") == (200, "ok\n")
+    device.exchange(b"goes on")
+    assert not proxy.log_lines("worker_unresponsive")
