@@ -76,7 +76,9 @@ static bool fail_open(struct udp_socket *socket, struct err *err, const char *wh
     return err_set(err, "UDP socket on %s: %s: %s%s", text, what, strerror(error), hint);
 }
 
-bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct err *err)
+/* is_shared: beside others that have the address, if they allow it. */
+static bool open_listener(struct udp_socket *sock, const struct addr *addr, bool is_shared,
+                          struct err *err)
 {
     struct sockaddr_storage name;
     socklen_t name_len = addr_to_sockaddr(addr, &name);
@@ -85,7 +87,7 @@ bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct 
     sock->fd = socket(addr->family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (sock->fd < 0)
         return fail_open(sock, err, "socket");
-    if (!set_option(sock->fd, SOL_SOCKET, SO_REUSEPORT, 1))
+    if (is_shared && !set_option(sock->fd, SOL_SOCKET, SO_REUSEPORT, 1))
         return fail_open(sock, err, "SO_REUSEPORT");
     bool has_info = addr->family == AF_INET
                         ? set_option(sock->fd, IPPROTO_IP, IP_PKTINFO, 1)
@@ -99,20 +101,20 @@ bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct 
     return true;
 }
 
-bool udp_is_free(const struct addr *addr, struct err *err)
+/* A socket that binds without SO_REUSEPORT is refused if any other has the address, whatever that
+ * one allows. It may allow others afterwards: the kernel makes the group, in which this is the
+ * first, when the second comes (since Linux 4.6). */
+bool udp_open_first_listener(struct udp_socket *sock, const struct addr *addr, struct err *err)
 {
-    struct sockaddr_storage name;
-    socklen_t name_len = addr_to_sockaddr(addr, &name);
-    struct udp_socket probe = {.bound = *addr};
-    probe.fd = socket(addr->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (probe.fd < 0)
-        return fail_open(&probe, err, "socket");
-    if (addr->family == AF_INET6 && !set_option(probe.fd, IPPROTO_IPV6, IPV6_V6ONLY, 1))
-        return fail_open(&probe, err, "IPV6_V6ONLY");
-    if (bind(probe.fd, (struct sockaddr *)&name, name_len) != 0)
-        return fail_open(&probe, err, "bind");
-    udp_close(&probe);
-    return true;
+    if (!open_listener(sock, addr, false, err))
+        return false;
+    return set_option(sock->fd, SOL_SOCKET, SO_REUSEPORT, 1) ||
+           fail_open(sock, err, "SO_REUSEPORT");
+}
+
+bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct err *err)
+{
+    return open_listener(sock, addr, true, err);
 }
 
 bool udp_open_backend(struct udp_socket *sock, struct err *err)

@@ -34,10 +34,12 @@ struct udp_in {
     struct udp_in_buffers *buffers;
 };
 
-/* False if another program has the address. Several of ours share it (SO_REUSEPORT), and the kernel
- * lets any program of the same user join them, silently. */
-bool udp_is_free(const struct addr *addr, struct err *err) MUST_USE;
-/* Listening socket, one of several (SO_REUSEPORT) on its address. */
+/* Listening socket, the first one on its address: fails if anybody has that already, also if two
+ * try at once. Others of ours can join it then; so could any program of the same user that asks for
+ * SO_REUSEPORT. */
+bool udp_open_first_listener(struct udp_socket *socket, const struct addr *addr,
+                             struct err *err) MUST_USE;
+/* Another one, that joins the first. */
 bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
                        struct err *err) MUST_USE;
 

@@ -348,9 +348,10 @@ static bool open_listening(struct worker *worker, const struct generation *gener
         const struct addr_list *listen = &generation->listeners[i].config->listen;
         for (uint32_t j = 0; j < listen->count; j++) {
             struct listening *listening = &worker->listening[worker->listening_count];
-            if (worker->index == 0 && !udp_is_free(&listen->addrs[j], err))
-                return false;
-            if (!udp_open_listener(&listening->socket, &listen->addrs[j], err))
+            bool is_open = worker->index == 0
+                               ? udp_open_first_listener(&listening->socket, &listen->addrs[j], err)
+                               : udp_open_listener(&listening->socket, &listen->addrs[j], err);
+            if (!is_open)
                 return false;
             worker->listening_count++;
             listening->worker = worker;

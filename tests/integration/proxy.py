@@ -55,11 +55,15 @@ def write_private(path, text):
     return path
 
 
+def gate_environment():
+    return {**_SANITIZER_OPTIONS, **os.environ}
+
+
 def run_gate(*arguments, timeout_s=20, **options):
     """Runs the binary to its end, for --version, --check-config and the like."""
     return subprocess.run([str(GATE), *map(str, arguments)], capture_output=True, text=True,
                           errors="replace", timeout=timeout_s * TIME_FACTOR,
-                          env={**_SANITIZER_OPTIONS, **os.environ}, check=False, **options)
+                          env=gate_environment(), check=False, **options)
 
 
 class Proxy:
@@ -118,7 +122,7 @@ class Proxy:
             self.process = subprocess.Popen(
                 [*prefix, str(program), "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log if stderr is None else stderr,
-                env={**_SANITIZER_OPTIONS, **os.environ})
+                env=gate_environment())
 
     def is_ready(self):
         assert self.process.poll() is None, (

@@ -5,14 +5,15 @@ import pwd
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from conftest import IDENTITY, KEY
-from environment import GATE, IS_SANITIZED, TIME_FACTOR
-from proxy import Proxy, run_gate
+from environment import COUNT_DIVISOR, GATE, IS_SANITIZED, TIME_FACTOR, wait_until
+from proxy import Proxy, gate_environment, run_gate
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to drop it")
 
@@ -194,3 +195,23 @@ def test_a_reader_of_the_log_that_goes_away(make_proxy, backend, make_device, lo
     device = make_device(proxy)
     for turn in range(5):
         device.connect().exchange(b"turn %d" % turn)
+
+
+def test_two_gates_that_start_at_once(make_proxy, backend):
+    """The address goes to one of them; the other says who has it, and what has to be tried again."""
+    proxy = make_proxy(backend, gate={"metrics": ""})
+    for _ in range(max(20 // COUNT_DIVISOR, 2)):
+        gates = [subprocess.Popen([GATE, "-c", proxy.config_path], stdin=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, text=True, env=gate_environment())
+                 for _ in range(2)]
+        try:
+            wait_until(lambda: any(gate.poll() is not None for gate in gates), "one that ends")
+        finally:
+            for gate in gates:
+                gate.terminate()
+            logs = [gate.communicate(timeout=10 * TIME_FACTOR)[1] for gate in gates]
+        loser = 0 if gates[0].returncode == 1 else 1
+        assert gates[loser].returncode == 1, logs
+        assert "in use" in logs[loser] and "start_failed" in logs[loser], logs[loser]
+        assert gates[1 - loser].returncode in (0, -signal.SIGTERM), logs[1 - loser]
+        assert "start_failed" not in logs[1 - loser], logs

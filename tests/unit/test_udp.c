@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -101,6 +102,89 @@ static void test_listener_that_cannot_be(void **state)
     assert_false(udp_open_listener(&listener, &addr, &err));
     assert_non_null(strstr(err.text, "another program has this address"));
     close(fd);
+}
+
+/* ---- who has an address --------------------------------------------------------------------- */
+
+/* Two gates that start at once, of which each tries for the first socket of the same address. */
+struct race {
+    pthread_barrier_t begin;
+    struct addr addr;
+};
+
+struct racer {
+    struct race *race;
+    struct udp_socket socket;
+    struct err err;
+    bool has_won;
+};
+
+static void *try_for_address(void *argument)
+{
+    struct racer *racer = argument;
+    pthread_barrier_wait(&racer->race->begin);
+    racer->has_won = udp_open_first_listener(&racer->socket, &racer->race->addr, &racer->err);
+    return NULL;
+}
+
+static void assert_one_wins(const struct addr *addr)
+{
+    struct race race = {.addr = *addr};
+    struct racer racers[2] = {{.race = &race}, {.race = &race}};
+    pthread_t threads[2];
+    assert_int_equal(pthread_barrier_init(&race.begin, NULL, 2), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, try_for_address, &racers[i]), 0);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(pthread_barrier_destroy(&race.begin), 0);
+    assert_int_equal(racers[0].has_won + racers[1].has_won, 1);
+
+    struct racer *winner = &racers[racers[1].has_won], *loser = &racers[racers[0].has_won];
+    assert_non_null(strstr(loser->err.text, "another program has this address"));
+    struct udp_socket joins;
+    assert_true(udp_open_listener(&joins, addr, &loser->err));
+    udp_close(&joins);
+    udp_close(&winner->socket);
+}
+
+static void test_two_at_once(void **state)
+{
+    struct udp_socket free_port;
+    (void)state;
+    udp_fixture_open_listener(&free_port, "127.0.0.1:1");
+    struct addr addr = free_port.bound;
+    udp_close(&free_port);
+    for (int i = 0; i < 300; i++)
+        assert_one_wins(&addr);
+}
+
+/* Whoever was first: it shares with others, or with nobody, on the address or on all of them. */
+static void assert_taken(const char *taken, const char *wanted, bool is_shared)
+{
+    struct udp_socket has, wants;
+    struct err err;
+    udp_fixture_open_listener(&has, taken);
+    struct addr addr = udp_fixture_parse(wanted);
+    addr.port = has.bound.port;
+    if (!is_shared)
+        assert_int_equal(setsockopt(has.fd, SOL_SOCKET, SO_REUSEPORT, &(int){0}, sizeof(int)), 0);
+    assert_false(udp_open_first_listener(&wants, &addr, &err));
+    assert_int_equal(wants.fd, -1);
+    udp_close(&has);
+    assert_true(udp_open_first_listener(&wants, &addr, &err));
+    udp_close(&wants);
+}
+
+static void test_address_that_is_taken(void **state)
+{
+    (void)state;
+    for (int is_shared = 0; is_shared < 2; is_shared++) {
+        assert_taken("127.0.0.1:1", "127.0.0.1:1", is_shared);
+        assert_taken("127.0.0.1:1", "0.0.0.0:1", is_shared);
+        assert_taken("0.0.0.0:1", "127.0.0.1:1", is_shared);
+        assert_taken("[::1]:1", "[::]:1", is_shared);
+    }
 }
 
 /* ---- batches -------------------------------------------------------------------------------- */
@@ -328,6 +412,8 @@ int main(void)
         WITH_BUFFERS(test_addresses_ipv6),
         WITH_BUFFERS(test_ipv6_listener_takes_no_ipv4),
         cmocka_unit_test(test_listener_that_cannot_be),
+        cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_address_that_is_taken),
         WITH_BUFFERS(test_batches_of_64),
         WITH_BUFFERS(test_flush_when_the_batch_is_full),
         WITH_BUFFERS(test_flush_when_the_arena_is_full),
