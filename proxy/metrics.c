@@ -2,23 +2,27 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "metrics_clients.h"
+#include "metrics_socket.h"
 #include "watchdog.h"
 
 enum {
-    CONNECTIONS_MAX = 16,
-    CONNECTION_TIMEOUT_S = 10,
-    LISTEN_BACKLOG = 16,
-    LIBRARY_LINES_PER_S = 5,
+    LINES_PER_S = 5,
+    /* Until clients are accepted again when there was no descriptor for one. */
+    PAUSE_MS = 250,
 };
 
 #define TYPE_PLAIN "text/plain; charset=utf-8"
@@ -27,11 +31,16 @@ enum {
 struct metrics {
     struct MHD_Daemon *daemon;
     struct metrics_source source;
-    pthread_mutex_t log_lock; /* the library logs from its thread, and from the one that stops it */
+    int listen_fd, stop_fd;
+    pthread_t thread;
+    bool is_started;
+    /* From here on of the thread; of the one that opens and closes while there is none. */
+    struct metrics_clients clients;
+    uint64_t accept_after_ms;
     struct log_limiter log_limiter;
 };
 
-/* --- requests, in the library's thread --- */
+/* --- requests --- */
 
 struct answer {
     unsigned status;
@@ -138,9 +147,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         *body_size = 0; /* all of it taken, none of it kept */
         return MHD_YES;
     }
-    pthread_mutex_lock(&metrics->log_lock);
     log_limiter_flush(&metrics->log_limiter, now_ms());
-    pthread_mutex_unlock(&metrics->log_lock);
     struct answer answer = answer_to(metrics, method, path);
     return send_answer(connection, &answer);
 }
@@ -151,76 +158,173 @@ static void PRINTF_LIKE(2, 0) on_library_message(void *cls, const char *fmt, va_
     char text[256];
     vsnprintf(text, sizeof(text), fmt, args);
     text[strcspn(text, "\n")] = '\0';
-    pthread_mutex_lock(&metrics->log_lock);
     if (log_limiter_allows(&metrics->log_limiter, now_ms()))
         log_text(LOG_WARNING, "metrics_http", "%s", text);
-    pthread_mutex_unlock(&metrics->log_lock);
+}
+
+/* --- connections --- */
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **client,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct metrics *metrics = cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *client = metrics_clients_add(&metrics->clients, info->connect_fd, now_ms());
+    } else if (*client != NULL) {
+        metrics_clients_remove(*client);
+    }
+}
+
+/* A new request may follow on the same connection, and has its own time. */
+static void on_completed(void *cls, struct MHD_Connection *connection, void **request_state,
+                         enum MHD_RequestTerminationCode code)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct metrics_client *client = info != NULL ? info->socket_context : NULL;
+    (void)cls;
+    (void)request_state;
+    (void)code;
+    if (client != NULL)
+        client->since_ms = now_ms();
+}
+
+/* The library closes it when it is run next. */
+static void send_away(const struct metrics_client *client)
+{
+    shutdown(client->fd, SHUT_RDWR);
+}
+
+static uint64_t send_away_the_late(struct metrics *metrics, uint64_t now)
+{
+    uint64_t next_ms = UINT64_MAX;
+    for (int i = 0; i < METRICS_CLIENTS_MAX; i++) {
+        const struct metrics_client *client = &metrics->clients.clients[i];
+        uint64_t limit_ms = client->since_ms + METRICS_CLIENT_LIMIT_MS;
+        if (client->fd < 0)
+            continue;
+        if (limit_ms <= now)
+            send_away(client);
+        else if (limit_ms < next_ms)
+            next_ms = limit_ms;
+    }
+    return next_ms;
+}
+
+static bool is_full(const struct metrics *metrics)
+{
+    for (int i = 0; i < METRICS_CLIENTS_MAX; i++)
+        if (metrics->clients.clients[i].fd < 0)
+            return false;
+    return true;
+}
+
+static void add(struct metrics *metrics, int fd, const struct sockaddr_storage *from,
+                socklen_t size)
+{
+    if (is_full(metrics)) {
+        send_away(metrics_clients_oldest(&metrics->clients));
+        MHD_run(metrics->daemon);
+    }
+    if (is_full(metrics))
+        close(fd);
+    else /* closes it if that fails */
+        MHD_add_connection(metrics->daemon, fd, (const struct sockaddr *)from, size);
+}
+
+/* No more than there is room for: those that came first have their turn first. */
+static void accept_some(struct metrics *metrics)
+{
+    for (int i = 0; i < METRICS_CLIENTS_MAX; i++) {
+        struct sockaddr_storage from;
+        socklen_t size = sizeof(from);
+        int fd = accept4(metrics->listen_fd, (struct sockaddr *)&from, &size,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            add(metrics, fd, &from, size);
+            continue;
+        }
+        if (errno == EAGAIN)
+            return;
+        if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+            continue; /* of this one client: it has gone again */
+        metrics->accept_after_ms = now_ms() + PAUSE_MS;
+        if (log_limiter_allows(&metrics->log_limiter, now_ms()))
+            log_text(LOG_WARNING, "metrics_http", "no client can be accepted now: %s (ulimit -n)",
+                     strerror(errno));
+        return;
+    }
+}
+
+/* Until the next client's time is up or clients are accepted again, or the library wants to run. */
+static int wait_ms(const struct metrics *metrics, uint64_t next_ms, uint64_t now)
+{
+    MHD_UNSIGNED_LONG_LONG library_ms;
+    uint64_t wait = next_ms > now ? next_ms - now : 0;
+    if (metrics->accept_after_ms > now && metrics->accept_after_ms - now < wait)
+        wait = metrics->accept_after_ms - now;
+    if (MHD_get_timeout(metrics->daemon, &library_ms) == MHD_YES && library_ms < wait)
+        wait = library_ms;
+    return wait < METRICS_CLIENT_LIMIT_MS ? (int)wait : METRICS_CLIENT_LIMIT_MS;
+}
+
+static void *serve(void *argument)
+{
+    struct metrics *metrics = argument;
+    int library_fd = MHD_get_daemon_info(metrics->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    for (;;) {
+        uint64_t now = now_ms();
+        uint64_t next_ms = send_away_the_late(metrics, now);
+        bool may_accept = metrics->accept_after_ms <= now;
+        struct pollfd fds[] = {
+            {.fd = metrics->stop_fd, .events = POLLIN},
+            {.fd = library_fd, .events = POLLIN},
+            {.fd = may_accept ? metrics->listen_fd : -1, .events = POLLIN},
+        };
+        poll(fds, 3, wait_ms(metrics, next_ms, now));
+        if (fds[0].revents != 0)
+            return NULL;
+        if (fds[2].revents != 0)
+            accept_some(metrics);
+        MHD_run(metrics->daemon);
+    }
 }
 
 /* --- start and stop --- */
 
-static bool set_bind_error(const struct addr *addr, int error, struct err *err)
+/* Without threads and sockets of the library's own: clients are accepted in serve(), where it can
+ * be said who has to go when there is no room. */
+static struct MHD_Daemon *start_daemon(struct metrics *metrics)
 {
-    char text[ADDR_TEXT_MAX];
-    addr_format(addr, text);
-    if (error == EADDRINUSE)
-        return err_set(err,
-                       "[gate] metrics = %s: this port is in use (maybe by another dtlsgate; "
-                       "`ss -ltnp 'sport = :%u'` shows by whom); end that program, choose another "
-                       "port, or leave the setting empty to serve no metrics",
-                       text, addr->port);
-    if (error == EADDRNOTAVAIL)
-        return err_set(err,
-                       "[gate] metrics = %s: this machine does not have that address; use one of "
-                       "its own (`ip address` lists them) or 0.0.0.0 for all",
-                       text);
-    if (error == EACCES)
-        return err_set(err,
-                       "[gate] metrics = %s: not allowed to bind; ports below 1024 need root or "
-                       "CAP_NET_BIND_SERVICE, so choose a higher one",
-                       text);
-    return err_set(err, "[gate] metrics = %s: cannot listen: %s", text, strerror(error));
+    return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL,
+                            NULL, on_request, metrics, MHD_OPTION_EXTERNAL_LOGGER,
+                            on_library_message, metrics, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)METRICS_CLIENTS_MAX + 1, MHD_OPTION_NOTIFY_CONNECTION,
+                            on_connection, metrics, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+                            metrics, MHD_OPTION_END);
 }
 
-static int open_socket(const struct addr *addr, struct err *err)
+static bool start_thread(struct metrics *metrics)
 {
-    struct sockaddr_storage storage;
-    socklen_t size = addr_to_sockaddr(addr, &storage);
-    int fd = socket(addr->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        set_bind_error(addr, errno, err);
-        return -1;
-    }
-    int on = 1, off = 0;
-    bool is_open = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0;
-    /* One address is all that there is, so [::] takes IPv4 too, whatever the system's default. */
-    if (is_open && addr->family == AF_INET6)
-        is_open = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) == 0;
-    is_open = is_open && bind(fd, (const struct sockaddr *)&storage, size) == 0 &&
-              listen(fd, LISTEN_BACKLOG) == 0;
-    if (!is_open) {
-        set_bind_error(addr, errno, err);
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-/* The library's thread inherits a mask that blocks everything: signals are main's. Takes fd, but if
- * this fails, the library closed it in some cases and not in others: it is left to the end of the
- * process, which follows. */
-static struct MHD_Daemon *start_daemon(struct metrics *metrics, int fd)
-{
-    sigset_t all, before;
+    sigset_t all, before; /* signals are main's */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    struct MHD_Daemon *daemon = MHD_start_daemon(
-        MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, metrics,
-        MHD_OPTION_EXTERNAL_LOGGER, on_library_message, metrics, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)CONNECTION_TIMEOUT_S, MHD_OPTION_END);
+    metrics->is_started = pthread_create(&metrics->thread, NULL, serve, metrics) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return daemon;
+    if (metrics->is_started)
+        pthread_setname_np(metrics->thread, "metrics");
+    return metrics->is_started;
+}
+
+static bool start(struct metrics *metrics)
+{
+    metrics->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (metrics->stop_fd < 0)
+        return false;
+    metrics->daemon = start_daemon(metrics);
+    return metrics->daemon != NULL && start_thread(metrics);
 }
 
 struct metrics *metrics_open(const struct addr *addr, const struct metrics_source *source,
@@ -232,15 +336,15 @@ struct metrics *metrics_open(const struct addr *addr, const struct metrics_sourc
         return NULL;
     }
     metrics->source = *source;
-    metrics->log_limiter.per_s = LIBRARY_LINES_PER_S;
-    pthread_mutex_init(&metrics->log_lock, NULL);
-    int fd = open_socket(addr, err);
-    if (fd < 0) {
+    metrics->log_limiter.per_s = LINES_PER_S;
+    metrics->stop_fd = -1;
+    metrics_clients_init(&metrics->clients);
+    metrics->listen_fd = metrics_socket_open(addr, err);
+    if (metrics->listen_fd < 0) {
         metrics_close(metrics);
         return NULL;
     }
-    metrics->daemon = start_daemon(metrics, fd);
-    if (metrics->daemon == NULL) {
+    if (!start(metrics)) {
         char text[ADDR_TEXT_MAX];
         (void)err_set(
             err,
@@ -257,8 +361,15 @@ void metrics_close(struct metrics *metrics)
 {
     if (metrics == NULL)
         return;
+    if (metrics->is_started) {
+        eventfd_write(metrics->stop_fd, 1);
+        pthread_join(metrics->thread, NULL);
+    }
     if (metrics->daemon != NULL)
-        MHD_stop_daemon(metrics->daemon); /* closes the socket, joins the thread */
-    pthread_mutex_destroy(&metrics->log_lock);
+        MHD_stop_daemon(metrics->daemon); /* and the connections */
+    if (metrics->stop_fd >= 0)
+        close(metrics->stop_fd);
+    if (metrics->listen_fd >= 0)
+        close(metrics->listen_fd);
     free(metrics);
 }

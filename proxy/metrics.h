@@ -1,5 +1,6 @@
-/* Sums the workers' counters and serves them over HTTP (libmicrohttpd, its own thread): /metrics,
- * /healthz, /readyz. Never on the path of a datagram. */
+/* Sums the workers' counters and serves them over HTTP (libmicrohttpd, in a thread of its own):
+ * /metrics, /healthz, /readyz. Never on the path of a datagram. Clients that are slow, or many, do
+ * not keep others away: see metrics_clients.h. */
 #ifndef METRICS_H
 #define METRICS_H
 

@@ -1,6 +1,8 @@
 """The metrics port: what it shows, and that nobody who misuses it gets in the way."""
 
+import contextlib
 import re
+import resource
 import socket
 import threading
 import time
@@ -180,3 +182,44 @@ def test_metrics_can_be_off(make_proxy, backend, make_device):
     device.exchange(b"without metrics")
     with pytest.raises(OSError):
         socket.create_connection((proxy.host, METRICS_PORT), timeout=1)
+
+
+@pytest.mark.parametrize("count", [16, 64])
+def test_slow_clients_do_not_starve_the_probes(start_proxy, backend, count):
+    """They trickle a byte now and then; a probe of Kubernetes or Docker has one second."""
+    proxy = start_proxy(backend)
+    slow = [raw_connection(proxy) for _ in range(count)]
+    for turn in range(10):
+        for sock in slow:
+            with contextlib.suppress(OSError):  # those that came first may have been sent away
+                sock.send(b"GET /healthz HTTP/1.1"[turn:turn + 1])
+        began = time.monotonic()
+        assert proxy.http("/healthz")[0] == 200
+        assert time.monotonic() - began < 1 * TIME_FACTOR
+        time.sleep(0.05)
+    for sock in slow:
+        sock.close()
+
+
+def test_it_serves_again_when_there_are_descriptors(start_proxy, backend, make_device):
+    proxy = start_proxy(backend)
+    device = make_device(proxy).connect()
+    _, hard = resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE)
+    before = proxy.descriptors()
+    kept = [raw_connection(proxy) for _ in range(3)]
+    wait_until(lambda: proxy.descriptors() >= before + 3, "three clients")
+    resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+    waiting = [raw_connection(proxy) for _ in range(20)]
+    for sock in waiting:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: gate\r\n\r\n")
+    proxy.wait_log("metrics_http")
+    for sock in kept:
+        sock.close()
+    device.exchange(b"devices do not notice")
+    time.sleep(1)  # so long it tries in vain
+    resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    began = time.monotonic()
+    assert proxy.http("/healthz")[0] == 200
+    assert time.monotonic() - began < 2
+    for sock in waiting:
+        sock.close()
