@@ -31,6 +31,8 @@ struct reading {
     size_t entries_size;
     uint32_t line, line_errors, short_keys, first_short_line;
     uint32_t binary_lines, first_binary_line;
+    uint64_t key_sizes; /* bit n - 1: a line had a key of n bytes */
+    bool is_unended;    /* the line is the last one, and no newline follows */
 };
 
 static uint64_t hash(const uint8_t *identity, size_t size)
@@ -111,6 +113,24 @@ static bool is_key_good(struct reading *reading, const uint8_t *hex, size_t digi
     return true;
 }
 
+/* A file that is being written in place, or was cut, ends anywhere. Within a key that shows only in
+ * its size: other lines have longer keys, none has one of this size; or nobody has so short ones.
+ */
+static bool is_key_whole(struct reading *reading, size_t key_size)
+{
+    uint64_t same = UINT64_C(1) << (key_size - 1);
+    bool is_odd = reading->key_sizes > same && !(reading->key_sizes & same);
+    if (!reading->is_unended || (key_size >= KEY_BYTES_ADVISED && !is_odd))
+        return true;
+    line_error(
+        reading,
+        "no newline follows this last line, and its key of %zu bytes is shorter than %s: the "
+        "file looks cut, or is being written; write a new file and rename it into place. If "
+        "the line is complete, end it with a newline",
+        key_size, is_odd ? "the others" : "16 bytes");
+    return false;
+}
+
 static void add(struct reading *reading, const uint8_t *identity, size_t identity_size,
                 const uint8_t *hex, size_t key_size)
 {
@@ -123,6 +143,7 @@ static void add(struct reading *reading, const uint8_t *identity, size_t identit
     }
     if (key_size < KEY_BYTES_ADVISED && reading->short_keys++ == 0)
         reading->first_short_line = reading->line;
+    reading->key_sizes |= UINT64_C(1) << (key_size - 1);
 
     store->slots[slot] = (uint32_t)(reading->entries_size + 1);
     reading->slot_lines[slot] = reading->line;
@@ -169,7 +190,8 @@ static void read_line(struct reading *reading, const uint8_t *text, size_t size)
         return;
     }
     size_t identity_size = (size_t)(colon - text), digits = size - identity_size - 1;
-    if (is_identity_good(reading, text, identity_size) && is_key_good(reading, colon + 1, digits))
+    if (is_identity_good(reading, text, identity_size) && is_key_good(reading, colon + 1, digits) &&
+        is_key_whole(reading, digits / 2))
         add(reading, text, identity_size, colon + 1, digits / 2);
 }
 
@@ -186,6 +208,7 @@ static void read_lines(struct reading *reading)
         const uint8_t *newline = memchr(text, '\n', (size_t)(end - text));
         const uint8_t *line_end = newline ? newline : end;
         reading->line++;
+        reading->is_unended = newline == NULL;
         read_line(reading, text, (size_t)(line_end - text));
         text = line_end + 1;
     }

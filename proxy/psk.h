@@ -3,7 +3,8 @@
  * The file has one identity:hexkey per line, as GnuTLS psktool and mosquitto write it. The last
  * colon of a line ends the identity, since LwM2M identities (urn:imei:...) have colons of their
  * own. Empty lines and lines that begin with '#' are skipped, so a '#' revokes a key; GnuTLS's
- * form for binary identities, "#hex:hexkey", is therefore not supported. Lines may end in CRLF. */
+ * form for binary identities, "#hex:hexkey", is therefore not supported. Lines may end in CRLF. The
+ * last one needs no newline, unless its key looks cut: shorter than 16 bytes or than the others. */
 #ifndef PSK_H
 #define PSK_H
 

@@ -126,7 +126,7 @@ static void test_every_size_of_identity_and_key(void **state)
         identity[identity_size] = '\0';
         for (size_t i = 0; i < key_size; i++)
             snprintf(hex + 2 * i, 3, "%02x", (unsigned)(7 * i + identity_size) & 255);
-        snprintf(text, sizeof(text), "%s:%s\nj%s:%s", identity, hex, identity + 1, hex);
+        snprintf(text, sizeof(text), "%s:%s\nj%s:%s\n", identity, hex, identity + 1, hex);
         load(f, text);
         assert_int_equal(f->problems.error_count, 0);
         assert_key(f, identity, hex);
@@ -228,6 +228,109 @@ static void test_short_keys_warn_once(void **state)
     assert_true(f->problems.is_warning[0]);
     assert_true(has_problem(f, "devices.psk:2: "));
     assert_true(has_problem(f, "2 such lines"));
+}
+
+/* --- a file that ends too early --- */
+
+/* What a cut at this byte leaves of its last line, as a person would see it. */
+enum rest { REST_NOTHING, REST_WHOLE_LINE, REST_PART };
+
+static enum rest rest_of(const char *file, size_t cut, size_t *rest_at)
+{
+    size_t at = cut;
+    while (at > 0 && file[at - 1] != '\n')
+        at--;
+    *rest_at = at;
+    if (at == cut || file[at] == '#' || file[at] == '\r')
+        return REST_NOTHING;
+    return file[cut] == '\r' || file[cut] == '\n' || file[cut - 1] == '\r' ? REST_WHOLE_LINE
+                                                                           : REST_PART;
+}
+
+/* Keys of the whole lines in the first `size` bytes, which end in a newline. */
+static size_t count_keys(const char *file, size_t size)
+{
+    size_t count = 0;
+    for (size_t at = 0; at < size; at = (size_t)(strchr(file + at, '\n') - file) + 1)
+        count += strchr("#\r\n", file[at]) == NULL;
+    return count;
+}
+
+/* Cuts a good file at every byte. Whole lines load, the rest is an error; except that a part of a
+ * line was taken for a whole one as often as `taken` says, and a whole one without its newline for
+ * a part as often as `refused`. */
+static void cut_everywhere(struct fixture *f, const char *file, unsigned taken, unsigned refused)
+{
+    load(f, file);
+    assert_non_null(f->store);
+    for (size_t cut = 1; cut < strlen(file); cut++) {
+        size_t rest_at;
+        enum rest rest = rest_of(file, cut, &rest_at);
+        size_t whole_keys = count_keys(file, rest_at);
+        load_bytes(f, file, cut);
+        switch (rest) {
+        case REST_NOTHING:
+            if (whole_keys > 0)
+                assert_int_equal(psk_count(f->store), whole_keys);
+            else
+                assert_true(has_problem(f, "holds no key"));
+            break;
+        case REST_WHOLE_LINE:
+            if (f->store != NULL)
+                assert_int_equal(psk_count(f->store), whole_keys + 1);
+            else
+                refused--;
+            break;
+        case REST_PART:
+            assert_true(f->store != NULL || f->problems.error_count == 1);
+            taken -= f->store != NULL;
+            break;
+        }
+    }
+    assert_int_equal(taken, 0);
+    assert_int_equal(refused, 0);
+}
+
+static void test_cut_anywhere(void **state)
+{
+    struct fixture *f = *state;
+    /* Keys of 16 bytes, the usual ones: each cut shows. */
+    cut_everywhere(f, "a:" KEY32 "\n", 0, 0);
+    cut_everywhere(f,
+                   "# devices\n\ndevice1:" KEY32 "\r\n"
+                   "urn:imei:490154203237518:" KEY32 "\n"
+                   "#revoked:" KEY32 "\n"
+                   "urn:dev:os:32473-123456:" KEY32 "\r\n"
+                   "last:" KEY32 "\n",
+                   0, 0);
+    /* Short keys, the last of which looks cut unless its line is ended. */
+    load(f, "a:0001\nb:0203\n");
+    assert_int_equal(psk_count(f->store), 2);
+    load(f, "a:0001\nb:0203");
+    assert_null(f->store);
+    assert_true(has_problem(f, "devices.psk:2: no newline follows this last line, and its key of 2 "
+                               "bytes is shorter than 16 bytes"));
+    /* Longer keys, after one of them: each cut shows. */
+    load(f, "a:" KEY32 KEY32 "\nb:" KEY32 "00");
+    assert_null(f->store);
+    assert_true(has_problem(f,
+                            "devices.psk:2: no newline follows this last line, and its key of 17 "
+                            "bytes is shorter than the others"));
+    assert_true(has_problem(f, "write a new file and rename it into place"));
+}
+
+/* What cannot be told from a complete file, byte for byte. */
+static void test_cuts_that_cannot_be_told(void **state)
+{
+    struct fixture *f = *state;
+    /* The first key of a file, if it is longer than 16 bytes: with 16 to 31 of its 32 bytes. The
+     * second line shows each cut. */
+    cut_everywhere(f, "a:" KEY32 KEY32 "\nb:" KEY32 KEY32 "\n", 16, 0);
+    /* A key as long as another line's, where sizes are mixed. */
+    cut_everywhere(f, "a:" KEY32 "\nb:" KEY32 KEY32 "\n", 16, 0);
+    cut_everywhere(f, "b:" KEY32 KEY32 "\na:" KEY32 "\nc:" KEY32 KEY32 "\n", 17, 1);
+    /* An identity that has 16 bytes in hex behind a colon of its own. */
+    cut_everywhere(f, "urn:uuid:00112233445566778899aabbccddeeff:" KEY32 "\n", 1, 0);
 }
 
 static void test_readable_by_others_warns(void **state)
@@ -360,13 +463,22 @@ static void test_free_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_finds_each_identity),       TEST(test_every_size_of_identity_and_key),
-        TEST(test_identity_of_any_bytes),     TEST(test_bad_lines),
-        TEST(test_byte_order_mark),           TEST(test_repeated_identity),
-        TEST(test_many_errors_are_capped),    TEST(test_short_keys_warn_once),
-        TEST(test_readable_by_others_warns),  TEST(test_files_that_are_none),
-        TEST(test_a_million_lines),           TEST(test_left_out_of_core_dumps),
-        TEST(test_text_of_the_file_is_wiped), TEST(test_free_nothing),
+        TEST(test_finds_each_identity),
+        TEST(test_every_size_of_identity_and_key),
+        TEST(test_identity_of_any_bytes),
+        TEST(test_bad_lines),
+        TEST(test_byte_order_mark),
+        TEST(test_repeated_identity),
+        TEST(test_many_errors_are_capped),
+        TEST(test_short_keys_warn_once),
+        TEST(test_cut_anywhere),
+        TEST(test_cuts_that_cannot_be_told),
+        TEST(test_readable_by_others_warns),
+        TEST(test_files_that_are_none),
+        TEST(test_a_million_lines),
+        TEST(test_left_out_of_core_dumps),
+        TEST(test_text_of_the_file_is_wiped),
+        TEST(test_free_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
