@@ -239,6 +239,8 @@ static enum client_outcome from_stranger(struct passage *p)
                            d->len))
             return CLIENT_hello_ignored;
         answer_stranger(p, result.reply, result.reply_len);
+        datapath_tickets_note(&dp->tickets, &dp->sessions, p->listener, d, result.reply,
+                              result.reply_len);
         return CLIENT_cookie_sent;
     case COOKIE_GOOD: return begin_handshake(p, result.dtls);
     case COOKIE_FAILED:
@@ -252,7 +254,7 @@ static enum client_outcome from_stranger(struct passage *p)
     case COOKIE_IGNORED:
         if (p->kind.is_fragment)
             return CLIENT_hello_fragmented;
-        session_log_hello_ignored(&dp->sessions, p->listener, &d->from, result.reason);
+        session_log_hello_ignored(&dp->sessions, p->listener, d, result.reason);
         return CLIENT_hello_ignored;
     case COOKIE_NO_MEMORY: break;
     }
@@ -285,6 +287,10 @@ static enum client_outcome from_nobody(struct passage *p, enum client_outcome ou
     const struct udp_datagram *d = p->datagram;
     if (steering_socket_of(&steering, &d->from, d->data, d->len) != all->worker)
         return CLIENT_wrong_worker;
+    if (datapath_tickets_is_refusal(&p->dp->tickets, all, p->listener, d, &p->kind)) {
+        sessions_on_ticket_unusable(&p->dp->sessions, p->listener, &d->from, p->kind.alert_code);
+        return CLIENT_handshake_failed;
+    }
     return classify_is_of_flight(&p->kind) &&
                    session_refusal_repeat(&p->dp->sessions, p->listener, p->datagram)
                ? CLIENT_alert_repeated

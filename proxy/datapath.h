@@ -9,6 +9,7 @@
 #include "backend.h"
 #include "cookie.h"
 #include "counters.h"
+#include "datapath_tickets.h"
 #include "generation.h"
 #include "limit.h"
 #include "session.h"
@@ -29,6 +30,7 @@ struct datapath {
     struct cookie_front *fronts; /* one a listener */
     struct udp_out to_client, to_backend;
     struct datapath_limits *limits; /* one a listener */
+    struct datapath_tickets tickets;
     bool is_stopping;
 };
 

@@ -76,6 +76,8 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
         const char *suite = choose_psk13_suite(dtls->listener->creds, dtls->in, len);
         if (suite != NULL)
             dtls->peer->psk13_suite = suite;
+        if (!dtls->peer->offer.is_read)
+            hello_offer_read(&dtls->peer->offer, dtls->in, len);
     }
     if (len != 0)
         memcpy(buffer, dtls->in, len);
@@ -410,6 +412,19 @@ bool dtls_on_timeout(struct dtls *dtls)
 bool dtls_wants_quick_timeout(const struct dtls *dtls)
 {
     return wolfSSL_dtls13_use_quick_timeout(dtls->ssl) != 0;
+}
+
+bool dtls_was_ack(const struct dtls *dtls)
+{
+    enum { TYPE_ACK = 26 };
+    return dtls_version(dtls) == VERSION_1_3 && wolfSSL_dtls_get_record_type(dtls->ssl) == TYPE_ACK;
+}
+
+bool dtls_has_unreadable(const struct dtls *dtls)
+{
+    word32 bad_macs = 0;
+    wolfSSL_dtls_get_drop_stats(dtls->ssl, &bad_macs, NULL);
+    return bad_macs > 0;
 }
 
 bool dtls_has_received(const struct dtls *dtls)

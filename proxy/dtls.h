@@ -10,6 +10,7 @@
 
 #include "counters.h"
 #include "generation.h"
+#include "hello_offer.h"
 #include "ticket.h"
 
 /* Largest plaintext of one record (RFC 6347 section 4.1). */
@@ -40,6 +41,7 @@ struct dtls_peer {
     bool is_certificate_good; /* its certificate passed verification */
     int certificate_error;    /* of wolfSSL, 0 = none */
     const char *psk13_suite;  /* for a PSK in 1.3, of those that its hello offers; NULL = none */
+    struct hello_offer offer; /* of its hello, with the cookie */
     uint64_t good_until_ms;   /* the certificates that it showed; 0 = none shown */
     /* Of the ticket in its hello, whether a session is resumed by it or not. */
     struct ticket_holder holder; /* good_until_ms 0: no ticket could be opened */
@@ -138,6 +140,10 @@ bool dtls_on_timeout(struct dtls *dtls);
  * an ACK is due, RFC 9147 section 7.1). */
 bool dtls_wants_quick_timeout(const struct dtls *dtls);
 
+/* DTLS 1.3: what was read last is an ACK. */
+bool dtls_was_ack(const struct dtls *dtls);
+/* Records came that do not decrypt. */
+bool dtls_has_unreadable(const struct dtls *dtls);
 /* DTLS 1.3, established: a record of the datagram fed last was authentic and new. */
 bool dtls_has_received(const struct dtls *dtls);
 
@@ -161,7 +167,7 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
 
 /* The library has sent a fatal alert. */
 bool dtls_has_sent_alert(const struct dtls *dtls);
-/* The name of RFC 8446 section 6. */
+/* The name of RFC 8446 section 6, or of the registry behind it. */
 const char *dtls_alert_name(uint8_t code);
 
 /* Wipes what was learned in the handshake; call it when it has been logged. */

@@ -66,7 +66,15 @@ void sessions_on_refused(struct sessions *all, const struct dtls *dtls, const st
     const char *detail;
     enum handshake_result result = dtls_failure(dtls, &detail);
     count_failed(all, dtls, result);
-    session_log_failed(all, dtls, 0, client, result, detail);
+    session_log_refused(all, dtls, client, result, detail);
+}
+
+void sessions_on_ticket_unusable(struct sessions *all, const struct listener *listener,
+                                 const struct addr *client, uint8_t alert)
+{
+    struct counters *c = counters_of(all, listener);
+    counter_add(&c->handshakes[VERSION_1_3][CREDENTIAL_UNKNOWN][HANDSHAKE_client_alert], 1);
+    session_log_ticket_unusable(all, listener, client, alert);
 }
 
 /* ---- in use --------------------------------------------------------------------------------- */
@@ -87,8 +95,10 @@ static void forget_plain_alert(struct session *s);
 
 void session_feed(struct session *s, const uint8_t *data, size_t len)
 {
-    if (s->state == SESSION_HANDSHAKE)
+    if (s->state == SESSION_HANDSHAKE) {
         forget_plain_alert(s);
+        session_progress_on_feed(&s->handshake->progress, data, len);
+    }
     session_flight_on_feed(s);
     s->last_fed_bytes = (uint32_t)len;
     s->fed_bytes += s->last_fed_bytes;
@@ -201,6 +211,8 @@ void session_on_fed(struct session *s, bool was_discarded)
 {
     if (!is_within_bounds(s))
         return;
+    if (s->state == SESSION_HANDSHAKE)
+        session_progress_on_fed(&s->handshake->progress, was_discarded, dtls_was_ack(s->dtls));
     session_path_settle_cid(s);
     notice_wrong_key(s);
     if (s->dtls->has_refused && !s->dtls->is_refusal_silent)
@@ -314,7 +326,7 @@ static void leave_handshake(struct session *s)
 void session_fail(struct session *s, enum handshake_result result, const char *detail)
 {
     count_failed(s->all, s->dtls, result);
-    session_log_failed(s->all, s->dtls, s->number, &s->entry.key.client, result, detail);
+    session_log_failed(s, result, detail);
     session_refusal_keep(s);
     leave_handshake(s);
     session_retire(s);
@@ -324,6 +336,8 @@ void session_on_failed(struct session *s)
 {
     const char *detail;
     enum handshake_result result = dtls_failure(s->dtls, &detail);
+    if (result == HANDSHAKE_timeout)
+        detail = session_progress_tell(&s->handshake->progress, dtls_has_unreadable(s->dtls)).words;
     session_fail(s, result, detail);
 }
 

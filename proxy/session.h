@@ -100,4 +100,8 @@ void session_retire(struct session *session);
 void sessions_on_refused(struct sessions *sessions, const struct dtls *dtls,
                          const struct addr *client);
 
+/* The same of a device whose alert says that it cannot use the ticket of DTLS 1.3 in its hello. */
+void sessions_on_ticket_unusable(struct sessions *sessions, const struct listener *listener,
+                                 const struct addr *client, uint8_t alert);
+
 #endif

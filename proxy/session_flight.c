@@ -76,7 +76,10 @@ static void queue(struct session *s, const uint8_t *record, size_t len)
         s->all->is_kept_back = true;
         return;
     }
-    if (has_joined(s, record, len))
+    bool is_joined = has_joined(s, record, len);
+    if (s->handshake != NULL)
+        session_progress_on_record(&s->handshake->progress, len, is_joined);
+    if (is_joined)
         return;
     memcpy(udp_out_room(s->all->to_client, len), record, len);
     uint64_t number = udp_out_queue(s->all->to_client, s->path.socket, &s->path.local,
@@ -165,6 +168,8 @@ static bool repeat(struct session *s)
     h->is_repeating = false;
     if (s->has_sent && h->repeats < UINT8_MAX)
         h->repeats++;
+    if (s->has_sent)
+        session_progress_on_flight(&h->progress);
     return is_good;
 }
 
@@ -269,6 +274,8 @@ void session_flight_on_fed(struct session *s, bool was_discarded)
         s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
         if (s->handshake != NULL)
             s->handshake->repeats = 0;
+        if (s->handshake != NULL && s->handshake->progress.sent == 0)
+            session_progress_on_flight(&s->handshake->progress);
     } else if (s->state == SESSION_HANDSHAKE && !was_discarded && s->handshake->sent_at_ms != 0 &&
                dtls_version(s->dtls) == VERSION_1_3) {
         hurry(s);

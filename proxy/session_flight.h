@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "dtls.h"
+#include "session_progress.h"
 
 struct session;
 
@@ -16,6 +17,7 @@ struct session;
 
 /* What only a handshake needs; freed with the device's first data after it, or a while later. */
 struct session_handshake {
+    struct session_progress progress;
     uint64_t sent_at_ms;    /* when something was last sent */
     uint64_t last_datagram; /* number of udp_out_queue(), for records that follow */
     uint8_t repeats;        /* of the flight that is unanswered */

@@ -3,6 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* After an alert of a device that offers a ticket. */
+static const char advice_on_tickets[] =
+    "it cannot use its ticket of DTLS 1.3, as wolfSSL before 5.9.1: set tickets = 1.2";
+
 static bool may_log(struct sessions *sessions, enum log_level level)
 {
     return log_is_enabled(level) && log_limiter_allows(&sessions->limiter, sessions->now_ms);
@@ -92,20 +96,99 @@ void session_log_untold(uint32_t count)
     log_end(&line);
 }
 
-void session_log_failed(struct sessions *all, const struct dtls *dtls, uint64_t number,
-                        const struct addr *client, enum handshake_result result, const char *detail)
+/* What the device offers helps where nothing is in common, or where it may be that. */
+static bool needs_offer(enum handshake_result result)
+{
+    switch (result) {
+    case HANDSHAKE_no_common_suite:
+    case HANDSHAKE_version:
+    case HANDSHAKE_no_certificate:
+    case HANDSHAKE_protocol_error: return true;
+    default: return false;
+    }
+}
+
+static void add_offer(struct log_line *line, const struct hello_offer *offer)
+{
+    char text[HELLO_OFFER_TEXT_MAX];
+    if (offer->is_read)
+        log_add(line, "offered", hello_offer_format(offer, text));
+}
+
+/* How far a handshake came that was given up, for whatever reason the device had. */
+static void add_progress(struct log_line *line, const struct session *s)
+{
+    const struct session_progress *progress = &s->handshake->progress;
+    struct session_progress_story story =
+        session_progress_tell(progress, dtls_has_unreadable(s->dtls));
+    log_add_u64(line, "flight", story.flight);
+    log_add_u64(line, "sent", progress->sent);
+    log_add_u64(line, "largest", progress->largest_bytes);
+    log_add(line, "came_back", story.came_back);
+}
+
+static void add_failure(struct log_line *line, const struct dtls *dtls,
+                        enum handshake_result result, const char *detail)
+{
+    log_add(line, "reason", handshake_result_name(result));
+    if (detail[0] != '\0')
+        log_add(line, "detail", detail);
+    log_add(line, "version", dtls_version_name(dtls_version(dtls)));
+}
+
+static void add_peer(struct log_line *line, const struct dtls *dtls, enum handshake_result result)
+{
+    if (dtls->peer == NULL)
+        return;
+    if (dtls->peer->identity_len > 0)
+        log_add_bytes(line, "identity", dtls->peer->identity, dtls->peer->identity_len);
+    if (needs_offer(result))
+        add_offer(line, &dtls->peer->offer);
+}
+
+void session_log_failed(const struct session *s, enum handshake_result result, const char *detail)
+{
+    if (!may_log(s->all, LOG_INFO))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "handshake_failed");
+    add_who(&line, s->listener, s->number, &s->entry.key.client);
+    add_failure(&line, s->dtls, result, detail);
+    if (result == HANDSHAKE_timeout || result == HANDSHAKE_client_alert ||
+        result == HANDSHAKE_superseded)
+        add_progress(&line, s);
+    if (result == HANDSHAKE_client_alert && dtls_version(s->dtls) == VERSION_1_3 &&
+        dtls_is_resumed(s->dtls))
+        log_add(&line, "advice", advice_on_tickets);
+    add_peer(&line, s->dtls, result);
+    log_end(&line);
+}
+
+void session_log_refused(struct sessions *all, const struct dtls *dtls, const struct addr *client,
+                         enum handshake_result result, const char *detail)
 {
     if (!may_log(all, LOG_INFO))
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "handshake_failed");
-    add_who(&line, dtls->listener, number, client);
-    log_add(&line, "reason", handshake_result_name(result));
-    if (detail[0] != '\0')
-        log_add(&line, "detail", detail);
-    log_add(&line, "version", dtls_version_name(dtls_version(dtls)));
-    if (dtls->peer != NULL && dtls->peer->identity_len > 0)
-        log_add_bytes(&line, "identity", dtls->peer->identity, dtls->peer->identity_len);
+    add_who(&line, dtls->listener, 0, client);
+    add_failure(&line, dtls, result, detail);
+    add_peer(&line, dtls, result);
+    log_end(&line);
+}
+
+void session_log_ticket_unusable(struct sessions *all, const struct listener *listener,
+                                 const struct addr *client, uint8_t alert)
+{
+    if (!may_log(all, LOG_INFO))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "handshake_failed");
+    add_who(&line, listener, 0, client);
+    log_add(&line, "reason", handshake_result_name(HANDSHAKE_client_alert));
+    log_add(&line, "detail", dtls_alert_name(alert));
+    log_add(&line, "version", dtls_version_name(VERSION_1_3));
+    log_add(&line, "advice", advice_on_tickets);
     log_end(&line);
 }
 
@@ -125,14 +208,17 @@ void session_log_stalled(struct session *s, enum handshake_result reason, const 
 }
 
 void session_log_hello_ignored(struct sessions *all, const struct listener *listener,
-                               const struct addr *client, enum handshake_result reason)
+                               const struct udp_datagram *hello, enum handshake_result reason)
 {
     if (!log_is_enabled(LOG_INFO) || !log_limiter_allows(&all->stranger_limiter, all->now_ms))
         return;
     struct log_line line;
+    struct hello_offer offer = {0};
     log_begin(&line, LOG_INFO, "hello_ignored");
-    add_who(&line, listener, 0, client);
+    add_who(&line, listener, 0, &hello->from);
     log_add(&line, "reason", handshake_result_name(reason));
+    hello_offer_read(&offer, hello->data, hello->len);
+    add_offer(&line, &offer);
     log_end(&line);
 }
 

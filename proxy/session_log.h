@@ -11,15 +11,20 @@ void session_log_moved(struct session *session, const struct addr *to);
 /* The gate stops, and so many parked sessions end without a line or a farewell of their own. */
 void session_log_untold(uint32_t count);
 void session_log_closed(const struct session *session, enum close_reason reason);
-/* number 0: it failed before there was a session. */
-void session_log_failed(struct sessions *sessions, const struct dtls *dtls, uint64_t number,
-                        const struct addr *client, enum handshake_result result,
+void session_log_failed(const struct session *session, enum handshake_result result,
                         const char *detail);
+/* The same before there was a session. */
+void session_log_refused(struct sessions *sessions, const struct dtls *dtls,
+                         const struct addr *client, enum handshake_result result,
+                         const char *detail);
+/* The same of a device that cannot use the ticket of DTLS 1.3 which it offers. */
+void session_log_ticket_unusable(struct sessions *sessions, const struct listener *listener,
+                                 const struct addr *client, uint8_t alert);
 /* The device's Finished cannot be decrypted: the likely reason is told at once, since the handshake
  * only fails at its timeout (a forged record must not end it). */
 void session_log_stalled(struct session *session, enum handshake_result reason, const char *detail);
 void session_log_hello_ignored(struct sessions *sessions, const struct listener *listener,
-                               const struct addr *client, enum handshake_result reason);
+                               const struct udp_datagram *hello, enum handshake_result reason);
 /* A limit bites: devices that come now are dropped without an answer. */
 void session_log_limit(struct sessions *sessions, const struct listener *listener,
                        enum client_outcome limit);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "classify.h"
+#include "hello_offer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -134,6 +135,20 @@ static void check(const uint8_t *data, size_t size, size_t cid_len)
     }
 }
 
+/* What a log line would say of it. */
+static void check_offer(const uint8_t *data, size_t size)
+{
+    struct hello_offer offer = {0};
+    char text[HELLO_OFFER_TEXT_MAX];
+    if (!hello_offer_read(&offer, data, size))
+        return;
+    must(data[0] == 22 && data[13] == 1 && offer.is_read);
+    must(strlen(hello_offer_format(&offer, text)) < sizeof(text));
+    must(strncmp(text, "versions:", 9) == 0 && strstr(text, " suites:") != NULL);
+    for (const char *c = text; *c != '\0'; c++)
+        must(*c >= ' ' && *c <= '~' && *c != '"' && *c != '\\');
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const size_t cid_lens[] = {0, 1, 8, 32};
@@ -142,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(copy, data, size);
     for (size_t i = 0; i < sizeof(cid_lens) / sizeof(cid_lens[0]); i++)
         check(copy, size, cid_lens[i]);
+    check_offer(copy, size);
     free(copy);
     return 0;
 }

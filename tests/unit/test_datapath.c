@@ -31,6 +31,7 @@ static int all_tests(void)
     failed += datapath_keys_tests();
     failed += datapath_loss_tests();
     failed += datapath_memory_tests();
+    failed += datapath_reasons_tests();
     failed += datapath_refused_tests();
     failed += datapath_renegotiation_tests();
     failed += datapath_resume_tests();

@@ -25,6 +25,8 @@ struct fixture {
     struct backend backend;
     struct sessions sessions;
     struct session session;
+    struct session_handshake handshake;
+    struct udp_datagram hello;
     int saved_stderr, caught_fd;
     char text[65536];
 };
@@ -50,6 +52,8 @@ static int set_up(void **state)
     if (s->dtls == NULL)
         return -1;
     s->entry.key.client = (struct addr){.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000};
+    s->handshake = &f->handshake;
+    f->hello = (struct udp_datagram){.from = s->entry.key.client};
     s->number = 17;
     s->begun_ms = 99500;
     s->established_ms = 90000;
@@ -159,20 +163,51 @@ static void test_failed(void **state)
     struct fixture *f = *state;
     const struct addr *client = &f->session.entry.key.client;
     set_identity(f, "device1", 7);
-    session_log_failed(&f->sessions, f->session.dtls, 17, client, HANDSHAKE_certificate_rejected,
-                       "it has expired");
+    session_log_failed(&f->session, HANDSHAKE_certificate_rejected, "it has expired");
     assert_string_equal(take_line(f), "level=info event=handshake_failed listener=coaps session=17 "
                                       "client=192.0.2.7:50000 reason=certificate_rejected "
                                       "detail=\"it has expired\" version=unknown identity=device1");
     /* Before there was a session, and nothing is known. */
     set_identity(f, "", 0);
-    session_log_failed(&f->sessions, f->session.dtls, 0, client, HANDSHAKE_no_common_suite, "");
+    session_log_refused(&f->sessions, f->session.dtls, client, HANDSHAKE_no_common_suite, "");
     assert_string_equal(take_line(f), "level=info event=handshake_failed listener=coaps "
                                       "client=192.0.2.7:50000 reason=no_common_suite "
                                       "version=unknown");
     dtls_forget_peer(f->session.dtls);
-    session_log_failed(&f->sessions, f->session.dtls, 17, client, HANDSHAKE_timeout, "");
+    session_log_failed(&f->session, HANDSHAKE_timeout, "");
     assert_null(strstr(take_line(f), "identity"));
+}
+
+/* How far it came, and what was offered: at the end, as it is the longest. */
+static void test_failed_how(void **state)
+{
+    struct fixture *f = *state;
+    struct dtls_peer *peer = f->session.dtls->peer;
+    f->handshake.progress = (struct session_progress){.sent = 5, .largest_bytes = 1280};
+    session_log_failed(&f->session, HANDSHAKE_timeout, "gone");
+    assert_string_equal(take_line(f),
+                        "level=info event=handshake_failed listener=coaps session=17 "
+                        "client=192.0.2.7:50000 reason=timeout detail=gone version=unknown "
+                        "flight=4 sent=5 largest=1280 came_back=none");
+    set_identity(f, "device1", 7);
+    peer->offer = (struct hello_offer){.is_read = true, .legacy_version = 0xfefd};
+    peer->offer.suites[0] = 0xc0a8;
+    peer->offer.suite_total = 1;
+    session_log_failed(&f->session, HANDSHAKE_no_certificate, "");
+    assert_string_equal(take_line(f),
+                        "level=info event=handshake_failed listener=coaps session=17 "
+                        "client=192.0.2.7:50000 reason=no_certificate version=unknown "
+                        "identity=device1 offered=\"versions:1.2 groups:none signatures:none "
+                        "suites:TLS_PSK_WITH_AES_128_CCM_8\"");
+    session_log_failed(&f->session, HANDSHAKE_unknown_identity, "");
+    assert_null(strstr(take_line(f), "offered"));
+    session_log_ticket_unusable(&f->sessions, f->session.listener, &f->session.entry.key.client,
+                                47);
+    assert_string_equal(take_line(f),
+                        "level=info event=handshake_failed listener=coaps client=192.0.2.7:50000 "
+                        "reason=client_alert detail=illegal_parameter version=1.3 advice=\"it "
+                        "cannot use its ticket of DTLS 1.3, as wolfSSL before 5.9.1: set tickets "
+                        "= 1.2\"");
 }
 
 static void test_other_lines(void **state)
@@ -184,7 +219,7 @@ static void test_other_lines(void **state)
     assert_string_equal(take_line(f),
                         "level=info event=handshake_stalled listener=coaps session=17 "
                         "client=192.0.2.7:50000 reason=wrong_key identity=device1");
-    session_log_hello_ignored(&f->sessions, s->listener, &s->entry.key.client, HANDSHAKE_version);
+    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version);
     assert_string_equal(take_line(f), "level=info event=hello_ignored listener=coaps "
                                       "client=192.0.2.7:50000 reason=version");
     s->dtls->plaintext_max = 16000;
@@ -223,9 +258,9 @@ static void test_levels(void **state)
     log_set_level(LOG_WARNING);
     session_log_established(s, CREDENTIAL_PSK);
     session_log_closed(s, CLOSE_idle);
-    session_log_failed(&f->sessions, s->dtls, 17, &s->entry.key.client, HANDSHAKE_timeout, "");
+    session_log_failed(s, HANDSHAKE_timeout, "");
     session_log_stalled(s, HANDSHAKE_wrong_key, "");
-    session_log_hello_ignored(&f->sessions, s->listener, &s->entry.key.client, HANDSHAKE_version);
+    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version);
     assert_string_equal(take_text(f), "");
     assert_int_equal(f->sessions.limiter.used, 0); /* nor do they use up the limit */
     session_log_too_large(s, 20000);
@@ -254,8 +289,7 @@ static void test_identity_cannot_forge_a_line(void **state)
     for (size_t i = 0; i < sizeof(identities) / sizeof(identities[0]); i++) {
         set_identity(f, identities[i], strlen(identities[i]));
         f->sessions.now_ms += 1000;
-        session_log_failed(&f->sessions, f->session.dtls, 17, &f->session.entry.key.client,
-                           HANDSHAKE_unknown_identity, "");
+        session_log_failed(&f->session, HANDSHAKE_unknown_identity, "");
         const char *line = take_line(f);
         const char *value = strstr(line, " identity=\"");
         assert_non_null(value);
@@ -298,13 +332,10 @@ static void cause(struct fixture *f, int kind)
             session_log_closed(s, CLOSE_closed_by_client);
         s->is_anonymous = false;
         return;
-    case 1:
-        session_log_failed(&f->sessions, s->dtls, 17, &s->entry.key.client, HANDSHAKE_timeout, "");
-        return;
+    case 1: session_log_failed(s, HANDSHAKE_timeout, ""); return;
     case 2: session_log_stalled(s, HANDSHAKE_wrong_key, ""); return;
     case 3:
-        session_log_hello_ignored(&f->sessions, s->listener, &s->entry.key.client,
-                                  HANDSHAKE_version);
+        session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version);
         return;
     case 4: session_log_too_large(s, 20000); return;
     case 5: session_log_kept_back(s); return;
@@ -373,15 +404,11 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CAUGHT(test_established),
-        CAUGHT(test_closed),
-        CAUGHT(test_failed),
-        CAUGHT(test_other_lines),
-        CAUGHT(test_moved),
-        CAUGHT(test_levels),
-        CAUGHT(test_identity_cannot_forge_a_line),
-        CAUGHT(test_limit),
-        CAUGHT(test_sessions_of_known_devices_are_not_limited),
+        CAUGHT(test_established), CAUGHT(test_closed),
+        CAUGHT(test_failed),      CAUGHT(test_failed_how),
+        CAUGHT(test_other_lines), CAUGHT(test_moved),
+        CAUGHT(test_levels),      CAUGHT(test_identity_cannot_forge_a_line),
+        CAUGHT(test_limit),       CAUGHT(test_sessions_of_known_devices_are_not_limited),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
