@@ -51,7 +51,7 @@ struct loader {
 
 static void set_defaults(struct loader *loader, const struct config_table *table, void *values)
 {
-    struct err err = {""};
+    struct err err = {0};
     if (!config_table_set_defaults(table, values, &err))
         problems_error(loader->problems, "%s: %s", loader->path, err.text);
 }
@@ -209,7 +209,7 @@ static void set_value(struct loader *loader, size_t index, const char *value)
     uint32_t *line = &section->lines[index];
     void *member = config_table_member(setting, section->values);
     const char *oddity = config_value_find_oddity(value);
-    struct err err = {""};
+    struct err err = {0};
 
     if (*line) {
         problems_error(loader->problems,
@@ -223,8 +223,9 @@ static void set_value(struct loader *loader, size_t index, const char *value)
                        loader->line, section->title, setting->key, value, oddity);
         *section->rejected |= UINT64_C(1) << index;
     } else if (!config_value_parse(setting, value, loader->folder, member, &err)) {
-        problems_error(loader->problems, "%s:%u: %s %s =%s%s: %s", loader->path, loader->line,
-                       section->title, setting->key, value[0] ? " " : "", value, err.text);
+        problems_error_of(loader->problems, &err, "%s:%u: %s %s =%s%s: %s", loader->path,
+                          loader->line, section->title, setting->key, value[0] ? " " : "", value,
+                          err.text);
         *section->rejected |= UINT64_C(1) << index;
     }
 }
@@ -385,8 +386,8 @@ static bool find_folder(struct loader *loader)
     size_t len = 0;
     if (path[0] != '/') {
         if (!getcwd(loader->folder, sizeof(loader->folder))) {
-            problems_error(loader->problems, "%s: the current folder is not known: %s", path,
-                           strerror(errno));
+            problems_passing(loader->problems, "%s: the current folder is not known: %s", path,
+                             strerror(errno));
             return false;
         }
         len = strlen(loader->folder);
@@ -415,7 +416,12 @@ static void read_settings(struct loader *loader)
     loader->is_before_sections = true;
     int result = ini_parse_stream(next_line, loader, on_setting, loader);
     if (ferror(loader->in)) {
-        problems_error(loader->problems, "%s: cannot be read: %s", loader->path, strerror(errno));
+        if (errno == EISDIR)
+            problems_error(loader->problems, "%s: cannot be read: %s; give the path of a file",
+                           loader->path, strerror(errno));
+        else
+            problems_passing(loader->problems, "%s: cannot be read: %s", loader->path,
+                             strerror(errno));
         loader->is_incomplete = true;
     } else if (result != 0 && loader->problems->error_count == loader->errors_before) {
         problems_error(loader->problems, "%s:%d: not a setting; write key = value", loader->path,
@@ -463,7 +469,7 @@ static struct config *load_partly(FILE *in, const char *path, struct problems *p
     return config;
 
 out_of_memory:
-    problems_error(problems, "%s: out of memory", path);
+    problems_passing(problems, "%s: out of memory", path);
     config_free(config);
     free(loader);
     return NULL;
@@ -488,8 +494,8 @@ struct config *config_load_partly(const char *path, struct problems *problems)
 {
     FILE *in = fopen(path, "re");
     if (!in) {
-        problems_error(problems, "%s: cannot be opened: %s; give the path of a readable file", path,
-                       strerror(errno));
+        problems_passing(problems, "%s: cannot be opened: %s; give the path of a readable file",
+                         path, strerror(errno));
         return NULL;
     }
     struct config *config = load_partly(in, path, problems);

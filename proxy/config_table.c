@@ -46,7 +46,7 @@ bool config_table_set_defaults(const struct config_table *table, void *values, s
 {
     for (size_t i = 0; i < table->count; i++) {
         const struct setting *setting = &table->settings[i];
-        struct err why = {""};
+        struct err why = {0};
         if (!setting->default_text) /* required */
             continue;
         if (!config_value_parse(setting, setting->default_text, "/",

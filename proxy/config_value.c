@@ -176,9 +176,11 @@ static bool parse_addrs(const char *text, struct addr_list *member, struct err *
         if (list.count == CONFIG_LISTEN_MAX)
             return err_set(err, "more than %d addresses; put the others into another listener",
                            CONFIG_LISTEN_MAX);
-        struct err why = {""};
-        if (!addr_parse(&list.addrs[list.count], item, &why))
-            return err_set(err, "%s", why.text);
+        struct err why = {0};
+        if (!addr_parse(&list.addrs[list.count], item, &why)) {
+            *err = why;
+            return false;
+        }
         list.count++;
     }
     *member = list;

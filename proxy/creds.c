@@ -46,7 +46,7 @@ static struct where where_is(const struct loading *loading, const char *key)
 
 static void wolfssl_refused(const struct loading *loading, const char *what)
 {
-    problems_error(loading->problems,
+    problems_passing(loading->problems,
                    "%s:%u: [listener %s] wolfSSL refuses %s; is there memory left, and is this the "
                    "wolfSSL that dtlsgate was built with?",
                    loading->config->path, loading->listener->line, loading->listener->name, what);
@@ -188,17 +188,22 @@ struct creds *creds_load(const struct config *config, const struct listener_conf
                          struct problems *problems)
 {
     uint32_t errors_before = problems->error_count;
+    uint32_t lasting_before = problems->lasting_count;
     struct creds *creds = calloc(1, sizeof(*creds));
     const struct loading loading = {creds, config, listener, problems};
     if (!creds) {
-        problems_error(problems, "%s: out of memory", config->path);
+        problems_passing(problems, "%s: out of memory", config->path);
         return NULL;
     }
     load_psks(&loading);
     load_context(&loading);
     load_park_contexts(&loading);
-    if (creds->ctx) {
+    if (creds->ctx)
         load_certificates(&loading);
+    /* A file that is not there, or not good, may be in the making: of a certificate that is being
+     * renewed and its key one is written first. */
+    problems->lasting_count = lasting_before;
+    if (creds->ctx) {
         load_suites(&loading);
         set_verify(creds, listener->client_auth);
     }

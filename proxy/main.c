@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/notify.h"
 #include "dtls.h"
 #include "metrics.h"
 #include "privileges.h"
@@ -44,7 +45,8 @@ static const char HELP[] =
     "      --help           print this, and end\n"
     "\n"
     "Signals: TERM and INT say farewell to every session and end the program.\n"
-    "Exit status: 0, 1 at a run-time error, 2 at a usage or configuration error.\n";
+    "Exit status: 0; 2 if somebody must change the settings or the command line; 1 at any other\n"
+    "error: it may be over at the next try.\n";
 
 enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
 
@@ -124,13 +126,19 @@ static void report_problems(const struct problems *problems, bool is_daemon)
     }
 }
 
+/* Of a generation that was not built. */
+static int status_of(const struct problems *problems)
+{
+    return problems->lasting_count > 0 ? EXIT_USAGE : EXIT_RUN_TIME;
+}
+
 static int check_config(const struct arguments *arguments)
 {
     struct problems problems;
     problems_init(&problems);
     struct generation *generation = reload_build(arguments->config_path, &problems);
     report_problems(&problems, false);
-    int status = generation != NULL ? EXIT_SUCCESS : EXIT_USAGE;
+    int status = generation != NULL ? EXIT_SUCCESS : status_of(&problems);
     if (generation != NULL && arguments->action == ACTION_PRINT)
         config_print(generation->config, stdout);
     else if (generation != NULL)
@@ -271,6 +279,14 @@ static void join_or_exit(struct gate *gate)
     }
 }
 
+/* To the service manager, if there is one. */
+static void notify(const char *state)
+{
+    struct err err;
+    if (!notify_send(state, &err))
+        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+}
+
 static void close_gate(struct gate *gate)
 {
     atomic_store(&gate->is_ready, false);
@@ -357,9 +373,10 @@ static int run(const struct arguments *arguments)
     if (gate.generation != NULL)
         log_set_level(gate.generation->config->gate.log_level);
     report_problems(&problems, true);
+    int status = status_of(&problems);
     problems_deinit(&problems);
     if (gate.generation == NULL)
-        return EXIT_USAGE;
+        return status;
 
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
     if (loop != NULL)
@@ -368,10 +385,12 @@ static int run(const struct arguments *arguments)
     if (is_started) {
         atomic_store(&gate.is_ready, true);
         log_ready(&gate);
+        notify("READY=1");
         ev_timer_init(&gate.watchdog_timer, on_watchdog_timer, 1.0, 1.0);
         gate.watchdog_timer.data = &gate;
         ev_timer_start(loop, &gate.watchdog_timer);
         ev_run(loop, 0);
+        notify("STOPPING=1");
     } else {
         log_text(LOG_ERROR, "start_failed", "%s", err.text);
     }

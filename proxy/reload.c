@@ -9,7 +9,7 @@
 
 static struct generation *out_of_memory(struct generation *generation, struct problems *problems)
 {
-    problems_error(problems, "out of memory while loading the settings");
+    problems_passing(problems, "out of memory while loading the settings");
     reload_release(generation);
     return NULL;
 }
@@ -27,8 +27,8 @@ static void check_user(const struct config *config, struct problems *problems)
     const char *user = config->gate.user;
     struct err err;
     if (user[0] != '\0' && !privileges_check(user, &err))
-        problems_error(problems, "%s:%u: [gate] user = %s: %s", config->path,
-                       config->gate.lines[GATE_user], user, err.text);
+        problems_error_of(problems, &err, "%s:%u: [gate] user = %s: %s", config->path,
+                          config->gate.lines[GATE_user], user, err.text);
 }
 
 struct generation *reload_build(const char *path, struct problems *problems)
@@ -50,7 +50,7 @@ struct generation *reload_build(const char *path, struct problems *problems)
         return out_of_memory(generation, problems);
     if (getrandom(generation->cookie_master, sizeof(generation->cookie_master), 0) !=
         (ssize_t)sizeof(generation->cookie_master)) {
-        problems_error(problems, "the kernel gave no random bytes for the cookie secret");
+        problems_passing(problems, "the kernel gave no random bytes for the cookie secret");
         reload_release(generation);
         return NULL;
     }

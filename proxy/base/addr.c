@@ -46,7 +46,8 @@ static bool parse_ip6(struct addr *addr, char *text, struct err *err)
                 err, "the link-local address needs its interface, such as [%s%%eth0]:5684", text);
         addr->scope_id = parse_scope(scope);
         if (addr->scope_id == 0)
-            return err_set(err, "there is no network interface '%s'", scope);
+            return err_set_passing(err, "there is no network interface '%s' (ip link shows them)",
+                                   scope);
     } else if (scope) {
         return err_set(err, "%%%s: only a link-local address (fe80::) takes an interface", scope);
     }

@@ -13,15 +13,27 @@
 
 struct err {
     char text[512]; /* cut, never overrun */
+    bool may_pass;  /* the same may succeed later, without a change of the settings */
 };
 
-/* Fills err and returns false, so that a caller can `return err_set(err, ...)`. */
+/* Both fill err and return false, so that a caller can `return err_set(err, ...)`. */
 static inline PRINTF_LIKE(2, 3) bool err_set(struct err *err, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
     vsnprintf(err->text, sizeof(err->text), fmt, args);
     va_end(args);
+    err->may_pass = false;
+    return false;
+}
+
+static inline PRINTF_LIKE(2, 3) bool err_set_passing(struct err *err, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err->text, sizeof(err->text), fmt, args);
+    va_end(args);
+    err->may_pass = true;
     return false;
 }
 

@@ -54,6 +54,26 @@ static void PRINTF_LIKE(3, 0)
 void problems_error(struct problems *problems, const char *fmt, ...)
 {
     problems->error_count++;
+    problems->lasting_count++;
+    va_list args;
+    va_start(args, fmt);
+    add(problems, false, fmt, args);
+    va_end(args);
+}
+
+void problems_passing(struct problems *problems, const char *fmt, ...)
+{
+    problems->error_count++;
+    va_list args;
+    va_start(args, fmt);
+    add(problems, false, fmt, args);
+    va_end(args);
+}
+
+void problems_error_of(struct problems *problems, const struct err *err, const char *fmt, ...)
+{
+    problems->error_count++;
+    problems->lasting_count += !err->may_pass;
     va_list args;
     va_start(args, fmt);
     add(problems, false, fmt, args);

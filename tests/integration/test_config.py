@@ -102,7 +102,7 @@ WRONG = {
 def test_an_error(check, folder, what):
     text, part, words = WRONG[what]
     result = check(text)
-    assert result.returncode == 2, result.stderr
+    assert result.returncode == (1 if what == "missing file" else 2), result.stderr
     where = str(folder / "gate.ini") + (f":{line_of(text, part)}:" if part else ":")
     messages = [line for line in result.stderr.splitlines() if where in line]
     assert any(all(word in message for word in words) for message in messages), result.stderr
@@ -143,13 +143,13 @@ def test_a_good_certificate(with_certificate):
 
 def test_certificate_errors(with_certificate, keys, folder):
     mismatch = with_certificate(private_key=keys.client.key)
-    assert mismatch.returncode == 2 and "private_key" in mismatch.stderr, mismatch.stderr
+    assert mismatch.returncode == 1 and "private_key" in mismatch.stderr, mismatch.stderr
     no_key = with_certificate(private_key=None)
     assert no_key.returncode == 2 and "private_key" in no_key.stderr
     missing = with_certificate(certificate="nowhere.pem")
-    assert missing.returncode == 2 and "nowhere.pem" in missing.stderr
+    assert missing.returncode == 1 and "nowhere.pem" in missing.stderr
     no_pem = with_certificate(certificate="devices.psk")
-    assert no_pem.returncode == 2 and "devices.psk" in no_pem.stderr
+    assert no_pem.returncode == 1 and "devices.psk" in no_pem.stderr
     assert KEY not in no_pem.stderr
 
 
@@ -184,7 +184,7 @@ def test_warnings_do_not_stop_it(with_certificate, keys, folder):
 def test_a_bad_line_of_a_psk_file(check, folder, line, words):
     write_private(folder / "devices.psk", f"{IDENTITY}:{KEY}\n\n{line}\nlast:{KEY}\n")
     result = check(GOOD)
-    assert result.returncode == 2
+    assert result.returncode == 1
     messages = [m for m in result.stderr.splitlines() if f"{folder / 'devices.psk'}:3:" in m]
     assert len(messages) == 1 and all(word in messages[0] for word in words), result.stderr
     assert KEY not in result.stderr and "00112233" not in result.stderr, "a key was shown"
@@ -216,8 +216,8 @@ def test_version_and_help():
 
 
 @pytest.mark.parametrize("arguments", [
-    [], ["--no-such-option"], ["-c"], ["-c", "/nonexistent/gate.ini"], ["-c", "/"],
-    ["-c", "/dev/null"], ["stray"],
+    [], ["--no-such-option"], ["-c"], ["-c", "/"], ["-c", "/dev/null"],
+    ["stray"],
 ], ids=str)
 def test_wrong_use_ends_with_status_2(arguments):
     result = run_gate(*arguments)

@@ -107,7 +107,7 @@ static void without_random_bytes_there_is_no_gate(void **state)
 {
     struct gate *gate = *state;
     struct datapath dp;
-    struct err err = {""};
+    struct err err = {0};
     gate_open(gate, USUAL);
     fake_system_fail_random(ENOSYS, 1);
     assert_false(datapath_init(&dp, gate->generation, &gate->dp.sessions.shared, 0, 1, &err));

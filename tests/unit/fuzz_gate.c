@@ -200,7 +200,7 @@ struct addr fuzz_gate_backend(void)
 
 void fuzz_gate_open(struct fuzz_gate *gate)
 {
-    struct err err = {""};
+    struct err err = {0};
     *gate = (struct fuzz_gate){.now_ms = START_MS, .listening = {.fd = LISTENING_FD}};
     fake_system_seed(1);
     fake_system_set_ms(START_MS);

@@ -13,7 +13,7 @@
 static struct addr parsed(const char *text)
 {
     struct addr addr;
-    struct err err = {""};
+    struct err err = {0};
     if (!addr_parse(&addr, text, &err))
         fail_msg("%s: %s", text, err.text);
     return addr;
@@ -94,7 +94,7 @@ static void test_parse_errors(void **state)
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct addr addr = parsed("192.0.2.9:9");
-        struct err err = {""};
+        struct err err = {0};
         if (addr_parse(&addr, cases[i].in, &err))
             fail_msg("%s was accepted", cases[i].in);
         if (!strstr(err.text, cases[i].why))

@@ -18,7 +18,7 @@ static int owner_a, owner_b;
 static int set_up(void **state)
 {
     struct backend *backend = malloc(sizeof(*backend));
-    struct err err = {""};
+    struct err err = {0};
     if (backend == NULL || !backend_open(backend, 0, 1, TOMBSTONE_MS, &err)) {
         print_error("%s\n", err.text);
         return -1;

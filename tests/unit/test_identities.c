@@ -153,7 +153,7 @@ static void test_keys_are_of_this_process(void **state)
 static void test_none_without_random_bytes(void **state)
 {
     (void)state;
-    struct err err = {""};
+    struct err err = {0};
     fake_system_fail_random(ENOSYS, 1);
     assert_null(identities_new(&err));
     assert_string_not_equal(err.text, "");

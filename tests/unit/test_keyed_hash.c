@@ -155,7 +155,7 @@ static void test_no_key_without_random_bytes(void **state)
 {
     (void)state;
     struct keyed_hash_key key;
-    struct err err = {""};
+    struct err err = {0};
     fake_system_fail_random(ENOSYS, UINT32_MAX);
     assert_false(keyed_hash_key_init(&key, &err));
     assert_non_null(strstr(err.text, strerror(ENOSYS)));

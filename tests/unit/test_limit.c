@@ -401,7 +401,7 @@ static void test_no_table_without_random_bytes(void **state)
 {
     (void)state;
     struct limit_prefixes prefixes;
-    struct err err = {""};
+    struct err err = {0};
     fake_system_fail_random(0, 1);
     assert_false(limit_prefixes_init(&prefixes, 1, &err));
     assert_string_not_equal(err.text, "");

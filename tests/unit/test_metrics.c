@@ -47,7 +47,7 @@ static struct addr free_addr(sa_family_t family)
 
 static void open_metrics(struct fixture *f, sa_family_t family)
 {
-    struct err err = {""};
+    struct err err = {0};
     for (int attempt = 0; attempt < 10 && f->metrics == NULL; attempt++) {
         f->addr = free_addr(family);
         f->metrics = metrics_open(&f->addr, &f->source, &err);
@@ -183,7 +183,7 @@ static void test_port_in_use(void **state)
 {
     struct fixture *f = *state;
     open_metrics(f, AF_INET);
-    struct err err = {""};
+    struct err err = {0};
     assert_null(metrics_open(&f->addr, &f->source, &err));
     char port[20];
     snprintf(port, sizeof(port), "127.0.0.1:%u", f->addr.port);
@@ -201,7 +201,7 @@ static void test_address_of_another_machine(void **state)
 {
     struct fixture *f = *state;
     struct addr addr = {.family = AF_INET, .port = 9684, .ip = {192, 0, 2, 1}};
-    struct err err = {""};
+    struct err err = {0};
     assert_null(metrics_open(&addr, &f->source, &err));
     assert_non_null(strstr(err.text, "192.0.2.1:9684"));
     assert_non_null(strstr(err.text, "does not have that address"));
@@ -331,7 +331,7 @@ static void test_no_descriptor_left(void **state)
 {
     struct fixture *f = *state;
     struct rlimit limit;
-    struct err err = {""};
+    struct err err = {0};
     struct addr addr = free_addr(AF_INET);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     int next_fd = dup(STDIN_FILENO); /* for the listening socket; none for the library's */

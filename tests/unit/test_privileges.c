@@ -82,7 +82,7 @@ static void check_is_nobody_for_good(void)
 
 static void drop_and_look(void)
 {
-    struct err err = {""};
+    struct err err = {0};
     gid_t groups[] = {0, 4, 27};
     check(setgroups(3, groups) == 0);
     check(privileges_drop("nobody", &err));
@@ -111,7 +111,7 @@ static void *report_ids(void *ids)
 
 static void drop_with_a_thread(void)
 {
-    struct err err = {""};
+    struct err err = {0};
     pthread_t thread;
     long ids[2] = {0, 0};
     check(sem_init(&is_dropped, 0, 0) == 0);
@@ -134,7 +134,7 @@ static void test_every_thread(void **state)
 
 static void drop_to_unknown(void)
 {
-    struct err err = {""};
+    struct err err = {0};
     uid_t before = geteuid();
     check(!privileges_drop("no-such-user-of-dtlsgate", &err));
     check(strstr(err.text, "no such user") != NULL);
@@ -151,7 +151,7 @@ static void test_unknown_user(void **state)
 
 static void drop_to_root(void)
 {
-    struct err err = {""};
+    struct err err = {0};
     check(!privileges_drop("root", &err));
     check(strstr(err.text, "root itself") != NULL);
 }
@@ -164,7 +164,7 @@ static void test_root_itself(void **state)
 
 static void drop_twice(void)
 {
-    struct err err = {""};
+    struct err err = {0};
     const struct passwd *nobody = getpwnam("nobody");
     if (geteuid() == 0)
         check(setresuid(nobody->pw_uid, nobody->pw_uid, nobody->pw_uid) == 0);

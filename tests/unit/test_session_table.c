@@ -377,7 +377,7 @@ static void test_no_table_without_random_bytes(void **state)
 {
     (void)state;
     struct session_table table;
-    struct err err = {""};
+    struct err err = {0};
     fake_system_fail_random(ENOSYS, 1);
     assert_false(session_table_init(&table, &err));
     assert_string_not_equal(err.text, "");

@@ -163,7 +163,7 @@ static struct addr random_source(int family, uint64_t *random)
 
 static void open_group(struct group *g, const char *listen, uint32_t worker_count)
 {
-    struct err err = {""};
+    struct err err = {0};
     *g = (struct group){.random = worker_count, .socket_count = 2 * worker_count};
     udp_fixture_open_listener(&g->sockets[0], listen);
     int family = g->sockets[0].bound.family;
@@ -188,7 +188,7 @@ static void close_group(struct group *g)
 
 static void attach(struct group *g, uint32_t cid_length, bool has_hello_sockets)
 {
-    struct err err = {""};
+    struct err err = {0};
     g->steering.cid_length = cid_length;
     g->steering.has_hello_sockets = has_hello_sockets;
     if (!steering_attach(g->sockets[0].fd, &g->steering, &err))
@@ -359,7 +359,7 @@ static void test_fragments(void **state)
 static void test_is_possible(void **state)
 {
     (void)state;
-    struct err err = {""};
+    struct err err = {0};
     if (!steering_is_possible(&err))
         fail_msg("%s", err.text);
     assert_false(steering_attach(-1, &rule, &err));

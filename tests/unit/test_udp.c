@@ -67,7 +67,7 @@ static void test_ipv6_listener_takes_no_ipv4(void **state)
 {
     struct udp_fixture *f = *state;
     struct udp_socket v6, v4;
-    struct err err = {""};
+    struct err err = {0};
     udp_fixture_open_listener(&v6, "[::]:1");
     struct addr any4 = udp_fixture_parse("0.0.0.0:1");
     any4.port = v6.bound.port;
@@ -89,7 +89,7 @@ static void test_listener_that_cannot_be(void **state)
 {
     (void)state;
     struct udp_socket listener;
-    struct err err = {""};
+    struct err err = {0};
     struct addr addr = udp_fixture_parse("192.0.2.77:5684");
     assert_false(udp_open_listener(&listener, &addr, &err));
     assert_non_null(strstr(err.text, "192.0.2.77:5684"));

@@ -131,7 +131,7 @@ static int tear_down(void **state)
 static void build(struct fixture *f)
 {
     char ini[512], texts[3][ADDR_TEXT_MAX];
-    struct err err = {""};
+    struct err err = {0};
     for (int i = 0; i < 2; i++)
         close(open_plain(&f->listen[i]));
     snprintf(
@@ -147,7 +147,7 @@ static void build(struct fixture *f)
 
 static void open_workers(struct fixture *f, uint32_t count)
 {
-    struct err err = {""};
+    struct err err = {0};
     build(f);
     for (uint32_t w = 0; w < count; w++, f->count++) {
         f->workers[w] = worker_open(f->generation, f->identities, w, count, &err);
@@ -160,7 +160,7 @@ static void open_workers(struct fixture *f, uint32_t count)
 
 static void start_workers(struct fixture *f)
 {
-    struct err err = {""};
+    struct err err = {0};
     for (uint32_t w = 0; w < f->count; w++) {
         if (!worker_start(f->workers[w], &err))
             fail_msg("%s", err.text);
@@ -267,7 +267,7 @@ static void free_device(struct device *device)
 static void test_never_started(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {""};
+    struct err err = {0};
     build(f);
     struct worker *worker = worker_open(f->generation, f->identities, 0, 1, &err);
     if (worker == NULL)
@@ -279,7 +279,7 @@ static void test_never_started(void **state)
 static void test_address_in_use(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {""};
+    struct err err = {0};
     build(f);
     /* The second address is taken: the first one's socket is open by then. */
     struct sockaddr_storage storage;

@@ -102,7 +102,7 @@ bool udp_fixture_has_arrived(int fd)
 void udp_fixture_open_listener(struct udp_socket *listener, const char *ip_and_any_port)
 {
     struct addr addr = udp_fixture_parse(ip_and_any_port);
-    struct err err = {""};
+    struct err err = {0};
     bool is_open = false;
     for (int attempt = 0; attempt < 20 && !is_open; attempt++) {
         int probe = udp_fixture_open_plain(addr);
@@ -116,7 +116,7 @@ void udp_fixture_open_listener(struct udp_socket *listener, const char *ip_and_a
 
 void udp_fixture_open_backend(struct udp_socket *backend)
 {
-    struct err err = {""};
+    struct err err = {0};
     if (!udp_open_backend(backend, &err))
         fail_msg("%s", err.text);
     assert_int_equal(backend->bound.family, AF_INET);

@@ -1,0 +1,138 @@
+/* The service manager is a socket of the test. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/notify.h"
+
+static int open_manager(const char *path, char first, bool is_reading)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    memcpy(name.sun_path, path, strlen(path));
+    name.sun_path[0] = first;
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    assert_int_equal(bind(fd, (struct sockaddr *)&name, size), 0);
+    if (is_reading) {
+        struct timeval limit = {.tv_sec = 10};
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
+    }
+    return fd;
+}
+
+static void assert_told(int manager, const char *state)
+{
+    char text[64] = "";
+    assert_int_equal(recv(manager, text, sizeof(text) - 1, 0), strlen(state));
+    assert_string_equal(text, state);
+}
+
+static void assert_arrives(const char *path, char first)
+{
+    struct err err = {0};
+    int manager = open_manager(path, first, true);
+    assert_int_equal(setenv("NOTIFY_SOCKET", path, 1), 0);
+    assert_true(notify_send("READY=1", &err));
+    assert_told(manager, "READY=1");
+    assert_true(notify_send("STOPPING=1", &err));
+    assert_told(manager, "STOPPING=1");
+    close(manager);
+}
+
+static void test_a_path(void **state)
+{
+    char path[64];
+    (void)state;
+    snprintf(path, sizeof(path), "/tmp/test_notify-%d", (int)getpid());
+    unlink(path);
+    assert_arrives(path, '/');
+    unlink(path);
+}
+
+static void test_the_abstract_namespace(void **state)
+{
+    char path[64];
+    (void)state;
+    snprintf(path, sizeof(path), "@test_notify-%d", (int)getpid());
+    assert_arrives(path, '\0');
+}
+
+static void test_nobody_wants_to_know(void **state)
+{
+    struct err err = {0};
+    (void)state;
+    unsetenv("NOTIFY_SOCKET");
+    assert_true(notify_send("READY=1", &err));
+    setenv("NOTIFY_SOCKET", "", 1);
+    assert_true(notify_send("READY=1", &err));
+}
+
+static void test_a_wrong_socket(void **state)
+{
+    static const char *const wrong[] = {
+        "/nonexistent/notify", "@nobody-is-there", "relative", "vsock:2:1234", "/", "@"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct err err = {0};
+        setenv("NOTIFY_SOCKET", wrong[i], 1);
+        assert_false(notify_send("READY=1", &err));
+        assert_non_null(strstr(err.text, wrong[i]));
+    }
+    char too_long[300];
+    memset(too_long, 'x', sizeof(too_long));
+    too_long[0] = '/';
+    too_long[sizeof(too_long) - 1] = '\0';
+    struct err err = {0};
+    setenv("NOTIFY_SOCKET", too_long, 1);
+    assert_false(notify_send("READY=1", &err));
+    unsetenv("NOTIFY_SOCKET");
+}
+
+/* Its queue is full, and nobody reads. */
+static void test_a_manager_that_is_stuck(void **state)
+{
+    struct err err = {0};
+    char path[64];
+    struct timespec began, ended;
+    (void)state;
+    snprintf(path, sizeof(path), "@test_notify-stuck-%d", (int)getpid());
+    int manager = open_manager(path, '\0', false), sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+    struct sockaddr_un name;
+    socklen_t size = sizeof(name);
+    assert_int_equal(getsockname(manager, (struct sockaddr *)&name, &size), 0);
+    while (sendto(sender, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&name, size) == 1)
+        continue;
+    setenv("NOTIFY_SOCKET", path, 1);
+    clock_gettime(CLOCK_MONOTONIC, &began);
+    assert_false(notify_send("READY=1", &err));
+    clock_gettime(CLOCK_MONOTONIC, &ended);
+    assert_true(ended.tv_sec - began.tv_sec >= 2 && ended.tv_sec - began.tv_sec < 20);
+    unsetenv("NOTIFY_SOCKET");
+    close(sender);
+    close(manager);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_path),
+        cmocka_unit_test(test_the_abstract_namespace),
+        cmocka_unit_test(test_nobody_wants_to_know),
+        cmocka_unit_test(test_a_wrong_socket),
+        cmocka_unit_test(test_a_manager_that_is_stuck),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
