@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
+
 /* Texts of the kinds that are a choice, in the order of their enums; NULL ends. */
 static const char *const level_names[] = {
     [LOG_ERROR] = "error",
@@ -65,7 +67,7 @@ static bool parse_u32(const struct setting *setting, const char *text, uint32_t 
 }
 
 /* CPUs that this process may run on. */
-static uint64_t usable_cpus(void)
+static uint64_t permitted_cpus(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
@@ -73,6 +75,15 @@ static uint64_t usable_cpus(void)
     /* The kernel's set is larger than cpu_set_t. */
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (uint64_t)online : 1;
+}
+
+/* The same, of which a control group may give it the time of fewer, in parts too. */
+static uint64_t usable_cpus(void)
+{
+    struct cgroup_limits limits;
+    cgroup_read("", &limits);
+    uint64_t cpus = permitted_cpus(), quota = (limits.cpu_milli + 999) / 1000;
+    return quota != 0 && quota < cpus ? quota : cpus;
 }
 
 static bool parse_workers(const struct setting *setting, const char *text, uint32_t *member,

@@ -46,10 +46,11 @@ static struct where where_is(const struct loading *loading, const char *key)
 
 static void wolfssl_refused(const struct loading *loading, const char *what)
 {
-    problems_passing(loading->problems,
-                   "%s:%u: [listener %s] wolfSSL refuses %s; is there memory left, and is this the "
-                   "wolfSSL that dtlsgate was built with?",
-                   loading->config->path, loading->listener->line, loading->listener->name, what);
+    problems_passing(
+        loading->problems,
+        "%s:%u: [listener %s] wolfSSL refuses %s; is there memory left, and is this the "
+        "wolfSSL that dtlsgate was built with?",
+        loading->config->path, loading->listener->line, loading->listener->name, what);
 }
 
 enum {
