@@ -54,11 +54,14 @@ static void wolfssl_refused(const struct loading *loading, const char *what)
 }
 
 enum {
+    MASTER_BYTES = 32,
     /* What a device is told: the longest that a ticket can be good (see ticket.h). One that has
      * become too old costs the device nothing. */
     TICKET_HINT_S = 2 * 24 * 3600,
     /* Longer than any ticket: what is too old is decided in ticket.c. */
     TICKET_TIMEOUT_S = 30 * 24 * 3600,
+    /* More than the library takes for a key of any kind. */
+    STACK_BYTES = 128 * 1024,
 };
 
 /* No sessions are kept in memory: a device resumes with a ticket, or not at all. */
@@ -75,8 +78,10 @@ static bool load_resumption(const struct loading *loading, struct WOLFSSL_CTX *c
         return false;
     /* Also where no tickets are given: names of tickets come from it, and who knows one goes first
      * when a limit bites. */
-    return getrandom(creds->ticket_master, sizeof(creds->ticket_master), 0) ==
-               (ssize_t)sizeof(creds->ticket_master) &&
+    if (!secret_new(&creds->kept_master, MASTER_BYTES))
+        return false;
+    creds->ticket_master = creds->kept_master.bytes;
+    return getrandom(creds->ticket_master, MASTER_BYTES, 0) == MASTER_BYTES &&
            wolfSSL_CTX_set_TicketHint(ctx, TICKET_HINT_S) == WOLFSSL_SUCCESS &&
            wolfSSL_CTX_set_timeout(ctx, TICKET_TIMEOUT_S) == WOLFSSL_SUCCESS;
 }
@@ -133,6 +138,26 @@ static void load_psks(const struct loading *loading)
             psk_load(path, where_is(loading, "psk_file").text, loading->problems);
 }
 
+/* The library reads a key, and what it makes of it, on the stack of whoever calls. */
+static __attribute__((noinline)) void wipe_stack(void)
+{
+    uint8_t used[STACK_BYTES];
+    bytes_wipe(used, sizeof(used));
+}
+
+/* Out of the heap, where the library has put it. */
+static void keep_private_key(const struct loading *loading)
+{
+    struct creds *creds = loading->creds;
+    unsigned size;
+    if (wolfSSL_CTX_move_private_key(creds->ctx, NULL, &size) != WOLFSSL_SUCCESS)
+        return; /* there is none: an error that was reported */
+    if (!secret_new(&creds->private_key, size) ||
+        wolfSSL_CTX_move_private_key(creds->ctx, creds->private_key.bytes, &size) !=
+            WOLFSSL_SUCCESS)
+        wolfssl_refused(loading, "a place of its own for the private key");
+}
+
 static void load_certificates(const struct loading *loading)
 {
     const struct listener_config *listener = loading->listener;
@@ -142,6 +167,8 @@ static void load_certificates(const struct loading *loading)
             ctx, listener->certificate, where_is(loading, "certificate").text, loading->problems);
         creds_pem_use_key(is_good ? ctx : NULL, listener->private_key,
                           where_is(loading, "private_key").text, loading->problems);
+        keep_private_key(loading);
+        wipe_stack();
     }
     if (*listener->client_ca)
         creds_pem_use_cas(ctx, listener->client_ca, where_is(loading, "client_ca").text,
@@ -222,7 +249,8 @@ void creds_free(struct creds *creds)
     for (int i = 0; i < VERSION_COUNT; i++)
         wolfSSL_CTX_free(creds->park_ctx[i]);
     psk_free(creds->psks);
-    bytes_wipe(creds, sizeof(*creds));
+    secret_free(&creds->private_key);
+    secret_free(&creds->kept_master);
     free(creds);
 }
 

@@ -1,6 +1,7 @@
 /* A listener's credentials: the PSK store, the certificate, and the wolfSSL context made of them.
- * Built at load, immutable afterwards, shared by all workers. Owns all key material of the process
- * that outlives a session; wiped on free, never logged. */
+ * Built at load, immutable afterwards, shared by all workers. Owns the key material of the process
+ * that outlives a session, in memory that is left out of core dumps; wiped on free, never logged.
+ */
 #ifndef CREDS_H
 #define CREDS_H
 
@@ -8,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/secret.h"
 #include "config.h"
 #include "counters.h"
 #include "psk.h"
@@ -43,7 +45,8 @@ struct creds {
     int verify_mode;
     /* Keys of tickets are derived from it. Random: a ticket is good for this listener only, and not
      * beyond a change of settings or credentials. */
-    uint8_t ticket_master[32];
+    uint8_t *ticket_master;                 /* 32 bytes of kept_master */
+    struct secret kept_master, private_key; /* the second is ctx's, and goes after it */
     bool has_mixed_auth; /* a PSK or a client certificate is required, see creds_settle_verify */
 };
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/secret.h"
 #include "config.h"
 #include "creds.h"
 
@@ -20,8 +21,9 @@ struct generation {
     struct config *config;
     struct listener *listeners; /* config->listener_count of them */
     /* Cookie secrets of all workers are derived from it, so that a hello may be answered by one
-     * worker and come back to another. Random, wiped on free. */
-    uint8_t cookie_master[32];
+     * worker and come back to another. Random: 32 bytes of kept_master. */
+    uint8_t *cookie_master;
+    struct secret kept_master;
 };
 
 #endif

@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "base/bytes.h"
+#include "base/secret.h"
 #include "dtls.h"
 #include "privileges.h"
+
+enum { COOKIE_MASTER_BYTES = 32 };
 
 static struct generation *out_of_memory(struct generation *generation, struct problems *problems)
 {
@@ -48,8 +50,10 @@ struct generation *reload_build(const char *path, struct problems *problems)
     generation->listeners = calloc(count + 1, sizeof(*generation->listeners));
     if (generation->listeners == NULL)
         return out_of_memory(generation, problems);
-    if (getrandom(generation->cookie_master, sizeof(generation->cookie_master), 0) !=
-        (ssize_t)sizeof(generation->cookie_master)) {
+    if (!secret_new(&generation->kept_master, COOKIE_MASTER_BYTES))
+        return out_of_memory(generation, problems);
+    generation->cookie_master = generation->kept_master.bytes;
+    if (getrandom(generation->cookie_master, COOKIE_MASTER_BYTES, 0) != COOKIE_MASTER_BYTES) {
         problems_passing(problems, "the kernel gave no random bytes for the cookie secret");
         reload_release(generation);
         return NULL;
@@ -81,6 +85,6 @@ void reload_release(struct generation *generation)
         creds_free(generation->listeners[i].creds);
     free(generation->listeners);
     config_free(generation->config);
-    bytes_wipe(generation, sizeof(*generation));
+    secret_free(&generation->kept_master);
     free(generation);
 }

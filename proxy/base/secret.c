@@ -15,8 +15,9 @@ static size_t whole_pages(size_t size)
     return (size + page - 1) / page * page;
 }
 
-static bool allocate(struct secret *secret, size_t size)
+bool secret_new(struct secret *secret, size_t size)
 {
+    *secret = (struct secret){0};
     size_t mapped_bytes = whole_pages(size);
     void *map =
         mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -69,7 +70,7 @@ static bool read_open(struct secret *secret, int fd, uint32_t *mode, struct err 
     if (!check(&info, err))
         return false;
     *mode = info.st_mode & 07777;
-    if (!allocate(secret, (size_t)info.st_size + 1))
+    if (!secret_new(secret, (size_t)info.st_size + 1))
         return err_set(err, "does not fit into memory (%lld bytes)", (long long)info.st_size);
     if (read_all(fd, secret, err))
         return true;

@@ -1,5 +1,5 @@
-/* The bytes of a file that holds keys, in memory of their own: left out of core dumps, wiped when
- * given back. */
+/* Keys, or the bytes of a file that holds some, in memory of their own: left out of core dumps,
+ * wiped when given back. */
 #ifndef BASE_SECRET_H
 #define BASE_SECRET_H
 
@@ -18,6 +18,9 @@ struct secret {
     size_t size;
     size_t mapped_bytes; /* whole pages */
 };
+
+/* `size` zero bytes, at least one. False if out of memory. */
+bool secret_new(struct secret *secret, size_t size) MUST_USE;
 
 /* Reads a regular file that is not empty. `mode` receives its permission bits. */
 bool secret_read(struct secret *secret, const char *path, uint32_t *mode, struct err *err) MUST_USE;

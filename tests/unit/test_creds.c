@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <wolfssl/ssl.h>
 
+#include "core_dump.h"
 #include "creds_fixture.h"
 #include "creds_suites.h"
 #include "ticket.h"
@@ -94,6 +95,20 @@ static void test_ticket_master_is_random(void **state)
     struct creds_fixture *f = *state;
     creds_fixture_load(f, PSK "tickets = off\n");
     assert_memory_not_equal(f->creds->ticket_master, zero, sizeof(zero));
+}
+
+static void test_private_key_is_left_out_of_core_dumps(void **state)
+{
+    struct creds_fixture *f = *state;
+    creds_fixture_load(f, PSK PAIR CA);
+    assert_non_null(f->creds);
+    assert_true(f->creds->private_key.size > 32);
+    assert_true(core_dump_leaves_out(f->creds->private_key.bytes));
+    assert_true(core_dump_leaves_out(f->creds->ticket_master));
+    unsigned size = 0;
+    assert_int_equal(wolfSSL_CTX_move_private_key(f->creds->ctx, NULL, &size), WOLFSSL_SUCCESS);
+    assert_int_equal(size, f->creds->private_key.size);
+    assert_int_equal(wolfSSL_CTX_check_private_key(f->creds->ctx), WOLFSSL_SUCCESS);
 }
 
 static void test_bad_certificates(void **state)
@@ -276,6 +291,7 @@ int main(void)
         TEST(test_key_and_certificate_in_one_file),
         TEST(test_psk_count_and_find),
         TEST(test_ticket_master_is_random),
+        TEST(test_private_key_is_left_out_of_core_dumps),
         TEST(test_bad_certificates),
         TEST(test_bad_keys),
         TEST(test_bad_cas),

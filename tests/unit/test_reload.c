@@ -14,6 +14,7 @@
 #include <malloc.h>
 
 #include "base/process.h"
+#include "core_dump.h"
 #include "creds_fixture.h"
 #include "reload.h"
 
@@ -155,6 +156,7 @@ static void test_secrets_differ(void **state)
     assert_non_null(first);
     assert_non_null(second);
     assert_memory_not_equal(first->cookie_master, second->cookie_master, 32);
+    assert_true(core_dump_leaves_out(first->cookie_master));
     /* Tickets are of one listener and of one generation. */
     const uint8_t *master = first->listeners[0].creds->ticket_master;
     assert_memory_not_equal(master, second->listeners[0].creds->ticket_master, 32);
