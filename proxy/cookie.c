@@ -17,7 +17,8 @@ enum {
     ALERT_HANDSHAKE_FAILURE = 40,
     ALERT_ILLEGAL_PARAMETER = 47,
     ALERT_PROTOCOL_VERSION = 70,
-    ALERT_MISSING_EXTENSION = 109, /* no group or signature algorithm to choose from */
+    ALERT_INTERNAL_ERROR = 80,
+    ALERT_MISSING_EXTENSION = 109, /* or nothing in common */
 };
 
 /* The library's answer is only looked at, never sent from here. An answer to a stranger is one
@@ -88,24 +89,37 @@ static bool has_known_psk(const struct dtls_peer *peer)
     return (peer->identity_len != 0 && !peer->is_psk_unknown) || peer->holder.good_until_ms != 0;
 }
 
-/* An alert that the library wanted to send tells why it refused. */
+/* An alert that the library wanted to send tells why it refused, more or less. */
 static void explain_refusal(const struct cookie_front *front, const struct dtls_peer *peer,
                             struct cookie_result *result)
 {
+    const struct hello_offer *offer = &peer->offer;
     result->verdict = COOKIE_IGNORED;
     result->reason = HANDSHAKE_protocol_error;
+    result->detail = "";
     if (front->reply_len < RECORD_HEADER + 2 || front->reply[0] != TYPE_ALERT)
         return;
+    result->detail = dtls_alert_name(front->reply[RECORD_HEADER + 1]);
     switch (front->reply[RECORD_HEADER + 1]) {
     case ALERT_ILLEGAL_PARAMETER:
         if (has_known_psk(peer))
-            result->reason = HANDSHAKE_no_common_suite; /* wants it without (EC)DHE */
-        else
+            /* wants it without (EC)DHE */
+            dtls_offer_find_fault(front->listener, offer, true, &result->reason, &result->detail);
+        else if (offer->has_cookie)
             result->verdict = COOKIE_BAD;
         break;
-    case ALERT_PROTOCOL_VERSION: result->reason = HANDSHAKE_version; break;
+    case ALERT_PROTOCOL_VERSION:
+        result->reason = HANDSHAKE_version;
+        result->detail = "";
+        break;
     case ALERT_HANDSHAKE_FAILURE:
-    case ALERT_MISSING_EXTENSION: result->reason = HANDSHAKE_no_common_suite; break;
+    case ALERT_MISSING_EXTENSION:
+        if (dtls_offer_find_fault(front->listener, offer, true, &result->reason, &result->detail))
+            break;
+        result->reason = HANDSHAKE_no_common_suite;
+        result->detail = "no signature algorithm in common, or none for the key of the certificate";
+        break;
+    case ALERT_INTERNAL_ERROR: result->reason = HANDSHAKE_internal_error; break;
     default: break; /* malformed */
     }
 }

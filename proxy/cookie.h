@@ -30,6 +30,7 @@ struct cookie_result {
     const uint8_t *reply; /* COOKIE_ANSWER, COOKIE_FAILED: valid until the next call */
     size_t reply_len;
     enum handshake_result reason; /* COOKIE_IGNORED: why */
+    const char *detail;           /* the same in words; "" = the reason says it all */
 };
 
 struct cookie_front {

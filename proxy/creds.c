@@ -2,6 +2,7 @@
 
 #include <wolfssl/options.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -175,6 +176,20 @@ static void load_certificates(const struct loading *loading)
                           loading->problems);
 }
 
+static void note_suites(struct creds *creds, const char *names)
+{
+    char name[64];
+    for (size_t len; *names != '\0'; names += len + (names[len] != '\0')) {
+        unsigned char first, second;
+        int flags;
+        len = strcspn(names, ":");
+        snprintf(name, sizeof(name), "%.*s", (int)len, names);
+        if (creds->suite_count < CREDS_SUITES_MAX &&
+            wolfSSL_get_cipher_suite_from_name(name, &first, &second, &flags) == 0)
+            creds->suites[creds->suite_count++] = (uint16_t)(first << 8 | second);
+    }
+}
+
 static void load_suites(const struct loading *loading)
 {
     const struct listener_config *listener = loading->listener;
@@ -194,9 +209,9 @@ static void load_suites(const struct loading *loading)
                        where_is(loading, "ciphers").text, err.text, creds_suites_all(all));
     else if (wolfSSL_CTX_set_cipher_list(loading->creds->ctx, suites) != WOLFSSL_SUCCESS)
         wolfssl_refused(loading, "the cipher suites");
-    else
-        for (int i = 0; i < CREDS_PSK13_SUITES; i++)
-            loading->creds->has_psk13_suite[i] = strstr(suites, creds_psk13_suites[i].name) != NULL;
+    for (int i = 0; i < CREDS_PSK13_SUITES; i++)
+        loading->creds->has_psk13_suite[i] = strstr(suites, creds_psk13_suites[i].name) != NULL;
+    note_suites(loading->creds, suites);
 }
 
 static void set_verify(struct creds *creds, enum client_auth client_auth)
@@ -277,6 +292,22 @@ const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, s
                               size_t *key_size)
 {
     return creds->psks ? psk_find(creds->psks, identity, identity_size, key_size) : NULL;
+}
+
+bool creds_has_suite(const struct creds *creds, uint16_t code)
+{
+    for (int i = 0; i < creds->suite_count; i++)
+        if (creds->suites[i] == code)
+            return true;
+    return false;
+}
+
+bool creds_has_group(bool is_1_3, uint16_t code)
+{
+    for (int i = 0; i < (is_1_3 ? GROUP_COUNT : GROUP_COUNT_1_2); i++)
+        if (groups[i] == code)
+            return true;
+    return false;
 }
 
 size_t creds_psk_count(const struct creds *creds)

@@ -31,7 +31,11 @@ struct creds_psk13_suite {
 };
 extern const struct creds_psk13_suite creds_psk13_suites[CREDS_PSK13_SUITES];
 
+enum { CREDS_SUITES_MAX = 32 };
+
 struct creds {
+    uint16_t suites[CREDS_SUITES_MAX]; /* codes of those that the listener has */
+    uint8_t suite_count;
     bool has_psk13_suite[CREDS_PSK13_SUITES]; /* offered by this listener */
     /* Versions, suites, groups, certificate, CA, verify mode and the life of tickets are set; the
      * session cache is off. Callbacks are not set: without the PSK callbacks no PSK suite is
@@ -69,6 +73,10 @@ void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl,
 /* The key of an identity (bytes, not a string), borrowed as long as creds live; NULL if unknown. */
 const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, size_t identity_size,
                               size_t *key_size);
+
+/* Whether the listener has that suite or group, by its code in IANA's registry. */
+bool creds_has_suite(const struct creds *creds, uint16_t code);
+bool creds_has_group(bool is_1_3, uint16_t code);
 
 size_t creds_psk_count(const struct creds *creds);
 

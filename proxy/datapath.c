@@ -210,7 +210,7 @@ static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
         return over_limit(p, CLIENT_limit_handshakes_per_s);
     }
     if (slow != NULL)
-        session_end(slow, CLOSE_replaced, false);
+        session_fail(slow, HANDSHAKE_superseded, "it gave way to another device at max_handshakes");
     struct session *s =
         session_begin(&dp->sessions, dtls, p->socket, &d->from, &d->to, p->kind.hello_tag);
     if (s == NULL)
@@ -254,7 +254,7 @@ static enum client_outcome from_stranger(struct passage *p)
     case COOKIE_IGNORED:
         if (p->kind.is_fragment)
             return CLIENT_hello_fragmented;
-        session_log_hello_ignored(&dp->sessions, p->listener, d, result.reason);
+        session_log_hello_ignored(&dp->sessions, p->listener, d, result.reason, result.detail);
         return CLIENT_hello_ignored;
     case COOKIE_NO_MEMORY: break;
     }
@@ -281,6 +281,7 @@ static enum client_outcome hello(struct passage *p)
 /* Of a device that has no session; perhaps it does not know yet that its handshake has failed. */
 static enum client_outcome from_nobody(struct passage *p, enum client_outcome outcome)
 {
+    enum { ALERT_FATAL = 2 };
     const struct sessions *all = &p->dp->sessions;
     const struct steering steering = {.worker_count = all->worker_count,
                                       .cid_length = p->listener->config->cid_bytes};
@@ -291,6 +292,8 @@ static enum client_outcome from_nobody(struct passage *p, enum client_outcome ou
         sessions_on_ticket_unusable(&p->dp->sessions, p->listener, &d->from, p->kind.alert_code);
         return CLIENT_handshake_failed;
     }
+    if (p->kind.alert_level == ALERT_FATAL && p->kind.before_alert_len == 0)
+        session_log_stranger_alert(&p->dp->sessions, p->listener, &d->from, p->kind.alert_code);
     return classify_is_of_flight(&p->kind) &&
                    session_refusal_repeat(&p->dp->sessions, p->listener, p->datagram)
                ? CLIENT_alert_repeated

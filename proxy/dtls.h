@@ -165,6 +165,11 @@ enum credential dtls_credential(const struct dtls *dtls);
  * all). Valid as long as the object lives. */
 enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail);
 
+/* Why a listener cannot serve what a hello offers. False if it could, as far as the hello tells:
+ * then nothing is set. */
+bool dtls_offer_find_fault(const struct listener *listener, const struct hello_offer *offer,
+                           bool is_1_3, enum handshake_result *result, const char **detail);
+
 /* The library has sent a fatal alert. */
 bool dtls_has_sent_alert(const struct dtls *dtls);
 /* The name of RFC 8446 section 6, or of the registry behind it. */

@@ -83,6 +83,43 @@ static bool wants_raw_keys(const struct dtls *dtls)
            alerts.last_tx.code == ALERT_UNSUPPORTED_CERTIFICATE;
 }
 
+/* The library refuses a hello with these; some of them stand for other things as well. */
+static bool is_of_hello(int error)
+{
+    switch (error) {
+    case MATCH_SUITE_ERROR:
+    case UNSUPPORTED_SUITE:
+    case NO_CERT_ERROR:
+    case BAD_KEY_SHARE_DATA:
+    case INCOMPLETE_DATA:
+    case ECC_CURVE_ERROR:
+    case PSK_KEY_ERROR: return true;
+    default: return false;
+    }
+}
+
+static enum handshake_result failure_of_hello(const struct dtls *dtls, int error,
+                                              const char **detail)
+{
+    enum handshake_result result;
+    if (dtls->peer != NULL &&
+        dtls_offer_find_fault(dtls->listener, &dtls->peer->offer, dtls_version(dtls) == VERSION_1_3,
+                              &result, detail))
+        return result;
+    switch (error) {
+    case NO_CERT_ERROR:
+        *detail = "it has no PSK that serves, and the listener has no certificate";
+        return HANDSHAKE_no_common_suite;
+    case MATCH_SUITE_ERROR:
+    case UNSUPPORTED_SUITE:
+        *detail = "no signature algorithm in common, or none for the key of the certificate";
+        return HANDSHAKE_no_common_suite;
+    default:
+        *detail = wolfSSL_ERR_reason_error_string((unsigned long)error);
+        return HANDSHAKE_protocol_error;
+    }
+}
+
 enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
 {
     int error = wolfSSL_get_error(dtls->ssl, WOLFSSL_FATAL_ERROR);
@@ -112,22 +149,20 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     default: break;
     }
     /* In 1.3 an unknown identity shows as what the library tried next. */
-    if (peer != NULL && peer->is_psk_unknown)
+    if (peer != NULL && peer->is_psk_unknown && !peer->is_certificate_good)
         return HANDSHAKE_unknown_identity;
+    if (error == BAD_BINDER && peer != NULL && peer->identity_len == 0) {
+        *detail = "the binder of its ticket is wrong";
+        return HANDSHAKE_protocol_error;
+    }
     if (error == BAD_BINDER)
         return HANDSHAKE_wrong_key;
     if (error == NO_PEER_CERT)
         return HANDSHAKE_no_certificate;
+    if (is_of_hello(error))
+        return failure_of_hello(dtls, error, detail);
     *detail = wolfSSL_ERR_reason_error_string((unsigned long)error);
     switch (error) {
-    case MATCH_SUITE_ERROR:
-    case UNSUPPORTED_SUITE:
-    case BAD_KEY_SHARE_DATA:
-    case EXT_MISSING:
-    case NO_CERT_ERROR:
-    case INCOMPLETE_DATA:
-    case ECC_CURVE_ERROR:
-    case ECC_CURVETYPE_ERROR: return HANDSHAKE_no_common_suite;
     case ASN_NO_SIGNER_E:
     case ASN_SIG_CONFIRM_E:
     case ASN_AFTER_DATE_E:

@@ -14,8 +14,11 @@ enum {
     /* Extensions. */
     SUPPORTED_GROUPS = 10,
     SIGNATURE_ALGORITHMS = 13,
+    PRE_SHARED_KEY = 41,
     SUPPORTED_VERSIONS = 43,
+    COOKIE = 44,
     PSK_KEY_EXCHANGE_MODES = 45,
+    KEY_SHARE = 51,
     PSK_DHE_KE = 1,
 };
 
@@ -74,6 +77,9 @@ static void read_extension(struct hello_offer *offer, uint32_t type, struct rest
         list = &offer->versions;
         length_bytes = 1;
         break;
+    case PRE_SHARED_KEY: offer->has_psk = true; return;
+    case COOKIE: offer->has_cookie = true; return;
+    case KEY_SHARE: offer->has_key_share = true; return;
     case PSK_KEY_EXCHANGE_MODES:
         offer->has_psk_modes = true;
         for (struct rest modes = take_vector(&body, 1); modes.len != 0;)

@@ -18,8 +18,11 @@ struct hello_offer_list {
 /* A copy of the lists, each cut at a bound. Zeroed: nothing has been read. */
 struct hello_offer {
     bool is_read;
-    bool is_cut;             /* the datagram or the message ends within it */
-    bool has_psk_modes;      /* of DTLS 1.3 */
+    bool is_cut;     /* the datagram or the message ends within it */
+    bool has_cookie; /* of DTLS 1.3, as all that follow */
+    bool has_key_share;
+    bool has_psk; /* an external one, or a ticket */
+    bool has_psk_modes;
     bool has_psk_dhe;        /* among these: psk_dhe_ke; the other one is psk_ke */
     uint16_t legacy_version; /* as on the wire; counts if there is no list of versions */
     uint16_t suite_total;

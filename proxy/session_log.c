@@ -208,7 +208,8 @@ void session_log_stalled(struct session *s, enum handshake_result reason, const 
 }
 
 void session_log_hello_ignored(struct sessions *all, const struct listener *listener,
-                               const struct udp_datagram *hello, enum handshake_result reason)
+                               const struct udp_datagram *hello, enum handshake_result reason,
+                               const char *detail)
 {
     if (!log_is_enabled(LOG_INFO) || !log_limiter_allows(&all->stranger_limiter, all->now_ms))
         return;
@@ -217,8 +218,22 @@ void session_log_hello_ignored(struct sessions *all, const struct listener *list
     log_begin(&line, LOG_INFO, "hello_ignored");
     add_who(&line, listener, 0, &hello->from);
     log_add(&line, "reason", handshake_result_name(reason));
+    if (detail[0] != '\0')
+        log_add(&line, "detail", detail);
     hello_offer_read(&offer, hello->data, hello->len);
     add_offer(&line, &offer);
+    log_end(&line);
+}
+
+void session_log_stranger_alert(struct sessions *all, const struct listener *listener,
+                                const struct addr *client, uint8_t alert)
+{
+    if (!log_is_enabled(LOG_INFO) || !log_limiter_allows(&all->stranger_limiter, all->now_ms))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "stranger_alert");
+    add_who(&line, listener, 0, client);
+    log_add(&line, "detail", dtls_alert_name(alert));
     log_end(&line);
 }
 

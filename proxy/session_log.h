@@ -24,7 +24,11 @@ void session_log_ticket_unusable(struct sessions *sessions, const struct listene
  * only fails at its timeout (a forged record must not end it). */
 void session_log_stalled(struct session *session, enum handshake_result reason, const char *detail);
 void session_log_hello_ignored(struct sessions *sessions, const struct listener *listener,
-                               const struct udp_datagram *hello, enum handshake_result reason);
+                               const struct udp_datagram *hello, enum handshake_result reason,
+                               const char *detail);
+/* A fatal alert of a device that has neither session nor handshake. */
+void session_log_stranger_alert(struct sessions *sessions, const struct listener *listener,
+                                const struct addr *client, uint8_t alert);
 /* A limit bites: devices that come now are dropped without an answer. */
 void session_log_limit(struct sessions *sessions, const struct listener *listener,
                        enum client_outcome limit);

@@ -1,5 +1,5 @@
-/* The reason in the log is the truth: one row for each way a handshake can fail, with what the line
- * must say of it. */
+/* Handshakes that end before their time, or go no further: the log says why, how far they came, and
+ * what came back. */
 #include <wolfssl/options.h>
 
 #include <setjmp.h>
@@ -16,184 +16,195 @@
 #include "base/bytes.h"
 #include "datapath_tests.h"
 
-enum { HANDSHAKE_TIMEOUT_MS = 90000, GIVE_UP_MS = 10000 };
+enum { HANDSHAKE_TIMEOUT_MS = 90000, GIVE_UP_MS = 10000, HELLO_AT = 25 };
 
 #define ECDSA_12 .version = VERSION_1_2, .suites = "ECDHE-ECDSA-AES128-CCM-8"
 #define PSK_12 .version = VERSION_1_2, .suites = "PSK-AES128-CCM-8", .key = KEY
-#define SUITE_13(suite) .version = VERSION_1_3, .suites = suite, .has_small_hello = true
-#define GCM_13 SUITE_13("TLS13-AES128-GCM-SHA256")
-#define ONLY_PSK GATE LISTENER PSK
-#define ONLY_CERTIFICATE GATE LISTENER CERTIFICATE CLIENT_CA
-#define RSA GATE LISTENER "certificate = rsa.pem\nprivate_key = rsa.key\n" CLIENT_CA
+#define LARGE_13 .version = VERSION_1_3, .suites = "TLS13-AES128-GCM-SHA256"
+#define GCM_13 LARGE_13, .has_small_hello = true
 
-/* ---- what is changed in a hello on its way ----------------------------------------------------
- */
+static bool is_protected(const uint8_t *datagram)
+{
+    return (datagram[0] & 0xe0) == 0x20 || bytes_get16(datagram + 3) != 0;
+}
 
-enum edit {
-    AS_IT_IS,
-    OTHER_GROUPS,     /* each one unknown */
-    NO_GROUPS,        /* no such extension */
-    OTHER_SIGNATURES, /* each one unknown */
-    NO_SIGNATURES,
-    OTHER_SUITES,
-    NO_KEY_SHARE,
-    OTHER_VERSIONS, /* the list of 1.3 */
-    VERSION_1_0,    /* the field of 1.2 */
-    BAD_RENEGOTIATION,
-    BAD_LENGTHS,
-    BAD_FRAGMENT_LENGTH,
-    DOUBLE_EXTENSION,
+/* A fatal alert in plaintext, behind the records of the device so far. */
+static enum client_outcome send_alert(struct gate *gate, const struct device *device, uint8_t code)
+{
+    const uint8_t alert[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, code};
+    return gate_inject(gate, &device->addr, alert, sizeof(alert));
+}
+
+/* ---- later ---------------------------------------------------------------------------------- */
+
+/* What is done to a handshake that would go well. */
+enum mischief {
+    NOTHING,
+    ALERT_AFTER_FLIGHT_4, /* in plaintext, with the code of the row, and then nothing */
+    GARBAGE_IN_MESSAGE,   /* the device's first message after its hellos has zeros in it */
+    OUT_OF_ORDER,         /* a Finished in the place of it */
+    TOO_MUCH,             /* repeats without end */
+    STRAY_RECORD,         /* one that does not decrypt, and then nothing */
+    BEGINS_ANEW,
+    GIVES_WAY, /* at max_handshakes */
+    MEMORY,    /* there is none for the next step */
+    STOP,      /* of the gate */
 };
 
-enum {
-    HELLO_AT = 25,
-    SUPPORTED_GROUPS = 10,
-    SIGNATURES = 13,
-    MAX_FRAGMENT = 1,
-    VERSIONS = 43,
-    KEY_SHARE = 51,
-    RENEGOTIATION = 0xff01,
-    UNKNOWN = 0xfe01
-};
-
-static uint8_t *find_extension(uint8_t *hello, size_t len, unsigned type, size_t *body_len)
-{
-    uint8_t *at = hello + HELLO_AT + 2 + 32, *end = hello + len;
-    at += 1 + at[0];
-    at += 1 + at[0];
-    at += 2 + bytes_get16(at);
-    at += 1 + at[0];
-    for (at += 2; at + 4 <= end; at += 4 + bytes_get16(at + 2)) {
-        *body_len = bytes_get16(at + 2);
-        if (bytes_get16(at) == type)
-            return at;
-    }
-    return NULL;
-}
-
-static void fill(uint8_t *hello, size_t len, unsigned type, size_t begin, unsigned value)
-{
-    size_t body_len;
-    uint8_t *at = find_extension(hello, len, type, &body_len);
-    assert_non_null(at);
-    for (size_t i = begin; i + 1 < body_len; i += 2)
-        bytes_put16(at + 4 + i, (uint16_t)(value + i));
-}
-
-static void rename_extension(uint8_t *hello, size_t len, unsigned type, unsigned to)
-{
-    size_t body_len;
-    uint8_t *at = find_extension(hello, len, type, &body_len);
-    assert_non_null(at);
-    bytes_put16(at, (uint16_t)to);
-}
-
-static void change(uint8_t *hello, size_t len, enum edit edit)
-{
-    size_t body_len;
-    uint8_t *at;
-    switch (edit) {
-    case AS_IT_IS: break;
-    case OTHER_GROUPS: fill(hello, len, SUPPORTED_GROUPS, 2, 0xfe10); break;
-    case NO_GROUPS: rename_extension(hello, len, SUPPORTED_GROUPS, UNKNOWN); break;
-    case OTHER_SIGNATURES: fill(hello, len, SIGNATURES, 2, 0xfe10); break;
-    case NO_SIGNATURES: rename_extension(hello, len, SIGNATURES, UNKNOWN); break;
-    case OTHER_SUITES:
-        at = hello + HELLO_AT + 2 + 32;
-        at += 1 + at[0];
-        at += 1 + at[0];
-        for (size_t i = 0; i < bytes_get16(at); i += 2)
-            bytes_put16(at + 2 + i, (uint16_t)(0xfe10 + i));
-        break;
-    case NO_KEY_SHARE: rename_extension(hello, len, KEY_SHARE, UNKNOWN); break;
-    case OTHER_VERSIONS: fill(hello, len, VERSIONS, 1, 0xfe10); break;
-    case VERSION_1_0: bytes_put16(hello + HELLO_AT, 0xfeff); break;
-    case BAD_RENEGOTIATION:
-        /* One byte of an earlier Finished, in a first handshake (RFC 5746 section 3.6). */
-        at = find_extension(hello, len, 23, &body_len);
-        (void)at;
-        break;
-    case BAD_LENGTHS:
-        at = find_extension(hello, len, SUPPORTED_GROUPS, &body_len);
-        bytes_put16(at + 4, (uint16_t)(body_len + 10));
-        break;
-    case BAD_FRAGMENT_LENGTH:
-        at = find_extension(hello, len, MAX_FRAGMENT, &body_len);
-        assert_non_null(at);
-        at[4] = 9;
-        break;
-    case DOUBLE_EXTENSION: rename_extension(hello, len, SIGNATURES, SUPPORTED_GROUPS); break;
-    }
-}
-
-static enum edit edit_now;
-
-static void send_changed(void *context, const uint8_t *datagram, size_t len)
-{
-    const struct device *device = context;
-    uint8_t *changed = fake_network_copy(datagram, len);
-    if (len > HELLO_AT && changed[0] == 22 && changed[13] == 1)
-        change(changed, len, edit_now);
-    fake_network_send(CLIENT_TO_GATE, &device->addr, &device->to, changed, len);
-    free(changed);
-}
-
-/* ---- hellos --------------------------------------------------------------------------------- */
-
-struct reason {
+struct ending {
     const char *ini;
     struct client_kind kind;
-    enum edit edit;
+    enum mischief mischief;
+    uint8_t alert;
     const char *parts[5];
 };
 
-static const struct reason reasons[] = {
+static const struct ending endings[] = {
     {USUAL,
-     {.name = "1.2, no suite", ECDSA_12},
-     OTHER_SUITES,
-     {"event=handshake_failed", "reason=no_common_suite", " suites:0xfe10"}},
+     {.name = "1.2 psk, alert", PSK_12, .identity = IDENTITY},
+     ALERT_AFTER_FLIGHT_4,
+     40,
+     {"event=handshake_failed", "reason=client_alert", "detail=handshake_failure",
+      "flight=4 sent=1 "}},
     {USUAL,
-     {.name = "1.3, no suite", GCM_13},
-     OTHER_SUITES,
-     {"event=hello_ignored", "reason=no_common_suite", " suites:0xfe10"}},
+     {.name = "1.3 psk, alert", GCM_13, .identity = IDENTITY, .key = KEY},
+     ALERT_AFTER_FLIGHT_4,
+     80,
+     {"event=handshake_failed", "reason=client_alert", "detail=internal_error", "came_back=none"}},
     {USUAL,
-     {.name = "1.2, no group", ECDSA_12},
-     OTHER_GROUPS,
-     {"event=handshake_failed", "reason=no_common_suite", " groups:0xfe12,0xfe14"}},
+     {.name = "1.2, alert without a name", PSK_12, .identity = IDENTITY},
+     ALERT_AFTER_FLIGHT_4,
+     253,
+     {"event=handshake_failed", "reason=client_alert", "detail=an alert without a name"}},
     {USUAL,
-     {.name = "1.3, no version", GCM_13},
-     OTHER_VERSIONS,
-     {"event=hello_ignored", "reason=version", "versions:0xfe11 "}},
+     {.name = "1.2, alert of RFC 9325", PSK_12, .identity = IDENTITY},
+     ALERT_AFTER_FLIGHT_4,
+     116,
+     {"event=handshake_failed", "reason=client_alert", "detail=certificate_required"}},
     {USUAL,
-     {.name = "1.0", ECDSA_12},
-     VERSION_1_0,
-     {"event=handshake_failed", "reason=version", "versions:1.0 "}},
+     {.name = "1.2 certificate, garbage", ECDSA_12, .certificate = "device"},
+     GARBAGE_IN_MESSAGE,
+     0,
+     {"event=handshake_failed", "reason=protocol_error", "detail=", "offered=versions:1.2 "}},
     {USUAL,
-     {.name = "1.2, lengths", ECDSA_12},
-     BAD_LENGTHS,
-     {"event=handshake_failed", "reason=protocol_error", "offered=versions:1.2 "}},
+     {.name = "1.2 psk, garbage", PSK_12, .identity = IDENTITY},
+     GARBAGE_IN_MESSAGE,
+     0,
+     {"event=handshake_failed", "reason=unknown_identity", "version=1.2"}},
     {USUAL,
-     {.name = "1.3, lengths", GCM_13},
-     BAD_LENGTHS,
-     {"event=hello_ignored", "reason=protocol_error", "offered=versions:1.3 "}},
+     {.name = "1.2 psk, out of order", PSK_12, .identity = IDENTITY},
+     OUT_OF_ORDER,
+     0,
+     {"event=handshake_failed", "reason=protocol_error", "detail=", "offered=versions:1.2 "}},
+    {USUAL,
+     {.name = "1.2 psk, too much", PSK_12, .identity = IDENTITY},
+     TOO_MUCH,
+     0,
+     {"event=handshake_failed", "reason=protocol_error", "detail=too many bytes"}},
+    {USUAL,
+     {.name = "1.3 psk, stray record", GCM_13, .identity = IDENTITY, .key = KEY},
+     STRAY_RECORD,
+     0,
+     {"event=handshake_failed", "reason=timeout"}},
+    {USUAL,
+     {.name = "1.2 certificate, stray record", ECDSA_12, .certificate = "device"},
+     STRAY_RECORD,
+     0,
+     {"event=handshake_failed", "reason=timeout"}},
+    {USUAL,
+     {.name = "1.2, begins anew", PSK_12, .identity = IDENTITY},
+     BEGINS_ANEW,
+     0,
+     {"event=handshake_failed", "reason=superseded version=1.2", "flight=4 sent=1 "}},
+    {USUAL "max_handshakes = 1\n",
+     {.name = "1.2, gives way", PSK_12, .identity = IDENTITY},
+     GIVES_WAY,
+     0,
+     {"event=handshake_failed", "reason=superseded",
+      "detail=it gave way to another device at max_handshakes"}},
+    {USUAL,
+     {.name = "1.2, no memory", ECDSA_12, .certificate = "device"},
+     MEMORY,
+     0,
+     {"event=handshake_failed", "reason=internal_error"}},
+    {USUAL,
+     {.name = "1.2, stop", PSK_12, .identity = IDENTITY},
+     STOP,
+     0,
+     {"event=handshake_failed", "reason=shutdown"}},
 };
 
-static void reason_is_true(void **state)
+static enum mischief mischief_now;
+
+static void send_with_mischief(void *context, const uint8_t *datagram, size_t len)
+{
+    const struct device *device = context;
+    uint8_t *copy = fake_network_copy(datagram, len);
+    bool is_flight_5 = copy[0] == 22 && copy[13] != 1 && !is_protected(copy);
+    if (is_flight_5 && mischief_now == GARBAGE_IN_MESSAGE)
+        memset(copy + HELLO_AT, 0, bytes_get16(copy + 11) - 12);
+    if (is_flight_5 && mischief_now == OUT_OF_ORDER)
+        copy[13] = 20;
+    fake_network_send(CLIENT_TO_GATE, &device->addr, &device->to, copy, len);
+    free(copy);
+}
+
+static void interfere(struct gate *gate, struct device *device, const struct ending *ending)
+{
+    static const struct client_kind other = {.name = "other", PSK_12, .identity = IDENTITY};
+    static uint8_t fragment[1200] = {22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0,    0x04, 0xa3,
+                                     16, 0,    0x10, 0, 0, 1, 0, 1, 0, 0, 0x04, 0x97};
+    uint8_t stray[40] = {22, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 27};
+    switch (ending->mischief) {
+    case ALERT_AFTER_FLIGHT_4: send_alert(gate, device, ending->alert); break;
+    case TOO_MUCH:
+        for (unsigned i = 0; i < 200; i++) {
+            bytes_put16(fragment + 9, (uint16_t)(100 + i));
+            gate_inject(gate, &device->addr, fragment, sizeof(fragment));
+        }
+        break;
+    case STRAY_RECORD:
+        if (ending->kind.version == VERSION_1_3) {
+            memset(stray, 7, sizeof(stray));
+            memcpy(stray, (const uint8_t[]){0x2e, 0, 1, 0, 35}, 5);
+        }
+        gate_inject(gate, &device->addr, stray, sizeof(stray));
+        break;
+    case BEGINS_ANEW:
+        gate_run(gate, 10); /* what was on its way is gone */
+        device_connect(gate_add_reborn(gate, &other, device));
+        break;
+    case GIVES_WAY:
+        gate_run(gate, GIVE_UP_MS);
+        device_connect(gate_add(gate, &other));
+        break;
+    case STOP: gate_stop(gate); break;
+    default: break;
+    }
+}
+
+/* What happens to a handshake that has begun. */
+static void reason_is_true_later(void **state)
 {
     struct gate *gate = *state;
-    for (unsigned i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-        const struct reason *r = &reasons[i];
-        gate_doing("%s", r->kind.name);
-        gate_open(gate, r->ini);
-        struct device *device = gate_add(gate, &r->kind);
-        device->client->send = send_changed;
-        edit_now = r->edit;
+    for (unsigned i = 0; i < sizeof(endings) / sizeof(endings[0]); i++) {
+        const struct ending *e = &endings[i];
+        gate_doing("%s", e->kind.name);
+        gate_open(gate, e->ini);
+        struct device *device = gate_add(gate, &e->kind);
+        device->client->send = send_with_mischief;
+        mischief_now = e->mischief;
         device_connect(device);
-        gate_run(gate, 500);
-        for (const char *const *part = r->parts; *part != NULL; part++)
-            if (fake_log_count(r->parts[0], r->parts[1], *part, NULL) != 1)
+        gate_run(gate, 3);
+        bool is_of_device = e->mischief == GARBAGE_IN_MESSAGE || e->mischief == OUT_OF_ORDER;
+        device->client->is_deaf = !is_of_device && e->mischief != MEMORY;
+        if (e->mischief == MEMORY)
+            gate->memory_left = 0;
+        interfere(gate, device, e);
+        gate_run(gate, e->mischief == STOP ? 1 : HANDSHAKE_TIMEOUT_MS + 100);
+        for (const char *const *part = e->parts; *part != NULL; part++)
+            if (fake_log_count(e->parts[0], e->parts[1], *part, NULL) != 1)
                 fail_msg("%s", *part);
-        assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 0);
     }
     gate_doing(NULL);
 }
@@ -212,11 +223,6 @@ enum loss {
 };
 
 static enum loss loss_now;
-
-static bool is_protected(const uint8_t *datagram)
-{
-    return (datagram[0] & 0xe0) == 0x20 || bytes_get16(datagram + 3) != 0;
-}
 
 static void send_with_loss(void *context, const uint8_t *datagram, size_t len)
 {
@@ -239,8 +245,6 @@ struct timeout {
     enum loss loss;
     const char *parts[5];
 };
-
-#define LARGE_13 .version = VERSION_1_3, .suites = "TLS13-AES128-GCM-SHA256"
 
 static const struct timeout timeouts[] = {
     {{.name = "1.2 psk, gone", PSK_12, .identity = IDENTITY},
@@ -334,111 +338,31 @@ static void largest_datagram_is_told(void **state)
     assert_int_equal(fake_log_count("reason=timeout", part, NULL), 1);
 }
 
-/* ---- tickets that a device cannot use ---------------------------------------------------------
- */
-
-#define ADVICE \
-    "advice=it cannot use its ticket of DTLS 1.3, as wolfSSL before 5.9.1: set tickets = 1.2"
-
-/* A fatal alert in plaintext, behind the records of the device so far. */
-static enum client_outcome send_alert(struct gate *gate, const struct device *device, uint8_t code)
+/* A device that does not take the cookie, whatever it dislikes: the gate keeps nothing of it, but
+ * the log has its alert. */
+static void alert_of_a_stranger_is_told(void **state)
 {
-    const uint8_t alert[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, code};
-    return gate_inject(gate, &device->addr, alert, sizeof(alert));
-}
-
-/* A device that comes back with a ticket, and has got the gate's answers to that many hellos. */
-static struct device *come_back(struct gate *gate, const struct client_kind *kind, unsigned hellos)
-{
-    struct device *first = gate_connected(gate, kind);
-    gate_run(gate, 100);
-    struct WOLFSSL_SESSION *session = memory_client_session(first->client);
-    assert_non_null(session);
-    device_close(first);
-    gate_run(gate, 10);
-    struct device *device = gate_add(gate, kind);
-    memory_client_resume(device->client, session);
-    memory_client_free_session(session);
-    device_connect(device);
-    gate_run(gate, 2 * hellos - 1);
-    device->client->is_deaf = true;
-    return device;
-}
-
-/* wolfSSL 5.7.2 sends illegal_parameter in plaintext when it gets the HelloRetryRequest to a hello
- * with a ticket; others might get as far as the ServerHello. */
-static void ticket_that_cannot_be_used_is_told(void **state)
-{
-    static const struct client_kind kinds[] = {
-        {.name = "psk", GCM_13, .identity = IDENTITY, .key = KEY},
-        {.name = "certificate", GCM_13, .certificate = "device"}};
+    static const struct client_kind kind = {.name = "1.2", PSK_12, .identity = IDENTITY};
     struct gate *gate = *state;
-    for (unsigned k = 0; k < 2; k++) {
-        gate_doing("%s, at the cookie", kinds[k].name);
-        gate_open(gate, USUAL);
-        struct device *device = come_back(gate, &kinds[k], 1);
-        assert_int_equal(send_alert(gate, device, 47), CLIENT_handshake_failed);
-        assert_int_equal(fake_log_count("event=handshake_failed", "reason=client_alert",
-                                        "detail=illegal_parameter", "version=1.3", ADVICE, NULL),
-                         1);
-        assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
-        /* Once for each attempt. */
-        assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
-        assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
-
-        gate_doing("%s, at the ServerHello", kinds[k].name);
-        gate_open(gate, USUAL);
-        device = come_back(gate, &kinds[k], 2);
-        assert_int_equal(send_alert(gate, device, 47), CLIENT_handshake);
-        gate_run(gate, GIVE_UP_MS + 100);
-        assert_int_equal(fake_log_count("event=handshake_failed", "reason=client_alert",
-                                        "detail=illegal_parameter", ADVICE, NULL),
-                         1);
-    }
-    gate_doing(NULL);
-}
-
-/* The advice is for devices with a ticket of ours in DTLS 1.3, and soon after their hello. */
-static void other_alerts_are_not_about_tickets(void **state)
-{
-    static const struct client_kind without = {
-        .name = "no ticket", GCM_13, .identity = IDENTITY, .key = KEY};
-    static const struct client_kind of_1_2 = {
-        .name = "1.2", PSK_12, .identity = IDENTITY, .wants_ticket = true};
-    struct gate *gate = *state;
-    gate_doing("no ticket");
     gate_open(gate, USUAL);
-    struct device *device = gate_add(gate, &without);
+    struct device *device = gate_add(gate, &kind);
     device_connect(device);
     gate_run(gate, 1);
     device->client->is_deaf = true;
-    assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
-    gate_doing("1.2");
-    gate_open(gate, USUAL);
-    device = come_back(gate, &of_1_2, 1);
-    assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
-    gate_doing("late, of another address, or no fatal alert");
-    gate_open(gate, USUAL);
-    device = come_back(gate, &without, 1);
+    assert_int_equal(send_alert(gate, device, 70), CLIENT_no_session);
+    assert_int_equal(fake_log_count("event=stranger_alert", "detail=protocol_version", NULL), 1);
     const uint8_t warning[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0};
     assert_int_equal(gate_inject(gate, &device->addr, warning, sizeof(warning)), CLIENT_no_session);
-    struct device *other = gate_add(gate, &without);
-    assert_int_equal(send_alert(gate, other, 47), CLIENT_no_session);
-    gate_run(gate, GIVE_UP_MS);
-    assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
-    assert_int_equal(fake_log_count("advice=", NULL), 0);
-    assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 0);
-    gate_doing(NULL);
+    assert_int_equal(fake_log_count("event=stranger_alert", NULL), 1);
 }
 
 int datapath_reasons_tests(void)
 {
     const struct CMUnitTest tests[] = {
-        GATE_TEST(reason_is_true),
+        GATE_TEST(reason_is_true_later),
         GATE_TEST(timeouts_say_what_came_back),
         GATE_TEST(largest_datagram_is_told),
-        GATE_TEST(ticket_that_cannot_be_used_is_told),
-        GATE_TEST(other_alerts_are_not_about_tickets),
+        GATE_TEST(alert_of_a_stranger_is_told),
     };
     return cmocka_run_group_tests_name("datapath: reasons", tests, NULL, NULL);
 }

@@ -24,6 +24,8 @@ int datapath_closing_tests(void);
 int datapath_linger_tests(void);
 int datapath_linger_end_tests(void);
 int datapath_reasons_tests(void);
+int datapath_offers_tests(void);
+int datapath_unusable_tests(void);
 int datapath_refused_tests(void);
 int datapath_resume_tests(void);
 int datapath_cookies_tests(void);

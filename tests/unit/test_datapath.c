@@ -32,6 +32,8 @@ static int all_tests(void)
     failed += datapath_loss_tests();
     failed += datapath_memory_tests();
     failed += datapath_reasons_tests();
+    failed += datapath_offers_tests();
+    failed += datapath_unusable_tests();
     failed += datapath_refused_tests();
     failed += datapath_renegotiation_tests();
     failed += datapath_resume_tests();

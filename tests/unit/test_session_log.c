@@ -219,7 +219,7 @@ static void test_other_lines(void **state)
     assert_string_equal(take_line(f),
                         "level=info event=handshake_stalled listener=coaps session=17 "
                         "client=192.0.2.7:50000 reason=wrong_key identity=device1");
-    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version);
+    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version, "");
     assert_string_equal(take_line(f), "level=info event=hello_ignored listener=coaps "
                                       "client=192.0.2.7:50000 reason=version");
     s->dtls->plaintext_max = 16000;
@@ -260,7 +260,7 @@ static void test_levels(void **state)
     session_log_closed(s, CLOSE_idle);
     session_log_failed(s, HANDSHAKE_timeout, "");
     session_log_stalled(s, HANDSHAKE_wrong_key, "");
-    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version);
+    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version, "");
     assert_string_equal(take_text(f), "");
     assert_int_equal(f->sessions.limiter.used, 0); /* nor do they use up the limit */
     session_log_too_large(s, 20000);
@@ -335,7 +335,7 @@ static void cause(struct fixture *f, int kind)
     case 1: session_log_failed(s, HANDSHAKE_timeout, ""); return;
     case 2: session_log_stalled(s, HANDSHAKE_wrong_key, ""); return;
     case 3:
-        session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version);
+        session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version, "");
         return;
     case 4: session_log_too_large(s, 20000); return;
     case 5: session_log_kept_back(s); return;
