@@ -86,6 +86,7 @@ struct worker_counters {
     counter seen_ms; /* when it last went round its loop, of CLOCK_MONOTONIC; 0 = never yet */
     uint32_t listener_count;
     struct counters *by_listener;
+#define MINIMUM(name, help) counter name; /* milliseconds; 0 = none */
 #define DURATION(name, help) struct durations name;
 #include "counters_each.h"
 };
@@ -102,6 +103,14 @@ static inline void counter_subtract(counter *c, uint64_t n)
 {
     atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) - n,
                           memory_order_release);
+}
+
+/* For a minimum, which has no 0: less than a millisecond counts as one. */
+static inline void counter_lower(counter *c, uint64_t ms)
+{
+    uint64_t least = atomic_load_explicit(c, memory_order_relaxed);
+    if (least == 0 || ms < least)
+        atomic_store_explicit(c, ms != 0 ? ms : 1, memory_order_release);
 }
 
 static inline uint64_t counter_get(const counter *c)

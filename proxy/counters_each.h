@@ -18,6 +18,9 @@
 #ifndef GAUGE
 #define GAUGE(name, help)
 #endif
+#ifndef MINIMUM
+#define MINIMUM(name, help)
+#endif
 #ifndef DURATION
 #define DURATION(name, help)
 #endif
@@ -30,4 +33,5 @@
 #undef HANDSHAKE_RESULT
 #undef COUNTER
 #undef GAUGE
+#undef MINIMUM
 #undef DURATION

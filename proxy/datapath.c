@@ -190,6 +190,15 @@ static enum client_outcome over_limit(struct passage *p, enum client_outcome lim
     return limit;
 }
 
+/* A session that ends to make room for the new one leaves it its address, if need be. */
+static bool may_get_address(const struct passage *p)
+{
+    struct sessions *all = &p->dp->sessions;
+    return !backend_is_exhausted(&p->dp->backend, all->now_ms) ||
+           all->established_count >= all->session_max ||
+           sessions_find(all, p->listener, &p->datagram->from) != NULL;
+}
+
 static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
 {
     struct datapath *dp = p->dp;
@@ -204,6 +213,10 @@ static enum client_outcome begin_handshake(struct passage *p, struct dtls *dtls)
     if (is_full && slow == NULL) {
         dtls_free(dtls);
         return over_limit(p, CLIENT_limit_handshakes);
+    }
+    if (!may_get_address(p)) {
+        dtls_free(dtls);
+        return over_limit(p, CLIENT_no_backend_address);
     }
     if (!limit_take(&limits->handshakes, dp->sessions.now_ms, goes_first)) {
         dtls_free(dtls);
@@ -377,8 +390,14 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
 
     counters_begin_turn(&dp->counters);
     counter_add(&c->client_received, batch->count);
-    for (uint32_t i = 0; i < batch->count; i++)
-        counter_add(&c->client[send_failed[i] ? CLIENT_backend_send_failed : outcomes[i]], 1);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (send_failed[i]) {
+            outcomes[i] = CLIENT_backend_send_failed;
+            session_log_send_failed(&dp->sessions, &dp->generation->listeners[listener],
+                                    dp->to_backend.error);
+        }
+        counter_add(&c->client[outcomes[i]], 1);
+    }
     counters_end_turn(&dp->counters);
     counter_add(&c->client_kernel_drops, batch->new_kernel_drops);
 }
@@ -390,6 +409,19 @@ struct backend_fate {
     uint32_t listener; /* whose counters; the extra entry if none */
     unsigned late;     /* reason, with BACKEND_late */
 };
+
+/* From elsewhere than the listener's backend. That of another listener may have been talking to an
+ * earlier session at this address, and must not be forgotten over this one. */
+static void from_wrong_sender(struct datapath *dp, const struct udp_datagram *d,
+                              const struct backend_found *found)
+{
+    for (uint32_t i = 0; i < dp->counters.listener_count; i++)
+        if (addr_equal(&d->from, &dp->generation->listeners[i].config->backend)) {
+            backend_on_noise(&dp->backend, found->slot, dp->sessions.now_ms);
+            break;
+        }
+    session_log_wrong_sender(&dp->sessions, &dp->generation->listeners[found->listener], &d->from);
+}
 
 static struct backend_fate from_backend(struct datapath *dp, const struct udp_datagram *d,
                                         bool *send_failed)
@@ -404,11 +436,14 @@ static struct backend_fate from_backend(struct datapath *dp, const struct udp_da
     }
     const struct listener_config *config = dp->generation->listeners[found.listener].config;
     if (!addr_equal(&d->from, &config->backend)) {
+        from_wrong_sender(dp, d, &found);
         fate.outcome = BACKEND_wrong_sender;
         return fate;
     }
     struct session *s = found.owner;
-    if (s == NULL) {
+    if (s == NULL || found.is_stale) {
+        if (s == NULL)
+            backend_on_noise(&dp->backend, found.slot, dp->sessions.now_ms);
         fate.outcome = BACKEND_late;
         return fate;
     }
@@ -447,14 +482,20 @@ void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint
 {
     struct backend_fate fates[UDP_BATCH];
     bool send_failed[UDP_BATCH] = {false};
+    uint32_t count = 0; /* without our own marks */
     dp->sessions.now_ms = now_ms;
 
-    for (uint32_t i = 0; i < batch->count; i++)
-        fates[i] = from_backend(dp, &batch->at[i], &send_failed[i]);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (backend_take_mark(&dp->backend, &batch->at[i], now_ms))
+            continue;
+        fates[count] = from_backend(dp, &batch->at[i], &send_failed[count]);
+        count++;
+    }
     udp_out_flush(&dp->to_client);
+    backend_on_batch(&dp->backend, batch->count < UDP_BATCH, now_ms);
 
     counters_begin_turn(&dp->counters);
-    for (uint32_t i = 0; i < batch->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         struct counters *c = &dp->counters.by_listener[fates[i].listener];
         counter_add(&c->backend_received, 1);
         counter_add(&c->backend[send_failed[i] ? BACKEND_client_send_failed : fates[i].outcome], 1);
@@ -490,7 +531,9 @@ uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
     sessions_on_time(&dp->sessions);
     udp_out_flush(&dp->to_client);
     sessions_reap(&dp->sessions);
-    return sessions_next_due_ms(&dp->sessions);
+    uint64_t rest_due_ms = backend_on_time(&dp->backend, now_ms);
+    uint64_t due_ms = sessions_next_due_ms(&dp->sessions);
+    return rest_due_ms < due_ms ? rest_due_ms : due_ms;
 }
 
 void datapath_end_session(struct datapath *dp, const struct identities_session *session,

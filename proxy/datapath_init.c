@@ -59,8 +59,9 @@ bool datapath_init(struct datapath *dp, const struct generation *generation,
             return false;
         }
     }
-    if (!backend_open(&dp->backend, worker, worker_count, generation->config->gate.tombstone_ms,
-                      err)) {
+    const struct gate_config *gate = &generation->config->gate;
+    if (!backend_open(&dp->backend, worker, worker_count, gate->max_sessions, gate->tombstone_ms,
+                      &dp->counters, err)) {
         datapath_deinit(dp);
         return false;
     }

@@ -249,6 +249,24 @@ static void put_handshakes_and_closes(FILE *out, const struct sums *sums)
 
 /* --- durations, over all workers --- */
 
+static void put_minimum(FILE *out, const struct metrics_source *source, const char *name,
+                        const char *help, size_t offset)
+{
+    uint64_t least_ms = UINT64_MAX;
+    put_family(out, name, "gauge", help);
+    for (uint32_t w = 0; w < source->worker_count; w++) {
+        const char *worker = (const char *)source->workers[w];
+        uint64_t ms = counter_get((const counter *)(worker + offset));
+        if (ms != 0 && ms < least_ms)
+            least_ms = ms;
+    }
+    fputs(name, out);
+    if (least_ms == UINT64_MAX)
+        fputs(" +Inf\n", out);
+    else
+        put_thousandths(out, least_ms);
+}
+
 static void put_durations(FILE *out, const struct metrics_source *source, const char *name,
                           const char *help, size_t offset)
 {
@@ -276,6 +294,9 @@ static void put_durations(FILE *out, const struct metrics_source *source, const 
 
 static void put_all_durations(FILE *out, const struct metrics_source *source)
 {
+#define MINIMUM(name, help)                                          \
+    put_minimum(out, source, "dtlsgate_" #name "_min_seconds", help, \
+                offsetof(struct worker_counters, name));
 #define DURATION(name, help)                                       \
     put_durations(out, source, "dtlsgate_" #name "_seconds", help, \
                   offsetof(struct worker_counters, name));

@@ -358,14 +358,41 @@ static void note_identity(struct session *s, enum credential credential)
 /* A device that reboots begins anew from its old address (RFC 6347 section 4.2.8). But a NAT also
  * gives that address to another device: then a session that is found by its connection ID goes on,
  * and only its place in the table of addresses is lost. */
-static void succeed(struct session *old, const struct session *s)
+static bool outlives(const struct session *old, const struct session *s)
 {
     bool is_other_device = !old->is_anonymous && !s->is_anonymous &&
                            memcmp(&old->identity, &s->identity, sizeof(s->identity)) != 0;
-    if (is_other_device && session_path_has_cid(&old->cid_entry))
+    return is_other_device && session_path_has_cid(&old->cid_entry);
+}
+
+static void succeed(struct session *old, const struct session *s)
+{
+    if (outlives(old, s))
         session_path_leave_address(old);
     else
         session_end(old, CLOSE_replaced, false);
+}
+
+/* There is a backend address for the session, or will be when another one has made way for it. */
+static bool is_address_left(const struct session *s)
+{
+    const struct sessions *all = s->all;
+    const struct session *leaving = NULL;
+    if (!backend_is_exhausted(all->backend, all->now_ms))
+        return true;
+    if (s->predecessor != NULL && !outlives(s->predecessor, s))
+        leaving = s->predecessor;
+    else if (all->established_count >= all->session_max)
+        leaving = all->least_recent;
+    return leaving != NULL && !backend_is_noisy(all->backend, leaving->slot);
+}
+
+/* Nobody has to leave for it. */
+static void refuse_without_address(struct session *s)
+{
+    session_log_limit(s->all, s->listener, CLIENT_no_backend_address);
+    dtls_send_close_notify(s->dtls); /* the device believes that it has a session */
+    session_fail(s, HANDSHAKE_no_backend_address, "");
 }
 
 static struct identities_session name_of(const struct session *s)
@@ -401,15 +428,18 @@ bool session_on_established(struct session *s)
         return false;
     }
     note_identity(s, credential);
+    if (!is_address_left(s)) {
+        refuse_without_address(s);
+        return false;
+    }
     if (s->predecessor != NULL)
         succeed(s->predecessor, s);
     if (s->state == SESSION_ENDED)
         return false; /* no memory for its own place in the table */
     evict_least_recent(all);
     s->slot = backend_take(all->backend, s, s->listener->index, all->now_ms, &is_early);
-    if (s->slot == BACKEND_NO_SLOT) {
-        dtls_send_close_notify(s->dtls);
-        session_fail(s, HANDSHAKE_internal_error, "no backend address is free");
+    if (s->slot == BACKEND_NO_SLOT) { /* no memory for one more */
+        refuse_without_address(s);
         return false;
     }
     if (is_early)

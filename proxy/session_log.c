@@ -1,5 +1,6 @@
 #include "session_log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -270,6 +271,55 @@ void session_log_kept_back(struct session *s)
     log_begin(&line, LOG_ERROR, "datagram_kept_back");
     add_who(&line, s->listener, s->number, &s->entry.key.client);
     log_add(&line, "text", "the role policy forbids it; please report this");
+    log_end(&line);
+}
+
+/* What an operator can do about it, or "". */
+static const char *send_hint(int error)
+{
+    switch (error) {
+    case EINVAL: return "; lo must have 127.0.0.0/8 (ip addr show lo)";
+    case ENETDOWN:
+    case ENETUNREACH: return "; lo must be up (ip link show lo)";
+    case EMSGSIZE: return "; lo must have its MTU of 65536 bytes (ip link show lo)";
+    case EPERM: return "; a firewall forbids it";
+    default: return "";
+    }
+}
+
+void session_log_send_failed(struct sessions *all, const struct listener *listener, int error)
+{
+    if (!log_is_enabled(LOG_WARNING) || !log_limiter_allows(&all->send_limiter, all->now_ms))
+        return;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX], words[128];
+    log_begin(&line, LOG_WARNING, "backend_send_failed");
+    log_add(&line, "listener", listener->config->name);
+    log_add(&line, "backend", addr_format(&listener->config->backend, text));
+    snprintf(words, sizeof(words), "%s%s", strerror(error), send_hint(error));
+    log_add(&line, "text", words);
+    log_end(&line);
+}
+
+void session_log_wrong_sender(struct sessions *all, const struct listener *listener,
+                              const struct addr *from)
+{
+    if (!log_is_enabled(LOG_WARNING) || !log_limiter_allows(&all->sender_limiter, all->now_ms))
+        return;
+    const struct addr *backend = &listener->config->backend;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX];
+    log_begin(&line, LOG_WARNING, "wrong_sender");
+    log_add(&line, "listener", listener->config->name);
+    log_add(&line, "from", addr_format(from, text));
+    log_add(&line, "backend", addr_format(backend, text));
+    log_add(&line, "text",
+            from->port == backend->port
+                ? "dropped: the server answers from another address than `backend` names, as one "
+                  "does that is bound to all addresses (0.0.0.0); bind it to that address, or "
+                  "name the one that it answers from"
+                : "dropped: only the address and port that `backend` names may send to a session; "
+                  "another program does, or the server answers from another socket");
     log_end(&line);
 }
 

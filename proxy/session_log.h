@@ -35,6 +35,11 @@ void session_log_limit(struct sessions *sessions, const struct listener *listene
 void session_log_too_large(struct session *session, size_t len);
 /* The role policy kept a datagram back: a bug, of ours or of the library. */
 void session_log_kept_back(struct session *session);
+/* The kernel did not take a datagram for the backend: an errno. */
+void session_log_send_failed(struct sessions *sessions, const struct listener *listener, int error);
+/* Somebody else than the listener's backend has sent to a session's address. */
+void session_log_wrong_sender(struct sessions *sessions, const struct listener *listener,
+                              const struct addr *from);
 void session_log_backend_error(struct sessions *sessions, const struct listener *listener,
                                int error);
 

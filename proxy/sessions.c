@@ -35,6 +35,8 @@ bool sessions_init(struct sessions *all, const struct sessions_limits *limits,
         .stranger_limiter = {.per_s = STRANGER_LINES_PER_S},
         .limit_limiter = {.per_s = LIMIT_LINES_PER_S},
         .backend_limiter = {.per_s = BACKEND_LINES_PER_S},
+        .send_limiter = {.per_s = BACKEND_LINES_PER_S},
+        .sender_limiter = {.per_s = BACKEND_LINES_PER_S},
         .worker = limits->worker,
         .worker_count = limits->worker_count,
         .next_number = limits->worker + 1,
@@ -133,6 +135,8 @@ void sessions_on_time(struct sessions *all)
     log_limiter_flush(&all->stranger_limiter, all->now_ms);
     log_limiter_flush(&all->limit_limiter, all->now_ms);
     log_limiter_flush(&all->backend_limiter, all->now_ms);
+    log_limiter_flush(&all->send_limiter, all->now_ms);
+    log_limiter_flush(&all->sender_limiter, all->now_ms);
 }
 
 uint64_t sessions_next_due_ms(const struct sessions *all)
@@ -144,7 +148,8 @@ uint64_t sessions_next_due_ms(const struct sessions *all)
         due_ms = session_linger_due_ms(all);
     /* Lines held back are reported when the second has ended. */
     uint64_t held_back = all->limiter.held_back + all->stranger_limiter.held_back +
-                         all->limit_limiter.held_back + all->backend_limiter.held_back;
+                         all->limit_limiter.held_back + all->backend_limiter.held_back +
+                         all->send_limiter.held_back + all->sender_limiter.held_back;
     if (held_back != 0 && all->now_ms + 1000 < due_ms)
         due_ms = all->now_ms + 1000;
     return due_ms;

@@ -48,6 +48,8 @@ struct sessions {
     struct log_limiter stranger_limiter; /* for lines that need no address of one's own */
     struct log_limiter limit_limiter;    /* for lines on a limit that bites */
     struct log_limiter backend_limiter;  /* for lines on a backend that is down */
+    struct log_limiter send_limiter;     /* for lines on what cannot be sent to one */
+    struct log_limiter sender_limiter;   /* for lines on those who are no backend */
     uint64_t next_number, number_step;
     uint64_t now_ms; /* of the batch in progress */
     uint32_t worker, worker_count;

@@ -274,6 +274,7 @@ bool udp_out_init(struct udp_out *out)
     out->buffers->used_bytes = 0;
     out->wait_ms = 0;
     out->queued = 0;
+    out->error = 0;
     return true;
 }
 
@@ -311,6 +312,25 @@ static size_t write_pktinfo(uint8_t *control, const struct addr *local)
     c->cmsg_len = CMSG_LEN(sizeof(info));
     memcpy(CMSG_DATA(c), &info, sizeof(info));
     return CMSG_SPACE(sizeof(info));
+}
+
+bool udp_send_one(const struct udp_socket *socket, const struct addr *local, const struct addr *to,
+                  const void *data, size_t len, int *error)
+{
+    _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
+    struct sockaddr_storage name;
+    struct iovec vector = {(void *)data, len};
+    struct msghdr header = {.msg_name = &name,
+                            .msg_namelen = addr_to_sockaddr(to, &name),
+                            .msg_iov = &vector,
+                            .msg_iovlen = 1,
+                            .msg_control = control,
+                            .msg_controllen = write_pktinfo(control, local)};
+    /* The first error may belong to an earlier datagram, as in send_run. */
+    bool is_sent = sendmsg(socket->fd, &header, MSG_DONTWAIT) >= 0 ||
+                   sendmsg(socket->fd, &header, MSG_DONTWAIT) >= 0;
+    *error = is_sent ? 0 : errno;
+    return is_sent;
 }
 
 /* Each datagram begins on a cache line of its own. */
@@ -394,6 +414,7 @@ static void send_run(struct udp_out *out, uint32_t first, uint32_t end)
             is_second_try = true;
             continue;
         }
+        out->error = errno;
         if (b->failed[first] != NULL)
             *b->failed[first] = true;
         first++;

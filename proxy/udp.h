@@ -66,6 +66,10 @@ void udp_discard(const struct udp_socket *socket);
  * is none. */
 bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error);
 
+/* Sends one datagram at once, outside of any batch. False: *error is an errno. */
+bool udp_send_one(const struct udp_socket *socket, const struct addr *local, const struct addr *to,
+                  const void *data, size_t len, int *error);
+
 /* One send batch; owns its buffers. A queued datagram is sent when the batch is full or flushed. */
 struct udp_out {
     struct udp_out_buffers *buffers;
@@ -73,6 +77,7 @@ struct udp_out {
      * datagram without room is lost. Set by the owner. */
     uint32_t wait_ms;
     uint64_t queued; /* datagrams, ever */
+    int error;       /* why the latest one that failed did: an errno */
 };
 
 bool udp_out_init(struct udp_out *out) MUST_USE;

@@ -219,10 +219,9 @@ def test_after_the_tombstone(start_proxy, silent_backend, make_shim, make_device
     device, shim, source = begin(proxy, make_shim, make_device, silent_backend)
     device.close()
     proxy.wait_closed("closed_by_client")
-    closed_at = time.monotonic()
     silence = Silence(proxy, shim, silent_backend)
     silence.holds_for(source, "closed_by_client")
-    wait_moment(closed_at + 1.2)
+    wait_moment(time.monotonic() + 1.2)
     silence.holds_for(source, "unknown")
 
 

@@ -323,6 +323,43 @@ static void others_cannot_speak_for_the_backend(void **state)
     gate_assert_echo(gate, device, "unharmed");
 }
 
+/* A server that is bound to all addresses answers from another one than it was asked at. */
+static void wrong_sender_is_named(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct addr source = source_of(gate, device);
+    struct addr other = gate->generation->config->listeners[0].backend;
+    other.ip[2] = 7;
+    for (int i = 0; i < 5; i++)
+        gate_inject_from_other(gate, &other, &source, "x", 1);
+    assert_int_equal(fake_log_count("event=wrong_sender", "level=warning", "from=127.0.7.1:5683",
+                                    "backend=127.0.0.1:5683", "bound to all addresses", NULL),
+                     5);
+    other.port++;
+    gate_inject_from_other(gate, &other, &source, "x", 1);
+    assert_int_equal(
+        fake_log_count("event=wrong_sender", "from=127.0.7.1:5684", "another program", NULL), 1);
+}
+
+static void backend_that_cannot_be_sent_to_is_named(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    fake_udp_refuse(GATE_TO_BACKEND, true);
+    for (int i = 0; i < 3; i++) {
+        device_send(device, "lost", 4);
+        gate_run(gate, 5);
+    }
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_backend_send_failed), 3);
+    assert_int_equal(fake_log_count("event=backend_send_failed", "level=warning",
+                                    "backend=127.0.0.1:5683", "Invalid argument", "127.0.0.0/8",
+                                    NULL),
+                     3);
+}
+
 /* Without a CID a device is known by its address. */
 static void record_from_another_address_belongs_to_nobody(void **state)
 {
@@ -405,6 +442,8 @@ int datapath_data_tests(void)
         GATE_TEST(datagram_of_several_large_records),
         GATE_TEST(full_batches_of_many_sessions),
         GATE_TEST(others_cannot_speak_for_the_backend),
+        GATE_TEST(wrong_sender_is_named),
+        GATE_TEST(backend_that_cannot_be_sent_to_is_named),
         GATE_TEST(record_from_another_address_belongs_to_nobody),
         GATE_TEST(full_sockets_are_counted),
         GATE_TEST(backend_that_is_down_is_counted_and_logged),

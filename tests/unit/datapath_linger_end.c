@@ -29,7 +29,7 @@ static void it_is_over_after_a_moment(void **state)
         assert_int_equal(linger_kept(gate), 0);
         assert_int_equal(gate->dp.sessions.lingers.count, 0);
         linger_assert_gone(gate, &c, &c.late[1]);
-        assert_int_equal(gate->due_ms, UINT64_MAX);
+        assert_int_equal(sessions_next_due_ms(&gate->dp.sessions), TIMERS_NONE);
     }
     gate_doing(NULL);
 }
@@ -146,7 +146,7 @@ static void gate_stops_meanwhile(void **state)
         assert_int_equal(linger_kept(gate), 0);
         assert_int_equal(linger_arrives(gate, &c.late[0]), CLIENT_shutting_down);
         assert_int_equal(fake_network_count(GATE_TO_CLIENT, &c.device->addr), c.to_device);
-        assert_int_equal(gate->due_ms, UINT64_MAX);
+        assert_int_equal(sessions_next_due_ms(&gate->dp.sessions), TIMERS_NONE);
         /* And the one that is closed without being stopped leaks nothing. */
         gate_open(gate, USUAL);
         linger_closed_session(gate, kind, 1);

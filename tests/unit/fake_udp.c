@@ -1,6 +1,7 @@
 #include "fake_udp.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,12 +9,20 @@ enum {
     SOCKETS_MAX = 16,
     INBOX_MAX = 4096,
     ERRORS_MAX = UDP_BATCH * 2,
+    OWN_BYTES = 8,
+};
+
+struct fake_datagram {
+    struct addr from, to;
+    const uint8_t *data; /* of the network's packet; NULL: in `own` */
+    uint32_t len;
+    uint8_t own[OWN_BYTES]; /* what a socket has sent to itself */
 };
 
 struct fake_socket {
     struct addr bound;
     bool is_open, is_backend;
-    const struct packet *inbox[INBOX_MAX];
+    struct fake_datagram inbox[INBOX_MAX];
     uint32_t inbox_count;
 };
 
@@ -22,6 +31,7 @@ static struct {
     struct fake_socket sockets[SOCKETS_MAX];
     uint32_t socket_count;
     bool is_refused[DIRECTION_COUNT];
+    bool loses_own;
     struct addr errors_from[ERRORS_MAX];
     int errors[ERRORS_MAX];
     uint32_t error_count;
@@ -32,11 +42,17 @@ void fake_udp_reset(void)
 {
     kernel.socket_count = kernel.error_count = kernel.kernel_drops = 0;
     memset(kernel.is_refused, 0, sizeof(kernel.is_refused));
+    kernel.loses_own = false;
 }
 
 void fake_udp_refuse(enum direction direction, bool is_refused)
 {
     kernel.is_refused[direction] = is_refused;
+}
+
+void fake_udp_lose_own(bool is_lost)
+{
+    kernel.loses_own = is_lost;
 }
 
 void fake_udp_add_error(const struct addr *local, int error)
@@ -69,7 +85,8 @@ void fake_udp_put(const struct packet *packet)
     if (s == NULL)
         return;
     assert(s->inbox_count < INBOX_MAX);
-    s->inbox[s->inbox_count++] = packet;
+    s->inbox[s->inbox_count++] = (struct fake_datagram){
+        .from = packet->from, .to = packet->to, .data = packet->data, .len = packet->len};
 }
 
 /* ---- what udp.h declares -------------------------------------------------------------------- */
@@ -172,8 +189,10 @@ bool udp_receive(struct udp_socket *socket, struct udp_in *in)
     if (s->inbox_count == 0)
         return false;
     uint32_t taken = s->inbox_count < UDP_BATCH ? s->inbox_count : UDP_BATCH;
-    for (uint32_t i = 0; i < taken; i++)
-        add_to_batch(in, &s->inbox[i]->from, &s->inbox[i]->to, s->inbox[i]->data, s->inbox[i]->len);
+    for (uint32_t i = 0; i < taken; i++) {
+        const struct fake_datagram *d = &s->inbox[i];
+        add_to_batch(in, &d->from, &d->to, d->data != NULL ? d->data : d->own, d->len);
+    }
     s->inbox_count -= taken;
     memmove(s->inbox, s->inbox + taken, s->inbox_count * sizeof(s->inbox[0]));
     in->new_kernel_drops = kernel.kernel_drops;
@@ -189,6 +208,22 @@ bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error)
     kernel.error_count--;
     *from = kernel.errors_from[kernel.error_count];
     *error = kernel.errors[kernel.error_count];
+    return true;
+}
+
+bool udp_send_one(const struct udp_socket *socket, const struct addr *local, const struct addr *to,
+                  const void *data, size_t len, int *error)
+{
+    struct fake_socket *s = &kernel.sockets[socket->fd];
+    assert(s->is_backend && to->port == s->bound.port && len == OWN_BYTES);
+    *error = 0;
+    if (kernel.loses_own)
+        return true;
+    assert(s->inbox_count < INBOX_MAX);
+    struct fake_datagram *datagram = &s->inbox[s->inbox_count++];
+    *datagram = (struct fake_datagram){.from = *local, .to = *to, .len = OWN_BYTES};
+    datagram->from.port = s->bound.port;
+    memcpy(datagram->own, data, len);
     return true;
 }
 
@@ -268,6 +303,8 @@ void udp_out_flush(struct udp_out *out)
                               b->queued[i].len);
         else if (b->queued[i].failed != NULL)
             *b->queued[i].failed = true;
+        if (kernel.is_refused[direction])
+            out->error = EINVAL;
         free(b->queued[i].data);
     }
     b->count = 0;

@@ -30,10 +30,61 @@ static uint32_t listener_of_backend(const struct world *world, uint32_t source)
     return life != NULL ? life->listener : 0;
 }
 
+/* From a burst to a pause that is longer than any tombstone. */
+static uint64_t draw_pace_ms(struct world *world)
+{
+    uint64_t pace_ms = world->gate->generation->config->gate.tombstone_ms / 40;
+    for (int i = 0; i < 6 && world_happens(world, 60); i++)
+        pace_ms *= 3;
+    return pace_ms;
+}
+
+static void begin_observation(struct world *world, uint32_t listener, uint32_t source)
+{
+    struct world_observation *o = &world->observations[world_draw(world, WORLD_OBSERVATIONS)];
+    if (o->source != 0)
+        return;
+    *o = (struct world_observation){.listener = listener,
+                                    .source = source,
+                                    .pace_ms = draw_pace_ms(world),
+                                    .is_for_ever = world_happens(world, 70)};
+    o->due_ms = world->gate->now_ms + world_draw(world, o->pace_ms);
+}
+
+void world_observe(struct world *world)
+{
+    for (int i = 0; i < WORLD_OBSERVATIONS; i++) {
+        struct world_observation *o = &world->observations[i];
+        if (o->source == 0 || o->due_ms > world->gate->now_ms)
+            continue;
+        world_note(world, o->listener, o->source, NOTE_MIN + world_draw(world, 60), 1);
+        if (o->burst > 0)
+            o->burst--;
+        else if (world_happens(world, 3))
+            o->burst = 1 + (uint32_t)world_draw(world, 100);
+        o->due_ms = world->gate->now_ms + 1 + world_draw(world, o->burst > 0 ? 3 : 2 * o->pace_ms);
+        if (!o->is_for_ever && world_draw(world, 100) == 0)
+            o->source = 0;
+    }
+}
+
+uint64_t world_next_observation_ms(const struct world *world)
+{
+    uint64_t next_ms = UINT64_MAX;
+    for (int i = 0; i < WORLD_OBSERVATIONS; i++) {
+        const struct world_observation *o = &world->observations[i];
+        if (o->source != 0 && o->due_ms < next_ms)
+            next_ms = o->due_ms;
+    }
+    return next_ms;
+}
+
 void world_backend_receive(struct world *world, const struct packet *packet)
 {
     uint32_t source = model_source_of(&packet->from);
     uint32_t listener = listener_of_backend(world, source);
+    if (world_draw(world, 100) == 0)
+        begin_observation(world, listener, source);
     if (!world_happens(world, world->chance_of_answer))
         return;
     world_note(world, listener, source, draw_size(world), draw_delay_ms(world));

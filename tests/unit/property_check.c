@@ -107,6 +107,16 @@ static bool explain_datagram(struct model *model, struct life *life, uint32_t le
     return false;
 }
 
+/* Of one of the listeners. */
+static bool is_a_backend(const struct model *model, const struct addr *addr)
+{
+    for (uint32_t i = 0; i < model->listener_count; i++) {
+        if (addr_equal(addr, &config_of(model, i)->backend))
+            return true;
+    }
+    return false;
+}
+
 static void expect_backend(struct model *model, const struct packet *packet,
                            struct model_counts *expected)
 {
@@ -118,13 +128,21 @@ static void expect_backend(struct model *model, const struct packet *packet,
     }
     struct model_counts *e = &expected[life->listener];
     const struct listener_config *config = config_of(model, life->listener);
+    bool is_live = was_live(model, life);
     if (!addr_equal(&packet->from, &config->backend)) {
         e->backend[BACKEND_wrong_sender]++;
-    } else if (!was_live(model, life)) {
-        uint64_t age_ms = model->gate->now_ms - life->ended_ms;
-        bool is_known = age_ms < model->gate->generation->config->gate.tombstone_ms;
+        if (!is_live)
+            model_late_reason(model, life);
+        if (is_a_backend(model, &packet->from))
+            model_on_noise(model, life, is_live);
+    } else if (life->began_step == model->step && is_live) {
+        /* It was in the socket when the session got its address. */
         e->backend[BACKEND_late]++;
-        e->late[is_known ? (unsigned)life->reason : LATE_UNKNOWN]++;
+        e->late[LATE_UNKNOWN]++;
+    } else if (!is_live) {
+        e->backend[BACKEND_late]++;
+        e->late[model_late_reason(model, life)]++;
+        model_on_noise(model, life, is_live);
     } else if (packet->len == 0) {
         e->backend[BACKEND_empty]++;
     } else if (packet->len > DTLS_PLAINTEXT_MAX) {

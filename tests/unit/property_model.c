@@ -218,6 +218,45 @@ static uint32_t find_claimant(const struct model *model, const char *line,
     return found;
 }
 
+static uint64_t tombstone_ms(const struct model *model)
+{
+    return model->gate->generation->config->gate.tombstone_ms;
+}
+
+static bool has_rested(const struct model *model, const struct model_slot *slot)
+{
+    return model->gate->now_ms - slot->silent_since_ms >= tombstone_ms(model);
+}
+
+static bool is_free(const struct model *model, const struct model_slot *slot)
+{
+    return model->lives[slot->life].state != LIFE_IN_SESSION;
+}
+
+/* It is used once more. That must be the one that was silent for longest, and never one that a
+ * backend has been heard at within the tombstone time. */
+static void check_reuse(struct model *model, const struct model_slot *chosen)
+{
+    if (!is_free(model, chosen))
+        fail_msg("%08x belongs to two sessions", chosen->source);
+    if (model->slot_count < model->gate->dp.backend.slot_max)
+        fail_msg("%08x is used again, and others never were", chosen->source);
+    bool is_early = !has_rested(model, chosen);
+    if (is_early && chosen->is_noisy)
+        fail_msg("%08x is used again, where a backend was heard %u ms ago", chosen->source,
+                 (unsigned)(model->gate->now_ms - chosen->silent_since_ms));
+    for (uint32_t i = 0; i < model->slot_count; i++) {
+        const struct model_slot *other = &model->slots[i];
+        if (!is_free(model, other) || (!has_rested(model, other) && (!is_early || other->is_noisy)))
+            continue;
+        if (other->silent_since_ms < chosen->silent_since_ms)
+            fail_msg("%08x is used again, and %08x was silent for longer", chosen->source,
+                     other->source);
+    }
+    model->early_count += is_early;
+    model->reused_count++;
+}
+
 static void take_slot(struct model *model, uint32_t life, uint32_t source)
 {
     struct model_slot *slot = find_slot(model, source);
@@ -225,15 +264,60 @@ static void take_slot(struct model *model, uint32_t life, uint32_t source)
         fail_msg("%08x is no backend address of ours", source);
     if (slot == NULL) {
         assert_true(model->slot_count < MODEL_LIVES_MAX);
-        model->slots[model->slot_count++] = (struct model_slot){source, life};
+        assert_true(model->slot_count < model->gate->dp.backend.slot_max);
+        model->slots[model->slot_count++] = (struct model_slot){.source = source, .life = life};
         return;
     }
-    const struct life *last = &model->lives[slot->life];
-    if (last->state == LIFE_IN_SESSION)
-        fail_msg("%08x belongs to two sessions", source);
-    uint64_t tombstone_ms = model->gate->generation->config->gate.tombstone_ms;
-    model->early_count += model->gate->now_ms - last->ended_ms < tombstone_ms;
+    check_reuse(model, slot);
     slot->life = life;
+    slot->is_noisy = slot->is_disturbed = slot->is_forgotten = false;
+}
+
+static struct model_slot *slot_of(struct model *model, const struct life *life)
+{
+    struct model_slot *slot = model->slots;
+    while (slot->source != life->source)
+        slot++;
+    return slot;
+}
+
+static void give_back_slot(struct model *model, const struct life *life)
+{
+    struct model_slot *slot = slot_of(model, life);
+    slot->silent_since_ms = model->gate->now_ms;
+    slot->is_noisy = slot->is_disturbed;
+}
+
+void model_on_noise(struct model *model, const struct life *life, bool is_live)
+{
+    struct model_slot *slot = slot_of(model, life);
+    if (is_free(model, slot))
+        slot->is_noisy = true;
+    else
+        slot->is_disturbed = true;
+    if (!is_live)
+        slot->silent_since_ms = model->gate->now_ms;
+}
+
+unsigned model_late_reason(struct model *model, const struct life *life)
+{
+    struct model_slot *slot = slot_of(model, life);
+    if (has_rested(model, slot))
+        slot->is_forgotten = true;
+    return slot->is_forgotten ? LATE_UNKNOWN : (unsigned)life->reason;
+}
+
+/* A device is not let in, for want of an address. */
+static void on_refused(struct model *model)
+{
+    for (uint32_t i = 0; i < model->slot_count; i++) {
+        const struct model_slot *slot = &model->slots[i];
+        if (is_free(model, slot) && (!slot->is_noisy || has_rested(model, slot)))
+            fail_msg("a device is refused, and %08x could be used again", slot->source);
+    }
+    if (model->slot_count < model->gate->dp.backend.slot_max)
+        fail_msg("a device is refused, and there are addresses that were never used");
+    model->refused_count++;
 }
 
 static void on_established(struct model *model, const char *line)
@@ -302,6 +386,7 @@ static void on_closed(struct model *model, const char *line)
     life->reason = reason_named(field(line, "reason", reason));
     life->ended_ms = model->gate->now_ms;
     life->ended_step = model->step;
+    give_back_slot(model, life);
     for (uint32_t j = 0; j < model->from_client_count; j++) {
         const struct origin *origin = &model->from_client[j].origin;
         if (origin->is_close && origin->life != NO_LIFE && &model->lives[origin->life] == life)
@@ -316,6 +401,8 @@ static void on_closed(struct model *model, const char *line)
 static void on_failed(struct model *model, const char *line)
 {
     struct addr client = field_addr(line, "client");
+    if (strstr(line, " reason=no_backend_address") != NULL)
+        on_refused(model);
     struct model_handshake *handshake =
         &model->handshakes[field_listener(model, line)][model_address_index(&client)];
     /* A hello that is refused at once never was a handshake, and may be told so. */
@@ -337,6 +424,9 @@ void model_on_log(struct model *model, const char *line)
         on_closed(model, line);
     else if (strstr(line, "event=handshake_failed ") != NULL)
         on_failed(model, line);
+    else if (strstr(line, "event=limit_reached ") != NULL &&
+             strstr(line, " limit=no_backend_address") != NULL)
+        on_refused(model);
 }
 
 /* ---- what is on the network ----------------------------------------------------------------- */
@@ -467,11 +557,22 @@ static bool is_hello(const struct packet *packet)
     return packet->len > 25 && d[0] == 22 && d[3] == 0 && d[4] == 0 && d[13] == 1;
 }
 
+/* What is sent to an address without a session, or before one, must never be delivered. */
+static void note_owner(struct model *model, const struct packet *packet)
+{
+    struct note note;
+    if (!note_read(&note, packet->data, packet->len) || !note.is_from_backend)
+        return;
+    const struct model_slot *slot = find_slot(model, model_source_of(&packet->to));
+    model->note_owners[note.number] = slot != NULL && !is_free(model, slot) ? slot->life : NO_LIFE;
+}
+
 void model_on_arrival(struct model *model, const struct packet *packet)
 {
     if (packet->direction == BACKEND_TO_GATE) {
         assert_true(model->from_backend_count < MODEL_STEP_MAX);
         model->from_backend[model->from_backend_count++] = packet;
+        note_owner(model, packet);
         return;
     }
     if (packet->direction != CLIENT_TO_GATE)
@@ -492,6 +593,9 @@ void model_on_message(struct model *model, uint32_t index, const uint8_t *data, 
         fail_msg("life %u got %zu bytes that no backend sent", index, len);
     if (life->state == LIFE_WITHOUT_SESSION || note.who != life->source)
         fail_msg("life %u got note %u, which was for %08x", index, note.number, note.who);
+    if (model->note_owners[note.number] != index)
+        fail_msg("life %u got note %u, which came when %08x was not its own", index, note.number,
+                 note.who);
     uint64_t bit = 1ull << note.number % 64;
     if ((model->noted[note.number / 64] & bit) != 0)
         fail_msg("life %u got note %u again", index, note.number);

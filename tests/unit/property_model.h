@@ -93,8 +93,14 @@ struct model_handshake {
     uint32_t alerts_left; /* how often the gate may repeat the alert over which it failed */
 };
 
+/* A backend address. */
 struct model_slot {
     uint32_t source, life; /* the latest owner */
+    /* Without a session: when a backend was last heard there, or its session ended; and whether
+     * one was. is_disturbed: one that is not the session's was heard during the session. */
+    uint64_t silent_since_ms;
+    bool is_noisy, is_disturbed;
+    bool is_forgotten; /* why its session ended */
 };
 
 /* An address change that the gate has told of. */
@@ -119,7 +125,7 @@ struct model {
     uint32_t live[MODEL_LIVES_MAX]; /* those in session */
     uint32_t live_count;
     struct model_slot slots[MODEL_LIVES_MAX];
-    uint32_t slot_count, early_count;
+    uint32_t slot_count, early_count, reused_count, refused_count;
     struct model_handshake handshakes[GATE_LISTENERS_MAX][MODEL_ADDRESSES];
     /* Of datagrams toward the gate, by number of the packet. */
     struct origin *origins; /* owned */
@@ -127,6 +133,9 @@ struct model {
     struct origin next_origin; /* of what is being sent */
     uint32_t notes;            /* sent by backends */
     uint64_t noted[MODEL_NOTES_MAX / 64];
+    /* Who had the address of each when it came to the gate, before that step already; NO_LIFE:
+     * nobody may ever get it. */
+    uint32_t note_owners[MODEL_NOTES_MAX];
     /* Of this step: */
     struct model_input from_client[MODEL_STEP_MAX];
     const struct packet *from_backend[MODEL_STEP_MAX], *to_client[MODEL_STEP_MAX];
@@ -174,6 +183,11 @@ struct life *model_owner_of(struct model *model, uint32_t source);
 /* The life has closed its session, but a datagram of it that the network was slow with is from
  * before that: what it carries is still for the backend. */
 bool model_is_overtaken(struct model *model, const struct life *life, uint32_t order);
+/* A backend was heard at the address of that life, which is in session or not, and it is for
+ * nobody. */
+void model_on_noise(struct model *model, const struct life *life, bool is_live);
+/* What a datagram to the address of that life, whose session is over, counts as late for. */
+unsigned model_late_reason(struct model *model, const struct life *life);
 /* What the counters of a listener say now. */
 struct model_counts model_counts_of(const struct model *model, uint32_t listener);
 

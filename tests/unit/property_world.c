@@ -180,12 +180,21 @@ static void step(struct world *world, uint64_t now_ms)
     }
 }
 
+static uint64_t next_event_ms(const struct world *world)
+{
+    uint64_t gate_ms = gate_next_event_ms(world->gate);
+    uint64_t observation_ms = world_next_observation_ms(world);
+    return observation_ms < gate_ms ? observation_ms : gate_ms;
+}
+
 void world_run(struct world *world, uint64_t ms)
 {
     struct gate *gate = world->gate;
     uint64_t end_ms = gate->now_ms + ms, next_ms;
-    while ((next_ms = gate_next_event_ms(gate)) <= end_ms)
+    while ((next_ms = next_event_ms(world)) <= end_ms) {
         step(world, next_ms > gate->now_ms ? next_ms : gate->now_ms);
+        world_observe(world);
+    }
     if (gate->now_ms < end_ms)
         step(world, end_ms);
 }

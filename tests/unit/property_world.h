@@ -12,6 +12,7 @@ enum {
     WORLD_ADDRESSES = 40, /* NAT addresses for them; from there to MODEL_ADDRESSES: of strangers */
     WORLD_KINDS = 16,
     WORLD_PARTS_MAX = 8,
+    WORLD_OBSERVATIONS = 6,
     NO_ADDRESS = 0xffffffffu,
 };
 
@@ -33,11 +34,20 @@ struct world_device {
     uint32_t part_count;
 };
 
+/* A backend that goes on sending to an address, whoever has it. */
+struct world_observation {
+    uint32_t listener, source; /* source 0: there is none */
+    uint32_t burst;            /* datagrams that follow each other fast */
+    uint64_t pace_ms, due_ms;
+    bool is_for_ever;
+};
+
 struct world {
     struct gate *gate;
     struct model model;
     struct world_device devices[WORLD_DEVICES]; /* as gate->devices */
-    uint32_t holders[WORLD_ADDRESSES];          /* the device at each address, or WORLD_DEVICES */
+    struct world_observation observations[WORLD_OBSERVATIONS];
+    uint32_t holders[WORLD_ADDRESSES]; /* the device at each address, or WORLD_DEVICES */
     uint64_t random;
     uint32_t lines;            /* of the log, since it was last emptied */
     uint32_t steps;            /* events that reached the datapath */
@@ -83,6 +93,9 @@ void world_device_receive(struct world *world, const struct packet *packet);
 
 void world_attack(struct world *world);
 void world_backend_act(struct world *world);
+/* Observations that are due, and when the next one is. */
+void world_observe(struct world *world);
+uint64_t world_next_observation_ms(const struct world *world);
 /* The backend got a message. */
 void world_backend_receive(struct world *world, const struct packet *packet);
 

@@ -19,6 +19,7 @@ static int all_tests(void)
     int failed = 0;
     failed += datapath_handshake_tests();
     failed += datapath_data_tests();
+    failed += datapath_quarantine_tests();
     failed += datapath_cid_tests();
     failed += datapath_moving_tests();
     failed += datapath_identities_tests();

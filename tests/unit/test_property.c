@@ -6,7 +6,11 @@
  *   - what goes to an address is a cookie for its hello, or of a handshake or session there;
  *   - a session ends for a cause only, and everything that its device or backend sends gets through
  *     as long as it is there;
- *   - a backend address is not used again inside its tombstone, or that is counted;
+ *   - a backend address is used again only when no backend has sent to it for the tombstone time,
+ * or none has since its session ended and no other is left, and that is counted; the one that was
+ *     silent for longest comes first; a device is refused only if there is none;
+ *   - what is sent to an address that nobody has, or was sent before the session began that has it,
+ *     is delivered to nobody, while backends go on sending for ever, at any pace;
  *   - a session with a connection ID is where the newest authentic record came from, whatever is
  *     replayed, forged or late; to a new address little is sent before a second record came from
  *     there; records without its connection ID, or with one that is nobody's, are dropped;
@@ -47,7 +51,7 @@ static struct world world;
 static struct {
     uint64_t client[CLIENT_OUTCOME_COUNT], backend[BACKEND_OUTCOME_COUNT];
     uint64_t late[LATE_REASON_COUNT], closed[CLOSE_REASON_COUNT];
-    uint64_t early, woken, woken_in_vain;
+    uint64_t early, reused, refused, woken, woken_in_vain;
 } seen;
 
 static int set_up(void **state)
@@ -172,6 +176,8 @@ static void note_seen(const struct gate *gate)
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
         seen.closed[i] += gate_closed(gate, i);
     seen.early += world.model.early_count;
+    seen.reused += world.model.reused_count;
+    seen.refused += world.model.refused_count;
     for (uint32_t i = 0; i < gate->dp.counters.listener_count; i++) {
         const struct counters *c = &gate->dp.counters.by_listener[i];
         seen.woken += counter_get(&c->sessions_woken);
@@ -222,7 +228,7 @@ static void assert_everything_happened(void)
         if (seen.closed[i] == 0)
             fail_msg("no session was %s", close_reason_name(i));
     }
-    assert_true(seen.early > 0);
+    assert_true(seen.early > 0 && seen.reused > seen.early && seen.refused > 0);
     assert_true(seen.woken > 10000 && seen.woken_in_vain > 100);
 }
 

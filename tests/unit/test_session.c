@@ -86,10 +86,12 @@ static int set_up(void **state)
     unlink(path);
     struct addr bound = {.ip = {192, 0, 2, 1}, .port = 5684, .family = AF_INET};
     if (m->generation == NULL || !udp_open_listener(&m->socket, &bound, &err) ||
-        !backend_open(&m->backend, 0, 1, TOMBSTONE_MS, &err) || !udp_out_init(&m->to_client))
+        !backend_open(&m->backend, 0, 1, SESSION_MAX, TOMBSTONE_MS, &m->counters, &err) ||
+        !udp_out_init(&m->to_client))
         return -1;
     m->counters.listener_count = LISTENERS + 1;
     m->counters.by_listener = m->by_listener;
+    m->backend.slot_max = sizeof(m->released_ms) / sizeof(m->released_ms[0]);
     const struct sessions_limits limits = {.worker = 0,
                                            .worker_count = 1,
                                            .session_max = SESSION_MAX,
