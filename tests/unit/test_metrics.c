@@ -288,7 +288,9 @@ static void test_clients_that_do_not_read(void **state)
     assert_status(get(&f->addr, "/metrics"), 200);
     assert_true(clock_s() - begin_s < 10);
     process_read_usage(&after);
+#if !defined(__SANITIZE_ADDRESS__) /* which keeps what was given back for a while */
     assert_true(after.resident_bytes < before.resident_bytes + (32 << 20));
+#endif
     for (int i = 0; i < CLIENTS; i++)
         close(fds[i]);
 }
