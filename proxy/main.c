@@ -317,7 +317,10 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
     struct gate *gate = timer->data;
     (void)loop;
     (void)events;
-    watchdog_log_look(&gate->watchdog_log, gate->counters, gate->worker_count, now_ms());
+    bool is_healthy =
+        watchdog_log_look(&gate->watchdog_log, gate->counters, gate->worker_count, now_ms());
+    if (is_healthy && notify_wants_watchdog())
+        notify("WATCHDOG=1");
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */

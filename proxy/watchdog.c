@@ -55,7 +55,7 @@ static void log_silence(const struct watchdog_verdict *verdict)
     log_end(&line);
 }
 
-void watchdog_log_look(struct watchdog_log *log, const struct worker_counters *const *workers,
+bool watchdog_log_look(struct watchdog_log *log, const struct worker_counters *const *workers,
                        uint32_t count, uint64_t now_ms)
 {
     struct watchdog_verdict verdict = watchdog_look(workers, count, now_ms);
@@ -63,20 +63,22 @@ void watchdog_log_look(struct watchdog_log *log, const struct worker_counters *c
         /* One look proves nothing: this thread may have been paused together with the worker. */
         if (log->failed_since_ms == 0)
             log->failed_since_ms = now_ms;
-        if (log->is_said || now_ms - log->failed_since_ms < SECOND_LOOK_MS)
-            return;
+        if (now_ms - log->failed_since_ms < SECOND_LOOK_MS)
+            return true;
+        if (!log->is_said)
+            log_silence(&verdict);
         log->is_said = true;
         log->worker = verdict.worker;
-        log_silence(&verdict);
-        return;
+        return false;
     }
     log->failed_since_ms = 0;
     if (!log->is_said)
-        return;
+        return true;
     log->is_said = false;
     struct log_line line;
     log_begin(&line, LOG_WARNING, "worker_responsive");
     log_add_u64(&line, "worker", log->worker);
     log_add(&line, "text", "it goes round its event loop again");
     log_end(&line);
+    return true;
 }

@@ -31,14 +31,14 @@ struct watchdog_verdict watchdog_look_twice(const struct worker_counters *const 
                                             uint32_t count);
 
 /* Logs a worker that falls silent, and its return; to be called about once a second. One owner
- * thread; zeroed = nothing has been said. */
+ * thread; zeroed = nothing has been said. True as long as the gate is healthy. */
 struct watchdog_log {
     bool is_said;
     uint32_t worker;          /* whose silence was said */
     uint64_t failed_since_ms; /* first look of those in a row that saw a failure; 0 = none */
 };
 
-void watchdog_log_look(struct watchdog_log *log, const struct worker_counters *const *workers,
+bool watchdog_log_look(struct watchdog_log *log, const struct worker_counters *const *workers,
                        uint32_t count, uint64_t now_ms);
 
 #endif

@@ -44,3 +44,11 @@ bool notify_send(const char *state, struct err *err)
         return err_set(err, "NOTIFY_SOCKET=%s: sending %s: %s", path, state, strerror(errno));
     return true;
 }
+
+bool notify_wants_watchdog(void)
+{
+    const char *interval_us = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    if (interval_us == NULL || strtoull(interval_us, NULL, 10) == 0)
+        return false;
+    return pid == NULL || strtoull(pid, NULL, 10) == (unsigned long long)getpid();
+}

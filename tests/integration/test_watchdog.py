@@ -2,6 +2,7 @@
 
 import platform
 import signal
+import socket
 import time
 
 import pytest
@@ -78,6 +79,30 @@ def test_the_other_workers_go_on_and_the_end_comes(start_proxy, backend, make_de
     proxy.process = None
     assert proxy.log_lines("stop_failed")[0]["text"].startswith("worker 1 does not end")
     assert [device.recv() for device in served] == ["closed"] * len(served)
+
+
+def test_the_service_manager_hears_of_it(start_proxy, backend, stop_worker, tmp_path, monkeypatch):
+    """As long as it hears that the gate is well, it does not restart it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(3 * TIME_FACTOR)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+        monkeypatch.delenv("WATCHDOG_PID", raising=False)
+        proxy = start_proxy(backend)
+        assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        stopped = stop_worker(proxy, 0)
+        proxy.wait_log("worker_unresponsive", timeout_s=20)
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                assert manager.recv(100) == b"WATCHDOG=1"
+        manager.settimeout(3)
+        with pytest.raises(TimeoutError):
+            manager.recv(100)
+        stopped.resume()
+        manager.settimeout(3 * TIME_FACTOR)
+        assert manager.recv(100) == b"WATCHDOG=1"
 
 
 def test_a_pause_of_the_whole_gate_is_no_failure(start_proxy, backend, make_device):

@@ -101,6 +101,26 @@ static void test_a_wrong_socket(void **state)
     unsetenv("NOTIFY_SOCKET");
 }
 
+static void test_who_wants_a_watchdog(void **state)
+{
+    char pid[24];
+    (void)state;
+    unsetenv("WATCHDOG_USEC");
+    unsetenv("WATCHDOG_PID");
+    assert_false(notify_wants_watchdog());
+    setenv("WATCHDOG_USEC", "0", 1);
+    assert_false(notify_wants_watchdog());
+    setenv("WATCHDOG_USEC", "30000000", 1);
+    assert_true(notify_wants_watchdog());
+    snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    setenv("WATCHDOG_PID", pid, 1);
+    assert_true(notify_wants_watchdog());
+    setenv("WATCHDOG_PID", "1", 1); /* meant for another process, which has passed it on */
+    assert_false(notify_wants_watchdog());
+    unsetenv("WATCHDOG_USEC");
+    unsetenv("WATCHDOG_PID");
+}
+
 /* Its queue is full, and nobody reads. */
 static void test_a_manager_that_is_stuck(void **state)
 {
@@ -132,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_the_abstract_namespace),
         cmocka_unit_test(test_nobody_wants_to_know),
         cmocka_unit_test(test_a_wrong_socket),
+        cmocka_unit_test(test_who_wants_a_watchdog),
         cmocka_unit_test(test_a_manager_that_is_stuck),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,23 +103,24 @@ static void test_log(void **state)
     uint64_t now_ms = 500000;
     set_seen(f, now_ms, now_ms, now_ms);
     for (int i = 0; i < 9; i++, now_ms += 1000)
-        watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms);
+        assert_true(watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms));
     set_seen(f, now_ms, 500000, now_ms);
     now_ms += 1000;
-    watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms);
-    watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms + 1); /* a timer that was held up */
+    assert_true(watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms));
+    /* A timer that was held up, and comes twice. */
+    assert_true(watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms + 1));
     assert_int_equal(fake_log_count("worker_unresponsive", NULL), 0);
     for (int i = 0; i < 5; i++) {
         now_ms += 1000;
         set_seen(f, now_ms, 500000, now_ms);
-        watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms);
+        assert_false(watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms));
     }
     assert_int_equal(
         fake_log_count("level=error", "worker_unresponsive", "worker=1", "silent_s=11", NULL), 1);
     assert_int_equal(fake_log_count("", NULL), 1);
     set_seen(f, now_ms, now_ms, now_ms);
-    watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms);
-    watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms);
+    assert_true(watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms));
+    assert_true(watchdog_log_look(&f->log, f->pointers, WORKERS, now_ms));
     assert_int_equal(fake_log_count("worker_responsive", "worker=1", NULL), 1);
     assert_int_equal(fake_log_count("", NULL), 2);
 }
