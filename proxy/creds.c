@@ -172,8 +172,8 @@ static void load_certificates(const struct loading *loading)
         wipe_stack();
     }
     if (*listener->client_ca)
-        creds_pem_use_cas(ctx, listener->client_ca, where_is(loading, "client_ca").text,
-                          loading->problems);
+        creds_pem_load_cas(&loading->creds->anchors, listener->client_ca,
+                           where_is(loading, "client_ca").text, loading->problems);
 }
 
 static void note_suites(struct creds *creds, const char *names)
@@ -216,15 +216,16 @@ static void load_suites(const struct loading *loading)
 
 static void set_verify(struct creds *creds, enum client_auth client_auth)
 {
+    int mode = WOLFSSL_VERIFY_NONE;
     switch (client_auth) {
     case CLIENT_AUTH_REQUIRED:
-        creds->verify_mode = WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+        mode = WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT;
         break;
-    case CLIENT_AUTH_OPTIONAL: creds->verify_mode = WOLFSSL_VERIFY_PEER; break;
-    case CLIENT_AUTH_NONE: creds->verify_mode = WOLFSSL_VERIFY_NONE; break;
+    case CLIENT_AUTH_OPTIONAL: mode = WOLFSSL_VERIFY_PEER; break;
+    case CLIENT_AUTH_NONE: break;
     }
     creds->has_mixed_auth = client_auth == CLIENT_AUTH_REQUIRED && creds->psks;
-    wolfSSL_CTX_set_verify(creds->ctx, creds->verify_mode, NULL);
+    wolfSSL_CTX_set_verify(creds->ctx, mode, NULL);
 }
 
 struct creds *creds_load(const struct config *config, const struct listener_config *listener,
@@ -266,6 +267,7 @@ void creds_free(struct creds *creds)
     psk_free(creds->psks);
     secret_free(&creds->private_key);
     secret_free(&creds->kept_master);
+    certificate_anchors_deinit(&creds->anchors);
     free(creds);
 }
 
@@ -277,15 +279,14 @@ static bool has_chosen_psk(WOLFSSL *ssl)
     return suite && strncmp(suite, "PSK-", 4) == 0;
 }
 
-void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl,
-                         creds_verify_callback *callback)
+void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl)
 {
     if (creds->has_mixed_auth)
         wolfSSL_set_verify(ssl,
                            has_chosen_psk(ssl)
                                ? WOLFSSL_VERIFY_NONE
                                : WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT,
-                           callback);
+                           NULL);
 }
 
 const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, size_t identity_size,

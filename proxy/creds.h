@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/secret.h"
+#include "certificate_path.h"
 #include "config.h"
 #include "counters.h"
 #include "psk.h"
@@ -17,10 +18,6 @@
 /* wolfSSL's own types; headers of wolfSSL stay in dtls.c, cookie.c, creds.c */
 struct WOLFSSL;
 struct WOLFSSL_CTX;
-struct WOLFSSL_X509_STORE_CTX;
-
-/* wolfSSL's certificate callback. */
-typedef int creds_verify_callback(int is_good, struct WOLFSSL_X509_STORE_CTX *store);
 
 /* The DTLS 1.3 suites that go with a PSK, best first: those with SHA-256, the hash of an external
  * PSK (RFC 8446 section 4.2.11). The first byte of their code is 0x13. */
@@ -45,8 +42,9 @@ struct creds {
      * set. */
     struct WOLFSSL_CTX *park_ctx[VERSION_COUNT];
     struct psk_store *psks; /* NULL: the listener takes no PSK */
-    /* Of ctx, for wolfSSL_CTX_set_verify() by those who add a callback: it sets both. */
-    int verify_mode;
+    /* The CAs of client_ca. The context has none and refuses every certificate until a callback
+     * judges it, see dtls_certificate.c. */
+    struct certificate_anchors anchors;
     /* Keys of tickets are derived from it. Random: a ticket is good for this listener only, and not
      * beyond a change of settings or credentials. */
     uint8_t *ticket_master;                 /* 32 bytes of kept_master */
@@ -66,9 +64,8 @@ void creds_free(struct creds *creds);
  * client certificate is required, the context requires the certificate of everyone; this lifts that
  * from a handshake whose hello has chosen a PSK. wolfSSL's own WOLFSSL_VERIFY_FAIL_EXCEPT_PSK does
  * not serve: DTLS 1.3 ignores it and lets clients without any credential in, and DTLS 1.2 then
- * refuses them without an alert. `callback` is set along, as wolfSSL does not keep the old one. */
-void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl,
-                         creds_verify_callback *callback);
+ * refuses them without an alert. */
+void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl);
 
 /* The key of an identity (bytes, not a string), borrowed as long as creds live; NULL if unknown. */
 const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, size_t identity_size,

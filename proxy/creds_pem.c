@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 #include <wolfssl/ssl.h>
-#include <wolfssl/wolfcrypt/asn.h>
+#include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "base/secret.h"
@@ -23,12 +23,12 @@ struct pem {
 };
 
 /* One certificate of a file. */
-struct certificate {
+struct block {
     const uint8_t *pem;
     size_t pem_size;
     size_t number; /* from 1 */
     uint8_t *der;  /* owned */
-    int der_size;
+    size_t der_size;
 };
 
 static const uint8_t *find(const uint8_t *text, size_t size, const char *part)
@@ -60,95 +60,77 @@ static bool refuse(const struct pem *pem, const char *what, int code, const char
     return false;
 }
 
-/* The time of one of the two dates; false if it cannot be read. */
-static bool read_date(const uint8_t *asn1, int size, time_t *date)
-{
-    const byte *text;
-    byte format;
-    int length;
-    struct tm tm = {0};
-    if (wc_GetDateInfo(asn1, size, &text, &format, &length) != 0 ||
-        wc_GetDateAsCalendarTime(text, length, format, &tm) != 0)
-        return false;
-    *date = timegm(&tm);
-    return true;
-}
+/* An expiry is told that many days before. */
+enum { WARNING_DAYS = 30 };
 
-/* True if the clock is within the certificate's time; else a warning ends in `effect`. */
-static bool check_dates(const struct pem *pem, const struct certificate *certificate,
-                        const DecodedCert *decoded, const char *effect)
+/* Warns of what the clock says about a certificate; `effect` is what follows from it. */
+static void check_dates(const struct pem *pem, size_t number, const struct certificate *certificate,
+                        const char *effect)
 {
-    time_t from, to, now = time(NULL);
-    if (!read_date(decoded->beforeDate, decoded->beforeDateLen, &from) ||
-        !read_date(decoded->afterDate, decoded->afterDateLen, &to)) {
-        problems_warning(pem->problems, "%s: the dates of certificate %zu cannot be read; %s",
-                         pem->where, certificate->number, effect);
-        return false;
-    }
-    if (from <= now && now <= to)
-        return true;
-    char text[32];
-    struct tm tm;
-    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", gmtime_r(now > to ? &to : &from, &tm));
-    problems_warning(pem->problems, "%s: certificate %zu %s %s; %s", pem->where,
-                     certificate->number, now > to ? "expired on" : "is not valid before", text,
-                     effect);
-    return false;
+    const int64_t day_s = 24 * 3600;
+    int64_t now = (int64_t)time(NULL), left_s = certificate->not_after - now;
+    char text[CERTIFICATE_DATE_TEXT_MAX];
+    if (now < certificate->not_before)
+        problems_warning(pem->problems, "%s: certificate %zu is not valid before %s; %s until then",
+                         pem->where, number, certificate_date_text(certificate->not_before, text),
+                         effect);
+    else if (left_s < 0)
+        problems_warning(pem->problems, "%s: certificate %zu expired on %s; %s", pem->where, number,
+                         certificate_date_text(certificate->not_after, text), effect);
+    else if (left_s < WARNING_DAYS * day_s)
+        problems_warning(
+            pem->problems,
+            "%s: certificate %zu expires on %s, in %lld days; from then on %s; replace "
+            "it in time",
+            pem->where, number, certificate_date_text(certificate->not_after, text),
+            (long long)(left_s / day_s), effect);
 }
 
 /* Moves on to the next certificate of the file; false if there is none. */
-static bool next(const struct pem *pem, struct certificate *certificate)
+static bool next(const struct pem *pem, struct block *block)
 {
     const uint8_t *end = pem->text.bytes + pem->text.size;
-    const uint8_t *from =
-        certificate->pem ? certificate->pem + certificate->pem_size : pem->text.bytes;
+    const uint8_t *from = block->pem ? block->pem + block->pem_size : pem->text.bytes;
     const uint8_t *begin = find(from, (size_t)(end - from), certificate_begin);
     const uint8_t *last = begin ? find(begin, (size_t)(end - begin), certificate_end) : NULL;
-    free(certificate->der);
-    certificate->der = NULL;
+    free(block->der);
+    block->der = NULL;
     if (!last)
         return false;
-    certificate->pem = begin;
-    certificate->pem_size = (size_t)(last - begin) + strlen(certificate_end);
-    certificate->number++;
+    block->pem = begin;
+    block->pem_size = (size_t)(last - begin) + strlen(certificate_end);
+    block->number++;
     return true;
 }
 
-static bool decode(struct certificate *certificate, DecodedCert *decoded, int *code)
+/* The library's code, or 0. */
+static int decode(struct block *block)
 {
-    certificate->der = malloc(certificate->pem_size); /* DER is shorter than its PEM */
-    *code = MEMORY_E;
-    if (!certificate->der)
-        return false;
-    *code = wc_CertPemToDer(certificate->pem, (int)certificate->pem_size, certificate->der,
-                            (int)certificate->pem_size, CERT_TYPE);
-    if (*code < 0)
-        return false;
-    certificate->der_size = *code;
-    wc_InitDecodedCert(decoded, certificate->der, (word32)certificate->der_size, NULL);
-    *code = wc_ParseCert(decoded, CERT_TYPE, NO_VERIFY, NULL);
-    if (*code == 0)
-        return true;
-    wc_FreeDecodedCert(decoded);
-    return false;
+    block->der = malloc(block->pem_size); /* DER is shorter than its PEM */
+    if (!block->der)
+        return MEMORY_E;
+    int size = wc_CertPemToDer(block->pem, (int)block->pem_size, block->der, (int)block->pem_size,
+                               CERT_TYPE);
+    block->der_size = size > 0 ? (size_t)size : 0;
+    return size < 0 ? size : 0;
 }
 
 static bool check_chain(const struct pem *pem)
 {
-    struct certificate certificate = {0};
+    struct block block = {0};
     bool ok = true;
-    while (ok && next(pem, &certificate)) {
-        DecodedCert decoded;
-        int code;
-        if (decode(&certificate, &decoded, &code)) {
-            check_dates(pem, &certificate, &decoded, "devices that check it will refuse it");
-            wc_FreeDecodedCert(&decoded);
-        } else {
+    while (ok && next(pem, &block)) {
+        struct certificate certificate;
+        int code = decode(&block);
+        if (code == 0 && !certificate_parse((struct der){block.der, block.der_size}, &certificate))
+            code = ASN_PARSE_E;
+        if (code == 0)
+            check_dates(pem, block.number, &certificate, "devices that check it refuse it");
+        else
             ok = refuse(pem, "holds a certificate that cannot be read", code,
                         "it must be an X.509 certificate and its chain in PEM");
-        }
     }
-    free(certificate.der);
+    free(block.der);
     return ok;
 }
 
@@ -225,47 +207,53 @@ void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *wh
     secret_free(&pem.text);
 }
 
-/* What wolfSSL says to one CA certificate: WOLFSSL_SUCCESS, or why not. */
-static int use_ca(struct WOLFSSL_CTX *ctx, const struct pem *pem, struct certificate *certificate)
+/* Adds one CA certificate, or tells why not. */
+static void load_ca(struct certificate_anchors *anchors, const struct pem *pem, struct block *block)
 {
-    DecodedCert decoded;
-    int code;
-    if (!decode(certificate, &decoded, &code))
-        return code;
-    if (!decoded.isCA)
-        code = NOT_CA_ERROR;
-    else if (check_dates(pem, certificate, &decoded, "it is left out, and devices with it refused"))
-        code = wolfSSL_CTX_load_verify_buffer(ctx, certificate->der, certificate->der_size,
-                                              WOLFSSL_FILETYPE_ASN1);
+    struct certificate certificate;
+    int code = decode(block);
+    struct der der = {block->der, block->der_size};
+    const char *why = NULL;
+    if (code != 0 || !certificate_parse(der, &certificate))
+        why = code == MEMORY_E ? "out of memory" : "cannot be read as an X.509 certificate";
+    else if (certificate.key_flaw != FLAW_NONE)
+        why = certificate_flaw_text((enum certificate_flaw)certificate.key_flaw);
+    else if (!certificate.is_ca)
+        why = certificate.version < 3
+                  ? "is an X.509 v1 certificate, which cannot say that it is a CA"
+                  : "is not a CA: basicConstraints lacks CA:TRUE";
+    else if (certificate.has_key_usage && (certificate.key_usage & KEY_USAGE_CERT_SIGN) == 0)
+        why = "may not sign certificates: keyUsage lacks keyCertSign";
+    else if (certificate_anchors_add(anchors, der) == ANCHOR_NO_MEMORY)
+        why = "out of memory";
+    if (why)
+        problems_error(pem->problems,
+                       "%s: certificate %zu cannot be used: %s; expected PEM certificates of the "
+                       "CAs that sign the devices'",
+                       pem->where, block->number, why);
     else
-        code = WOLFSSL_SUCCESS;
-    wc_FreeDecodedCert(&decoded);
-    return code;
+        check_dates(pem, block->number, &certificate, "devices that need it are refused");
 }
 
-static void use_cas(struct WOLFSSL_CTX *ctx, const struct pem *pem)
+static void load_cas(struct certificate_anchors *anchors, const struct pem *pem)
 {
-    struct certificate certificate = {0};
-    while (next(pem, &certificate)) {
-        char what[64];
-        int code = use_ca(ctx, pem, &certificate);
-        snprintf(what, sizeof(what), "certificate %zu cannot be used", certificate.number);
-        if (code != WOLFSSL_SUCCESS)
-            refuse(pem, what, code, "expected PEM certificates of the CAs that sign the devices'");
-    }
-    if (certificate.number == 0)
+    struct block block = {0};
+    while (next(pem, &block))
+        load_ca(anchors, pem, &block);
+    free(block.der);
+    if (block.number == 0)
         problems_error(pem->problems,
                        "%s: holds no PEM certificate; expected CA certificates, "
                        "\"%s\"",
                        pem->where, certificate_begin);
 }
 
-void creds_pem_use_cas(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
-                       struct problems *problems)
+void creds_pem_load_cas(struct certificate_anchors *anchors, const char *path, const char *where,
+                        struct problems *problems)
 {
     struct pem pem;
     if (!open_pem(&pem, path, where, problems, "PEM CA certificates"))
         return;
-    use_cas(ctx, &pem);
+    load_cas(anchors, &pem);
     secret_free(&pem.text);
 }

@@ -3,6 +3,7 @@
 #define CREDS_PEM_H
 
 #include "base/problems.h"
+#include "certificate_path.h"
 
 struct WOLFSSL_CTX;
 
@@ -17,8 +18,8 @@ bool creds_pem_use_certificate(struct WOLFSSL_CTX *ctx, const char *path, const 
 void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
                        struct problems *problems);
 
-/* CA certificates out of their time are left out, with a warning. */
-void creds_pem_use_cas(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
-                       struct problems *problems);
+/* Adds the CA certificates of a file. Their dates do not matter yet; see certificate_path.h. */
+void creds_pem_load_cas(struct certificate_anchors *anchors, const char *path, const char *where,
+                        struct problems *problems);
 
 #endif

@@ -211,9 +211,7 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config)
             wolfSSL_CTX_set_psk_server_callback(ctx, find_psk);
         wolfSSL_CTX_set_psk_server_tls13_callback(ctx, find_psk13);
     }
-    /* creds.c has decided what is asked for and required; only the callback is added. */
-    if (config->client_auth != CLIENT_AUTH_NONE)
-        wolfSSL_CTX_set_verify(ctx, creds->verify_mode, dtls_certificate_check);
+    wolfSSL_CTX_set_peer_certs_cb(ctx, dtls_certificate_judge);
     if (config->ticket_versions != 0)
         dtls_ticket_prepare(creds);
 }
@@ -249,7 +247,6 @@ struct dtls *dtls_new(const struct listener *listener)
         dtls_free(dtls);
         return NULL;
     }
-    wolfSSL_SetCertCbCtx(dtls->ssl, dtls);
     wolfSSL_dtls_set_mtu(dtls->ssl, record_max(listener));
     /* A second ClientHello in fragments, as post-quantum key shares make them. */
     if ((listener->config->versions & CONFIG_VERSION_1_3) != 0)
@@ -372,7 +369,7 @@ enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
         if (result != WOLFSSL_SUCCESS) {
             enum dtls_event event = event_of_error(dtls, result);
             if (event == DTLS_DONE)
-                creds_settle_verify(dtls->listener->creds, dtls->ssl, dtls_certificate_check);
+                creds_settle_verify(dtls->listener->creds, dtls->ssl);
             return event;
         }
         dtls_settle(dtls);
@@ -496,6 +493,7 @@ void dtls_forget_peer(struct dtls *dtls)
 {
     if (dtls->peer == NULL)
         return;
+    free(dtls->peer->refused);
     bytes_wipe(dtls->peer, sizeof(*dtls->peer));
     free(dtls->peer);
     dtls->peer = NULL;

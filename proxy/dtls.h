@@ -35,11 +35,13 @@ enum dtls_event {
 
 /* What is learned about the client in a handshake. */
 struct dtls_peer {
-    uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or common name of the certificate */
+    uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or see certificate_identity() */
     uint8_t identity_len;
     bool is_psk_unknown;      /* named an identity that is not in psk_file */
-    bool is_certificate_good; /* its certificate passed verification */
-    int certificate_error;    /* of wolfSSL, 0 = none */
+    bool is_certificate_good; /* its certificate leads to one of client_ca */
+    uint8_t certificate_flaw; /* enum certificate_flaw */
+    /* Owned; NULL: no certificate was refused, or it could not be read. */
+    struct certificate_summary *refused;
     const char *psk13_suite;  /* for a PSK in 1.3, of those that its hello offers; NULL = none */
     struct hello_offer offer; /* of its hello, with the cookie */
     uint64_t good_until_ms;   /* the certificates that it showed; 0 = none shown */

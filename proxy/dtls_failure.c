@@ -5,7 +5,6 @@
 
 #include <wolfssl/error-ssl.h>
 #include <wolfssl/ssl.h>
-#include <wolfssl/wolfcrypt/asn.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 /* A PSK handshake of DTLS 1.2 whose last message does not decrypt: the first use of the key.
@@ -62,18 +61,6 @@ const char *dtls_alert_name(uint8_t code)
     }
 }
 
-/* In the words of an operator. */
-static const char *certificate_problem(int error)
-{
-    switch (error) {
-    case ASN_NO_SIGNER_E: return "its issuer is not in client_ca";
-    case ASN_AFTER_DATE_E: return "it has expired";
-    case ASN_BEFORE_DATE_E: return "it is not valid yet";
-    case ASN_SIG_CONFIRM_E: return "its signature is not of its issuer";
-    default: return wolfSSL_ERR_reason_error_string((unsigned long)error);
-    }
-}
-
 /* RFC 7250 section 4.2: no type of certificate in common. */
 static bool wants_raw_keys(const struct dtls *dtls)
 {
@@ -127,8 +114,8 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     WOLFSSL_ALERT_HISTORY alerts;
 
     *detail = "";
-    if (peer != NULL && peer->certificate_error != 0) {
-        *detail = certificate_problem(peer->certificate_error);
+    if (peer != NULL && peer->certificate_flaw != FLAW_NONE) {
+        *detail = certificate_flaw_text((enum certificate_flaw)peer->certificate_flaw);
         return HANDSHAKE_certificate_rejected;
     }
     if (wants_raw_keys(dtls)) {
@@ -161,12 +148,12 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
         return HANDSHAKE_no_certificate;
     if (is_of_hello(error))
         return failure_of_hello(dtls, error, detail);
+    if (error == MAX_CHAIN_ERROR) {
+        *detail = "the device shows more than 16 certificates";
+        return HANDSHAKE_certificate_rejected;
+    }
     *detail = wolfSSL_ERR_reason_error_string((unsigned long)error);
     switch (error) {
-    case ASN_NO_SIGNER_E:
-    case ASN_SIG_CONFIRM_E:
-    case ASN_AFTER_DATE_E:
-    case ASN_BEFORE_DATE_E:
     case VERIFY_CERT_ERROR: return HANDSHAKE_certificate_rejected;
     default: return HANDSHAKE_protocol_error;
     }

@@ -49,7 +49,7 @@ static enum credential credential_tried(const struct dtls *dtls, enum handshake_
         return CREDENTIAL_NONE;
     if (dtls->peer == NULL)
         return CREDENTIAL_UNKNOWN;
-    if (dtls->peer->certificate_error != 0 || dtls->peer->is_certificate_good)
+    if (dtls->peer->certificate_flaw != FLAW_NONE || dtls->peer->is_certificate_good)
         return CREDENTIAL_CERTIFICATE;
     return dtls->peer->identity_len > 0 ? CREDENTIAL_PSK : CREDENTIAL_UNKNOWN;
 }

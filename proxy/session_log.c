@@ -28,6 +28,14 @@ static void add_cid(struct log_line *line, const struct table_cid_entry *entry)
         log_add(line, "cid", text);
 }
 
+static void add_certificate(struct log_line *line, const struct certificate_summary *certificate)
+{
+    log_add(line, "serial", certificate->serial);
+    log_add(line, "not_after", certificate->not_after);
+    log_add(line, "subject", certificate->subject);
+    log_add(line, "issuer", certificate->issuer);
+}
+
 static void add_who(struct log_line *line, const struct listener *listener, uint64_t number,
                     const struct addr *client)
 {
@@ -145,6 +153,8 @@ static void add_peer(struct log_line *line, const struct dtls *dtls, enum handsh
         log_add_bytes(line, "identity", dtls->peer->identity, dtls->peer->identity_len);
     if (needs_offer(result))
         add_offer(line, &dtls->peer->offer);
+    if (dtls->peer->refused != NULL)
+        add_certificate(line, dtls->peer->refused);
 }
 
 void session_log_failed(const struct session *s, enum handshake_result result, const char *detail)

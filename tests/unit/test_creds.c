@@ -164,16 +164,16 @@ static void test_bad_cas(void **state)
     assert_error(f, PAIR "client_ca = device.pem\n", "certificate 1 cannot be used");
     assert_error(f, PAIR "client_ca = server-chain.pem\n", "certificate 1 cannot be used");
     assert_warning(f, PAIR "client_ca = expired-ca.pem\n",
-                   "certificate 1 expired on 2021-02-03 04:05:06 UTC");
+                   "certificate 1 expired on 2021-02-03T04:05:06Z");
 }
 
 static void test_dates(void **state)
 {
     struct creds_fixture *f = *state;
     assert_warning(f, CA "certificate = expired.pem\nprivate_key = expired.key\n",
-                   "certificate 1 expired on 2021-02-03 04:05:06 UTC");
+                   "certificate 1 expired on 2021-02-03T04:05:06Z");
     assert_warning(f, CA "certificate = future.pem\nprivate_key = future.key\n",
-                   "certificate 1 is not valid before 2098-07-06 05:04:03 UTC");
+                   "certificate 1 is not valid before 2098-07-06T05:04:03Z");
 }
 
 static void test_key_readable_by_others(void **state)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <wolfssl/error-ssl.h>
@@ -125,12 +126,27 @@ static unsigned int client_psk_1_3(WOLFSSL *ssl, const char *hint, char *identit
 }
 
 static int good_certificates;
+static const struct creds *judging; /* whose anchors count */
 
-static int verify(int is_good, WOLFSSL_X509_STORE_CTX *store)
+/* As dtls_certificate.c does it. */
+static int judge(WOLFSSL *ssl, const WOLFSSL_BUFFER_INFO *shown, int count, int *alert)
 {
-    /* wolfSSL calls this for the empty list of a client without certificate, too. */
-    good_certificates += is_good && store->totalCerts > 0;
-    return is_good;
+    (void)ssl;
+    struct certificate_verdict verdict;
+    struct der ders[CERTIFICATE_SHOWN_MAX];
+    assert_true(count <= CERTIFICATE_SHOWN_MAX);
+    for (int i = 0; i < count; i++)
+        ders[i] = (struct der){shown[i].buffer, shown[i].length};
+    const struct certificate_request request = {.anchors = &judging->anchors,
+                                                .shown = ders,
+                                                .shown_count = (size_t)count,
+                                                .now = time(NULL)};
+    if (count == 0)
+        return 0;
+    certificate_path_check(&request, &verdict);
+    *alert = certificate_flaw_alert(verdict.flaw);
+    good_certificates += verdict.flaw == FLAW_NONE;
+    return verdict.flaw != FLAW_NONE;
 }
 
 static WOLFSSL *make_client(const struct client *client, struct side *side, WOLFSSL_CTX **ctx)
@@ -144,7 +160,7 @@ static WOLFSSL *make_client(const struct client *client, struct side *side, WOLF
         snprintf(path, sizeof(path), "%s/%s.pem", creds_fixture_folder(), client->certificate);
         snprintf(key_path, sizeof(key_path), "%s/%s.key", creds_fixture_folder(),
                  client->certificate);
-        assert_int_equal(wolfSSL_CTX_use_certificate_file(*ctx, path, WOLFSSL_FILETYPE_PEM), 1);
+        assert_int_equal(wolfSSL_CTX_use_certificate_chain_file(*ctx, path), 1);
         assert_int_equal(wolfSSL_CTX_use_PrivateKey_file(*ctx, key_path, WOLFSSL_FILETYPE_PEM), 1);
     }
     if (client->identity) {
@@ -183,7 +199,8 @@ static WOLFSSL *make_server(const struct creds *creds, struct side *side)
         wolfSSL_CTX_set_psk_server_callback(creds->ctx, server_psk);
         wolfSSL_CTX_set_psk_server_tls13_callback(creds->ctx, server_psk_1_3);
     }
-    wolfSSL_CTX_set_verify(creds->ctx, creds->verify_mode, verify);
+    judging = creds;
+    wolfSSL_CTX_set_peer_certs_cb(creds->ctx, judge);
     wolfSSL_CTX_SetIORecv(creds->ctx, receive);
     wolfSSL_CTX_SetIOSend(creds->ctx, send_datagram);
     WOLFSSL *ssl = wolfSSL_new(creds->ctx);
@@ -218,7 +235,7 @@ static void run(const struct creds *creds, WOLFSSL *client, WOLFSSL *server, str
         if (at_server == WOLFSSL_ERROR_WANT_READ) {
             at_server = step(server, wolfSSL_accept(server));
             if (at_server == WOLFSSL_ERROR_WANT_READ)
-                creds_settle_verify(creds, server, verify);
+                creds_settle_verify(creds, server);
         }
     }
     char byte;
@@ -306,8 +323,8 @@ static const struct refusal no_common_suite = {MATCH_SUITE_ERROR, handshake_fail
 static const struct refusal no_alert_no_server_certificate = {NO_CERT_ERROR, -1};
 static const struct refusal no_certificate_1_2 = {NO_PEER_CERT, handshake_failure};
 static const struct refusal no_certificate_1_3 = {NO_PEER_CERT, certificate_required};
-static const struct refusal unknown_signer = {ASN_NO_SIGNER_E, unknown_ca};
-static const struct refusal expired = {ASN_AFTER_DATE_E, certificate_expired};
+static const struct refusal unknown_signer = {VERIFY_CERT_ERROR, unknown_ca};
+static const struct refusal expired = {VERIFY_CERT_ERROR, certificate_expired};
 
 static void assert_refused(const struct creds_fixture *f, struct client client,
                            struct refusal in_1_2, struct refusal in_1_3)
@@ -333,6 +350,18 @@ static void test_psk_only(void **state)
                    no_alert_wrong_psk, bad_binder);
     assert_refused(f, (struct client){.certificate = "device"}, no_common_suite,
                    no_alert_no_server_certificate);
+}
+
+/* What one device shows stays with its handshake (RFC 5280 section 6.1.3). */
+static void test_intermediate_is_not_kept(void **state)
+{
+    struct creds_fixture *f = *state;
+    const struct client alone = {.certificate = "chained"},
+                        shown = {.certificate = "chained-shown"};
+    creds_fixture_load(f, PAIR CA);
+    assert_refused(f, alone, unknown_signer, unknown_signer);
+    assert_enters_by_certificate(f, shown);
+    assert_refused(f, alone, unknown_signer, unknown_signer);
 }
 
 static void test_certificate_required(void **state)
@@ -510,6 +539,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_psk_only),
+        TEST(test_intermediate_is_not_kept),
         TEST(test_certificate_required),
         TEST(test_mixed_required),
         TEST(test_mixed_required_known_identity_without_proof),

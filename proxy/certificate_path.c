@@ -1,0 +1,358 @@
+#include "certificate_path.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "certificate_constraints.h"
+#include "certificate_name.h"
+#include "certificate_signature.h"
+
+/* How far a path got that was not good: of several, the flaw of the one that got farthest is told,
+ * and among these of the first. Below BAD_SIGNATURE: the certificates of a path whose last issuer
+ * is missing. */
+enum { BAD_SIGNATURE = CERTIFICATE_PATH_MAX + 1, BAD_STEP, BAD_PATH };
+
+/* The search of one device's path. */
+struct search {
+    const struct certificate_request *request;
+    struct certificate shown[CERTIFICATE_SHOWN_MAX];
+    size_t shown_count;
+    struct certificate_path path;
+    bool is_in_path[CERTIFICATE_SHOWN_MAX];
+    int verifications;
+    int progress;
+    enum certificate_flaw flaw;
+    const struct certificate *culprit;
+};
+
+static void note(struct search *search, int progress, enum certificate_flaw flaw,
+                 const struct certificate *culprit)
+{
+    if (progress <= search->progress)
+        return;
+    search->progress = progress;
+    search->flaw = flaw;
+    search->culprit = culprit;
+}
+
+/* --- one certificate --- */
+
+/* What every certificate of a path must fulfil, wherever it stands. */
+static enum certificate_flaw check_any(const struct certificate *certificate, int64_t now)
+{
+    if (now > certificate->not_after)
+        return FLAW_EXPIRED;
+    if (now < certificate->not_before)
+        return FLAW_NOT_YET;
+    if (certificate->has_unknown_critical)
+        return FLAW_CRITICAL_EXTENSION;
+    if (certificate->has_extended_key_usage && !certificate->is_for_clients)
+        return FLAW_PURPOSE;
+    return (enum certificate_flaw)certificate->key_flaw;
+}
+
+/* RFC 5280 section 4.1.2.2: positive, 20 bytes at most. */
+static bool is_serial_good(struct der serial)
+{
+    bool is_zero = true;
+    for (size_t i = 0; i < serial.size; i++)
+        is_zero &= serial.bytes[i] == 0;
+    return !is_zero && serial.bytes[0] < 0x80 && serial.size - (serial.bytes[0] == 0 ? 1 : 0) <= 20;
+}
+
+/* RFC 8446 section 4.4.2.3 has more for the certificate that a device signs the handshake with. */
+static enum certificate_flaw check_own(const struct certificate *certificate, int64_t now)
+{
+    if (certificate->version != 3)
+        return FLAW_VERSION;
+    if (!is_serial_good(certificate->serial))
+        return FLAW_SERIAL;
+    if (certificate->has_key_usage && (certificate->key_usage & KEY_USAGE_DIGITAL_SIGNATURE) == 0)
+        return FLAW_NO_DIGITAL_SIGNATURE;
+    return check_any(certificate, now);
+}
+
+/* RFC 5280 section 6.1.4 (k), (n): it may sign others. */
+static enum certificate_flaw check_issuer(const struct certificate *certificate, int64_t now)
+{
+    if (!certificate->is_ca)
+        return FLAW_NOT_A_CA;
+    if (certificate->has_key_usage && (certificate->key_usage & KEY_USAGE_CERT_SIGN) == 0)
+        return FLAW_NO_CERT_SIGN;
+    return check_any(certificate, now);
+}
+
+static bool is_self_issued(const struct certificate *certificate)
+{
+    return certificate_name_is_equal(certificate->subject, certificate->issuer);
+}
+
+/* Could be, by what they say. Key identifiers that are both there and differ say no, as to OpenSSL
+ * and GnuTLS. */
+static bool may_have_issued(const struct certificate *issuer, const struct certificate *certificate)
+{
+    return certificate_name_is_equal(issuer->subject, certificate->issuer) &&
+           (issuer->subject_key_id.bytes == NULL || certificate->authority_key_id.bytes == NULL ||
+            der_is_equal(issuer->subject_key_id, certificate->authority_key_id));
+}
+
+/* --- the path as a whole --- */
+
+/* RFC 5280 section 6.1.4 (l), (m): certificates between the issuer and the device's own, those that
+ * are issued to their own name not counted. */
+static bool is_path_length_kept(const struct certificate_path *path,
+                                const struct certificate **culprit)
+{
+    int below = 0;
+    for (size_t i = 1; i < path->count; i++) {
+        const struct certificate *issuer = path->certificates[i];
+        *culprit = issuer;
+        if (issuer->path_length_max >= 0 && below > issuer->path_length_max)
+            return false;
+        below += !is_self_issued(issuer);
+    }
+    return true;
+}
+
+/* RFC 5280 section 6.1.3 (b), (c). */
+static bool are_constraints_kept(const struct certificate_path *path,
+                                 const struct certificate **culprit)
+{
+    for (size_t i = 1; i < path->count; i++) {
+        if (path->certificates[i]->name_constraints.bytes == NULL)
+            continue;
+        for (size_t below = 0; below < i; below++) {
+            *culprit = path->certificates[below];
+            if ((below == 0 || !is_self_issued(*culprit)) &&
+                !certificate_constraints_allow(path->certificates[i], *culprit, below == 0))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool is_path_good(struct search *search)
+{
+    const struct certificate_request *request = search->request;
+    const struct certificate *culprit = NULL;
+    enum certificate_flaw flaw = FLAW_NONE;
+    size_t at = 0;
+    if (!is_path_length_kept(&search->path, &culprit)) {
+        flaw = FLAW_PATH_LENGTH;
+    } else if (!are_constraints_kept(&search->path, &culprit)) {
+        flaw = FLAW_NAME_CONSTRAINTS;
+    } else if (request->also != NULL) {
+        flaw = request->also(&search->path, &at, request->also_context);
+        culprit = search->path.certificates[at];
+    }
+    if (flaw == FLAW_NONE)
+        return true;
+    note(search, BAD_PATH, flaw, culprit);
+    return false;
+}
+
+/* --- the search --- */
+
+/* True if the last certificate of the path is signed by the candidate, which may do that; the
+ * candidate is then the last of the path. */
+static bool step(struct search *search, const struct certificate *candidate)
+{
+    struct certificate_path *path = &search->path;
+    const struct certificate *last = path->certificates[path->count - 1];
+    if (path->count == CERTIFICATE_PATH_MAX ||
+        search->verifications == CERTIFICATE_VERIFICATIONS_MAX) {
+        note(search, BAD_PATH, FLAW_TOO_MANY, last);
+        return false;
+    }
+    enum certificate_flaw flaw = check_issuer(candidate, search->request->now);
+    if (flaw != FLAW_NONE) {
+        note(search, BAD_STEP, flaw, candidate);
+        return false;
+    }
+    search->verifications++;
+    if (!certificate_signature_is_of(last, candidate)) {
+        note(search, BAD_SIGNATURE, FLAW_SIGNATURE, last); /* of a namesake, perhaps */
+        return false;
+    }
+    path->certificates[path->count++] = candidate;
+    return true;
+}
+
+static bool try_anchors(struct search *search, const struct certificate *last)
+{
+    const struct certificate_anchors *anchors = search->request->anchors;
+    for (size_t i = 0; i < anchors->count; i++) {
+        const struct certificate *anchor = &anchors->certificates[i];
+        if (!may_have_issued(anchor, last) || !step(search, anchor))
+            continue;
+        if (is_path_good(search))
+            return true;
+        search->path.count--;
+    }
+    return false;
+}
+
+/* Goes on from the last certificate of the path. A certificate is in it once at most, which ends
+ * the recursion; verifications are counted, which ends the search. */
+static bool go_on(struct search *search)
+{
+    const struct certificate *last = search->path.certificates[search->path.count - 1];
+    enum certificate_flaw flaw = certificate_signature_algorithm(last);
+    if (flaw != FLAW_NONE) {
+        note(search, BAD_STEP, flaw, last);
+        return false;
+    }
+    note(search, (int)search->path.count, FLAW_NO_ISSUER, last);
+    if (try_anchors(search, last))
+        return true;
+    for (size_t i = 1; i < search->shown_count; i++) {
+        if (search->is_in_path[i] || !may_have_issued(&search->shown[i], last) ||
+            !step(search, &search->shown[i]))
+            continue;
+        search->is_in_path[i] = true;
+        if (go_on(search))
+            return true;
+        search->is_in_path[i] = false;
+        search->path.count--;
+    }
+    return false;
+}
+
+/* Of a certificate that is shown twice one counts; so does one that cannot be read, or is not v3,
+ * not at all, since it may be one that is not needed. */
+static void read_others(struct search *search)
+{
+    const struct certificate_request *request = search->request;
+    for (size_t i = 1; i < request->shown_count && i < CERTIFICATE_SHOWN_MAX; i++) {
+        bool is_double = false;
+        for (size_t before = 0; before < search->shown_count; before++)
+            is_double |= der_is_equal(search->shown[before].der, request->shown[i]);
+        if (!is_double && certificate_parse(request->shown[i], &search->shown[search->shown_count]))
+            search->shown_count++;
+    }
+}
+
+/* A device's own certificate may be among the trusted ones: then it is all of the path. */
+static bool is_trusted_itself(const struct search *search)
+{
+    const struct certificate_anchors *anchors = search->request->anchors;
+    for (size_t i = 0; i < anchors->count; i++)
+        if (der_is_equal(anchors->certificates[i].der, search->shown[0].der))
+            return true;
+    return false;
+}
+
+static bool find(struct search *search)
+{
+    enum certificate_flaw flaw = check_own(&search->shown[0], search->request->now);
+    if (flaw != FLAW_NONE) {
+        note(search, BAD_PATH, flaw, &search->shown[0]);
+        return false;
+    }
+    search->path = (struct certificate_path){{&search->shown[0]}, 1};
+    read_others(search);
+    return is_trusted_itself(search) ? is_path_good(search) : go_on(search);
+}
+
+static int64_t earliest_end(const struct certificate_path *path)
+{
+    int64_t end = path->certificates[0]->not_after;
+    for (size_t i = 1; i < path->count; i++)
+        if (path->certificates[i]->not_after < end)
+            end = path->certificates[i]->not_after;
+    return end;
+}
+
+void certificate_path_check(const struct certificate_request *request,
+                            struct certificate_verdict *verdict)
+{
+    *verdict = (struct certificate_verdict){.flaw = FLAW_UNREADABLE};
+    struct search *search = calloc(1, sizeof(*search));
+    if (search == NULL) {
+        verdict->flaw = FLAW_NO_MEMORY;
+        return;
+    }
+    search->request = request;
+    if (request->shown_count > 0 && certificate_parse(request->shown[0], &search->shown[0])) {
+        search->shown_count = 1;
+        verdict->is_read = true;
+        verdict->own = search->shown[0];
+        if (find(search)) {
+            verdict->flaw = FLAW_NONE;
+            verdict->not_after = earliest_end(&search->path);
+        } else {
+            verdict->flaw = search->flaw;
+            verdict->refused = *search->culprit;
+        }
+    }
+    free(search);
+}
+
+uint8_t certificate_flaw_alert(enum certificate_flaw flaw)
+{
+    enum {
+        BAD_CERTIFICATE = 42,
+        UNSUPPORTED_CERTIFICATE = 43,
+        CERTIFICATE_REVOKED = 44,
+        CERTIFICATE_EXPIRED = 45,
+        UNKNOWN_CA = 48,
+        INTERNAL_ERROR = 80,
+    };
+    switch (flaw) {
+    case FLAW_EXPIRED:
+    case FLAW_NOT_YET: return CERTIFICATE_EXPIRED;
+    case FLAW_NO_ISSUER:
+    case FLAW_NOT_A_CA:
+    case FLAW_NO_CERT_SIGN:
+    case FLAW_PATH_LENGTH: return UNKNOWN_CA;
+    case FLAW_VERSION:
+    case FLAW_UNKNOWN_SIGNATURE:
+    case FLAW_UNKNOWN_KEY:
+    case FLAW_UNKNOWN_CURVE:
+    case FLAW_PURPOSE:
+    case FLAW_NO_DIGITAL_SIGNATURE:
+    case FLAW_CRITICAL_EXTENSION: return UNSUPPORTED_CERTIFICATE;
+    case FLAW_REVOKED: return CERTIFICATE_REVOKED;
+    case FLAW_NO_MEMORY: return INTERNAL_ERROR;
+    default: return BAD_CERTIFICATE;
+    }
+}
+
+/* --- the trusted certificates --- */
+
+enum anchor_added certificate_anchors_add(struct certificate_anchors *anchors, struct der der)
+{
+    struct certificate certificate;
+    if (!certificate_parse(der, &certificate))
+        return ANCHOR_UNREADABLE;
+    if (!certificate.is_ca)
+        return ANCHOR_NOT_A_CA;
+    for (size_t i = 0; i < anchors->count; i++)
+        if (der_is_equal(anchors->certificates[i].der, der))
+            return ANCHOR_KNOWN;
+    struct certificate *more =
+        reallocarray(anchors->certificates, anchors->count + 1, sizeof(*more));
+    if (more == NULL)
+        return ANCHOR_NO_MEMORY;
+    anchors->certificates = more;
+    uint8_t *copy = malloc(der.size);
+    if (copy == NULL)
+        return ANCHOR_NO_MEMORY;
+    memcpy(copy, der.bytes, der.size);
+    struct certificate *added = &anchors->certificates[anchors->count];
+    /* Of the same bytes, so it can be parsed, too. */
+    if (!certificate_parse((struct der){copy, der.size}, added)) {
+        free(copy);
+        return ANCHOR_UNREADABLE;
+    }
+    anchors->count++;
+    return ANCHOR_ADDED;
+}
+
+void certificate_anchors_deinit(struct certificate_anchors *anchors)
+{
+    for (size_t i = 0; i < anchors->count; i++)
+        free((uint8_t *)anchors->certificates[i].der.bytes);
+    free(anchors->certificates);
+    *anchors = (struct certificate_anchors){0};
+}
