@@ -70,6 +70,7 @@ static bool read_basic_constraints(struct der value, struct certificate *certifi
     struct der sequence, content;
     if (!der_take(&value, DER_SEQUENCE, &sequence) || value.size != 0)
         return false;
+    certificate->has_basic_constraints = true;
     if (der_take(&sequence, DER_BOOLEAN, &content))
         certificate->is_ca = content.size == 1 && content.bytes[0] != 0;
     if (der_take(&sequence, DER_INTEGER, &content) &&
@@ -95,10 +96,11 @@ static bool read_extended_key_usage(struct der value, struct certificate *certif
     if (!der_take(&value, DER_SEQUENCE, &purposes) || value.size != 0 || purposes.size == 0)
         return false;
     certificate->has_extended_key_usage = true;
-    while (der_take(&purposes, DER_OID, &oid))
-        if (der_is_equal(oid, (struct der){client_auth, sizeof(client_auth)}) ||
-            der_is_equal(oid, (struct der){any, sizeof(any)}))
-            certificate->is_for_clients = true;
+    while (der_take(&purposes, DER_OID, &oid)) {
+        certificate->is_for_clients |=
+            der_is_equal(oid, (struct der){client_auth, sizeof(client_auth)});
+        certificate->is_for_anything |= der_is_equal(oid, (struct der){any, sizeof(any)});
+    }
     return purposes.size == 0;
 }
 

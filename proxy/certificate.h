@@ -59,7 +59,9 @@ struct certificate {
     uint8_t key_flaw;                            /* enum certificate_flaw */
     bool is_ca;                                  /* basicConstraints */
     bool has_key_usage;
-    bool has_extended_key_usage, is_for_clients; /* the latter: clientAuth or any */
+    bool has_extended_key_usage;
+    bool is_for_clients, is_for_anything; /* clientAuth; anyExtendedKeyUsage */
+    bool has_basic_constraints;
     bool has_unknown_critical;
 };
 

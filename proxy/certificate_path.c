@@ -46,8 +46,6 @@ static enum certificate_flaw check_any(const struct certificate *certificate, in
         return FLAW_NOT_YET;
     if (certificate->has_unknown_critical)
         return FLAW_CRITICAL_EXTENSION;
-    if (certificate->has_extended_key_usage && !certificate->is_for_clients)
-        return FLAW_PURPOSE;
     return (enum certificate_flaw)certificate->key_flaw;
 }
 
@@ -69,22 +67,28 @@ static enum certificate_flaw check_own(const struct certificate *certificate, in
         return FLAW_SERIAL;
     if (certificate->has_key_usage && (certificate->key_usage & KEY_USAGE_DIGITAL_SIGNATURE) == 0)
         return FLAW_NO_DIGITAL_SIGNATURE;
-    return check_any(certificate, now);
-}
-
-/* RFC 5280 section 6.1.4 (k), (n): it may sign others. */
-static enum certificate_flaw check_issuer(const struct certificate *certificate, int64_t now)
-{
-    if (!certificate->is_ca)
-        return FLAW_NOT_A_CA;
-    if (certificate->has_key_usage && (certificate->key_usage & KEY_USAGE_CERT_SIGN) == 0)
-        return FLAW_NO_CERT_SIGN;
+    if (certificate->has_extended_key_usage && !certificate->is_for_clients &&
+        !certificate->is_for_anything)
+        return FLAW_PURPOSE;
     return check_any(certificate, now);
 }
 
 static bool is_self_issued(const struct certificate *certificate)
 {
     return certificate_name_is_equal(certificate->subject, certificate->issuer);
+}
+
+/* RFC 5280 section 6.1.4 (k), (n): it may sign others. Purposes of a CA bound those below it, as to
+ * OpenSSL and GnuTLS, for whom "any" is not enough there. */
+static enum certificate_flaw check_issuer(const struct certificate *certificate, int64_t now)
+{
+    if (!certificate->is_ca)
+        return FLAW_NOT_A_CA;
+    if (certificate->has_key_usage && (certificate->key_usage & KEY_USAGE_CERT_SIGN) == 0)
+        return FLAW_NO_CERT_SIGN;
+    if (certificate->has_extended_key_usage && !certificate->is_for_clients)
+        return FLAW_PURPOSE;
+    return check_any(certificate, now);
 }
 
 /* Could be, by what they say. Key identifiers that are both there and differ say no, as to OpenSSL
@@ -320,12 +324,22 @@ uint8_t certificate_flaw_alert(enum certificate_flaw flaw)
 
 /* --- the trusted certificates --- */
 
+/* Who names a CA in client_ca vouches for it. So an old one will do that cannot say it: of X.509
+ * v1, signed by itself, or with keyCertSign and nothing else. */
+static bool is_old_ca(const struct certificate *certificate)
+{
+    if (certificate->has_basic_constraints)
+        return false;
+    return certificate->has_key_usage ? (certificate->key_usage & KEY_USAGE_CERT_SIGN) != 0
+                                      : certificate->version < 3 && is_self_issued(certificate);
+}
+
 enum anchor_added certificate_anchors_add(struct certificate_anchors *anchors, struct der der)
 {
     struct certificate certificate;
     if (!certificate_parse(der, &certificate))
         return ANCHOR_UNREADABLE;
-    if (!certificate.is_ca)
+    if (!certificate.is_ca && !is_old_ca(&certificate))
         return ANCHOR_NOT_A_CA;
     for (size_t i = 0; i < anchors->count; i++)
         if (der_is_equal(anchors->certificates[i].der, der))
@@ -345,6 +359,7 @@ enum anchor_added certificate_anchors_add(struct certificate_anchors *anchors, s
         free(copy);
         return ANCHOR_UNREADABLE;
     }
+    added->is_ca = true;
     anchors->count++;
     return ANCHOR_ADDED;
 }

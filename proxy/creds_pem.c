@@ -207,25 +207,37 @@ void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *wh
     secret_free(&pem.text);
 }
 
+/* Why a certificate that can be read is of no use in client_ca, or NULL. */
+static const char *flaw_of_ca(const struct certificate *certificate)
+{
+    if (certificate->key_flaw != FLAW_NONE)
+        return certificate_flaw_text((enum certificate_flaw)certificate->key_flaw);
+    if (certificate->has_key_usage && (certificate->key_usage & KEY_USAGE_CERT_SIGN) == 0)
+        return "its key usage does not include keyCertSign";
+    if (certificate->has_unknown_critical)
+        return certificate_flaw_text(FLAW_CRITICAL_EXTENSION);
+    if (certificate->has_extended_key_usage && !certificate->is_for_clients)
+        return certificate_flaw_text(FLAW_PURPOSE);
+    return NULL;
+}
+
 /* Adds one CA certificate, or tells why not. */
 static void load_ca(struct certificate_anchors *anchors, const struct pem *pem, struct block *block)
 {
     struct certificate certificate;
     int code = decode(block);
     struct der der = {block->der, block->der_size};
-    const char *why = NULL;
-    if (code != 0 || !certificate_parse(der, &certificate))
-        why = code == MEMORY_E ? "out of memory" : "cannot be read as an X.509 certificate";
-    else if (certificate.key_flaw != FLAW_NONE)
-        why = certificate_flaw_text((enum certificate_flaw)certificate.key_flaw);
-    else if (!certificate.is_ca)
-        why = certificate.version < 3
-                  ? "is an X.509 v1 certificate, which cannot say that it is a CA"
-                  : "is not a CA: basicConstraints lacks CA:TRUE";
-    else if (certificate.has_key_usage && (certificate.key_usage & KEY_USAGE_CERT_SIGN) == 0)
-        why = "may not sign certificates: keyUsage lacks keyCertSign";
-    else if (certificate_anchors_add(anchors, der) == ANCHOR_NO_MEMORY)
-        why = "out of memory";
+    const char *why = code == MEMORY_E ? "no memory is left" : NULL;
+    if (!why && (code != 0 || !certificate_parse(der, &certificate)))
+        why = certificate_flaw_text(FLAW_UNREADABLE);
+    if (!why)
+        why = flaw_of_ca(&certificate);
+    if (!why) {
+        enum anchor_added added = certificate_anchors_add(anchors, der);
+        why = added == ANCHOR_NOT_A_CA    ? "it is not a CA: its basicConstraints lack CA:TRUE"
+              : added == ANCHOR_NO_MEMORY ? "no memory is left"
+                                          : NULL;
+    }
     if (why)
         problems_error(pem->problems,
                        "%s: certificate %zu cannot be used: %s; expected PEM certificates of the "
