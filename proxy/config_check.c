@@ -154,7 +154,13 @@ static void check_backend(const struct check *check, const struct listener_confi
 
     if (backend->family == 0)
         return;
-    if (!addr_is_loopback4(backend))
+    if (backend->family == AF_INET6)
+        problems_error(check->problems,
+                       "%s: an IPv6 address; a backend must have one of 127.0.0.0/8, because each "
+                       "session gets a source address of its own, and IPv6 loopback has only ::1; "
+                       "let the server listen on 127.0.0.1:%u too",
+                       where_of(check, listener, "backend").text, backend->port);
+    else if (!addr_is_loopback4(backend))
         problems_error(check->problems,
                        "%s: not in 127.0.0.0/8; for now a backend must be on this host, such as "
                        "127.0.0.1:5683",
@@ -288,9 +294,26 @@ static void check_tickets(const struct check *check, const struct listener_confi
                      where_of(check, listener, "tickets").text);
 }
 
+static void check_metrics(const struct check *check)
+{
+    const struct gate_config *gate = &check->config->gate;
+    char text[ADDR_TEXT_MAX];
+    if (gate->metrics.family == 0 || addr_is_private(&gate->metrics))
+        return;
+    problems_warning(
+        check->problems,
+        "%s:%u: [gate] metrics = %s: %s, and there is no password on it; name an "
+        "address that only your scraper reaches, or have the firewall keep others away",
+        check->config->path, gate->lines[GATE_metrics], addr_format(&gate->metrics, text),
+        addr_is_wildcard(&gate->metrics)
+            ? "listens on every address of this machine, the public ones too"
+            : "this is a public address");
+}
+
 void config_check(const struct config *config, const uint64_t *rejected, struct problems *problems)
 {
     const struct check check = {config, rejected, problems};
+    check_metrics(&check);
     for (uint32_t i = 0; i < config->listener_count; i++) {
         const struct listener_config *listener = &config->listeners[i];
         check_missing(&check, listener);

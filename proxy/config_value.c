@@ -174,6 +174,42 @@ static bool take_item(const char **rest, char *item, size_t size)
     return true;
 }
 
+/* What people write in place of an address, and what is wrong with it; `example` is right. */
+static bool explain_addr(const char *text, const char *example, struct err *err)
+{
+    const char *scheme = strstr(text, "://");
+    const char *port = strrchr(text, ':') ? strrchr(text, ':') + 1 : text;
+    bool has_port = *port != '\0' && port[strspn(port, "0123456789")] == '\0';
+    size_t host_len = strcspn(text, ":");
+    if (scheme)
+        return err_set(err,
+                       "%.*s:// does not belong here; write only the address and the port, such as "
+                       "%s",
+                       (int)(scheme - text < 20 ? scheme - text : 20), text, example);
+    if (strchr(text, ','))
+        return err_set(err, "more than one address, and this setting takes one, such as %s",
+                       example);
+    if (strpbrk(text, " \t"))
+        return err_set(err, "a space within an address; write it like %s", example);
+    if (host_len == 9 && strncmp(text, "localhost", 9) == 0)
+        return err_set(err, "names are not resolved, not even localhost; write 127.0.0.1:%.5s",
+                       has_port ? port : strrchr(example, ':') + 1);
+    if (has_port && (port == text || port == text + 1 || (port == text + 2 && text[0] == '*')))
+        return err_set(err, "a port without an address; write it like %.*s:%.20s",
+                       (int)(strrchr(example, ':') - example), example, port);
+    return true;
+}
+
+static bool parse_addr(const struct setting *setting, const char *text, struct addr *member,
+                       struct err *err)
+{
+    const char *example = setting->default_text ? setting->default_text : "127.0.0.1:5683";
+    if (text[0] != '\0')
+        return explain_addr(text, example, err) && addr_parse(member, text, err);
+    *member = (struct addr){0};
+    return true;
+}
+
 static bool parse_addrs(const char *text, struct addr_list *member, struct err *err)
 {
     struct addr_list list = {0};
@@ -187,11 +223,12 @@ static bool parse_addrs(const char *text, struct addr_list *member, struct err *
         if (list.count == CONFIG_LISTEN_MAX)
             return err_set(err, "more than %d addresses; put the others into another listener",
                            CONFIG_LISTEN_MAX);
-        struct err why = {0};
-        if (!addr_parse(&list.addrs[list.count], item, &why)) {
-            *err = why;
+        if (strpbrk(item, " \t"))
+            return err_set(err, "a space within an address; several addresses are separated by "
+                                "commas");
+        if (!explain_addr(item, "0.0.0.0:5684", err) ||
+            !addr_parse(&list.addrs[list.count], item, err))
             return false;
-        }
         list.count++;
     }
     *member = list;
@@ -296,11 +333,7 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
     case SETTING_U32: return parse_u32(setting, text, member, err);
     case SETTING_WORKERS: return parse_workers(setting, text, member, err);
     case SETTING_DURATION: return parse_duration(setting, text, member, err);
-    case SETTING_ADDR:
-        if (text[0] != '\0')
-            return addr_parse(member, text, err);
-        *(struct addr *)member = (struct addr){0};
-        return true;
+    case SETTING_ADDR: return parse_addr(setting, text, member, err);
     case SETTING_ADDRS: return parse_addrs(text, member, err);
     case SETTING_STRING: return parse_string(text, member, err);
     case SETTING_PATH: return parse_path(text, folder, member, err);

@@ -140,6 +140,18 @@ bool addr_is_loopback4(const struct addr *addr)
     return addr->family == AF_INET && addr->ip[0] == 127;
 }
 
+bool addr_is_private(const struct addr *addr)
+{
+    static const uint8_t loopback6[16] = {[15] = 1};
+    const uint8_t *ip = addr->ip;
+    if (addr->family == AF_INET6)
+        return memcmp(ip, loopback6, sizeof(loopback6)) == 0 || is_link_local6(ip) ||
+               (ip[0] & 0xfe) == 0xfc;
+    return ip[0] == 127 || ip[0] == 10 || (ip[0] == 172 && (ip[1] & 0xf0) == 16) ||
+           (ip[0] == 192 && ip[1] == 168) || (ip[0] == 169 && ip[1] == 254) ||
+           (ip[0] == 100 && (ip[1] & 0xc0) == 64);
+}
+
 bool addr_from_sockaddr(struct addr *addr, const struct sockaddr *sa)
 {
     *addr = (struct addr){0};

@@ -388,8 +388,16 @@ static void test_bad_values(void **state)
         GATE_CASE("workers = many", "neither auto nor a number"),
         GATE_CASE("workers = 2x", "not a whole number"),
         GATE_CASE("workers =", "neither auto nor a number"),
-        GATE_CASE("metrics = 9684", "a port without an address"),
-        GATE_CASE("metrics = localhost:9684", "'localhost' is not an IP address"),
+        GATE_CASE("metrics = 19684", "a port without an address; write it like 127.0.0.1:19684"),
+        GATE_CASE("metrics = :19684", "a port without an address; write it like 127.0.0.1:19684"),
+        GATE_CASE("metrics = localhost:9684",
+                  "names are not resolved, not even localhost; write 127.0.0.1:9684"),
+        GATE_CASE("metrics = localhost",
+                  "names are not resolved, not even localhost; write 127.0.0.1:9684"),
+        GATE_CASE("metrics = http://127.0.0.1:9684/metrics",
+                  "http:// does not belong here; write only the address and the port, such as "
+                  "127.0.0.1:9684"),
+        GATE_CASE("metrics = metrics.example:9684", "'metrics.example' is not an IP address"),
         GATE_CASE("log_level = verbose",
                   "not one of the choices; it can be error, warning, info, debug"),
         GATE_CASE("max_sessions = 8000001", "out of range"),
@@ -411,7 +419,11 @@ static void test_bad_addresses(void **state)
         {"5684", "a port without an address"},
         {"127.0.0.1:5684,", "an address between commas is missing"},
         {",127.0.0.1:5684", "an address between commas is missing"},
-        {"127.0.0.1:5684 127.0.0.2:5684", "stands in brackets"},
+        {"127.0.0.1:5684 127.0.0.2:5684", "several addresses are separated by commas"},
+        {"5684", "a port without an address; write it like 0.0.0.0:5684"},
+        {"*:5684", "a port without an address; write it like 0.0.0.0:5684"},
+        {"coaps://0.0.0.0:5684", "coaps:// does not belong here"},
+        {"127.0.0.1:5684, localhost:5685", "write 127.0.0.1:5685"},
         {"127.0.0.1:5684, ::1:5684", "stands in brackets"},
         {"127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4,127.0.0.1:5,127.0.0.1:6,127.0.0.1:7,"
          "127.0.0.1:8,127.0.0.1:9",
@@ -806,7 +818,15 @@ static void test_backend(void **state)
     "[listener coaps]\nlisten = 0.0.0.0:5684, [::]:5684\npsk_file = a\nbackend = " address "\n"
     expect_error(BACKEND("192.0.2.1:5683"), ":4: [listener coaps] backend = 192.0.2.1:5683: not in "
                                             "127.0.0.0/8; for now a backend must be on this host");
-    expect_error(BACKEND("[::1]:5683"), "not in 127.0.0.0/8");
+    expect_error(BACKEND("[::1]:5683"), "an IPv6 address; a backend must have one of 127.0.0.0/8, "
+                                        "because each session gets a source address of its own");
+    expect_error(BACKEND("coap://127.0.0.1:5683"), "coap:// does not belong here; write only the "
+                                                   "address and the port, such as 127.0.0.1:5683");
+    expect_error(BACKEND("127.0.0.1:5683, 127.0.0.1:5685"), "more than one address");
+    expect_error(BACKEND("127.0.0.1:5683 127.0.0.1:5685"), "a space within an address");
+    expect_error(BACKEND("localhost:5683"),
+                 "names are not resolved, not even localhost; write 127.0.0.1:5683");
+    expect_error(BACKEND("5683"), "a port without an address; write it like 127.0.0.1:5683");
     expect_error(BACKEND("0.0.0.0:5683"), "not in 127.0.0.0/8");
     expect_error(BACKEND("128.0.0.1:5683"), "not in 127.0.0.0/8");
     expect_error(BACKEND("127.0.0.0:5683"), "are no hosts; write for example 127.0.0.1:5683");
