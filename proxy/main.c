@@ -15,11 +15,14 @@
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "check.h"
 #include "dtls.h"
+#include "host.h"
 #include "metrics.h"
 #include "privileges.h"
 #include "reload.h"
 #include "steering.h"
+#include "udp.h"
 #include "version.h"
 #include "watchdog.h"
 #include "worker.h"
@@ -30,8 +33,6 @@
 extern const char *const malloc_conf;
 const char *const malloc_conf = "background_thread:true,dirty_decay_ms:3000,muzzy_decay_ms:0";
 
-enum { EXIT_RUN_TIME = 1, EXIT_USAGE = 2 };
-
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
 
@@ -41,6 +42,7 @@ static const char HELP[] =
     "\n"
     "  -c, --config FILE    settings; runs in the foreground and logs to stderr\n"
     "  -t, --check-config   check the settings and credentials, report every problem, and end\n"
+    "      --as USER        check as this user, who will run the gate; needs root\n"
     "      --print-config   print the effective settings, and end\n"
     "      --version        print the versions of dtlsgate and wolfSSL, and end\n"
     "      --help           print this, and end\n"
@@ -54,6 +56,7 @@ enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
 struct arguments {
     const char *config_path;
     enum action action;
+    const char *as_user; /* NULL: as who it is */
 };
 
 /* Everything that runs. Freed in the reverse order of its members. */
@@ -85,10 +88,11 @@ static int usage_error(const char *text, const char *argument)
 /* Returns -1 to go on, or the exit status. */
 static int parse_arguments(struct arguments *arguments, int argc, char **argv)
 {
-    enum { OPTION_PRINT = 256, OPTION_VERSION, OPTION_HELP };
+    enum { OPTION_PRINT = 256, OPTION_AS, OPTION_VERSION, OPTION_HELP };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 't'},
+        {"as", required_argument, NULL, OPTION_AS},
         {"print-config", no_argument, NULL, OPTION_PRINT},
         {"version", no_argument, NULL, OPTION_VERSION},
         {"help", no_argument, NULL, OPTION_HELP},
@@ -101,6 +105,7 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         switch (option) {
         case 'c': arguments->config_path = optarg; break;
         case 't': arguments->action = ACTION_CHECK; break;
+        case OPTION_AS: arguments->as_user = optarg; break;
         case OPTION_PRINT: arguments->action = ACTION_PRINT; break;
         case OPTION_VERSION: print_version(); return EXIT_SUCCESS;
         case OPTION_HELP: fputs(HELP, stdout); return EXIT_SUCCESS;
@@ -112,41 +117,17 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         return usage_error("unexpected argument ", argv[optind]);
     if (arguments->config_path == NULL)
         return usage_error("-c FILE is needed", "");
+    if (arguments->as_user != NULL && arguments->action == ACTION_RUN)
+        return usage_error("--as goes with --check-config; to run as another user: user = ",
+                           arguments->as_user);
     return -1;
 }
 
-/* As plain lines for a person at a terminal, or as log lines for a daemon. */
-static void report_problems(const struct problems *problems, bool is_daemon)
+static void log_problems(const struct problems *problems)
 {
-    for (uint32_t i = 0; i < problems->count; i++) {
-        bool is_warning = problems->is_warning[i];
-        if (is_daemon)
-            log_text(is_warning ? LOG_WARNING : LOG_ERROR, "config", "%s", problems->texts[i]);
-        else
-            fprintf(stderr, "%s: %s\n", is_warning ? "warning" : "error", problems->texts[i]);
-    }
-}
-
-/* Of a generation that was not built. */
-static int status_of(const struct problems *problems)
-{
-    return problems->lasting_count > 0 ? EXIT_USAGE : EXIT_RUN_TIME;
-}
-
-static int check_config(const struct arguments *arguments)
-{
-    struct problems problems;
-    problems_init(&problems);
-    struct generation *generation = reload_build(arguments->config_path, &problems);
-    report_problems(&problems, false);
-    int status = generation != NULL ? EXIT_SUCCESS : status_of(&problems);
-    if (generation != NULL && arguments->action == ACTION_PRINT)
-        config_print(generation->config, stdout);
-    else if (generation != NULL)
-        printf("%s: good\n", arguments->config_path);
-    reload_release(generation);
-    problems_deinit(&problems);
-    return status;
+    for (uint32_t i = 0; i < problems->count; i++)
+        log_text(problems->is_warning[i] ? LOG_WARNING : LOG_ERROR, "config", "%s",
+                 problems->texts[i]);
 }
 
 /* ---- start ---------------------------------------------------------------------------------- */
@@ -154,6 +135,8 @@ static int check_config(const struct arguments *arguments)
 static bool open_workers(struct gate *gate, struct err *err)
 {
     uint32_t wanted = gate->generation->config->gate.workers;
+    if (!udp_try_batches(err))
+        return false;
     bool may_steer = steering_is_possible(err);
     if (!may_steer) {
         log_text(LOG_WARNING, "single_worker",
@@ -230,7 +213,10 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
 /* Sockets first, while there may be the privilege for low ports; threads last. */
 static bool start(struct gate *gate, struct err *err)
 {
-    if (!open_workers(gate, err) || !open_metrics(gate, err) || !drop_privileges(gate, err))
+    if (!open_workers(gate, err) || !open_metrics(gate, err))
+        return false;
+    host_log_warnings(gate->generation->config);
+    if (!drop_privileges(gate, err))
         return false;
     for (uint32_t i = 0; i < gate->worker_count; i++) {
         if (!worker_start(gate->workers[i], err))
@@ -368,6 +354,23 @@ static void ignore_stray_signals(void)
         signal(signals[i], SIG_IGN);
 }
 
+/* Without a callback the library would abort. It goes on when this returns, and tries again. */
+static void on_loop_error(const char *what)
+{
+    log_text(LOG_ERROR, "event_loop_failed", "%s: %s; the program ends", what, strerror(errno));
+    log_stop();
+    _exit(EXIT_RUN_TIME);
+}
+
+static bool open_loop(struct ev_loop **loop, const struct config *config, struct err *err)
+{
+    if (!host_raise_descriptors(config, config->gate.workers, err))
+        return false;
+    ev_set_syserr_cb(on_loop_error);
+    *loop = ev_default_loop(EVFLAG_AUTO);
+    return *loop != NULL || err_set(err, "no event loop: %s", strerror(errno));
+}
+
 static int run(const struct arguments *arguments)
 {
     static struct gate gate;
@@ -383,16 +386,18 @@ static int run(const struct arguments *arguments)
     gate.generation = reload_build(arguments->config_path, &problems);
     if (gate.generation != NULL)
         log_set_level(gate.generation->config->gate.log_level);
-    report_problems(&problems, true);
-    int status = status_of(&problems);
+    log_problems(&problems);
+    int status = check_status(&problems);
     problems_deinit(&problems);
     if (gate.generation == NULL)
         return status;
 
-    struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
-    if (loop != NULL)
+    struct ev_loop *loop = NULL;
+    bool is_started = open_loop(&loop, gate.generation->config, &err);
+    if (is_started) {
         watch_signals(&watchers, loop);
-    bool is_started = loop != NULL ? start(&gate, &err) : err_set(&err, "no event loop");
+        is_started = start(&gate, &err);
+    }
     if (is_started) {
         atomic_store(&gate.is_ready, true);
         log_ready(&gate);
@@ -424,7 +429,9 @@ int main(int argc, char **argv)
         fputs("dtlsgate: wolfSSL's self-initialisation failed\n", stderr);
         return EXIT_RUN_TIME;
     }
-    status = arguments.action == ACTION_RUN ? run(&arguments) : check_config(&arguments);
+    status = arguments.action == ACTION_RUN ? run(&arguments)
+                                            : check_run(arguments.config_path, arguments.as_user,
+                                                        arguments.action == ACTION_PRINT);
     log_stop();
     dtls_library_deinit();
     return status;

@@ -5,6 +5,7 @@
 
 #include "base/secret.h"
 #include "dtls.h"
+#include "host.h"
 #include "privileges.h"
 
 enum { COOKIE_MASTER_BYTES = 32 };
@@ -46,6 +47,7 @@ struct generation *reload_build(const char *path, struct problems *problems)
         return NULL;
     }
     check_user(generation->config, problems);
+    host_fit(generation->config, "", problems);
     uint32_t count = generation->config->listener_count;
     generation->listeners = calloc(count + 1, sizeof(*generation->listeners));
     if (generation->listeners == NULL)

@@ -52,6 +52,20 @@ void udp_set_receive_buffer(const struct udp_socket *socket, int bytes)
         set_option(socket->fd, SOL_SOCKET, SO_RCVBUF, bytes);
 }
 
+int udp_try_receive_buffer(int bytes)
+{
+    struct udp_socket probe = {.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    int got = -1;
+    socklen_t size = sizeof(got);
+    if (probe.fd < 0)
+        return -1;
+    udp_set_receive_buffer(&probe, bytes);
+    if (getsockopt(probe.fd, SOL_SOCKET, SO_RCVBUF, &got, &size) == 0)
+        got /= 2; /* the kernel doubles it, for what it needs itself */
+    udp_close(&probe);
+    return got;
+}
+
 static void set_buffers(const struct udp_socket *socket)
 {
     int fd = socket->fd;
@@ -150,6 +164,33 @@ void udp_close(struct udp_socket *socket)
     if (socket->fd >= 0)
         close(socket->fd);
     socket->fd = -1;
+}
+
+static bool refuse_batches(struct err *err, const char *call)
+{
+    return err_set(err,
+                   "%s: %s; a sandbox (seccomp, SystemCallFilter=, gVisor) does not let it use "
+                   "recvmmsg and sendmmsg, and without them it would serve nobody: allow them",
+                   call, strerror(errno));
+}
+
+/* Of no datagram: neither firewall nor network has a say. */
+bool udp_try_batches(struct err *err)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint8_t data[1];
+    struct iovec vector = {data, sizeof(data)};
+    struct mmsghdr message = {.msg_hdr = {.msg_iov = &vector, .msg_iovlen = 1}};
+    struct udp_socket probe = {.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    if (probe.fd < 0 || bind(probe.fd, (struct sockaddr *)&name, sizeof(name)) != 0)
+        return fail_open(&probe, err, "a socket of 127.0.0.1 to try recvmmsg with");
+    bool is_good = true;
+    if (sendmmsg(probe.fd, &message, 0, MSG_DONTWAIT) < 0)
+        is_good = refuse_batches(err, "sendmmsg");
+    else if (recvmmsg(probe.fd, &message, 1, MSG_DONTWAIT, NULL) < 0 && errno != EAGAIN)
+        is_good = refuse_batches(err, "recvmmsg");
+    udp_close(&probe);
+    return is_good;
 }
 
 bool udp_in_init(struct udp_in *in)

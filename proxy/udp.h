@@ -43,6 +43,17 @@ bool udp_open_first_listener(struct udp_socket *socket, const struct addr *addr,
 bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
                        struct err *err) MUST_USE;
 
+/* The receive buffer of the sockets that ClientHellos arrive at. Holds the hellos of 10,000 devices
+ * that come back at once: the kernel accounts for up to 1280 bytes each (more with some network
+ * drivers) and doubles what is asked for. */
+#define UDP_HELLO_BUFFER_BYTES (8 * 1024 * 1024)
+
+/* What this process would get of a receive buffer of that size; -1 if there is no socket. */
+int udp_try_receive_buffer(int bytes);
+
+/* True if this process may receive and send batches; a sandbox may forbid it. */
+bool udp_try_batches(struct err *err) MUST_USE;
+
 /* Asks for a receive buffer of that size; like all sockets it gets as much as the kernel lets it.
  */
 void udp_set_receive_buffer(const struct udp_socket *socket, int bytes);

@@ -18,9 +18,6 @@ enum {
     ROUNDS_MAX = 8,
     /* Wakes of the backend socket between looks at its error queue. */
     ERRORS_EVERY = 16,
-    /* Holds the hellos of 10,000 devices that come back at once: the kernel accounts for up to 1280
-     * bytes each (more with some network drivers) and doubles what is asked for. */
-    HELLO_BUFFER_BYTES = 8 * 1024 * 1024,
 };
 
 /* Between the farewells and the end of the thread. */
@@ -427,7 +424,7 @@ static bool open_hello_sockets(struct worker *worker, struct err *err)
         struct listening *listening = &worker->listening[i];
         if (!udp_open_listener(&listening->hello_socket, &listening->socket.bound, err))
             return false;
-        udp_set_receive_buffer(&listening->hello_socket, HELLO_BUFFER_BYTES);
+        udp_set_receive_buffer(&listening->hello_socket, UDP_HELLO_BUFFER_BYTES);
         ev_io_init(&listening->hello_watcher, on_hello_readable, listening->hello_socket.fd,
                    EV_READ);
         ev_set_priority(&listening->hello_watcher, EV_MINPRI);

@@ -62,14 +62,26 @@ static bool check(const struct stat *info, struct err *err)
     return true;
 }
 
-static bool read_open(struct secret *secret, int fd, uint32_t *mode, struct err *err)
+static bool is_own_group(gid_t group)
+{
+    gid_t groups[256];
+    int count = getgroups(256, groups);
+    bool is_own = group == getegid();
+    for (int i = 0; i < count && !is_own; i++)
+        is_own = groups[i] == group;
+    return is_own;
+}
+
+static bool read_open(struct secret *secret, int fd, uint32_t *wide_mode, struct err *err)
 {
     struct stat info;
     if (fstat(fd, &info) != 0)
         return err_set(err, "cannot be examined: %s", strerror(errno));
     if (!check(&info, err))
         return false;
-    *mode = info.st_mode & 07777;
+    bool is_good =
+        (info.st_mode & 077) == 0 || ((info.st_mode & 077) == S_IRGRP && is_own_group(info.st_gid));
+    *wide_mode = is_good ? 0 : info.st_mode & 07777;
     if (!secret_new(secret, (size_t)info.st_size + 1))
         return err_set(err, "does not fit into memory (%lld bytes)", (long long)info.st_size);
     if (read_all(fd, secret, err))
@@ -78,14 +90,14 @@ static bool read_open(struct secret *secret, int fd, uint32_t *mode, struct err 
     return false;
 }
 
-bool secret_read(struct secret *secret, const char *path, uint32_t *mode, struct err *err)
+bool secret_read(struct secret *secret, const char *path, uint32_t *wide_mode, struct err *err)
 {
     *secret = (struct secret){0};
     /* O_NONBLOCK: a FIFO is refused, not waited for. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return err_set(err, "cannot be opened: %s", strerror(errno));
-    bool ok = read_open(secret, fd, mode, err);
+    bool ok = read_open(secret, fd, wide_mode, err);
     close(fd);
     return ok;
 }

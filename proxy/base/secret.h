@@ -22,8 +22,11 @@ struct secret {
 /* `size` zero bytes, at least one. False if out of memory. */
 bool secret_new(struct secret *secret, size_t size) MUST_USE;
 
-/* Reads a regular file that is not empty. `mode` receives its permission bits. */
-bool secret_read(struct secret *secret, const char *path, uint32_t *mode, struct err *err) MUST_USE;
+/* Reads a regular file that is not empty. `wide_mode` receives its permission bits if they let
+ * others in than its owner, and, to read, a group of this process (which is how Kubernetes hands
+ * out secrets: 0440); else 0. */
+bool secret_read(struct secret *secret, const char *path, uint32_t *wide_mode,
+                 struct err *err) MUST_USE;
 
 /* Keeps the first `size` bytes; wipes the rest and gives its pages back. */
 void secret_shrink(struct secret *secret, size_t size);

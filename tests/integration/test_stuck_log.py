@@ -146,7 +146,8 @@ def test_lines_come_when_somebody_reads_again(make_proxy, backend, make_device, 
     wait_until(lambda: any("event=stopping" in line for line in stuck_log.lines()), "the last line")
     lines = [parse_log_line(line) for line in stuck_log.lines()]
     events = [line["event"] for line in lines]
-    assert events[:2] == ["listening", "ready"] and "session_established" in events
+    assert events.index("listening") < events.index("ready")
+    assert "session_established" in events
     assert events.count("stopping") == 1 and events[-1] in ("stopping", "session_closed")
     first = events.index("log_dropped")
     assert first > 1000, "the ring was full"

@@ -180,10 +180,10 @@ static void test_key_readable_by_others(void **state)
 {
     struct creds_fixture *f = *state;
     char command[256];
-    snprintf(command, sizeof(command), "cd %s && cp server.key open.key && chmod 640 open.key",
+    snprintf(command, sizeof(command), "cd %s && cp server.key open.key && chmod 644 open.key",
              creds_fixture_folder());
     assert_int_equal(system(command), 0);
-    assert_warning(f, CA "certificate = server.pem\nprivate_key = open.key\n", "mode 0640");
+    assert_warning(f, CA "certificate = server.pem\nprivate_key = open.key\n", "mode 0644");
     assert_true(creds_fixture_has_problem(f, true, "chmod 600"));
 }
 

@@ -337,7 +337,7 @@ static void test_cuts_that_cannot_be_told(void **state)
 static void test_readable_by_others_warns(void **state)
 {
     struct fixture *f = *state;
-    const uint32_t modes[] = {0640, 0604, 0644};
+    const uint32_t modes[] = {0660, 0604, 0644};
     for (size_t i = 0; i < 3; i++) {
         char mode[8];
         snprintf(mode, sizeof(mode), "%04o", modes[i]);
