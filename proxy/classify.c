@@ -4,7 +4,8 @@
 
 enum {
     RECORD_HEADER = 13, /* type 1, version 2, epoch 2, sequence number 6, length 2 */
-    CID_AT = 11,        /* before the length: RFC 9146 section 4 */
+    VERSION_AT = 1,
+    CID_AT = 11, /* before the length: RFC 9146 section 4 */
     HANDSHAKE_HEADER =
         12, /* type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3 */
     HELLO_RANDOM_END = 2 + 32, /* legacy_version and random */
@@ -25,6 +26,8 @@ enum {
     TYPE_ACK = 26,
 
     CLIENT_HELLO = 1,
+
+    VERSION_DTLS_1_2 = 0xfefd,
 };
 
 /* RFC 9147 section 4: 001CSLEE. */
@@ -65,6 +68,12 @@ static bool read_ciphertext(const uint8_t *data, size_t len, size_t cid_len, str
     return true;
 }
 
+/* A list of record numbers: RFC 9147 section 7. Over another one the library ends the handshake. */
+static bool is_ack(const uint8_t *body, size_t len)
+{
+    return len >= 2 && bytes_get16(body) == len - 2 && (len - 2) % 16 == 0;
+}
+
 /* The same for the header of DTLS 1.2, which plaintext of DTLS 1.3 has too. */
 static bool read_plain_header(const uint8_t *data, size_t len, size_t cid_len,
                               struct record *record)
@@ -74,10 +83,11 @@ static bool read_plain_header(const uint8_t *data, size_t len, size_t cid_len,
     uint8_t type = data[0];
     if (type < TYPE_CHANGE_CIPHER_SPEC || type > TYPE_ACK || type == 24)
         return false;
-    /* DTLS 1.0 in the record header is what hellos carry (RFC 6347 section 4.2.1). */
-    if (data[1] != 0xfe || (data[2] != 0xff && data[2] != 0xfd))
-        return false;
     uint16_t epoch = bytes_get16(data + 3);
+    /* In plaintext the version says nothing (RFC 9147 section 4); what is protected under this
+     * header is of DTLS 1.2 and says so. */
+    if (epoch != 0 && bytes_get16(data + VERSION_AT) != VERSION_DTLS_1_2)
+        return false;
     bool has_cid = type == TYPE_CID;
     if (epoch == 0 && (type == TYPE_APPLICATION_DATA || has_cid))
         return false;
@@ -86,6 +96,8 @@ static bool read_plain_header(const uint8_t *data, size_t len, size_t cid_len,
         return false;
     size_t body = has_cid && cid_len == 0 ? len - header : bytes_get16(data + header - 2);
     if (body == 0 || body > RECORD_LENGTH_MAX || body > len - header)
+        return false;
+    if (epoch == 0 && type == TYPE_ACK && !is_ack(data + header, body))
         return false;
     *record = (struct record){.len = header + body,
                               .body_len = body,
@@ -211,6 +223,26 @@ size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, s
            at + record_len <= bytes_max)
         at += record_len;
     return at;
+}
+
+size_t classify_before_plain_ack(const uint8_t *data, size_t len, size_t cid_len)
+{
+    size_t at = 0;
+    struct record record;
+    while (at < len && read_record(data + at, len - at, cid_len, &record) &&
+           (record.is_protected || data[at] != TYPE_ACK))
+        at += record.len;
+    return at;
+}
+
+void classify_level_versions(uint8_t *data, size_t len, size_t cid_len)
+{
+    struct record record;
+    for (size_t at = 0; at < len && read_record(data + at, len - at, cid_len, &record);
+         at += record.len) {
+        if (!record.is_protected)
+            bytes_put16(data + at + VERSION_AT, VERSION_DTLS_1_2);
+    }
 }
 
 size_t classify_before_missing_cid(const uint8_t *data, size_t len, size_t cid_len)

@@ -1,8 +1,9 @@
 /* Bytes of a datagram -> what kind of DTLS datagram it is. Pure: no state, no crypto, no answer.
  *
  * It also cuts a datagram at its first malformed record, so that the TLS library never sees a
- * record header with a wrong length, type or version: several of those end a session inside the
- * library although nothing authenticated them (RFC 6347 section 4.1.2.7: discard silently). */
+ * record header with a wrong length or type, or with a wrong version in what is protected: several
+ * of those end a session inside the library although nothing authenticated them (RFC 6347 section
+ * 4.1.2.7: discard silently). In plaintext any version is as good as another. */
 #ifndef CLASSIFY_H
 #define CLASSIFY_H
 
@@ -57,6 +58,12 @@ size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size
  * body of more than body_max. */
 size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,
                               size_t body_max);
+
+/* Bytes of whole records up to the first ACK in plaintext. */
+size_t classify_before_plain_ack(const uint8_t *data, size_t len, size_t cid_len);
+
+/* Writes DTLS 1.2 into the header of every record in plaintext, whatever version it had. */
+void classify_level_versions(uint8_t *data, size_t len, size_t cid_len);
 
 /* Bytes of whole records up to the first protected one without a connection ID. */
 size_t classify_before_missing_cid(const uint8_t *data, size_t len, size_t cid_len);

@@ -53,13 +53,22 @@ static size_t before_missing_cid(const struct dtls *dtls)
     return classify_before_missing_cid(dtls->in, dtls->in_len, dtls->listener->config->cid_bytes);
 }
 
+/* DTLS 1.2 has no ACKs; over one the library would end the handshake. */
+static size_t before_plain_ack(const struct dtls *dtls, size_t len)
+{
+    if (dtls->is_established || dtls_version(dtls) != VERSION_1_2)
+        return len;
+    return classify_before_plain_ack(dtls->in, len, dtls->listener->config->cid_bytes);
+}
+
 /* What the library is handed at once. In a handshake as many whole records as it has asked for, so
  * that it sees a flight as one. Afterwards one record: of what it has at once, it drops all that
  * stands behind a record that is not authentic or was there before, and records are to be looked at
  * one by one (RFC 6347 section 4.1). */
 static size_t portion(const struct dtls *dtls, size_t bytes_max)
 {
-    size_t cid_len = dtls->listener->config->cid_bytes, usable = before_missing_cid(dtls);
+    size_t cid_len = dtls->listener->config->cid_bytes;
+    size_t usable = before_plain_ack(dtls, before_missing_cid(dtls));
     if (!dtls->is_established)
         return classify_whole_records(dtls->in, usable, cid_len, bytes_max, dtls->body_max);
     size_t len = classify_record_len(dtls->in, usable, cid_len, dtls->body_max);
@@ -81,6 +90,9 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
     }
     if (len != 0)
         memcpy(buffer, dtls->in, len);
+    /* Over another version than the one that it has chosen the library ends the handshake. */
+    if (!dtls->is_established)
+        classify_level_versions((uint8_t *)buffer, len, dtls->listener->config->cid_bytes);
     if (len == dtls->in_len || len == 0) {
         dtls->has_cut = len == 0 && dtls->in != NULL;
         dtls->in = NULL;
@@ -117,12 +129,12 @@ static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
     return size;
 }
 
-/* The key for an identity, remembered in the peer; 0 = unknown. wolfSSL passes C strings, so an
- * identity with a NUL byte is seen up to there: it cannot match more than that prefix's own key. */
+/* The key for an identity, remembered in the peer; 0 = unknown. The identity has the length that
+ * the library tells, for it may hold a NUL byte; none of ours does. */
 static unsigned find_psk(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned key_max)
 {
     struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
-    size_t identity_len = strnlen(identity, PSK_IDENTITY_MAX + 1);
+    size_t identity_len = (size_t)wolfSSL_get_psk_identity_len(ssl);
     size_t key_len = 0;
     const uint8_t *found = NULL;
 
@@ -133,6 +145,7 @@ static unsigned find_psk(WOLFSSL *ssl, const char *identity, unsigned char *key,
         memcpy(dtls->peer->identity, identity, kept);
         dtls->peer->identity_len = (uint8_t)kept;
         dtls->peer->is_psk_unknown = found == NULL;
+        dtls->peer->has_identity_nul = memchr(identity, '\0', identity_len) != NULL;
     }
     if (found == NULL || key_len > key_max)
         return 0;
@@ -144,8 +157,6 @@ static unsigned find_psk13(WOLFSSL *ssl, const char *identity, unsigned char *ke
                            const char **suite)
 {
     struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
-    if (identity[0] == '\0')
-        return 0; /* a ticket of ours that is too old, see ticket.c */
     if (dtls->peer == NULL || dtls->peer->psk13_suite == NULL)
         return 0;
     *suite = dtls->peer->psk13_suite;

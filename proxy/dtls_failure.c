@@ -136,8 +136,13 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     default: break;
     }
     /* In 1.3 an unknown identity shows as what the library tried next. */
-    if (peer != NULL && peer->is_psk_unknown && !peer->is_certificate_good)
+    if (peer != NULL && peer->is_psk_unknown && !peer->is_certificate_good) {
+        if (peer->has_identity_nul)
+            *detail = dtls_version(dtls) == VERSION_1_3
+                          ? "the identity has a NUL byte in it: not supported, or a foreign ticket"
+                          : "the identity has a NUL byte in it: not supported";
         return HANDSHAKE_unknown_identity;
+    }
     if (error == BAD_BINDER && peer != NULL && peer->identity_len == 0) {
         *detail = "the binder of its ticket is wrong";
         return HANDSHAKE_protocol_error;

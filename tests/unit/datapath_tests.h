@@ -13,6 +13,7 @@ int datapath_limits_tests(void);
 int datapath_alerts_tests(void);
 int datapath_forged_tests(void);
 int datapath_handshake_tests(void);
+int datapath_hellos_tests(void);
 int datapath_data_tests(void);
 int datapath_hostile_tests(void);
 int datapath_spoofed_tests(void);

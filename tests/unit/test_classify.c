@@ -24,7 +24,8 @@ static void test_every_content_type(void **state)
             struct classified c = classify_fixture_run_made(&m);
             bool is_known = type >= CCS && type <= ACK && type != HEARTBEAT;
             bool needs_keys = type == DATA || type == CID;
-            if (!is_known || (epoch == 0 && needs_keys)) {
+            bool is_bad_ack = type == ACK && epoch == 0; /* its list is longer than it says */
+            if (!is_known || (epoch == 0 && needs_keys) || is_bad_ack) {
                 assert_int_equal(c.kind, DATAGRAM_JUNK);
                 continue;
             }
@@ -44,10 +45,71 @@ static void test_every_version(void **state)
         m.len = 0;
         classify_fixture_put_header(&m, HANDSHAKE, version, 0, 20);
         classify_fixture_put_zeros(&m, 20);
-        bool is_good = version == 0xfeff || version == 0xfefd;
+        assert_int_equal(classify_fixture_run_made(&m).kind, DATAGRAM_PLAINTEXT);
+        m.len = 0;
+        classify_fixture_put_header(&m, HANDSHAKE, version, 1, 20);
+        classify_fixture_put_zeros(&m, 20);
         assert_int_equal(classify_fixture_run_made(&m).kind,
-                         is_good ? DATAGRAM_PLAINTEXT : DATAGRAM_JUNK);
+                         version == 0xfefd ? DATAGRAM_PROTECTED : DATAGRAM_JUNK);
     }
+}
+
+/* RFC 9147 section 7: a list of record numbers, of 16 bytes each. */
+static void test_acks(void **state)
+{
+    (void)state;
+    for (int list = 0; list < 70; list++) {
+        for (int body = 1; body < 70; body++) {
+            struct maker m = {.len = 0};
+            classify_fixture_put_header(&m, ACK, 0xfefd, 0, body);
+            if (body == 1)
+                classify_fixture_put_zeros(&m, 1);
+            else
+                classify_fixture_put_number(&m, list, 2);
+            classify_fixture_put_zeros(&m, 13 + body - m.len);
+            bool is_good = body == 2 + list && list % 16 == 0;
+            assert_int_equal(classify_fixture_run_made(&m).kind,
+                             is_good ? DATAGRAM_PLAINTEXT : DATAGRAM_JUNK);
+            size_t len = m.len;
+            classify_fixture_put_record(&m, CCS, 0, 1);
+            assert_int_equal(classify_before_plain_ack(m.bytes, m.len, 0), 0);
+            if (!is_good)
+                continue;
+            /* Of two records the first is before it. */
+            struct maker behind = {.len = 0};
+            classify_fixture_put_record(&behind, CCS, 0, 1);
+            size_t before = behind.len;
+            classify_fixture_put(&behind, m.bytes, len);
+            assert_int_equal(classify_before_plain_ack(behind.bytes, behind.len, 0), before);
+            assert_int_equal(classify_before_plain_ack(behind.bytes, before, 0), before);
+        }
+    }
+}
+
+/* Only plaintext is written to, and only its version; up to the first malformed record. */
+static void test_versions_are_levelled(void **state)
+{
+    (void)state;
+    struct maker m = {.len = 0}, expected = {.len = 0};
+    static const struct {
+        int type, version, epoch, levelled;
+    } records[] = {{HANDSHAKE, 0xfeff, 0, 0xfefd}, {CCS, 0x1234, 0, 0xfefd},
+                   {HANDSHAKE, 0xfefd, 1, 0xfefd}, {ALERT, 0x0000, 0, 0xfefd},
+                   {HANDSHAKE, 0xfeff, 1, 0xfeff}, /* malformed */
+                   {HANDSHAKE, 0xfeff, 0, 0xfeff}};
+    for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++) {
+        classify_fixture_put_header(&m, records[i].type, records[i].version, records[i].epoch, 20);
+        classify_fixture_put_zeros(&m, 20);
+        classify_fixture_put_header(&expected, records[i].type, records[i].levelled,
+                                    records[i].epoch, 20);
+        classify_fixture_put_zeros(&expected, 20);
+    }
+    uint8_t *copy = malloc(m.len);
+    assert_non_null(copy);
+    memcpy(copy, m.bytes, m.len);
+    classify_level_versions(copy, m.len, 0);
+    assert_memory_equal(copy, expected.bytes, m.len);
+    free(copy);
 }
 
 static void test_lengths_at_the_limits(void **state)
@@ -201,7 +263,8 @@ static void test_alerts_in_plaintext(void **state)
     for (int i = -1; i < 5; i++) {
         struct maker m = {.len = 0};
         if (i >= 0)
-            classify_fixture_put_record(&m, before[i][0], before[i][1], 40);
+            classify_fixture_put_record(&m, before[i][0], before[i][1],
+                                        before[i][0] == ACK ? 2 : 40);
         size_t at = m.len;
         struct classified c = classify_fixture_run_made(&m);
         assert_int_equal(c.before_alert_len, m.len);
@@ -309,6 +372,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_content_type),
         cmocka_unit_test(test_every_version),
+        cmocka_unit_test(test_acks),
+        cmocka_unit_test(test_versions_are_levelled),
         cmocka_unit_test(test_lengths_at_the_limits),
         cmocka_unit_test(test_shorter_than_a_header),
         cmocka_unit_test(test_cid_record_reaches_to_the_end),

@@ -17,6 +17,7 @@
 static int all_tests(void)
 {
     int failed = 0;
+    failed += datapath_hellos_tests();
     failed += datapath_handshake_tests();
     failed += datapath_data_tests();
     failed += datapath_quarantine_tests();
