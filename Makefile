@@ -75,6 +75,9 @@ REPLAYS := $(FUZZ_NAMES:%=$(OUT)/tests/replay_%)
 DEVICE_SOURCES := $(wildcard tests/integration/device/*.c)
 DEVICE := $(if $(DEVICE_SOURCES),$(OUT)/tests/device)
 
+CHAINS_SOURCES := $(wildcard tests/chains/*.c)
+CHAINS := $(if $(CHAINS_SOURCES),$(OUT)/tests/show-chains)
+
 # One program for each of these files; the others in tests/bench are linked into each.
 BENCH_PROGRAMS := $(foreach name,load relay echo flood crypto,$(wildcard tests/bench/$(name).c))
 BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
@@ -178,11 +181,14 @@ $(FUZZ_NAMES:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIBRA
 $(DEVICE): $(DEVICE_SOURCES:%.c=$(OUT)/%.o) $(LIBRARY)
 	$(call link,$^)
 
+$(CHAINS): $(CHAINS_SOURCES:%.c=$(OUT)/%.o) $(LIBRARY)
+	$(call link,$^)
+
 $(BENCHES): $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(BENCH_HELPERS:%.c=$(OUT)/%.o) $(LIBRARY)
 	$(call link,$^)
 
 .PHONY: build-tests build-bench
-build-tests: all $(UNIT_TESTS) $(REPLAYS) $(DEVICE)
+build-tests: all $(UNIT_TESTS) $(REPLAYS) $(DEVICE) $(CHAINS)
 build-bench: all $(BENCHES)
 
 # Most of their time the integration tests wait.
