@@ -191,7 +191,7 @@ static const uint8_t *ticket_in(uint16_t extension, const uint8_t *at, const uin
 
 const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *size)
 {
-    const uint8_t *end = NULL, *at = behind_random(data, len, &end), *next;
+    const uint8_t *end = NULL, *at = behind_random(data, len, &end), *next, *empty = NULL;
     at = skip_vector(at, end, 1); /* legacy_session_id */
     at = skip_vector(at, end, 1); /* cookie */
     at = skip_vector(at, end, 2); /* cipher_suites */
@@ -201,10 +201,13 @@ const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *si
     /* In a fragment the extensions end early; those that are whole are looked at. */
     for (at += 2; end - at >= 4 && (next = skip_vector(at + 2, end, 2)) != NULL; at = next) {
         const uint8_t *ticket = ticket_in(bytes_get16(at), at + 4, next, size);
-        if (ticket != NULL)
+        if (ticket != NULL && *size != 0)
             return ticket;
+        /* Of 1.2, only asked for; one of 1.3 may follow. */
+        empty = empty != NULL ? empty : ticket;
     }
-    return NULL;
+    *size = 0;
+    return empty;
 }
 
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max)

@@ -301,12 +301,15 @@ static enum client_outcome from_nobody(struct passage *p, enum client_outcome ou
     const struct udp_datagram *d = p->datagram;
     if (steering_socket_of(&steering, &d->from, d->data, d->len) != all->worker)
         return CLIENT_wrong_worker;
-    if (datapath_tickets_is_refusal(&p->dp->tickets, all, p->listener, d, &p->kind)) {
+    enum datapath_ticket ticket =
+        datapath_tickets_take(&p->dp->tickets, all, p->listener, d, &p->kind);
+    if (ticket == DATAPATH_TICKET_KNOWN) {
         sessions_on_ticket_unusable(&p->dp->sessions, p->listener, &d->from, p->kind.alert_code);
         return CLIENT_handshake_failed;
     }
     if (p->kind.alert_level == ALERT_FATAL && p->kind.before_alert_len == 0)
-        session_log_stranger_alert(&p->dp->sessions, p->listener, &d->from, p->kind.alert_code);
+        session_log_stranger_alert(&p->dp->sessions, p->listener, &d->from, p->kind.alert_code,
+                                   ticket == DATAPATH_TICKET_OLD);
     return classify_is_of_flight(&p->kind) &&
                    session_refusal_repeat(&p->dp->sessions, p->listener, p->datagram)
                ? CLIENT_alert_repeated

@@ -29,7 +29,7 @@ static const struct passwd *find_user(const char *user, struct err *err)
     const struct passwd *entry = getpwnam(user);
     if (entry == NULL)
         err_set_passing(err, "%s; name a user that getent passwd shows",
-                errno != 0 ? strerror(errno) : "no such user");
+                        errno != 0 ? strerror(errno) : "no such user");
     else if (entry->pw_uid == 0)
         err_set(err, "that is root itself; name a user without privileges, or leave it empty to "
                      "stay root");

@@ -237,7 +237,7 @@ void session_log_hello_ignored(struct sessions *all, const struct listener *list
 }
 
 void session_log_stranger_alert(struct sessions *all, const struct listener *listener,
-                                const struct addr *client, uint8_t alert)
+                                const struct addr *client, uint8_t alert, bool has_old_ticket)
 {
     if (!log_is_enabled(LOG_INFO) || !log_limiter_allows(&all->stranger_limiter, all->now_ms))
         return;
@@ -245,6 +245,10 @@ void session_log_stranger_alert(struct sessions *all, const struct listener *lis
     log_begin(&line, LOG_INFO, "stranger_alert");
     add_who(&line, listener, 0, client);
     log_add(&line, "detail", dtls_alert_name(alert));
+    if (has_old_ticket)
+        log_add(&line, "advice",
+                "it cannot use the ticket of DTLS 1.3 that it has from before, as wolfSSL before "
+                "5.9.1: let it forget that, and set tickets = 1.2");
     log_end(&line);
 }
 

@@ -26,9 +26,10 @@ void session_log_stalled(struct session *session, enum handshake_result reason, 
 void session_log_hello_ignored(struct sessions *sessions, const struct listener *listener,
                                const struct udp_datagram *hello, enum handshake_result reason,
                                const char *detail);
-/* A fatal alert of a device that has neither session nor handshake. */
+/* A fatal alert of a device that has neither session nor handshake; has_old_ticket: its hello had
+ * something like a ticket of DTLS 1.3. */
 void session_log_stranger_alert(struct sessions *sessions, const struct listener *listener,
-                                const struct addr *client, uint8_t alert);
+                                const struct addr *client, uint8_t alert, bool has_old_ticket);
 /* A limit bites: devices that come now are dropped without an answer. */
 void session_log_limit(struct sessions *sessions, const struct listener *listener,
                        enum client_outcome limit);

@@ -149,11 +149,15 @@ enum ticket_verdict ticket_open(const uint8_t master[TICKET_MASTER_BYTES], uint6
     return period == now_ms / TICKET_PERIOD_MS ? TICKET_GOOD : TICKET_AGEING;
 }
 
+bool ticket_looks_ours(const uint8_t *ticket, size_t len)
+{
+    return len > TICKET_NAME_BYTES && ticket[0] == 0; /* see make_name() */
+}
+
 bool ticket_is_known(const uint8_t master[TICKET_MASTER_BYTES], uint64_t now_ms,
                      const uint8_t *ticket, size_t len)
 {
     uint64_t period;
-    /* The first byte of our names, see make_name: most that is none is not worth a digest. */
-    return len > TICKET_NAME_BYTES && ticket[0] == 0 &&
-           find_period(master, now_ms, ticket, &period);
+    /* Most that is none is not worth a digest. */
+    return ticket_looks_ours(ticket, len) && find_period(master, now_ms, ticket, &period);
 }

@@ -59,6 +59,10 @@ enum ticket_verdict {
 enum ticket_verdict ticket_open(const uint8_t master[TICKET_MASTER_BYTES], uint64_t now_ms,
                                 struct ticket *ticket, struct ticket_holder *holder) MUST_USE;
 
+/* Whether it looks like a ticket of a gate, this one or another, or of one before a restart. Proves
+ * nothing. */
+bool ticket_looks_ours(const uint8_t *ticket, size_t len);
+
 /* Whether a ticket as a hello has it names a key in use. That proves nothing, but who never had a
  * ticket of this listener, nor saw one, cannot know such a name. */
 bool ticket_is_known(const uint8_t master[TICKET_MASTER_BYTES], uint64_t now_ms,

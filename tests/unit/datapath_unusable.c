@@ -51,9 +51,11 @@ static void ticket_that_cannot_be_used_is_told(void **state)
 {
     static const struct client_kind kinds[] = {
         {.name = "psk", GCM_13, .identity = IDENTITY, .key = KEY},
-        {.name = "certificate", GCM_13, .certificate = "device"}};
+        {.name = "certificate", GCM_13, .certificate = "device"},
+        /* Asks for a ticket of 1.2 as well, by an extension without one. */
+        {.name = "both", GCM_13, .identity = IDENTITY, .key = KEY, .wants_ticket = true}};
     struct gate *gate = *state;
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = 0; k < 3; k++) {
         gate_doing("%s, at the cookie", kinds[k].name);
         gate_open(gate, USUAL);
         struct device *device = come_back(gate, &kinds[k], 1);
@@ -76,6 +78,35 @@ static void ticket_that_cannot_be_used_is_told(void **state)
                          1);
     }
     gate_doing(NULL);
+}
+
+/* The ticket is of the gate before its restart: that it has no key for it makes no difference. */
+static void old_ticket_that_cannot_be_used_is_told(void **state)
+{
+    static const struct client_kind kind = {
+        .name = "1.3", GCM_13, .identity = IDENTITY, .key = KEY, .wants_ticket = true};
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    struct device *first = gate_connected(gate, &kind);
+    gate_run(gate, 100);
+    struct WOLFSSL_SESSION *session = memory_client_session(first->client);
+    assert_non_null(session);
+    gate_open(gate, USUAL "tickets = 1.2\n");
+    gate->generation->listeners[0].creds->ticket_master[0] ^=
+        1; /* the tests' random bytes repeat */
+    struct device *device = gate_add(gate, &kind);
+    memory_client_resume(device->client, session);
+    memory_client_free_session(session);
+    device_connect(device);
+    gate_run(gate, 1);
+    device->client->is_deaf = true;
+    assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
+    assert_int_equal(fake_log_count("event=stranger_alert", "detail=illegal_parameter",
+                                    "advice=it cannot use the ticket", NULL),
+                     1);
+    assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 0);
+    assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
+    assert_int_equal(fake_log_count("advice=", NULL), 1);
 }
 
 /* A ticket that the device has no key for is not a wrong key of psk_file. */
@@ -137,6 +168,7 @@ int datapath_unusable_tests(void)
 {
     const struct CMUnitTest tests[] = {
         GATE_TEST(ticket_that_cannot_be_used_is_told),
+        GATE_TEST(old_ticket_that_cannot_be_used_is_told),
         GATE_TEST(wrong_key_of_a_ticket_is_told),
         GATE_TEST(other_alerts_are_not_about_tickets),
     };

@@ -236,6 +236,8 @@ static void test_ticket_of_a_hello(void **state)
         {OTHER TICKET OTHER, sizeof(OTHER TICKET OTHER) - 1, "ticket"},
         {OTHER PRE_SHARED, sizeof(OTHER PRE_SHARED) - 1, "first"},
         {"\0\x23\0\0", 4, ""}, /* asks for one */
+        {"\0\x23\0\0" PRE_SHARED, sizeof("\0\x23\0\0" PRE_SHARED) - 1, "first"},
+        {"\0\x23\0\0" OTHER, sizeof("\0\x23\0\0" OTHER) - 1, ""},
         {OTHER, sizeof(OTHER) - 1, NULL},
         {"", 0, NULL},
         {"\0\x29\0\3\0\3\0", 7, NULL},    /* no room for an identity */

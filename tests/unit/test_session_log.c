@@ -317,7 +317,7 @@ static void test_identity_cannot_forge_a_line(void **state)
 
 /* ---- limiter -------------------------------------------------------------------------------- */
 
-enum { HELLO_KIND = 3, BACKEND_KIND = 6, LIMIT_KIND = 8, KINDS = 10 };
+enum { HELLO_KIND = 3, BACKEND_KIND = 6, LIMIT_KIND = 8, KINDS = 13 };
 
 static void cause(struct fixture *f, int kind)
 {
@@ -340,6 +340,13 @@ static void cause(struct fixture *f, int kind)
     case 4: session_log_too_large(s, 20000); return;
     case 5: session_log_kept_back(s); return;
     case 8: session_log_limit(&f->sessions, s->listener, CLIENT_limit_handshakes_per_s); return;
+    case 10: session_log_refused(&f->sessions, s->dtls, &s->entry.key.client, 1, ""); return;
+    case 11:
+        session_log_ticket_unusable(&f->sessions, s->listener, &s->entry.key.client, 47);
+        return;
+    case 12:
+        session_log_stranger_alert(&f->sessions, s->listener, &s->entry.key.client, 47, true);
+        return;
     case 9: session_log_moved(s, &s->entry.key.client); return;
     default: session_log_backend_error(&f->sessions, s->listener, ECONNREFUSED); return;
     }
