@@ -54,13 +54,21 @@ static bool may_follow(struct session *s, const uint8_t *record)
            dtls_version(s->dtls) != VERSION_1_3;
 }
 
+/* DTLS 1.3: an ACK or a ticket, sent when the handshake is done. They are no flight, and a stack
+ * may look for no second record behind one of them; so each is in a datagram of its own. */
+static bool is_after_handshake(const uint8_t *record)
+{
+    enum { CIPHERTEXT_AND_EPOCH = 0xe3, CIPHERTEXT_OF_EPOCH_3 = 0x23 }; /* 001CSLEE */
+    return (record[0] & CIPHERTEXT_AND_EPOCH) == CIPHERTEXT_OF_EPOCH_3;
+}
+
 /* A record of a flight joins the one before it. Lost or not, they arrive together: on a lossy path
  * one datagram is far better than five. */
 static bool has_joined(struct session *s, const uint8_t *record, size_t len)
 {
     bool is_of_flight =
         s->handshake != NULL && (s->state == SESSION_HANDSHAKE || s->handshake->is_repeating);
-    return is_of_flight && may_follow(s, record) &&
+    return is_of_flight && may_follow(s, record) && !is_after_handshake(record) &&
            udp_out_append(s->all->to_client, s->handshake->last_datagram, record, len,
                           datagram_max(s));
 }
@@ -85,7 +93,7 @@ static void queue(struct session *s, const uint8_t *record, size_t len)
     uint64_t number = udp_out_queue(s->all->to_client, s->path.socket, &s->path.local,
                                     &s->entry.key.client, len, s->all->client_send_failed);
     if (s->handshake != NULL)
-        s->handshake->last_datagram = number;
+        s->handshake->last_datagram = is_after_handshake(record) ? 0 : number;
 }
 
 static void keep_last_record(struct session_handshake *h, const uint8_t *record, size_t len)

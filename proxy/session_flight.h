@@ -19,7 +19,7 @@ struct session;
 struct session_handshake {
     struct session_progress progress;
     uint64_t sent_at_ms;    /* when something was last sent */
-    uint64_t last_datagram; /* number of udp_out_queue(), for records that follow */
+    uint64_t last_datagram; /* of udp_out_queue(), for records that follow; 0 = none may */
     uint8_t repeats;        /* of the flight that is unanswered */
     bool was_plaintext;     /* the last record */
     uint8_t alert_code;     /* of an alert in plaintext */

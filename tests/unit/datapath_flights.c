@@ -362,6 +362,57 @@ static void narrow_path_is_found_out(void **state)
     gate_doing(NULL);
 }
 
+static bool is_of_epoch_3(uint8_t first)
+{
+    return (first & 0xe3) == 0x23; /* RFC 9147 section 4: 001CSLEE */
+}
+
+/* How many datagrams with records of epoch 3 the gate has sent; each holds one record. */
+static uint32_t count_alone_in_epoch_3(const struct flyer *flyer)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < fake_network_captured(); i++) {
+        const struct packet *packet = fake_network_packet(i);
+        uint32_t records = 0, of_epoch_3 = 0;
+        if (packet->direction != GATE_TO_CLIENT)
+            continue;
+        for (uint32_t at = 0; at < packet->len; records++) {
+            of_epoch_3 += is_of_epoch_3(packet->data[at]);
+            at += record_len(packet->data + at, flyer->kind.cid_bytes);
+        }
+        assert_true(of_epoch_3 == 0 || records == 1);
+        count += of_epoch_3;
+    }
+    return count;
+}
+
+/* DTLS 1.3: some stacks take an ACK and a ticket only if each comes in a datagram of its own. The
+ * flight of the handshake still shares one. */
+static void acks_and_tickets_are_alone(void **state)
+{
+    struct gate *gate = *state;
+    for (int f = 0; f < FLYERS; f++) {
+        if (flyers[f].kind.version != VERSION_1_3)
+            continue;
+        open_with(gate, &flyers[f], "");
+        struct device *device = gate_connected(gate, &flyers[f].kind);
+        assert_int_equal(count_alone_in_epoch_3(&flyers[f]), 2);
+        gate_assert_echo(gate, device, "data");
+        assert_int_equal(count_alone_in_epoch_3(&flyers[f]), 3);
+
+        /* They are lost, and the device repeats its flight. */
+        open_with(gate, &flyers[f], "");
+        device = gate_add(gate, &flyers[f].kind);
+        device_connect(device);
+        while (gate_handshakes(gate, HANDSHAKE_established) == 0)
+            gate_run(gate, 1);
+        device->client->is_deaf = true;
+        gate_run(gate, 20000);
+        assert_true(count_alone_in_epoch_3(&flyers[f]) > 2);
+    }
+    gate_doing(NULL);
+}
+
 int datapath_flights_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +422,7 @@ int datapath_flights_tests(void)
         GATE_TEST(repeated_fragment_of_a_hello_is_answered),
         GATE_TEST(acknowledged_in_part_is_repeated_soon),
         GATE_TEST(messages_to_psk_devices_are_whole),
+        GATE_TEST(acks_and_tickets_are_alone),
         GATE_TEST(each_connects_at_once),
         GATE_TEST(narrow_path_is_found_out),
     };
