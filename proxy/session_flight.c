@@ -34,6 +34,8 @@ static enum role_phase phase_of(const struct session *s)
 static size_t datagram_max(const struct session *s)
 {
     size_t max = s->listener->config->mtu_bytes;
+    if (s->entry.key.client.family == AF_INET6 && max > UDP_V6_WHOLE_MAX)
+        max = UDP_V6_WHOLE_MAX;
     if (s->handshake->repeats >= REPEATS_OF_FULL_SIZE && max > DTLS_HANDSHAKE_RECORD_MAX)
         max = DTLS_HANDSHAKE_RECORD_MAX;
     return max;

@@ -17,6 +17,7 @@ enum {
     CONTROL_BYTES = CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint32_t)) +
                     CMSG_SPACE(sizeof(struct sock_extended_err) + sizeof(struct sockaddr_in6)),
     OUT_ARENA_BYTES = 4 * 65536,
+    V6_MTU_MIN = 1280, /* RFC 8200 section 5 */
 };
 
 struct udp_in_buffers {
@@ -90,6 +91,21 @@ static bool fail_open(struct udp_socket *socket, struct err *err, const char *wh
     return err_set(err, "UDP socket on %s: %s: %s%s", text, what, strerror(error), hint);
 }
 
+/* How long a backend's answer is, is not for the gate to choose, so each should find its way also
+ * where ICMP is filtered.
+ * IPv4: the "don't fragment" bit is not set, and routers cut what is too long. Of ICMP, which
+ * anybody can forge to make fragments small, no notice is taken. IPv6: only the sender can cut. The
+ * kernel does so where it knows that the path takes less, by ICMP (which can be forged, but to no
+ * less than what every path takes) or by the route's mtu; and what its own interface does not take
+ * it cuts to the size that every path takes. */
+static bool never_forbid_fragments(int fd, int family)
+{
+    if (family == AF_INET)
+        return set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+    return set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT) &&
+           set_option(fd, IPPROTO_IPV6, IPV6_MTU, V6_MTU_MIN);
+}
+
 /* is_shared: beside others that have the address, if they allow it. */
 static bool open_listener(struct udp_socket *sock, const struct addr *addr, bool is_shared,
                           struct err *err)
@@ -109,6 +125,8 @@ static bool open_listener(struct udp_socket *sock, const struct addr *addr, bool
                               set_option(sock->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     if (!has_info || !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
         return fail_open(sock, err, "packet info");
+    if (!never_forbid_fragments(sock->fd, addr->family))
+        return fail_open(sock, err, "fragments");
     set_buffers(sock);
     if (bind(sock->fd, (struct sockaddr *)&name, name_len) != 0)
         return fail_open(sock, err, "bind");

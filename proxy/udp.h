@@ -11,6 +11,8 @@
 #include "base/err.h"
 
 #define UDP_BATCH 64
+/* Longer ones may need fragments on their way to an IPv6 address. */
+#define UDP_V6_WHOLE_MAX (1280 - 40 - 8)
 #define UDP_DATAGRAM_MAX 65507 /* IPv4; what an IPv6 packet may hold more, no device sends */
 
 struct udp_socket {

@@ -30,11 +30,12 @@ class Handshake:
 
 class Device:
     """address: where it sends to, the gate or a shim. cid: its own connection ID, b"" for one
-    without bytes, None for none at all; .cid, after connect(): what the gate gave it."""
+    without bytes, None for none at all; .cid, after connect(): what the gate gave it. prefix: words
+    before the program, such as a command that runs it elsewhere."""
 
     def __init__(self, address, *, psk=None, pair=None, ca=None, version="1.2", bind=None,
-                 cid=None, options=()):
-        command = [DEVICE, "--connect", _text(address), "--version", version]
+                 cid=None, options=(), prefix=()):
+        command = [*prefix, DEVICE, "--connect", _text(address), "--version", version]
         command += ["--psk", "%s:%s" % psk] if psk else []
         command += ["--cert", pair.certificate, "--key", pair.key] if pair else []
         command += ["--ca", ca.certificate] if ca else []
