@@ -169,3 +169,25 @@ def test_a_device_that_begins_again_and_again(certificate_gate, device_behind):
     device.exchange(b"at last")
     assert proxy.sessions() == 1
     wait_until(lambda: proxy.counter("dtlsgate_handshakes_in_progress") == 0, "no leftovers")
+
+
+def narrow(way, _, data):
+    return [] if way == TO_DEVICE and len(data) > 450 else [data]
+
+
+def gone(way, number, data):
+    return [] if way == TO_GATE and number > 1 else [data]
+
+
+@pytest.mark.parametrize("pick, came_back", [(narrow, "hello"), (gone, "none")],
+                         ids=["narrow path", "gone"])
+def test_a_timeout_tells_a_narrow_path_from_a_device_that_is_gone(certificate_gate, make_shim, client,
+                                                                  keys, pick, came_back):
+    proxy = certificate_gate(handshake_timeout="4s")
+    shim = make_shim(proxy, pick)
+    client(OpensslClient.certificate(shim.address, keys, keys.client))
+    line = proxy.wait_log("handshake_failed", timeout_s=10)
+    assert (line["reason"], line["flight"], line["came_back"]) == ("timeout", "4", came_back), line
+    assert int(line["sent"]) >= 3 and 548 < int(line["largest"]) <= 1280, line
+    assert ("smaller mtu" in line["detail"]) == (came_back == "hello"), line
+    assert max(len(s.data) for s in shim.to_device()) == int(line["largest"])

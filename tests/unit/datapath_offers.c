@@ -41,6 +41,7 @@ enum edit {
     BAD_LENGTHS,
     BAD_FRAGMENT_LENGTH,
     DOUBLE_EXTENSION,
+    COMPRESSION,
 };
 
 enum {
@@ -121,6 +122,13 @@ static void change(uint8_t *hello, size_t len, enum edit edit)
         at = find_extension(hello, len, MAX_FRAGMENT, &body_len);
         assert_non_null(at);
         at[4] = 9;
+        break;
+    case COMPRESSION: /* RFC 8446 section 4.1.2: of 1.3 none but null */
+        at = hello + HELLO_AT + 2 + 32;
+        at += 1 + at[0];
+        at += 1 + at[0];
+        at += 2 + bytes_get16(at);
+        at[1] = 1;
         break;
     case DOUBLE_EXTENSION: rename_extension(hello, len, SIGNATURES, SUPPORTED_GROUPS); break;
     }
@@ -240,6 +248,10 @@ static const struct reason reasons[] = {
      {.name = "1.2, an extension twice", ECDSA_12},
      DOUBLE_EXTENSION,
      {"event=handshake_failed", "reason=protocol_error", "detail=Duplicate"}},
+    {USUAL,
+     {.name = "1.3, compression", GCM_13},
+     COMPRESSION,
+     {"event=hello_ignored", "reason=protocol_error", "detail=illegal_parameter"}},
     {ONLY_CERTIFICATE,
      {.name = "1.2 psk where none is taken", PSK_12, .identity = IDENTITY},
      AS_IT_IS,
