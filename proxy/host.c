@@ -37,12 +37,20 @@ static uint32_t drop_ipv6(struct addr_list *list, struct addr *first)
 
 static void fit_ipv6(struct config *config, struct problems *problems)
 {
+    char text[ADDR_TEXT_MAX];
+    const struct addr *metrics = &config->gate.metrics;
     if (has_ipv6())
         return;
+    if (metrics->family == AF_INET6)
+        problems_passing(problems,
+                         "%s:%u: [gate] metrics = %s: this kernel has no IPv6; name an IPv4 "
+                         "address, such as 127.0.0.1:%u",
+                         config->path, config->gate.lines[GATE_metrics], addr_format(metrics, text),
+                         metrics->port);
     for (uint32_t i = 0; i < config->listener_count; i++) {
         struct listener_config *listener = &config->listeners[i];
         struct addr first = {0};
-        char where[PROBLEM_TEXT_MAX], text[ADDR_TEXT_MAX];
+        char where[PROBLEM_TEXT_MAX];
         if (listener->listen.count == 0)
             continue;
         config_where(config, listener, "listen", where, sizeof(where));
@@ -114,15 +122,18 @@ static void fit_memory(const struct config *config, const char *root, struct pro
     uint64_t gate = to_mib(needs.gate), handshakes = to_mib(needs.handshakes),
              sessions = to_mib(needs.sessions);
     uint32_t line = config->gate.lines[GATE_max_sessions];
+    char where[16] = ""; /* a default has no line */
+    if (line != 0)
+        snprintf(where, sizeof(where), ":%u", line);
     problems_warning(
         problems,
-        "%s:%u: [gate] max_sessions = %u: may need %" PRIu64 " MiB%s, and the memory limit of the "
+        "%s%s: [gate] max_sessions = %u: may need %" PRIu64 " MiB%s, and the memory limit of the "
         "control group is %" PRIu64 " MiB, beyond which the kernel kills the gate: %" PRIu64
         " MiB + %" PRIu64 " MiB for handshakes + %" PRIu64 " MiB for sessions; raise the limit, or "
         "lower max_sessions%s",
-        config->path, line != 0 ? line : config->gate.line, config->gate.max_sessions,
-        gate + handshakes + sessions, needs.has_1_3 ? " if all devices speak DTLS 1.3" : "",
-        limits.memory_bytes >> 20, gate, handshakes, sessions,
+        config->path, where, config->gate.max_sessions, gate + handshakes + sessions,
+        needs.has_1_3 ? " if all devices speak DTLS 1.3" : "", limits.memory_bytes >> 20, gate,
+        handshakes, sessions,
         needs.has_1_3 ? " or leave 1.3 out of versions" : " and live_sessions");
 }
 

@@ -82,6 +82,17 @@ def test_a_kernel_without_ipv6_and_nothing_else(make_proxy, backend):
         assert result.returncode == 1 and "no IPv6" in result.stderr, result.stderr
 
 
+@SECCOMP
+def test_a_kernel_without_ipv6_and_metrics_on_it(make_proxy, backend):
+    proxy = make_proxy(backend)
+    proxy.sections["gate"]["metrics"] = "[::1]:9684"
+    proxy.write_config()
+    for option in ([], ["-t"]):
+        result = run_refused([NO_IPV6], "-c", proxy.config_path, *option)
+        assert result.returncode == 1, result.stderr
+        assert "metrics = [::1]:9684: this kernel has no IPv6" in result.stderr, result.stderr
+
+
 # --- descriptors ---
 
 MANY = {"gate": {"workers": 8},

@@ -98,9 +98,9 @@ static void test_memory_that_does_not_do(void **state)
     (void)state;
     /* 8.2 MiB, 22 MB of handshakes, 100,000 x 640 bytes and 20,000 x 8 kB. */
     assert_memory(128, "", "versions = 1.2",
-                  (const char *const[]){"max_sessions = 100000", "244 MiB,", "is 128 MiB",
-                                        "9 MiB +", "21 MiB for handshakes", "214 MiB for sessions",
-                                        NULL});
+                  (const char *const[]){"/gate.ini: [gate] max_sessions = 100000", "244 MiB,",
+                                        "is 128 MiB", "9 MiB +", "21 MiB for handshakes",
+                                        "214 MiB for sessions", NULL});
     assert_memory(128, "max_sessions = 50000\nlive_sessions = 1000", "versions = 1.2", NULL);
     assert_memory(300, "", "versions = 1.2", NULL);
     /* The same with DTLS 1.3, whose sessions cannot be parked. */
