@@ -21,6 +21,10 @@ enum { TAIL_BYTES = 1 + sizeof(cut_mark) - 1 + 1 };
 /* How long the last lines may take. */
 enum { LAST_LINES_MS = 1000 };
 
+/* After the first line the thread that writes lets others gather, of a thousand handshakes: to wake
+ * it costs more than to format a line. */
+enum { GATHER_US = 1000 };
+
 _Static_assert(sizeof(((struct log_line *)0)->text) <= LOG_RING_LINE_BYTES, "a line fits");
 
 static _Atomic int current_level = LOG_INFO;
@@ -30,6 +34,7 @@ struct output {
     uint64_t lost_reported; /* of those that found no room in the ring */
     uint64_t refused;       /* lines that stderr refused, since the last log_dropped line */
     bool is_within_line;    /* a line was written in part */
+    struct log_ring_line line;
 };
 
 static struct log_ring ring;
@@ -242,11 +247,8 @@ static void write_line(struct output *out, const struct log_ring_line *line)
 
 static void write_what_is_there(struct output *out)
 {
-    const struct log_ring_line *line;
-    while ((line = log_ring_first(&ring)) != NULL) {
-        write_line(out, line);
-        log_ring_drop(&ring);
-    }
+    while (log_ring_take(&ring, &out->line))
+        write_line(out, &out->line);
     uint64_t lost = atomic_load_explicit(&ring.lost, memory_order_relaxed);
     if (lost != out->lost_reported)
         report_lost(out, lost);
@@ -254,6 +256,7 @@ static void write_what_is_there(struct output *out)
 
 static void *write_until_stopped(void *argument)
 {
+    static const struct timespec pause = {.tv_nsec = GATHER_US * 1000};
     (void)argument;
     for (;;) {
         /* First of all: who puts a line in from now on, or asks to stop, says so again. */
@@ -264,6 +267,7 @@ static void *write_until_stopped(void *argument)
             return NULL;
         while (sem_wait(&wake) != 0)
             ; /* EINTR: a debugger */
+        nanosleep(&pause, NULL);
     }
 }
 

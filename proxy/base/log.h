@@ -5,7 +5,7 @@
  * A value that contains a space, quote, '=', backslash or a byte outside printable ASCII is written
  * in double quotes with \" \\ \xHH escapes, so a device cannot forge a line through its identity.
  * Each line is one write(2). Nobody who logs waits for it, whatever stderr is: lines go into a ring
- * of LOG_RING_LINES (base/log_ring.h), without a lock, and one thread of the log's own writes them.
+ * (base/log_ring.h) without a lock, and one thread of the log's own writes them, a moment later.
  * That thread alone waits for a pipe, FIFO or socket that nobody reads, a terminal that was stopped
  * (Ctrl-S), a file on a mount that does not answer. Meanwhile lines that find the ring full are
  * lost; the next one that can be written is preceded by `event=log_dropped lines=N`. So are lines

@@ -8,30 +8,42 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LOG_RING_LINES 1024
+/* A line takes as many pieces in a row as its text needs. In all 256 KiB, some 700 usual lines. */
+#define LOG_RING_PIECES 2048
+#define LOG_RING_PIECE_BYTES 108
 #define LOG_RING_LINE_BYTES 1024
 
+struct log_ring_piece {
+    /* Even: free, or in use without beginning a line; odd: begins a line that is complete. Grows by
+     * 2 each time round. */
+    _Atomic uint64_t turn;
+    uint64_t lost_before; /* of a first piece: `lost` of the ring when the line was put in */
+    uint32_t size;        /* of a first piece: of the line */
+    char text[LOG_RING_PIECE_BYTES];
+};
+
+_Static_assert(sizeof(struct log_ring_piece) == 128, "two cache lines");
+
+/* Zeroed = empty. */
+struct log_ring {
+    _Atomic uint64_t next; /* where the next line begins: pieces, counted from the first of all */
+    _Atomic uint64_t lost; /* lines that found no room, since the start */
+    uint64_t first;        /* where the oldest line begins; of the thread that takes */
+    struct log_ring_piece pieces[LOG_RING_PIECES];
+};
+
+/* Any thread. size is 1 to LOG_RING_LINE_BYTES. False if the line was lost. */
+bool log_ring_put(struct log_ring *ring, const char *text, uint32_t size);
+
+/* A line as it was taken. */
 struct log_ring_line {
-    _Atomic uint64_t turn; /* even: free, odd: holds a line; grows by 2 each time round */
-    uint64_t lost_before;  /* `lost` of the ring when this line was put in */
+    uint64_t lost_before; /* so many lines had been lost when it was put in */
     uint32_t size;
     char text[LOG_RING_LINE_BYTES];
 };
 
-/* Zeroed = empty. */
-struct log_ring {
-    _Atomic uint64_t next; /* where the next line goes, counted from the first */
-    _Atomic uint64_t lost; /* lines that found no room, since the start */
-    uint64_t first;        /* the oldest line; of the thread that takes */
-    struct log_ring_line lines[LOG_RING_LINES];
-};
-
-/* Any thread. size is at most LOG_RING_LINE_BYTES. False if the line was lost. */
-bool log_ring_put(struct log_ring *ring, const char *text, uint32_t size);
-
-/* The oldest line, which stays where it is until log_ring_drop(); NULL if there is none, or if the
- * thread that puts it in is not done. The thread that takes, only. */
-const struct log_ring_line *log_ring_first(const struct log_ring *ring);
-void log_ring_drop(struct log_ring *ring);
+/* Takes the oldest line; false if there is none, or if the thread that puts it in is not done. One
+ * thread only. */
+bool log_ring_take(struct log_ring *ring, struct log_ring_line *line);
 
 #endif

@@ -268,6 +268,9 @@ class Proxy:
         self.wait_counter("dtlsgate_client_datagrams_total", least, timeout_s, outcome=outcome)
 
     def log(self):
+        """What was written so far. A running gate writes a line a moment after what it tells of."""
+        if self.process and self.process.poll() is None:
+            time.sleep(0.01)
         return self.log_path.read_text(errors="replace")
 
     def log_contains(self, text):
