@@ -42,6 +42,7 @@ enum edit {
     BAD_FRAGMENT_LENGTH,
     DOUBLE_EXTENSION,
     COMPRESSION,
+    ONLY_P521,
 };
 
 enum {
@@ -122,6 +123,12 @@ static void change(uint8_t *hello, size_t len, enum edit edit)
         at = find_extension(hello, len, MAX_FRAGMENT, &body_len);
         assert_non_null(at);
         at[4] = 9;
+        break;
+    case ONLY_P521:
+        at = find_extension(hello, len, SUPPORTED_GROUPS, &body_len);
+        assert_non_null(at);
+        for (size_t i = 2; i + 1 < body_len; i += 2)
+            bytes_put16(at + 4 + i, 25);
         break;
     case COMPRESSION: /* RFC 8446 section 4.1.2: of 1.3 none but null */
         at = hello + HELLO_AT + 2 + 32;
@@ -299,6 +306,11 @@ static const struct reason reasons[] = {
       .key = KEY},
      AS_IT_IS,
      {"event=handshake_failed", "reason=no_certificate", " psk:dhe_ke "}},
+    {RSA,
+     {.name = "1.2 ECDSA with P-521 at an RSA certificate", ECDSA_12, .certificate = "device"},
+     ONLY_P521,
+     {"event=handshake_failed", "reason=no_common_suite", "none for the key of the certificate",
+      " groups:secp521r1,"}},
     {RSA,
      {.name = "1.2 ECDSA at an RSA certificate", ECDSA_12, .certificate = "device"},
      AS_IT_IS,
