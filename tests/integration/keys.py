@@ -38,7 +38,7 @@ class Keys:
 
     def _authority(self, name):
         key = self._private_key(name)
-        _openssl(self.folder, "req", "-x509", "-new", "-key", str(key), "-days", "30",
+        _openssl(self.folder, "req", "-x509", "-new", "-key", str(key), "-days", "365",
                  "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE",
                  "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-out", f"{name}.pem")
         return Pair(self.folder / f"{name}.pem", key)
@@ -54,6 +54,6 @@ class Keys:
         # An end date in the past: openssl x509 takes a negative number of days.
         _openssl(self.folder, "x509", "-req", "-in", request, "-CA", str(authority.certificate),
                  "-CAkey", str(authority.key), "-set_serial", str(len(name)),
-                 "-days", "-1" if expired else "30", "-extfile", str(extensions),
+                 "-days", "-1" if expired else "365", "-extfile", str(extensions),
                  "-out", f"{name}.pem")
         return Pair(self.folder / f"{name}.pem", key)
