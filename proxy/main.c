@@ -376,7 +376,7 @@ static int run(const struct arguments *arguments)
     static struct gate gate;
     struct signal_watchers watchers;
     struct problems problems;
-    struct err err = {""};
+    struct err err = {0};
 
     if (!log_start(&err)) {
         fprintf(stderr, "dtlsgate: %s\n", err.text);
