@@ -117,7 +117,11 @@ static void explain_refusal(const struct cookie_front *front, const struct dtls_
         if (dtls_offer_find_fault(front->listener, offer, true, &result->reason, &result->detail))
             break;
         result->reason = HANDSHAKE_no_common_suite;
-        result->detail = "no signature algorithm in common, or none for the key of the certificate";
+        result->detail = dtls_offer_doubt(offer);
+        if (peer->is_psk_unknown) {
+            result->reason = HANDSHAKE_unknown_identity; /* and nothing for a certificate */
+            result->detail = "";
+        }
         break;
     case ALERT_INTERNAL_ERROR: result->reason = HANDSHAKE_internal_error; break;
     default: break; /* malformed */

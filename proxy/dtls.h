@@ -173,6 +173,9 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
 bool dtls_offer_find_fault(const struct listener *listener, const struct hello_offer *offer,
                            bool is_1_3, enum handshake_result *result, const char **detail);
 
+/* What is left if it could, and the library found nothing in common. offer: NULL = not known. */
+const char *dtls_offer_doubt(const struct hello_offer *offer);
+
 /* The library has sent a fatal alert. */
 bool dtls_has_sent_alert(const struct dtls *dtls);
 /* The name of RFC 8446 section 6, or of the registry behind it. */

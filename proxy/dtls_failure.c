@@ -99,7 +99,7 @@ static enum handshake_result failure_of_hello(const struct dtls *dtls, int error
         return HANDSHAKE_no_common_suite;
     case MATCH_SUITE_ERROR:
     case UNSUPPORTED_SUITE:
-        *detail = "no signature algorithm in common, or none for the key of the certificate";
+        *detail = dtls_offer_doubt(dtls->peer != NULL ? &dtls->peer->offer : NULL);
         return HANDSHAKE_no_common_suite;
     default:
         *detail = wolfSSL_ERR_reason_error_string((unsigned long)error);

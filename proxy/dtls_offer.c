@@ -67,3 +67,10 @@ bool dtls_offer_find_fault(const struct listener *listener, const struct hello_o
     }
     return missing != NULL || mismatch != NULL;
 }
+
+const char *dtls_offer_doubt(const struct hello_offer *offer)
+{
+    return offer != NULL && offer->suite_total > HELLO_OFFER_SUITES
+               ? "no cipher suite in common, or no signature algorithm"
+               : "no signature algorithm in common, or none for the key of the certificate";
+}

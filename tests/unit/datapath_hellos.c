@@ -75,6 +75,7 @@ static void long_lists_are_read(void **state)
         hello.suites.len = 0;
         raw_put_times(&hello.suites, 0xea, unknown + 2);
         refused(*state, "1.2, unknown suites");
+        assert_int_equal(fake_log_count("detail=no cipher suite in common", NULL), 1);
 
         raw_hello_init_13(&hello);
         hello.suites.len = 0;
@@ -275,6 +276,20 @@ static void foreign_identities_are_passed_over(void **state)
     gate_doing(NULL);
 }
 
+/* Without what a certificate needs the identity is the reason, and not what it lacks. */
+static void unknown_identity_is_the_reason(void **state)
+{
+    static const unsigned binder = BINDER;
+    bytes.len = 0;
+    raw_hello_init_13(&hello);
+    hello.extensions.len -= 8; /* signature_algorithms */
+    put_identity("nobody", 6, 0);
+    put_psks(&binder, 1);
+    refused(*state, "no signature algorithms");
+    assert_int_equal(fake_log_count("event=hello_ignored", "reason=unknown_identity", NULL), 1);
+    gate_doing(NULL);
+}
+
 /* That its binder is wrong, of all reasons, says that the identity was found: behind another one,
  * and whatever its age (RFC 8446 section 4.2.11: to be ignored). */
 static void identity_is_found_behind_any_other(void **state)
@@ -446,6 +461,7 @@ int datapath_hellos_tests(void)
         GATE_TEST(higher_version_is_answered_with_ours),
         GATE_TEST(record_version_of_a_hello_is_ignored),
         GATE_TEST(foreign_identities_are_passed_over),
+        GATE_TEST(unknown_identity_is_the_reason),
         GATE_TEST(identity_is_found_behind_any_other),
         GATE_TEST(identity_with_a_nul_byte_is_unknown),
         GATE_TEST(odd_record_version_ends_no_handshake),
