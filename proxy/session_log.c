@@ -292,9 +292,9 @@ void session_log_kept_back(struct session *s)
 static const char *send_hint(int error)
 {
     switch (error) {
-    case EINVAL: return "; lo must have 127.0.0.0/8 (ip addr show lo)";
+    case EINVAL:
     case ENETDOWN:
-    case ENETUNREACH: return "; lo must be up (ip link show lo)";
+    case ENETUNREACH: return "; lo must be up and have 127.0.0.0/8 (ip addr show lo)";
     case EMSGSIZE: return "; lo must have its MTU of 65536 bytes (ip link show lo)";
     case EPERM: return "; a firewall forbids it";
     default: return "";

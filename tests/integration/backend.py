@@ -84,14 +84,15 @@ def echo(data):
 
 
 class CoapServer:
-    """libcoap's server without DTLS."""
+    """libcoap's server without DTLS. options: more words of its command line."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         self.host = own_address()
         self.text = f"{self.host}:5683"
         self._log = open(folder / "coap-server.log", "wb")
         self._process = subprocess.Popen(
-            ["coap-server-notls", "-A", self.host, "-p", "5683", "-d", "10", "-v", "7"],
+            ["coap-server-notls", "-A", self.host, "-p", "5683", "-d", "10", "-v", "7",
+             *options],
             stdout=self._log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         wait_until(self._answers_ping, "an answer of coap-server-notls")
 
