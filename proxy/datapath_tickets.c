@@ -31,8 +31,10 @@ enum datapath_ticket datapath_tickets_take(struct datapath_tickets *tickets,
                                            const struct udp_datagram *d,
                                            const struct classified *kind)
 {
-    enum { FATAL = 2 };
-    if (all->now_ms >= tickets->end_ms || kind->before_alert_len != 0 || kind->alert_level != FATAL)
+    enum { FATAL = 2, CLOSE_NOTIFY = 0, USER_CANCELED = 90 };
+    if (all->now_ms >= tickets->end_ms || kind->before_alert_len != 0 ||
+        kind->alert_level != FATAL || kind->alert_code == CLOSE_NOTIFY ||
+        kind->alert_code == USER_CANCELED)
         return DATAPATH_TICKET_NONE;
     for (uint32_t i = 0; i < DATAPATH_TICKETS_MAX; i++) {
         if (all->now_ms >= tickets->at[i].end_ms || tickets->at[i].listener != listener->index ||

@@ -157,6 +157,13 @@ static void add_peer(struct log_line *line, const struct dtls *dtls, enum handsh
         add_certificate(line, dtls->peer->refused);
 }
 
+/* A device that has had enough says nothing about its ticket. */
+static bool is_about_ticket(const struct session *s, const char *alert)
+{
+    return dtls_version(s->dtls) == VERSION_1_3 && dtls_is_resumed(s->dtls) &&
+           strcmp(alert, "close_notify") != 0 && strcmp(alert, "user_canceled") != 0;
+}
+
 void session_log_failed(const struct session *s, enum handshake_result result, const char *detail)
 {
     if (!may_log(s->all, LOG_INFO))
@@ -168,8 +175,7 @@ void session_log_failed(const struct session *s, enum handshake_result result, c
     if (result == HANDSHAKE_timeout || result == HANDSHAKE_client_alert ||
         result == HANDSHAKE_superseded)
         add_progress(&line, s);
-    if (result == HANDSHAKE_client_alert && dtls_version(s->dtls) == VERSION_1_3 &&
-        dtls_is_resumed(s->dtls))
+    if (result == HANDSHAKE_client_alert && is_about_ticket(s, detail))
         log_add(&line, "advice", advice_on_tickets);
     add_peer(&line, s->dtls, result);
     log_end(&line);

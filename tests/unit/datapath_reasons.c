@@ -205,6 +205,7 @@ static void reason_is_true_later(void **state)
         for (const char *const *part = e->parts; *part != NULL; part++)
             if (fake_log_count(e->parts[0], e->parts[1], *part, NULL) != 1)
                 fail_msg("%s", *part);
+        assert_int_equal(fake_log_count("advice=", NULL), 0);
     }
     gate_doing(NULL);
 }

@@ -64,6 +64,8 @@ static void ticket_that_cannot_be_used_is_told(void **state)
                                         "detail=illegal_parameter", "version=1.3", ADVICE, NULL),
                          1);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
+        assert_int_equal(send_alert(gate, come_back(gate, &kinds[k], 1), 90), CLIENT_no_session);
+        assert_int_equal(fake_log_count("advice=", NULL), 1);
         /* Once for each attempt. */
         assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
@@ -76,6 +78,10 @@ static void ticket_that_cannot_be_used_is_told(void **state)
         assert_int_equal(fake_log_count("event=handshake_failed", "reason=client_alert",
                                         "detail=illegal_parameter", ADVICE, NULL),
                          1);
+        assert_int_equal(send_alert(gate, come_back(gate, &kinds[k], 2), 90), CLIENT_handshake);
+        gate_run(gate, GIVE_UP_MS + 100);
+        assert_int_equal(fake_log_count("detail=user_canceled", NULL), 2); /* stalled, failed */
+        assert_int_equal(fake_log_count("advice=", NULL), 1);
     }
     gate_doing(NULL);
 }
