@@ -297,10 +297,9 @@ bool log_start(struct err *err)
 
 void log_stop(void)
 {
-    if (!atomic_load(&has_writer))
-        return;
+    if (!atomic_load(&has_writer) || atomic_exchange(&is_stopping, true))
+        return; /* there is none, or it was given up already */
     static const struct timespec pause = {.tv_nsec = 1000 * 1000};
-    atomic_store(&is_stopping, true);
     wake_writer();
     for (int ms = 0; ms < LAST_LINES_MS; ms++) {
         if (pthread_tryjoin_np(writer, NULL) == 0) {
