@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "certificate_key.h"
+#include "certificate_name.h"
 
 /* 2.5.29.x of RFC 5280 section 4.2.1. */
 enum {
@@ -215,7 +216,9 @@ static bool read_signed_part(struct der from, struct certificate *certificate,
         key_info.tag != DER_SEQUENCE)
         return false;
     certificate->public_key_info = key_info.whole;
-    if (!certificate_key_read(key_info.content, certificate))
+    if (!certificate_name_is_whole(certificate->issuer) ||
+        !certificate_name_is_whole(certificate->subject) ||
+        !certificate_key_read(key_info.content, certificate))
         return false;
     /* issuerUniqueID, subjectUniqueID */
     for (int i = 1; i <= 2; i++)
@@ -252,7 +255,7 @@ const char *certificate_flaw_text(enum certificate_flaw flaw)
     case FLAW_NONE: break;
     case FLAW_UNREADABLE: return "it cannot be read as an X.509 certificate";
     case FLAW_VERSION: return "it is an X.509 v1 certificate, and TLS wants v3";
-    case FLAW_SERIAL: return "its serial number is 0, negative or longer than 20 bytes";
+    case FLAW_SERIAL: return "its serial number is 0";
     case FLAW_EXPIRED: return "it has expired";
     case FLAW_NOT_YET: return "it is not valid yet";
     case FLAW_NO_ISSUER: return "its issuer is not in client_ca";

@@ -10,7 +10,7 @@ enum certificate_flaw {
     FLAW_NONE,
     FLAW_UNREADABLE,
     FLAW_VERSION, /* v1 or v2 */
-    FLAW_SERIAL,  /* 0, negative or too long, in a device's own */
+    FLAW_SERIAL,  /* 0, in a device's own */
     FLAW_EXPIRED,
     FLAW_NOT_YET,
     FLAW_NO_ISSUER,

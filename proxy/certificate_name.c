@@ -38,6 +38,15 @@ bool certificate_name_next(struct certificate_name_walk *walk,
     return true;
 }
 
+bool certificate_name_is_whole(struct der name)
+{
+    struct certificate_name_walk walk = {.rest = name};
+    struct certificate_attribute attribute;
+    while (certificate_name_next(&walk, &attribute)) {
+    }
+    return walk.rest.size == 0 && walk.set.size == 0;
+}
+
 static bool is_text(uint8_t tag)
 {
     return tag == DER_UTF8 || tag == DER_PRINTABLE || tag == DER_IA5;

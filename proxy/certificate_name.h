@@ -23,9 +23,12 @@ struct certificate_name_walk {
     struct der rest, set;
 };
 
-/* False at the end. What cannot be read is the end, too. */
+/* False at the end. What cannot be read is the end, too: certificate_name_is_whole(), which holds
+ * for every name of a certificate that was parsed, says that there is nothing of that kind. */
 bool certificate_name_next(struct certificate_name_walk *walk,
                            struct certificate_attribute *attribute);
+
+bool certificate_name_is_whole(struct der name);
 
 /* The last commonName, which is the most specific one, or bytes NULL. */
 struct der certificate_name_common_name(struct der name);

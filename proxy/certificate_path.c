@@ -7,19 +7,33 @@
 #include "certificate_name.h"
 #include "certificate_signature.h"
 
+/* Of the search, each of which costs next to nothing. */
+enum { STEPS_MAX = 1000 };
+
 /* How far a path got that was not good: of several, the flaw of the one that got farthest is told,
  * and among these of the first. Below BAD_SIGNATURE: the certificates of a path whose last issuer
  * is missing. */
 enum { BAD_SIGNATURE = CERTIFICATE_PATH_MAX + 1, BAD_STEP, BAD_PATH };
+
+/* A signature that was verified. */
+struct verified {
+    const struct certificate *certificate, *issuer;
+    bool is_good;
+};
 
 /* The search of one device's path. */
 struct search {
     const struct certificate_request *request;
     struct certificate shown[CERTIFICATE_SHOWN_MAX];
     size_t shown_count;
+    /* By what they say, for each of them: which others may have issued it, and whether one that is
+     * trusted may have. */
+    uint16_t issuers[CERTIFICATE_SHOWN_MAX];
+    bool is_near[CERTIFICATE_SHOWN_MAX];
     struct certificate_path path;
     bool is_in_path[CERTIFICATE_SHOWN_MAX];
-    int verifications;
+    struct verified verified[CERTIFICATE_VERIFICATIONS_MAX];
+    int verifications, steps;
     int progress;
     enum certificate_flaw flaw;
     const struct certificate *culprit;
@@ -49,13 +63,12 @@ static enum certificate_flaw check_any(const struct certificate *certificate, in
     return (enum certificate_flaw)certificate->key_flaw;
 }
 
-/* RFC 5280 section 4.1.2.2: positive, 20 bytes at most. */
-static bool is_serial_good(struct der serial)
+static bool is_zero(struct der serial)
 {
-    bool is_zero = true;
     for (size_t i = 0; i < serial.size; i++)
-        is_zero &= serial.bytes[i] == 0;
-    return !is_zero && serial.bytes[0] < 0x80 && serial.size - (serial.bytes[0] == 0 ? 1 : 0) <= 20;
+        if (serial.bytes[i] != 0)
+            return false;
+    return true;
 }
 
 /* RFC 8446 section 4.4.2.3 has more for the certificate that a device signs the handshake with. */
@@ -63,7 +76,7 @@ static enum certificate_flaw check_own(const struct certificate *certificate, in
 {
     if (certificate->version != 3)
         return FLAW_VERSION;
-    if (!is_serial_good(certificate->serial))
+    if (is_zero(certificate->serial))
         return FLAW_SERIAL;
     if (certificate->has_key_usage && (certificate->key_usage & KEY_USAGE_DIGITAL_SIGNATURE) == 0)
         return FLAW_NO_DIGITAL_SIGNATURE;
@@ -155,29 +168,67 @@ static bool is_path_good(struct search *search)
     return false;
 }
 
+/* --- signatures --- */
+
+static const struct verified *find_verified(const struct search *search,
+                                            const struct certificate *certificate,
+                                            const struct certificate *issuer)
+{
+    for (int i = 0; i < search->verifications; i++)
+        if (search->verified[i].certificate == certificate && search->verified[i].issuer == issuer)
+            return &search->verified[i];
+    return NULL;
+}
+
+static bool is_signed_by(struct search *search, const struct certificate *certificate,
+                         const struct certificate *issuer)
+{
+    const struct verified *before = find_verified(search, certificate, issuer);
+    if (before == NULL && search->verifications == CERTIFICATE_VERIFICATIONS_MAX) {
+        note(search, BAD_PATH, FLAW_TOO_MANY, certificate);
+        return false;
+    }
+    if (before == NULL) {
+        search->verified[search->verifications] = (struct verified){
+            certificate, issuer, certificate_signature_is_of(certificate, issuer)};
+        before = &search->verified[search->verifications++];
+    }
+    /* The key may be of a namesake, so this says less than other flaws. */
+    if (!before->is_good)
+        note(search, BAD_SIGNATURE, FLAW_SIGNATURE, certificate);
+    return before->is_good;
+}
+
+/* From the trusted certificate down: so no signature is verified with the key of a stranger. */
+static bool are_signatures_good(struct search *search)
+{
+    for (size_t i = search->path.count - 1; i > 0; i--)
+        if (!is_signed_by(search, search->path.certificates[i - 1], search->path.certificates[i]))
+            return false;
+    return true;
+}
+
 /* --- the search --- */
 
-/* True if the last certificate of the path is signed by the candidate, which may do that; the
- * candidate is then the last of the path. */
+/* Makes the candidate the last of the path, if it may sign. Whether it has is looked at when the
+ * path has reached a certificate that is trusted. */
 static bool step(struct search *search, const struct certificate *candidate)
 {
     struct certificate_path *path = &search->path;
     const struct certificate *last = path->certificates[path->count - 1];
-    if (path->count == CERTIFICATE_PATH_MAX ||
-        search->verifications == CERTIFICATE_VERIFICATIONS_MAX) {
+    const struct verified *before = find_verified(search, last, candidate);
+    if (path->count == CERTIFICATE_PATH_MAX || search->steps == STEPS_MAX) {
         note(search, BAD_PATH, FLAW_TOO_MANY, last);
         return false;
     }
+    search->steps++;
     enum certificate_flaw flaw = check_issuer(candidate, search->request->now);
     if (flaw != FLAW_NONE) {
         note(search, BAD_STEP, flaw, candidate);
         return false;
     }
-    search->verifications++;
-    if (!certificate_signature_is_of(last, candidate)) {
-        note(search, BAD_SIGNATURE, FLAW_SIGNATURE, last); /* of a namesake, perhaps */
+    if (before != NULL && !before->is_good)
         return false;
-    }
     path->certificates[path->count++] = candidate;
     return true;
 }
@@ -189,37 +240,56 @@ static bool try_anchors(struct search *search, const struct certificate *last)
         const struct certificate *anchor = &anchors->certificates[i];
         if (!may_have_issued(anchor, last) || !step(search, anchor))
             continue;
-        if (is_path_good(search))
+        if (are_signatures_good(search) && is_path_good(search))
             return true;
         search->path.count--;
     }
     return false;
 }
 
-/* Goes on from the last certificate of the path. A certificate is in it once at most, which ends
- * the recursion; verifications are counted, which ends the search. */
-static bool go_on(struct search *search)
+static bool go_on(struct search *search, size_t last);
+
+/* Those first from which a trusted one is near, then the others. */
+static bool try_shown(struct search *search, size_t last, bool is_near)
 {
-    const struct certificate *last = search->path.certificates[search->path.count - 1];
-    enum certificate_flaw flaw = certificate_signature_algorithm(last);
-    if (flaw != FLAW_NONE) {
-        note(search, BAD_STEP, flaw, last);
-        return false;
-    }
-    note(search, (int)search->path.count, FLAW_NO_ISSUER, last);
-    if (try_anchors(search, last))
-        return true;
     for (size_t i = 1; i < search->shown_count; i++) {
-        if (search->is_in_path[i] || !may_have_issued(&search->shown[i], last) ||
-            !step(search, &search->shown[i]))
+        if (search->is_near[i] != is_near || (search->issuers[last] >> i & 1) == 0 ||
+            search->is_in_path[i] || !step(search, &search->shown[i]))
             continue;
         search->is_in_path[i] = true;
-        if (go_on(search))
+        if (go_on(search, i))
             return true;
         search->is_in_path[i] = false;
         search->path.count--;
     }
     return false;
+}
+
+/* Goes on from the last certificate of the path. A certificate is in it once at most, which ends
+ * the recursion; steps and verifications are counted, which ends the search. */
+static bool go_on(struct search *search, size_t last)
+{
+    const struct certificate *certificate = &search->shown[last];
+    enum certificate_flaw flaw = certificate_signature_algorithm(certificate);
+    if (flaw != FLAW_NONE) {
+        note(search, BAD_STEP, flaw, certificate);
+        return false;
+    }
+    note(search, (int)search->path.count, FLAW_NO_ISSUER, certificate);
+    return (search->is_near[last] && try_anchors(search, certificate)) ||
+           try_shown(search, last, true) || try_shown(search, last, false);
+}
+
+static void find_issuers(struct search *search)
+{
+    const struct certificate_anchors *anchors = search->request->anchors;
+    for (size_t i = 0; i < search->shown_count; i++) {
+        for (size_t issuer = 1; issuer < search->shown_count; issuer++)
+            if (issuer != i && may_have_issued(&search->shown[issuer], &search->shown[i]))
+                search->issuers[i] |= (uint16_t)(1 << issuer);
+        for (size_t anchor = 0; anchor < anchors->count && !search->is_near[i]; anchor++)
+            search->is_near[i] = may_have_issued(&anchors->certificates[anchor], &search->shown[i]);
+    }
 }
 
 /* Of a certificate that is shown twice one counts; so does one that cannot be read, or is not v3,
@@ -255,7 +325,8 @@ static bool find(struct search *search)
     }
     search->path = (struct certificate_path){{&search->shown[0]}, 1};
     read_others(search);
-    return is_trusted_itself(search) ? is_path_good(search) : go_on(search);
+    find_issuers(search);
+    return is_trusted_itself(search) ? is_path_good(search) : go_on(search, 0);
 }
 
 static int64_t earliest_end(const struct certificate_path *path)
@@ -288,6 +359,7 @@ void certificate_path_check(const struct certificate_request *request,
             verdict->flaw = search->flaw;
             verdict->refused = *search->culprit;
         }
+        verdict->verifications = search->verifications;
     }
     free(search);
 }

@@ -61,6 +61,7 @@ struct certificate_verdict {
     struct certificate own;     /* if so */
     struct certificate refused; /* with a flaw: whose it is; its version is 0 if it was not read */
     int64_t not_after;          /* without a flaw: the earliest in the path */
+    int verifications;          /* signatures that were verified, which is what all this costs */
 };
 
 /* What the verdict names points into `shown` and the anchors. */
