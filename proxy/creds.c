@@ -9,6 +9,7 @@
 #include <wolfssl/ssl.h>
 
 #include "base/bytes.h"
+#include "creds_flight.h"
 #include "creds_pem.h"
 #include "creds_suites.h"
 
@@ -159,13 +160,32 @@ static void keep_private_key(const struct loading *loading)
         wolfssl_refused(loading, "a place of its own for the private key");
 }
 
+/* What would fail in every handshake is better told now. */
+static void check_chain(const struct loading *loading, const struct creds_pem_chain *chain)
+{
+    const struct listener_config *listener = loading->listener;
+    size_t max = creds_flight_certificates_max(listener->mtu_bytes, chain->signature_bytes);
+    if ((listener->versions & CONFIG_VERSION_1_2) && chain->message_bytes > max)
+        problems_error(loading->problems,
+                       "%s: its certificates take %zu bytes, and a flight of DTLS 1.2 has room for "
+                       "%zu; leave out the root and whatever else devices have, or use shorter "
+                       "ones, or set versions = 1.3",
+                       where_is(loading, "certificate").text, chain->message_bytes, max);
+    loading->creds->certificate_key = chain->key_kind;
+    loading->creds->certificate_not_after = chain->not_after;
+}
+
 static void load_certificates(const struct loading *loading)
 {
     const struct listener_config *listener = loading->listener;
     struct WOLFSSL_CTX *ctx = loading->creds->ctx;
     if (*listener->certificate) {
-        bool is_good = creds_pem_use_certificate(
-            ctx, listener->certificate, where_is(loading, "certificate").text, loading->problems);
+        struct creds_pem_chain chain;
+        bool is_good = creds_pem_use_certificate(ctx, listener->certificate,
+                                                 where_is(loading, "certificate").text,
+                                                 loading->problems, &chain);
+        if (is_good)
+            check_chain(loading, &chain);
         creds_pem_use_key(is_good ? ctx : NULL, listener->private_key,
                           where_is(loading, "private_key").text, loading->problems);
         keep_private_key(loading);
@@ -201,6 +221,7 @@ static void load_suites(const struct loading *loading)
         .versions = listener->versions,
         .has_psk = *listener->psk_file,
         .has_certificate = *listener->certificate && is_certificate_useful,
+        .key = loading->creds->certificate_key,
     };
     char suites[CREDS_SUITES_TEXT_MAX], all[CREDS_SUITES_TEXT_MAX];
     struct err err;
@@ -209,6 +230,15 @@ static void load_suites(const struct loading *loading)
                        where_is(loading, "ciphers").text, err.text, creds_suites_all(all));
     else if (wolfSSL_CTX_set_cipher_list(loading->creds->ctx, suites) != WOLFSSL_SUCCESS)
         wolfssl_refused(loading, "the cipher suites");
+    else if (means.has_certificate && means.key != KEY_UNKNOWN &&
+             !creds_suites_serve(suites, means.key))
+        problems_error(loading->problems, "%s: no suite of this listener can use its key; %s",
+                       where_is(loading, "certificate").text,
+                       means.key == KEY_RSA_PSS
+                           ? "an RSASSA-PSS key serves DTLS 1.3 only; use an EC or an RSA key, or "
+                             "add 1.3 to versions"
+                           : "change ciphers or use another kind of key: ECDHE-ECDSA suites are "
+                             "for EC and Ed25519 keys, ECDHE-RSA suites for RSA keys");
     for (int i = 0; i < CREDS_PSK13_SUITES; i++)
         loading->creds->has_psk13_suite[i] = strstr(suites, creds_psk13_suites[i].name) != NULL;
     note_suites(loading->creds, suites);

@@ -45,6 +45,8 @@ struct creds {
     /* The CAs of client_ca. The context has none and refuses every certificate until a callback
      * judges it, see dtls_certificate.c. */
     struct certificate_anchors anchors;
+    enum certificate_key certificate_key; /* KEY_UNKNOWN: the listener has no certificate */
+    int64_t certificate_not_after;        /* the earliest of its chain; seconds since 1970 */
     /* Keys of tickets are derived from it. Random: a ticket is good for this listener only, and not
      * beyond a change of settings or credentials. */
     uint8_t *ticket_master;                 /* 32 bytes of kept_master */

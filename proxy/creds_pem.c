@@ -115,7 +115,31 @@ static int decode(struct block *block)
     return size < 0 ? size : 0;
 }
 
-static bool check_chain(const struct pem *pem)
+static size_t signature_bytes(const struct certificate *certificate)
+{
+    /* An ECDSA signature on P-521 takes 139 bytes, one of RSA as many as its modulus. */
+    bool is_rsa = certificate->key_kind == KEY_RSA || certificate->key_kind == KEY_RSA_PSS;
+    return is_rsa ? certificate->public_key.size : 139;
+}
+
+static void note_certificate(struct creds_pem_chain *chain, const struct block *block,
+                             const struct certificate *certificate)
+{
+    enum { LENGTH_BYTES = 3 };
+    if (block->number == 1) {
+        *chain = (struct creds_pem_chain){
+            .key_kind = (enum certificate_key)certificate->key_kind,
+            .signature_bytes = signature_bytes(certificate),
+            .message_bytes = LENGTH_BYTES,
+            .not_after = certificate->not_after,
+        };
+    }
+    chain->message_bytes += LENGTH_BYTES + block->der_size;
+    if (certificate->not_after < chain->not_after)
+        chain->not_after = certificate->not_after;
+}
+
+static bool check_chain(const struct pem *pem, struct creds_pem_chain *chain)
 {
     struct block block = {0};
     bool ok = true;
@@ -124,17 +148,20 @@ static bool check_chain(const struct pem *pem)
         int code = decode(&block);
         if (code == 0 && !certificate_parse((struct der){block.der, block.der_size}, &certificate))
             code = ASN_PARSE_E;
-        if (code == 0)
-            check_dates(pem, block.number, &certificate, "devices that check it refuse it");
-        else
+        if (code != 0) {
             ok = refuse(pem, "holds a certificate that cannot be read", code,
                         "it must be an X.509 certificate and its chain in PEM");
+            continue;
+        }
+        check_dates(pem, block.number, &certificate, "devices that check it refuse it");
+        note_certificate(chain, &block, &certificate);
     }
     free(block.der);
     return ok;
 }
 
-static bool use_certificate(struct WOLFSSL_CTX *ctx, const struct pem *pem)
+static bool use_certificate(struct WOLFSSL_CTX *ctx, const struct pem *pem,
+                            struct creds_pem_chain *chain)
 {
     if (!contains(pem, certificate_begin)) {
         problems_error(
@@ -144,7 +171,7 @@ static bool use_certificate(struct WOLFSSL_CTX *ctx, const struct pem *pem)
             pem->where, certificate_begin);
         return false;
     }
-    if (!check_chain(pem))
+    if (!check_chain(pem, chain))
         return false;
     int code = wolfSSL_CTX_use_certificate_chain_buffer(ctx, pem->text.bytes, (long)pem->text.size);
     return code == WOLFSSL_SUCCESS ||
@@ -154,11 +181,11 @@ static bool use_certificate(struct WOLFSSL_CTX *ctx, const struct pem *pem)
 }
 
 bool creds_pem_use_certificate(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
-                               struct problems *problems)
+                               struct problems *problems, struct creds_pem_chain *chain)
 {
     struct pem pem;
-    bool ok =
-        open_pem(&pem, path, where, problems, "a PEM certificate") && use_certificate(ctx, &pem);
+    bool ok = open_pem(&pem, path, where, problems, "a PEM certificate") &&
+              use_certificate(ctx, &pem, chain);
     secret_free(&pem.text);
     return ok;
 }

@@ -9,9 +9,17 @@ struct WOLFSSL_CTX;
 
 /* All errors and warnings are added; `where` names the setting that named the path. */
 
+/* What a server's certificates are like. */
+struct creds_pem_chain {
+    enum certificate_key key_kind;
+    size_t signature_bytes; /* of a signature by its key, at most */
+    size_t message_bytes;   /* of the Certificate message of DTLS 1.2 */
+    int64_t not_after;      /* the earliest, seconds since 1970 */
+};
+
 /* The server's own certificate, then its chain. False if there was an error. */
 bool creds_pem_use_certificate(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
-                               struct problems *problems) MUST_USE;
+                               struct problems *problems, struct creds_pem_chain *chain) MUST_USE;
 
 /* The key of the certificate that the context has already. ctx NULL: there is no good certificate;
  * then only the file is looked at, so that its problems are reported in the same run. */

@@ -62,8 +62,21 @@ static const struct suite *find(const char *name, size_t size)
     return NULL;
 }
 
+/* In DTLS 1.3 suites do not depend on the key. In 1.2 the library has no signature for an
+ * RSASSA-PSS key that clients take. */
+static bool serves(const struct suite *suite, enum certificate_key key)
+{
+    if (suite->version == CONFIG_VERSION_1_3)
+        return true;
+    bool is_for_rsa = strncmp(suite->name, "ECDHE-RSA-", 10) == 0;
+    return suite->need == NEEDS_CERTIFICATE &&
+           (is_for_rsa ? key == KEY_RSA : key == KEY_EC || key == KEY_ED25519);
+}
+
 static bool works(const struct suite *suite, const struct suite_means *means)
 {
+    if (suite->need == NEEDS_CERTIFICATE && means->key == KEY_RSA_PSS)
+        return false;
     return (suite->version & means->versions) && (suite->need != NEEDS_PSK || means->has_psk) &&
            (suite->need != NEEDS_CERTIFICATE || means->has_certificate);
 }
@@ -124,6 +137,18 @@ bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
             append(text, &suites[i]);
     return text[0] || err_set(err, "no suite works with the versions and credentials of this "
                                    "listener");
+}
+
+bool creds_suites_serve(const char *text, enum certificate_key key)
+{
+    for (const char *at = text; *at != '\0';) {
+        size_t size = strcspn(at, ":");
+        const struct suite *suite = find(at, size);
+        if (suite && serves(suite, key))
+            return true;
+        at += size + (at[size] == ':');
+    }
+    return false;
 }
 
 const char *creds_suites_all(char text[CREDS_SUITES_TEXT_MAX])

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "certificate.h"
 
 /* Enough for all suites. */
 #define CREDS_SUITES_TEXT_MAX 1024
@@ -15,7 +16,8 @@
 struct suite_means {
     uint32_t versions; /* bits CONFIG_VERSION_x */
     bool has_psk;
-    bool has_certificate; /* one that some device may use */
+    bool has_certificate;     /* one that some device may use */
+    enum certificate_key key; /* its key; KEY_UNKNOWN: any */
 };
 
 /* The names that wolfSSL takes, separated by colons, into text. `ciphers` empty: the default list.
@@ -24,6 +26,10 @@ struct suite_means {
  */
 bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
                          char text[CREDS_SUITES_TEXT_MAX], struct err *err) MUST_USE;
+
+/* True if one of the suites in a text as creds_suites_choose() makes it can use a certificate with
+ * a key of that kind. */
+bool creds_suites_serve(const char *text, enum certificate_key key);
 
 /* Every suite that `ciphers` may name, separated by colons, into text; returns text. */
 const char *creds_suites_all(char text[CREDS_SUITES_TEXT_MAX]);

@@ -9,19 +9,13 @@
 #include <stdint.h>
 
 #include "counters.h"
+#include "creds_flight.h"
 #include "generation.h"
 #include "hello_offer.h"
 #include "ticket.h"
 
 /* Largest plaintext of one record (RFC 6347 section 4.1). */
 #define DTLS_PLAINTEXT_MAX 16384
-
-/* Longest record of a handshake, header included. Whatever the path, it fits into a datagram: of
- * 576 bytes, IPv4's minimum, the headers take 28. The library keeps the records of a flight as they
- * are until it is answered, so what may have to go through a narrow path must be short from the
- * start. The messages of a PSK handshake, and of one with raw public keys, are never cut by this,
- * which devices that cannot reassemble depend on. */
-#define DTLS_HANDSHAKE_RECORD_MAX 548
 
 enum dtls_event {
     DTLS_DONE,        /* the datagram is used up */

@@ -15,6 +15,7 @@
 #include "core_dump.h"
 #include "creds_fixture.h"
 #include "creds_suites.h"
+#include "fake_system.h"
 #include "ticket.h"
 
 static void assert_only_problem(const struct creds_fixture *f, bool is_warning, const char *part)
@@ -176,6 +177,74 @@ static void test_dates(void **state)
                    "certificate 1 is not valid before 2098-07-06T05:04:03Z");
 }
 
+/* Makes a certificate with openssl and these options. The clock of the tests stands, that of
+ * openssl does not. */
+static void make_certificate(const char *name, const char *options)
+{
+    enum { HOUR_MS = 3600 * 1000 };
+    fake_system_set_ms(HOUR_MS);
+    char command[1024];
+    snprintf(command, sizeof(command),
+             "cd %s && openssl req -x509 -nodes -subj /CN=%s -keyout %s.key -out %s.pem %s "
+             "2>openssl.log",
+             creds_fixture_folder(), name, name, name, options);
+    assert_int_equal(system(command), 0);
+}
+
+static void test_expiry_soon(void **state)
+{
+    struct creds_fixture *f = *state;
+    make_certificate("soon", "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 29");
+    make_certificate("later", "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 31");
+    assert_warning(f, CA "certificate = soon.pem\nprivate_key = soon.key\n",
+                   "certificate 1 expires on");
+    assert_warning(f, PAIR "client_ca = soon.pem\n", "certificate 1 expires on");
+    creds_fixture_load(f,
+                       "certificate = later.pem\nprivate_key = later.key\nclient_ca = later.pem\n");
+    assert_int_equal(f->problems.count, 0);
+}
+
+/* What would fail in every handshake. */
+static void test_certificates_that_serve_nobody(void **state)
+{
+    struct creds_fixture *f = *state;
+    make_certificate("pss", "-newkey rsa-pss -pkeyopt rsa_keygen_bits:2048 -days 365");
+    const char *pss = CA "certificate = pss.pem\nprivate_key = pss.key\n";
+    char settings[512];
+    snprintf(settings, sizeof(settings), "%s" PSK "versions = 1.2\n", pss);
+    assert_error(f, settings, "an RSASSA-PSS key serves DTLS 1.3 only");
+    snprintf(settings, sizeof(settings), "%s" PSK "ciphers = PSK-AES128-CCM-8\n", pss);
+    assert_error(f, settings, "an RSASSA-PSS key serves DTLS 1.3 only");
+    creds_fixture_load(f, pss);
+    assert_int_equal(f->problems.count, 0);
+    assert_error(f, PAIR CA PSK "ciphers = PSK-AES128-CCM-8:ECDHE-RSA-AES128-GCM-SHA256\n",
+                 "no suite of this listener can use its key");
+}
+
+static void test_chain_that_does_not_fit(void **state)
+{
+    struct creds_fixture *f = *state;
+    char command[512];
+    make_certificate("long", "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 365 "
+                             "-addext nsComment=$(head -c 1700 /dev/zero | tr '\\0' x)");
+    snprintf(
+        command, sizeof(command),
+        "cd %s && cp server.pem four.pem && for i in 1 2 3 4; do cat long.pem; done >>four.pem && "
+        "cat four.pem long.pem >five.pem",
+        creds_fixture_folder());
+    assert_int_equal(system(command), 0);
+    creds_fixture_load(f, CA "certificate = four.pem\nprivate_key = server.key\n");
+    assert_int_equal(f->problems.count, 0);
+    const char *five = CA "certificate = five.pem\nprivate_key = server.key\n";
+    assert_error(f, five, "a flight of DTLS 1.2 has room for");
+    char settings[256];
+    snprintf(settings, sizeof(settings), "%sversions = 1.3\n", five);
+    creds_fixture_load(f, settings);
+    assert_int_equal(f->problems.count, 0);
+    assert_error(f, CA "certificate = four.pem\nprivate_key = server.key\nmtu = 256\n",
+                 "a flight of DTLS 1.2 has room for");
+}
+
 static void test_key_readable_by_others(void **state)
 {
     struct creds_fixture *f = *state;
@@ -241,7 +310,7 @@ static void assert_suites(const char *ciphers, uint32_t versions, bool has_psk,
 {
     char text[CREDS_SUITES_TEXT_MAX];
     struct err err;
-    const struct suite_means means = {versions, has_psk, has_certificate};
+    const struct suite_means means = {versions, has_psk, has_certificate, KEY_UNKNOWN};
     assert_true(creds_suites_choose(ciphers, &means, text, &err));
     assert_string_equal(text, expected);
 }
@@ -271,7 +340,7 @@ static void test_every_suite_is_known_to_wolfssl(void **state)
         byte first, second;
         int flags;
         assert_int_equal(wolfSSL_get_cipher_suite_from_name(name, &first, &second, &flags), 0);
-        struct suite_means means = {3, true, true};
+        struct suite_means means = {3, true, true, KEY_UNKNOWN};
         char by_iana[CREDS_SUITES_TEXT_MAX];
         struct err err;
         const char *iana = wolfSSL_get_cipher_name_iana_from_suite(first, second);
@@ -296,6 +365,9 @@ int main(void)
         TEST(test_bad_keys),
         TEST(test_bad_cas),
         TEST(test_dates),
+        TEST(test_expiry_soon),
+        TEST(test_certificates_that_serve_nobody),
+        TEST(test_chain_that_does_not_fit),
         TEST(test_key_readable_by_others),
         TEST(test_everything_wrong_is_reported_at_once),
         TEST(test_ciphers_that_are_refused),
