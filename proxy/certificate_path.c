@@ -436,6 +436,15 @@ enum anchor_added certificate_anchors_add(struct certificate_anchors *anchors, s
     return ANCHOR_ADDED;
 }
 
+int64_t certificate_anchors_not_after(const struct certificate_anchors *anchors)
+{
+    int64_t not_after = anchors->certificates[0].not_after;
+    for (size_t i = 1; i < anchors->count; i++)
+        if (anchors->certificates[i].not_after < not_after)
+            not_after = anchors->certificates[i].not_after;
+    return not_after;
+}
+
 void certificate_anchors_deinit(struct certificate_anchors *anchors)
 {
     for (size_t i = 0; i < anchors->count; i++)

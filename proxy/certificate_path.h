@@ -32,6 +32,8 @@ enum anchor_added {
 
 /* Adds a copy of a certificate, whatever the time is: dates count when a path is checked. */
 enum anchor_added certificate_anchors_add(struct certificate_anchors *anchors, struct der der);
+/* When the first of them expires, seconds since 1970; there must be one. */
+int64_t certificate_anchors_not_after(const struct certificate_anchors *anchors);
 /* Leaves it empty. */
 void certificate_anchors_deinit(struct certificate_anchors *anchors);
 

@@ -345,6 +345,29 @@ static void put_gate(FILE *out, const struct metrics_source *source, const struc
     put_u64(out, log_dropped_lines());
 }
 
+static void put_not_after(FILE *out, const struct sums *sums, uint32_t listener, const char *file,
+                          int64_t not_after)
+{
+    put_listener(out, sums, "dtlsgate_certificate_not_after_timestamp_seconds", listener);
+    fprintf(out, ",file=\"%s\"} %lld\n", file, (long long)not_after);
+}
+
+static void put_certificates(FILE *out, const struct metrics_source *source,
+                             const struct sums *sums)
+{
+    const struct listener *listeners = source->generation->listeners;
+    put_family(out, "dtlsgate_certificate_not_after_timestamp_seconds", "gauge",
+               "When the first certificate of a file expires, in seconds since 1970.");
+    for (uint32_t i = 0; listeners != NULL && i < sums->listener_count; i++) {
+        const struct creds *creds = listeners[i].creds;
+        if (creds->certificate_key != KEY_UNKNOWN)
+            put_not_after(out, sums, i, "certificate", creds->certificate_not_after);
+        if (creds->anchors.count != 0)
+            put_not_after(out, sums, i, "client_ca",
+                          certificate_anchors_not_after(&creds->anchors));
+    }
+}
+
 static void put_process(FILE *out)
 {
     struct process_usage usage;
@@ -377,6 +400,7 @@ char *metrics_render(const struct metrics_source *source)
         put_handshakes_and_closes(out, &sums);
         put_plain_counters(out, &sums);
         put_all_durations(out, source);
+        put_certificates(out, source, &sums);
         put_process(out);
         bool is_complete = !ferror(out);
         if (fclose(out) != 0 || !is_complete) {

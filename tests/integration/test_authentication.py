@@ -1,5 +1,9 @@
 """Who may enter, and what the log says about those who may not."""
 
+import calendar
+import subprocess
+import time
+
 import pytest
 
 from clients.gnutls import GnutlsClient
@@ -114,7 +118,19 @@ def test_a_certificate_that_is_not_accepted(guarded, make_device, keys, version,
     proxy = guarded(client_auth)
     device = make_device(proxy, pair=getattr(keys, who), ca=keys.ca, version=version)
     line = assert_refused(proxy, device, "certificate_rejected")
-    assert line.get("why") or line.get("detail"), f"the line says why: {line}"
+    assert line["detail"] == {"stranger": "its issuer is not in client_ca",
+                              "expired": "it has expired"}[who]
+    assert line["subject"].startswith("CN=") and line["issuer"].startswith("CN=")
+    assert line["serial"] and line["not_after"].endswith("Z"), f"the line says which: {line}"
+
+
+def test_the_expiry_of_certificates_is_a_metric(guarded, keys):
+    proxy = guarded()
+    for file, pair in {"certificate": keys.server, "client_ca": keys.ca}.items():
+        text = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", pair.certificate], check=True,
+                              capture_output=True, text=True).stdout
+        end = calendar.timegm(time.strptime(text.strip(), "notAfter=%b %d %H:%M:%S %Y GMT"))
+        assert proxy.counter("dtlsgate_certificate_not_after_timestamp_seconds", file=file) == end
 
 
 @VERSIONS
