@@ -210,6 +210,23 @@ static void note_suites(struct creds *creds, const char *names)
     }
 }
 
+/* A listener may have a certificate and offer PSK suites only; but not suites that are of no use.
+ */
+static void check_key(const struct loading *loading, const char *suites)
+{
+    enum certificate_key key = loading->creds->certificate_key;
+    bool has_suites = key == KEY_RSA_PSS || strstr(suites, "ECDHE-");
+    if (key == KEY_UNKNOWN || !has_suites || creds_suites_serve(suites, key))
+        return;
+    problems_error(loading->problems, "%s: no suite of this listener can use its key; %s",
+                   where_is(loading, "certificate").text,
+                   key == KEY_RSA_PSS
+                       ? "an RSASSA-PSS key serves DTLS 1.3 only; use an EC or an RSA key, or add "
+                         "1.3 to versions"
+                       : "change ciphers or use another kind of key: ECDHE-ECDSA suites are for EC "
+                         "and Ed25519 keys, ECDHE-RSA suites for RSA keys");
+}
+
 static void load_suites(const struct loading *loading)
 {
     const struct listener_config *listener = loading->listener;
@@ -230,15 +247,8 @@ static void load_suites(const struct loading *loading)
                        where_is(loading, "ciphers").text, err.text, creds_suites_all(all));
     else if (wolfSSL_CTX_set_cipher_list(loading->creds->ctx, suites) != WOLFSSL_SUCCESS)
         wolfssl_refused(loading, "the cipher suites");
-    else if (means.has_certificate && means.key != KEY_UNKNOWN &&
-             !creds_suites_serve(suites, means.key))
-        problems_error(loading->problems, "%s: no suite of this listener can use its key; %s",
-                       where_is(loading, "certificate").text,
-                       means.key == KEY_RSA_PSS
-                           ? "an RSASSA-PSS key serves DTLS 1.3 only; use an EC or an RSA key, or "
-                             "add 1.3 to versions"
-                           : "change ciphers or use another kind of key: ECDHE-ECDSA suites are "
-                             "for EC and Ed25519 keys, ECDHE-RSA suites for RSA keys");
+    else if (means.has_certificate)
+        check_key(loading, suites);
     for (int i = 0; i < CREDS_PSK13_SUITES; i++)
         loading->creds->has_psk13_suite[i] = strstr(suites, creds_psk13_suites[i].name) != NULL;
     note_suites(loading->creds, suites);
