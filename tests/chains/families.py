@@ -306,6 +306,30 @@ def forged():
         yield case(f"forged/{kind}/self-issued-deeper", specs, shown=[device(twice, 39), twice, same, short])
 
 
+def piles():
+    """Many certificates of one name: what a stranger can make of nothing to keep the gate busy, and a good one among
+    them. Without key identifiers, which would tell them apart."""
+    specs = path(1)
+    ids = {"skid": None, "akid": None}
+    for kind in ("p256", "p521", "rsa2048"):
+        made = [authority(name(CN="Pile"), (kind, 200 + number), signer=(kind, 200 + (number + 1) % 5), **ids)
+                for number in range(5)]
+        shown = [replace(spec, serial=700 + number) for number in range(3) for spec in made]
+        leaf = device(made[0], 30, akid=None)
+        yield case(f"pile/lost/{kind}", specs, shown=[leaf, *shown])
+        # The same, below a CA that everybody has seen.
+        led = [replace(spec, issuer=specs[1].subject) for spec in shown[:14]]
+        yield case(f"pile/below-a-known-ca/{kind}", specs, shown=[leaf, *led, specs[1]])
+    good = replace(specs[1], **ids)
+    leaf = device(good, 30, akid=None)
+    for count in (1, 4, 14):
+        twins = [replace(good, key=("p256", 210 + number), serial=800 + number) for number in range(count)]
+        signed = [replace(spec, damage="signature") for spec in twins]
+        yield case(f"pile/good-one-last/{count}", specs, shown=[leaf, *signed, good])
+        yield case(f"pile/good-one-first/{count}", specs, shown=[leaf, good, *signed])
+        yield case(f"pile/true-twins/{count}", specs, shown=[leaf, *twins, good])
+
+
 # --- dates to the second -----------------------------------------------------------------------
 
 def moments():
@@ -460,12 +484,15 @@ def constraints():
     yield case("constraints/anchor-permits", specs)
     resubject(specs, 1, name(O="Elsewhere", CN="Stray CA"))
     yield case("constraints/ca-outside", specs, "constraints-ca-outside")
+    specs = path(1)
+    change(specs, 0, permitted=(("dns", "example.com"),))
+    yield case("constraints/on-the-device", specs)
 
 
 @lru_cache(maxsize=None)
 def every():
     made = [*single_faults(), *pairs_of_faults(), *orders(), *extras(), *missing(), *anchors(), *rollover(),
-            *crossed(), *forged(), *moments(), *identities(), *keys(), *lengths(), *constraints()]
+            *crossed(), *forged(), *piles(), *moments(), *identities(), *keys(), *lengths(), *constraints()]
     names = [one.name for one in made]
     assert len(set(names)) == len(names), "two chains of one name"
     return tuple(made)

@@ -86,9 +86,9 @@ _changes("v2", version=2, damage="no-extensions")
 _changes("v3-without-extensions", damage="no-extensions")
 _changes("v4", version=4)
 _changes("serial-0", serial=0)
-_changes("serial-negative", "ca anchor", serial=-5)
+_changes("serial-negative", serial=-5)
 _changes("serial-20-bytes", serial=2 ** 158 + 1)
-_changes("serial-21-bytes", "ca anchor", serial=2 ** 166 + 1)
+_changes("serial-21-bytes", serial=2 ** 166 + 1)
 _changes("signature-broken", damage="signature")
 _changes("algorithms-differ", damage="algorithms")
 
@@ -116,7 +116,7 @@ def _policy(specs, at):
                     der.sequence(der.sequence(der.oid("1.3.6.1.4.1.99999.2")))))
 
 
-@fault("policy-critical", "ca anchor")
+@fault("policy-critical")
 def _policy_critical(specs, at):
     add(specs, at, ("2.5.29.32", True,
                     der.sequence(der.sequence(der.oid("1.3.6.1.4.1.99999.2")))))
