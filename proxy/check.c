@@ -53,7 +53,7 @@ static void print_who(const struct config *config, FILE *out)
 int check_run(const char *path, const char *as_user, bool is_print)
 {
     struct problems problems;
-    struct err err;
+    struct err err = {0};
     if (!become(as_user, &err)) {
         fprintf(stderr, "dtlsgate: --as %s: %s\n", as_user, err.text);
         return EXIT_RUN_TIME;

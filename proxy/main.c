@@ -276,7 +276,7 @@ static void join_or_exit(struct gate *gate)
 /* To the service manager, if there is one. */
 static void notify(const char *state)
 {
-    struct err err;
+    struct err err = {0};
     if (!notify_send(state, &err))
         log_text(LOG_WARNING, "notify_failed", "%s", err.text);
 }
