@@ -79,6 +79,16 @@ uint64_t world_next_observation_ms(const struct world *world)
     return next_ms;
 }
 
+void world_send_before_session(struct world *world, const struct packet *packet)
+{
+    const struct model *model = &world->model;
+    const struct origin *origin = &model->origins[packet->number];
+    if (origin->life == NO_LIFE || model->lives[origin->life].state != LIFE_WITHOUT_SESSION ||
+        !world_happens(world, 5))
+        return;
+    world_note(world, model->lives[origin->life].listener, model_next_source(model), NOTE_MIN, 0);
+}
+
 void world_backend_receive(struct world *world, const struct packet *packet)
 {
     uint32_t source = model_source_of(&packet->from);

@@ -34,7 +34,12 @@ static void note_handshakes(struct model *model)
         struct model_handshake *h =
             &model->handshakes[input->listener][model_address_index(&input->packet->from)];
         if (counts.begun != model->before[input->listener].begun)
-            *h = (struct model_handshake){.is_open = true, .begun_ms = now_ms};
+            /* It may have been refused already, in this very step. */
+            *h = (struct model_handshake){.is_open = true,
+                                          .begun_ms = now_ms,
+                                          .refused_ms = h->refused_ms,
+                                          .alerts_left =
+                                              h->refused_ms == now_ms ? h->alerts_left : 0};
         else if (counts.failed != model->before[input->listener].failed)
             h->closed_step = model->step; /* it may have been refused with an alert */
     }

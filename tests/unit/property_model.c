@@ -12,7 +12,7 @@
 #include "property_path.h"
 #include "property_wire.h"
 
-enum { ALERT_REPEATS = 3 };
+enum { ALERT_REPEATS = 3, FIRST_SOURCE = 0x7f010000 };
 
 void model_init(struct model *model, struct gate *gate)
 {
@@ -260,7 +260,7 @@ static void check_reuse(struct model *model, const struct model_slot *chosen)
 static void take_slot(struct model *model, uint32_t life, uint32_t source)
 {
     struct model_slot *slot = find_slot(model, source);
-    if (source < 0x7f010000u || source >= 0x7fffffffu)
+    if (source < FIRST_SOURCE || source >= 0x7fffffffu)
         fail_msg("%08x is no backend address of ours", source);
     if (slot == NULL) {
         assert_true(model->slot_count < MODEL_LIVES_MAX);
@@ -305,6 +305,20 @@ unsigned model_late_reason(struct model *model, const struct life *life)
     if (has_rested(model, slot))
         slot->is_forgotten = true;
     return slot->is_forgotten ? LATE_UNKNOWN : (unsigned)life->reason;
+}
+
+uint32_t model_next_source(const struct model *model)
+{
+    const struct model_slot *next = NULL;
+    if (model->slot_count < model->gate->dp.backend.slot_max)
+        return FIRST_SOURCE + model->slot_count;
+    for (uint32_t i = 0; i < model->slot_count; i++) {
+        const struct model_slot *slot = &model->slots[i];
+        if (is_free(model, slot) && (!slot->is_noisy || has_rested(model, slot)) &&
+            (next == NULL || slot->silent_since_ms < next->silent_since_ms))
+            next = slot;
+    }
+    return next != NULL ? next->source : FIRST_SOURCE;
 }
 
 /* A device is not let in, for want of an address. */

@@ -186,6 +186,8 @@ bool model_is_overtaken(struct model *model, const struct life *life, uint32_t o
 /* A backend was heard at the address of that life, which is in session or not, and it is for
  * nobody. */
 void model_on_noise(struct model *model, const struct life *life, bool is_live);
+/* The address that the next session will be given, if nothing comes between. */
+uint32_t model_next_source(const struct model *model);
 /* What a datagram to the address of that life, whose session is over, counts as late for. */
 unsigned model_late_reason(struct model *model, const struct life *life);
 /* What the counters of a listener say now. */

@@ -112,7 +112,7 @@ static void on_arrival(void *context, const struct packet *packet)
     struct world *world = context;
     model_on_arrival(&world->model, packet);
     switch (packet->direction) {
-    case CLIENT_TO_GATE:
+    case CLIENT_TO_GATE: world_send_before_session(world, packet); /* fall through */
     case BACKEND_TO_GATE:
         world->steps++;
         fake_udp_put(packet);

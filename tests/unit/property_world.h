@@ -96,6 +96,9 @@ void world_backend_act(struct world *world);
 /* Observations that are due, and when the next one is. */
 void world_observe(struct world *world);
 uint64_t world_next_observation_ms(const struct world *world);
+/* The datagram may be the last one of a handshake: perhaps a backend sends at that very moment to
+ * the address that the session will be given. */
+void world_send_before_session(struct world *world, const struct packet *packet);
 /* The backend got a message. */
 void world_backend_receive(struct world *world, const struct packet *packet);
 
