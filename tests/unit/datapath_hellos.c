@@ -136,9 +136,8 @@ static void many_key_shares_are_read(void **state)
 static void empty_extension_block_is_none(void **state)
 {
     raw_hello_init_12(&hello);
-    hello.has_no_block = true;
     served(*state, "no block");
-    hello.has_no_block = false;
+    hello.has_empty_block = true;
     served(*state, "an empty block");
     gate_doing(NULL);
 }
@@ -273,6 +272,10 @@ static void foreign_identities_are_passed_over(void **state)
             served(*state, "a foreign identity");
         }
     }
+    raw_hello_init_13(&hello);
+    put_identity(IDENTITY "\0x", strlen(IDENTITY) + 2, 0);
+    put_psks(binders, 1);
+    served(*state, "one that begins like one of ours");
     gate_doing(NULL);
 }
 

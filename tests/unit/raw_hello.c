@@ -105,7 +105,7 @@ static void write_hello(const struct raw_hello *hello, const uint8_t *cookie, si
     if (hello->is_1_3 && is_second)
         raw_put_extension(&extensions, COOKIE, cookie, cookie_len);
     raw_put(&extensions, hello->last.at, hello->last.len);
-    if (!hello->has_no_block) {
+    if (extensions.len != 0 || hello->has_empty_block) {
         raw_put_number(&body, extensions.len, 2);
         raw_put(&body, extensions.at, extensions.len);
     }

@@ -25,7 +25,7 @@ struct raw_hello {
     uint16_t record_version[2]; /* of the first hello and of the second */
     uint16_t legacy_version;
     bool is_1_3;                 /* the cookie is an extension */
-    bool has_no_block;           /* no extensions, not even their length */
+    bool has_empty_block;        /* the length of the extensions is there, if they are not */
     struct raw_bytes suites;     /* cipher_suites, two bytes each */
     struct raw_bytes extensions; /* without a cookie */
     struct raw_bytes last;       /* extensions behind it, which pre_shared_key must be */
