@@ -33,7 +33,7 @@ static bool is_ciphertext_of_1_3(const uint8_t *data, size_t len)
 
 void session_progress_on_feed(struct session_progress *progress, const uint8_t *data, size_t len)
 {
-    progress->fed = kind_of(data, len);
+    progress->fed = (uint8_t)kind_of(data, len);
     progress->is_fed_ciphertext = is_ciphertext_of_1_3(data, len);
 }
 
