@@ -82,13 +82,13 @@ def test_active_means_listening(make_manager, make_proxy, backend, make_device):
 
 
 def test_it_waits_for_what_comes_late(make_manager, make_proxy, backend, make_device):
-    """More starts in a row than systemd allows by itself, and then the key is there."""
+    """More starts in a row than the manager allows by itself, and then the key is there."""
     proxy = make_proxy(backend)
     (proxy.folder / "devices.psk").unlink()
     manager = make_manager(proxy)
     manager.start()
-    wait_until(lambda: manager.restarts() >= 7, "the seventh restart", 20)
-    assert manager.status() == 1
+    wait_until(lambda: manager.restarts() >= 3, "the third restart", 20)
+    wait_until(lambda: manager.status() == 1, "status 1")  # systemd has none while one is running
     write_private(proxy.folder / "new", f"{IDENTITY}:{KEY}\n").rename(proxy.folder / "devices.psk")
     wait_state(manager, "active")
     make_device(proxy).connect().exchange(b"at last")

@@ -25,6 +25,9 @@ from proxy import gate_environment
 UNIT = REPOSITORY / "conf/dtlsgate.service"
 SYSTEMD = Path("/usr/lib/systemd/systemd")
 RETRY_S = 0.2
+# Starts within 10 s beyond which systemd gives up, unless the unit says that it never does. One, so
+# that a few starts show it, on a busy machine too.
+START_LIMIT = 1
 FAMILIES = ("AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK", "AF_PACKET")
 
 
@@ -86,10 +89,9 @@ class Player:
 
     def _may_start(self):
         interval_s = seconds(self.one("StartLimitIntervalSec", "10s", self.unit))
-        burst = int(self.one("StartLimitBurst", "5", self.unit))
         self._starts = [at for at in self._starts if time.monotonic() - at < interval_s]
         self._starts.append(time.monotonic())
-        return interval_s == 0 or len(self._starts) <= burst
+        return interval_s == 0 or len(self._starts) <= START_LIMIT
 
     def _run_once(self):
         self._process = subprocess.Popen(
@@ -167,7 +169,7 @@ class UserManager:
         (units / "dtlsgate.service.d").mkdir(parents=True)
         (self._folder / "run").mkdir()
         shutil.copy(UNIT, units)
-        lines = ["[Service]", "User=", "ExecStart=", f"ExecStart={GATE} -c {config_path}",
+        lines = ["[Unit]", f"StartLimitBurst={START_LIMIT}", "[Service]", "User=", "ExecStart=", f"ExecStart={GATE} -c {config_path}",
                  f"RestartSec={int(RETRY_S * 1000)}ms",
                  *(f"{key}=no" for key in NOT_FOR_A_USER_MANAGER),
                  *(f'Environment="{key}={value}"' for key, value in gate_environment().items()
