@@ -26,10 +26,9 @@ struct name {
     struct der value; /* of a directory name: content of the Name */
 };
 
-/* Bytes may be 0, so the functions on strings do not serve. */
 static bool is_one_of(uint8_t c, const char *set)
 {
-    return memchr(set, c, strlen(set)) != NULL;
+    return c != 0 && strchr(set, c) != NULL;
 }
 
 static uint8_t lower(uint8_t c)

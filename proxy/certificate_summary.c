@@ -29,7 +29,7 @@ static void serial_text(struct der serial, char text[CERTIFICATE_SERIAL_TEXT_MAX
     for (size_t i = 0; i < serial.size && i < SHOWN_MAX; i++)
         snprintf(text + 2 * i, 3, "%02x", serial.bytes[i]);
     if (serial.size > SHOWN_MAX)
-        strcat(text, "...");
+        snprintf(text + 2 * SHOWN_MAX, CERTIFICATE_SERIAL_TEXT_MAX - 2 * SHOWN_MAX, "...");
 }
 
 void certificate_summarise(const struct certificate *certificate,
@@ -58,7 +58,7 @@ static size_t key_hash_text(const struct certificate *certificate, uint8_t *iden
     if (wc_Sha256Hash(certificate->public_key_info.bytes, (word32)certificate->public_key_info.size,
                       hash) != 0)
         return 0;
-    strcpy(text, begin);
+    memcpy(text, begin, sizeof(begin));
     for (size_t i = 0; i < sizeof(hash); i++)
         snprintf(text + strlen(begin) + 2 * i, 3, "%02x", hash[i]);
     memcpy(identity, text, CERTIFICATE_IDENTITY_MIN);

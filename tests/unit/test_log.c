@@ -508,7 +508,7 @@ static void test_stop_does_not_wait_for_ever(void **state)
     log_stop();
     clock_gettime(CLOCK_MONOTONIC, &end);
     assert_in_range(end.tv_sec - begin.tv_sec, 1, 6);
-    log_stop(); /* once is enough */
+    log_stop();                          /* once is enough */
     log_text(LOG_INFO, "too_late", "x"); /* does not wait either */
     read_all(count + 1);                 /* the thread has not ended, only nobody waited for it */
     catch_end();
