@@ -60,7 +60,7 @@ LIBS := $(WOLFSSL)/lib/libwolfssl.a -lev -linih -lmicrohttpd -lm
 
 # --- what there is -----------------------------------------------------------------------------
 
-SOURCES := $(filter-out proxy/main.c,$(wildcard proxy/*.c proxy/base/*.c))
+SOURCES := $(filter-out proxy/main.c,$(wildcard proxy/*.c proxy/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(OUT)/%.o)
 LIBRARY := $(OUT)/libdtlsgate.a
 DAEMON := $(if $(wildcard proxy/main.c),$(OUT)/dtlsgate)
@@ -143,7 +143,7 @@ DAEMON_LIBS := $(if $(SANITIZE),,-ljemalloc)
 $(OUT)/dtlsgate: $(OUT)/proxy/main.o $(LIBRARY)
 	$(call link,$^,$(DAEMON_LIBS))
 
-HEADERS := $(wildcard proxy/*.h proxy/base/*.h)
+HEADERS := $(wildcard proxy/*.h proxy/*/*.h)
 HEADERS := $(filter-out proxy/counters_each.h,$(HEADERS)) # made to be included again and again
 
 .PHONY: headers

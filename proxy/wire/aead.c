@@ -1,0 +1,137 @@
+#include "wire/aead.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <wolfssl/options.h>
+
+#include <wolfssl/wolfcrypt/aes.h>
+#include <wolfssl/wolfcrypt/chacha.h>
+#include <wolfssl/wolfcrypt/chacha20_poly1305.h>
+
+#include "base/bytes.h"
+
+struct aead_work {
+    Aes aes;
+    ChaCha chacha; /* for masks only */
+};
+
+static const struct {
+    uint8_t key_bytes, tag_bytes;
+} sizes[AEAD_COUNT] = {
+    [AEAD_AES_128_GCM] = {16, 16},       [AEAD_AES_256_GCM] = {32, 16},
+    [AEAD_AES_128_CCM] = {16, 16},       [AEAD_AES_256_CCM] = {32, 16},
+    [AEAD_AES_128_CCM_8] = {16, 8},      [AEAD_AES_256_CCM_8] = {32, 8},
+    [AEAD_CHACHA20_POLY1305] = {32, 16},
+};
+
+struct aead_work *aead_work_new(void)
+{
+    struct aead_work *work = calloc(1, sizeof(*work));
+    if (work != NULL && wc_AesInit(&work->aes, NULL, INVALID_DEVID) != 0) {
+        free(work);
+        return NULL;
+    }
+    return work;
+}
+
+void aead_work_free(struct aead_work *work)
+{
+    if (work == NULL)
+        return;
+    wc_AesFree(&work->aes);
+    bytes_wipe(work, sizeof(*work));
+    free(work);
+}
+
+size_t aead_key_bytes(enum aead aead)
+{
+    return sizes[aead].key_bytes;
+}
+
+size_t aead_tag_bytes(enum aead aead)
+{
+    return sizes[aead].tag_bytes;
+}
+
+bool aead_seal(struct aead_work *work, enum aead aead, const struct aead_text *text)
+{
+    word32 key_bytes = sizes[aead].key_bytes, tag_bytes = sizes[aead].tag_bytes;
+    word32 len = (word32)text->in_len, aad_len = (word32)text->aad_len;
+    uint8_t *tag = text->out + text->in_len;
+    switch (aead) {
+    case AEAD_AES_128_GCM:
+    case AEAD_AES_256_GCM:
+        return wc_AesGcmSetKey(&work->aes, text->key, key_bytes) == 0 &&
+               wc_AesGcmEncrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES,
+                                tag, tag_bytes, text->aad, aad_len) == 0;
+    case AEAD_AES_128_CCM:
+    case AEAD_AES_256_CCM:
+    case AEAD_AES_128_CCM_8:
+    case AEAD_AES_256_CCM_8:
+        return wc_AesCcmSetKey(&work->aes, text->key, key_bytes) == 0 &&
+               wc_AesCcmEncrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES,
+                                tag, tag_bytes, text->aad, aad_len) == 0;
+    case AEAD_CHACHA20_POLY1305:
+        return wc_ChaCha20Poly1305_Encrypt(text->key, text->nonce, text->aad, aad_len, text->in,
+                                           len, text->out, tag) == 0;
+    case AEAD_NONE:
+    case AEAD_COUNT: break;
+    }
+    return false;
+}
+
+bool aead_open(struct aead_work *work, enum aead aead, const struct aead_text *text)
+{
+    word32 key_bytes = sizes[aead].key_bytes, tag_bytes = sizes[aead].tag_bytes;
+    if (text->in_len < tag_bytes)
+        return false;
+    word32 len = (word32)text->in_len - tag_bytes, aad_len = (word32)text->aad_len;
+    const uint8_t *tag = text->in + len;
+    switch (aead) {
+    case AEAD_AES_128_GCM:
+    case AEAD_AES_256_GCM:
+        return wc_AesGcmSetKey(&work->aes, text->key, key_bytes) == 0 &&
+               wc_AesGcmDecrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES,
+                                tag, tag_bytes, text->aad, aad_len) == 0;
+    case AEAD_AES_128_CCM:
+    case AEAD_AES_256_CCM:
+    case AEAD_AES_128_CCM_8:
+    case AEAD_AES_256_CCM_8:
+        return wc_AesCcmSetKey(&work->aes, text->key, key_bytes) == 0 &&
+               wc_AesCcmDecrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES,
+                                tag, tag_bytes, text->aad, aad_len) == 0;
+    case AEAD_CHACHA20_POLY1305:
+        return wc_ChaCha20Poly1305_Decrypt(text->key, text->nonce, text->aad, aad_len, text->in,
+                                           len, tag, text->out) == 0;
+    case AEAD_NONE:
+    case AEAD_COUNT: break;
+    }
+    return false;
+}
+
+static bool mask_by_chacha(struct aead_work *work, const uint8_t *number_key, const uint8_t *sample,
+                           uint8_t *mask)
+{
+    static const uint8_t zeros[AEAD_MASK_BYTES];
+    /* The sample's first four bytes are the block counter, little-endian (RFC 9147 4.2.3). */
+    word32 counter = (word32)sample[0] | (word32)sample[1] << 8 | (word32)sample[2] << 16 |
+                     (word32)sample[3] << 24;
+    return wc_Chacha_SetKey(&work->chacha, number_key, 32) == 0 &&
+           wc_Chacha_SetIV(&work->chacha, sample + 4, counter) == 0 &&
+           wc_Chacha_Process(&work->chacha, mask, zeros, AEAD_MASK_BYTES) == 0;
+}
+
+bool aead_mask(struct aead_work *work, enum aead aead, const uint8_t *number_key,
+               const uint8_t sample[AEAD_SAMPLE_BYTES], uint8_t mask[AEAD_MASK_BYTES])
+{
+    uint8_t block[AES_BLOCK_SIZE];
+    if (aead == AEAD_CHACHA20_POLY1305)
+        return mask_by_chacha(work, number_key, sample, mask);
+    if (wc_AesSetKeyDirect(&work->aes, number_key, sizes[aead].key_bytes, NULL, AES_ENCRYPTION) !=
+            0 ||
+        wc_AesEncryptDirect(&work->aes, block, sample) != 0)
+        return false;
+    memcpy(mask, block, AEAD_MASK_BYTES);
+    return true;
+}
