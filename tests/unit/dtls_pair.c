@@ -59,7 +59,7 @@ static void write_psk(FILE *out, const char *identity, const char *key)
     fprintf(out, "\n");
 }
 
-static struct generation *build(void)
+static struct generation *build(const char *settings)
 {
     char path[512], psks[512], ini[1024];
     struct problems problems;
@@ -70,7 +70,7 @@ static struct generation *build(void)
     write_psk(out, LONG_IDENTITY, LONG_KEY);
     write_psk(out, SHORT_IDENTITY, SHORT_KEY);
     fclose(out);
-    snprintf(ini, sizeof(ini), "%spsk_file = %d.psk\n", SETTINGS, (int)getpid());
+    snprintf(ini, sizeof(ini), "%s%spsk_file = %d.psk\n", SETTINGS, settings, (int)getpid());
     gate_keys_write_ini(ini, path, sizeof(path));
     problems_init(&problems);
     struct generation *generation = reload_build(path, &problems);
@@ -84,9 +84,14 @@ static struct generation *build(void)
 
 int dtls_pair_set_up(void **state)
 {
+    return dtls_pair_set_up_with(state, "");
+}
+
+int dtls_pair_set_up_with(void **state, const char *settings)
+{
     struct dtls_pair *p = calloc(1, sizeof(*p));
     fake_system_seed(1);
-    if (p == NULL || (p->generation = build()) == NULL)
+    if (p == NULL || (p->generation = build(settings)) == NULL)
         return -1;
     cookie_init(&p->front, &p->generation->listeners[0], p->generation->cookie_master);
     *state = p;
@@ -159,8 +164,7 @@ static void to_front(struct dtls_pair *p, const uint8_t *data, size_t len)
     p->event = dtls_next(p->dtls, room, &plaintext_len);
 }
 
-/* Lets both talk until neither has more to say. */
-void dtls_pair_talk(struct dtls_pair *p)
+static void talk(struct dtls_pair *p, bool until_established)
 {
     while (p->to_gate.count + p->to_client.count > 0) {
         struct datagrams from_client = p->to_gate, from_gate = p->to_client;
@@ -175,7 +179,25 @@ void dtls_pair_talk(struct dtls_pair *p)
             memory_client_receive(p->client, from_gate.at[i].data, from_gate.at[i].len, 0);
         dtls_pair_empty(&from_client);
         dtls_pair_empty(&from_gate);
+        if (until_established && p->was_established)
+            return;
     }
+}
+
+/* Lets both talk until neither has more to say. */
+void dtls_pair_talk(struct dtls_pair *p)
+{
+    talk(p, false);
+}
+
+void dtls_pair_meet_just(struct dtls_pair *p, const struct client_kind *kind)
+{
+    part(p);
+    p->client = memory_client_new(kind, gate_keys(), client_sends, p);
+    assert_non_null(p->client);
+    memory_client_connect(p->client, 0);
+    talk(p, true);
+    assert_true(p->was_established);
 }
 
 void dtls_pair_meet(struct dtls_pair *p, const struct client_kind *kind)

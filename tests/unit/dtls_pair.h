@@ -39,6 +39,8 @@ struct dtls_pair {
 
 /* For cmocka. */
 int dtls_pair_set_up(void **state);
+/* The same with more lines for the listener. */
+int dtls_pair_set_up_with(void **state, const char *settings);
 int dtls_pair_tear_down(void **state);
 
 /* Lets both talk until neither has more to say. Anything may come of it. */
@@ -47,6 +49,9 @@ void dtls_pair_meet(struct dtls_pair *pair, const struct client_kind *kind);
 void dtls_pair_meet_well(struct dtls_pair *pair, const struct client_kind *kind);
 /* Only the cookie exchange: what the gate then has to say is in to_client. */
 void dtls_pair_meet_briefly(struct dtls_pair *pair, const struct client_kind *kind);
+/* The handshake until the very moment when it is complete: what the gate has said last is still in
+ * to_client. */
+void dtls_pair_meet_just(struct dtls_pair *pair, const struct client_kind *kind);
 void dtls_pair_talk(struct dtls_pair *pair);
 
 /* Gives the gate's object a datagram and runs it until that is used up. */
