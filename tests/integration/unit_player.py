@@ -165,16 +165,19 @@ class UserManager:
     def __init__(self, config_path, folder):
         del folder
         self._folder = Path(tempfile.mkdtemp(prefix="dtlsgate-"))  # short, for the sockets in it
+        # A name of its own: managers that run at the same time have one tree of control groups, and would
+        # take each other's processes for their own.
+        self._unit = f"{self._folder.name}.service"
         units = self._folder / "config/systemd/user"
-        (units / "dtlsgate.service.d").mkdir(parents=True)
+        (units / f"{self._unit}.d").mkdir(parents=True)
         (self._folder / "run").mkdir()
-        shutil.copy(UNIT, units)
+        shutil.copy(UNIT, units / self._unit)
         lines = ["[Unit]", f"StartLimitBurst={START_LIMIT}", "[Service]", "User=", "ExecStart=", f"ExecStart={GATE} -c {config_path}",
                  f"RestartSec={int(RETRY_S * 1000)}ms",
                  *(f"{key}=no" for key in NOT_FOR_A_USER_MANAGER),
                  *(f'Environment="{key}={value}"' for key, value in gate_environment().items()
                    if key.endswith("SAN_OPTIONS"))]
-        (units / "dtlsgate.service.d/test.conf").write_text("\n".join(lines) + "\n")
+        (units / f"{self._unit}.d/test.conf").write_text("\n".join(lines) + "\n")
         self._environment = {**os.environ, "HOME": str(self._folder),
                              "XDG_RUNTIME_DIR": str(self._folder / "run"),
                              "XDG_CONFIG_HOME": str(self._folder / "config")}
@@ -200,10 +203,10 @@ class UserManager:
                               timeout=30 * TIME_FACTOR, env=self._environment, check=False)
 
     def _show(self, key):
-        return self._systemctl("show", "dtlsgate", "--value", "-p", key).stdout.strip()
+        return self._systemctl("show", self._unit, "--value", "-p", key).stdout.strip()
 
     def start(self):
-        self._systemctl("start", "--no-block", "dtlsgate")
+        self._systemctl("start", "--no-block", self._unit)
 
     def state(self):
         active, sub = self._show("ActiveState"), self._show("SubState")
@@ -220,7 +223,7 @@ class UserManager:
 
     def close(self):
         if self._process.poll() is None:
-            self._systemctl("stop", "dtlsgate")
+            self._systemctl("stop", self._unit)
             self._process.terminate()
             try:
                 self._process.wait(timeout=10 * TIME_FACTOR)
