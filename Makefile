@@ -65,8 +65,9 @@ OBJECTS := $(SOURCES:%.c=$(OUT)/%.o)
 LIBRARY := $(OUT)/libdtlsgate.a
 DAEMON := $(if $(wildcard proxy/main.c),$(OUT)/dtlsgate)
 
-UNIT_TESTS := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
-UNIT_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)))
+UNIT_SOURCES := $(wildcard tests/unit/*/test_*.c)
+UNIT_TESTS := $(foreach source,$(UNIT_SOURCES),$(OUT)/tests/$(basename $(notdir $(source))))
+UNIT_HELPERS := $(patsubst %.c,$(OUT)/%.o,$(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*/*.c)))
 UNIT_LIBRARY := $(OUT)/libunit.a
 
 FUZZ_NAMES := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -144,7 +145,7 @@ $(OUT)/dtlsgate: $(OUT)/proxy/main.o $(LIBRARY)
 	$(call link,$^,$(DAEMON_LIBS))
 
 HEADERS := $(wildcard proxy/*.h proxy/*/*.h)
-HEADERS := $(filter-out proxy/counters_each.h,$(HEADERS)) # made to be included again and again
+HEADERS := $(filter-out proxy/count/counters_each.h,$(HEADERS)) # made to be included again and again
 
 .PHONY: headers
 headers: $(HEADERS:%=$(OUT)/%.ok)
@@ -165,12 +166,15 @@ $(UNIT_LIBRARY): $(UNIT_HELPERS)
 
 # A helper whose header a test includes is linked in before our library, so that a helper like
 # fake_udp.c takes the place of the real file; other helpers come after it, where they are needed.
-helpers_included = $(shell for helper in $(basename $(notdir $(UNIT_HELPERS))); do \
-    grep -qs "tests/unit/$$helper\.h" $(1:.o=.d) && echo $(OUT)/tests/unit/$$helper.o; done)
+helpers_included = $(shell for helper in $(UNIT_HELPERS:$(OUT)/%.o=%); do \
+    grep -qs "$$helper\.h" $(1:.o=.d) && echo $(OUT)/$$helper.o; done)
 test_libraries = $(call helpers_included,$(firstword $^)) $(LIBRARY) $(UNIT_LIBRARY) $(LIBRARY)
 
-$(UNIT_TESTS): $(OUT)/tests/test_%: $(OUT)/tests/unit/test_%.o $(LIBRARY) $(UNIT_LIBRARY)
-	$(call link,$< $(test_libraries),-lcmocka)
+define unit_test
+$(OUT)/tests/$(basename $(notdir $(1))): $(OUT)/$(1:.c=.o) $(LIBRARY) $(UNIT_LIBRARY)
+	$$(call link,$$< $$(test_libraries),-lcmocka)
+endef
+$(foreach source,$(UNIT_SOURCES),$(eval $(call unit_test,$(source))))
 
 $(REPLAYS): $(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay_main.o $(LIBRARY) $(UNIT_LIBRARY)
 	$(call link,$(filter %.o,$^) $(test_libraries))

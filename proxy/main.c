@@ -15,17 +15,17 @@
 
 #include "base/log.h"
 #include "base/notify.h"
-#include "check.h"
-#include "dtls.h"
-#include "host.h"
-#include "metrics.h"
-#include "privileges.h"
-#include "reload.h"
-#include "steering.h"
-#include "udp.h"
+#include "handshake/dtls.h"
+#include "net/steering.h"
+#include "net/udp.h"
+#include "run/check.h"
+#include "run/host.h"
+#include "run/metrics.h"
+#include "run/privileges.h"
+#include "run/reload.h"
+#include "run/watchdog.h"
 #include "version.h"
-#include "watchdog.h"
-#include "worker.h"
+#include "worker/worker.h"
 
 /* Read by jemalloc, which the program is linked with. Sessions that are parked or end in their
  * thousands give back memory: to the system, within seconds, and without holding up a worker, as

@@ -10,8 +10,8 @@
 #include <wolfssl/ssl.h>
 #include <wolfssl/wolfcrypt/asn_public.h>
 
-#include "classify.h"
-#include "cookie.h"
+#include "handshake/cookie.h"
+#include "wire/classify.h"
 
 enum {
     QUEUE_MAX = 256,

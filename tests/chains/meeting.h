@@ -7,8 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "counters.h"
-#include "generation.h"
+#include "count/counters.h"
+#include "creds/generation.h"
 
 enum { MEETING_SHOWN_MAX = 32, MEETING_TEXT_MAX = 512 };
 

@@ -20,10 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dtls.h"
+#include "handshake/dtls.h"
 #include "meeting.h"
 #include "moment.h"
-#include "reload.h"
+#include "run/reload.h"
 
 enum { NAME_MAX_LEN = 160, PATH_MAX_LEN = 512, THREADS_MAX = 16 };
 

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "association.h"
-#include "record_forge.h"
+#include "gate/record_forge.h"
+#include "session/association.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "certificate_path.h"
+#include "creds/certificate_path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

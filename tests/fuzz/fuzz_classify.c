@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "classify.h"
-#include "hello_offer.h"
+#include "handshake/hello_offer.h"
+#include "wire/classify.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

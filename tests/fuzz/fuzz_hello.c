@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "fuzz_gate.h"
+#include "gate/fuzz_gate.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

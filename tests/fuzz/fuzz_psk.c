@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "psk.h"
+#include "creds/psk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,0 +1,107 @@
+/* Settings: read from an INI file, checked, and kept as one immutable value. config.def declares
+ * each setting once; the structs below, the parser, --print-config and the table in README.md are
+ * made from it. Reads no credential file: that is creds.c. */
+#ifndef CONFIG_H
+#define CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/problems.h"
+
+#define CONFIG_LISTENERS_MAX 64
+#define CONFIG_LISTEN_MAX 8 /* addresses of one listener */
+#define CONFIG_NAME_MAX 32  /* bytes of a listener's name */
+#define CONFIG_BACKENDS_MAX 64
+#define CONFIG_CID_MAX 32         /* bytes; what other stacks take, and more than anybody needs */
+#define CONFIG_CID_GOOD 4         /* bytes; with fewer there is a warning */
+#define CONFIG_LINE_MAX_BYTES 198 /* of a line of the file, without its newline */
+
+enum role { ROLE_SERVER_ONLY };
+
+enum client_auth {
+    CLIENT_AUTH_REQUIRED, /* a certificate suite needs a client certificate */
+    CLIENT_AUTH_OPTIONAL, /* asked for, may be missing */
+    CLIENT_AUTH_NONE,     /* not asked for */
+};
+
+/* Bits of listener_config.versions. */
+enum { CONFIG_VERSION_1_2 = 1, CONFIG_VERSION_1_3 = 2 };
+
+struct addr_list {
+    struct addr addrs[CONFIG_LISTEN_MAX];
+    uint32_t count;
+};
+
+/* The C type of each kind of setting, for config.def. Strings are owned by struct config; paths
+ * are absolute; both are "" if not set, never NULL. Durations are in milliseconds. */
+typedef const char *config_string;
+
+/* One index per entry of config.def: GATE_workers, LISTENER_psk_file. */
+enum gate_setting {
+#define GATE_SETTING(key, kind, ctype, member, ...) GATE_##member,
+#include "config/config.def"
+    GATE_SETTING_COUNT
+};
+
+enum listener_setting {
+#define LISTENER_SETTING(key, kind, ctype, member, ...) LISTENER_##member,
+#include "config/config.def"
+    LISTENER_SETTING_COUNT
+};
+
+/* [gate] and [listener NAME]: one member per entry of config.def. `line` is that of the section's
+ * header (0: there is none), `lines` those of the settings (0: not in the file, the default). */
+struct gate_config {
+    uint32_t line;
+    uint32_t lines[GATE_SETTING_COUNT];
+#define GATE_SETTING(key, kind, ctype, member, ...) ctype member;
+#include "config/config.def"
+};
+
+struct listener_config {
+    char name[CONFIG_NAME_MAX + 1];
+    uint32_t line;
+    uint32_t lines[LISTENER_SETTING_COUNT];
+#define LISTENER_SETTING(key, kind, ctype, member, ...) ctype member;
+#include "config/config.def"
+};
+
+struct config {
+    char *path; /* of the file, as it was given */
+    struct gate_config gate;
+    struct listener_config *listeners;
+    uint32_t listener_count;
+};
+
+/* Reads the file, defaults filled in. All problems are reported, not only the first; NULL if there
+ * was an error (warnings do not count). The caller owns the result. */
+struct config *config_load(const char *path, struct problems *problems) MUST_USE;
+
+/* As config_load, but what could be read is returned in spite of errors, with defaults in the place
+ * of bad values, so that later checks can add theirs. Not to be used if there was an error. */
+struct config *config_load_partly(const char *path, struct problems *problems) MUST_USE;
+
+/* As config_load, from an open stream that stays the caller's. `path` is what messages call it, and
+ * its folder is where relative paths begin. */
+struct config *config_load_stream(FILE *in, const char *path, struct problems *problems) MUST_USE;
+
+/* NULL is harmless. */
+void config_free(struct config *config);
+
+/* Writes the effective settings, defaults too, as a file that config_load reads back to the same.
+ * A path that no line of such a file can hold is written with a comment that says so. */
+void config_print(const struct config *config, FILE *out);
+
+/* Where a listener's key stands in the file, as `gate.ini:12: [listener coaps] psk_file = /x`, for
+ * messages of later checks (credentials); the line is that of the section if the file leaves the
+ * key out. `key` is a name of config.def. Writes into text (of size bytes) and returns it. */
+const char *config_where(const struct config *config, const struct listener_config *listener,
+                         const char *key, char *text, size_t size);
+
+#endif

@@ -1,0 +1,46 @@
+/* From settings back to text: --print-config, and the places that messages name. */
+#include <assert.h>
+#include <string.h>
+
+#include "config/config.h"
+#include "config/config_table.h"
+
+static void print_section(const struct config_table *table, const void *values, FILE *out)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct setting *setting = &table->settings[i];
+        char value[CONFIG_VALUE_TEXT_MAX];
+        config_value_format(setting, config_table_const_member(setting, values), value);
+        bool is_too_long =
+            strlen(setting->key) + strlen(" = ") + strlen(value) > CONFIG_LINE_MAX_BYTES;
+        if (is_too_long || config_value_find_oddity(value))
+            fprintf(out, "; the next line cannot be read back: %s\n",
+                    is_too_long ? "too long" : "a path with a comment sign");
+        fprintf(out, "%s =%s%s\n", setting->key, value[0] ? " " : "", value);
+    }
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+    fprintf(out, "[gate]\n");
+    print_section(&config_gate_table, &config->gate, out);
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        fprintf(out, "\n[listener %s]\n", config->listeners[i].name);
+        print_section(&config_listener_table, &config->listeners[i], out);
+    }
+}
+
+const char *config_where(const struct config *config, const struct listener_config *listener,
+                         const char *key, char *text, size_t size)
+{
+    size_t index = config_table_find(&config_listener_table, key);
+    assert(index < config_listener_table.count);
+    const struct setting *setting = &config_listener_table.settings[index];
+    uint32_t line = listener->lines[index];
+    char value[CONFIG_VALUE_TEXT_MAX];
+    config_value_format(setting, config_table_const_member(setting, listener), value);
+    snprintf(text, size, "%s:%u: [listener %s] %s =%s%s%s", config->path,
+             line ? line : listener->line, listener->name, key, value[0] ? " " : "", value,
+             line ? "" : " (default)");
+    return text;
+}

@@ -1,0 +1,433 @@
+#include "config/config_value.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cgroup.h"
+
+/* Texts of the kinds that are a choice, in the order of their enums; NULL ends. */
+static const char *const level_names[] = {
+    [LOG_ERROR] = "error",
+    [LOG_WARNING] = "warning",
+    [LOG_INFO] = "info",
+    [LOG_DEBUG] = "debug",
+    NULL,
+};
+static const char *const role_names[] = {[ROLE_SERVER_ONLY] = "server-only", NULL};
+static const char *const client_auth_names[] = {
+    [CLIENT_AUTH_REQUIRED] = "required",
+    [CLIENT_AUTH_OPTIONAL] = "optional",
+    [CLIENT_AUTH_NONE] = "none",
+    NULL,
+};
+/* In the order of the bits CONFIG_VERSION_x. */
+static const char *const version_names[] = {"1.2", "1.3", NULL};
+enum { ALL_VERSIONS = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3 };
+
+static const struct {
+    const char *name;
+    uint64_t ms;
+} units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+enum { UNIT_COUNT = sizeof(units) / sizeof(units[0]) };
+
+/* --- numbers and durations --- */
+
+/* Reads leading digits; *end is what follows them. False if there are none or the number is too
+ * large for any setting. */
+static bool parse_digits(const char *text, uint64_t *value, const char **end)
+{
+    size_t len = strspn(text, "0123456789");
+    *end = text + len;
+    if (len == 0 || len > 15)
+        return false;
+    *value = strtoull(text, NULL, 10);
+    return true;
+}
+
+static bool parse_u32(const struct setting *setting, const char *text, uint32_t *member,
+                      struct err *err)
+{
+    uint64_t value = 0;
+    const char *end;
+    bool is_readable = parse_digits(text, &value, &end);
+    if (end == text || *end != '\0')
+        return err_set(err, "not a whole number; it can be from %" PRIu64 " to %" PRIu64,
+                       setting->min, setting->max);
+    if (!is_readable || value < setting->min || value > setting->max)
+        return err_set(err, "out of range; it can be from %" PRIu64 " to %" PRIu64, setting->min,
+                       setting->max);
+    *member = (uint32_t)value;
+    return true;
+}
+
+/* CPUs that this process may run on. */
+static uint64_t permitted_cpus(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        return (uint64_t)CPU_COUNT(&set);
+    /* The kernel's set is larger than cpu_set_t. */
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? (uint64_t)online : 1;
+}
+
+/* The same, of which a control group may give it the time of fewer, in parts too. */
+static uint64_t usable_cpus(void)
+{
+    struct cgroup_limits limits;
+    cgroup_read("", &limits);
+    uint64_t cpus = permitted_cpus(), quota = (limits.cpu_milli + 999) / 1000;
+    return quota != 0 && quota < cpus ? quota : cpus;
+}
+
+static bool parse_workers(const struct setting *setting, const char *text, uint32_t *member,
+                          struct err *err)
+{
+    if (strcmp(text, "auto") == 0) {
+        uint64_t cpus = usable_cpus();
+        *member = (uint32_t)(cpus < setting->max ? cpus : setting->max);
+        return true;
+    }
+    if (!isdigit((unsigned char)text[0]))
+        return err_set(err,
+                       "neither auto nor a number; it can be auto, or from %" PRIu64 " to %" PRIu64,
+                       setting->min, setting->max);
+    return parse_u32(setting, text, member, err);
+}
+
+/* The largest unit that leaves no remainder; 0 has none. */
+static const char *format_duration(uint64_t ms, char *text, size_t size)
+{
+    size_t unit = 0;
+    while (unit < UNIT_COUNT - 1 && ms % units[unit].ms != 0)
+        unit++;
+    snprintf(text, size, "%" PRIu64 "%s", ms / units[unit].ms, ms != 0 ? units[unit].name : "");
+    return text;
+}
+
+static bool parse_duration(const struct setting *setting, const char *text, uint64_t *member,
+                           struct err *err)
+{
+    uint64_t value = 0;
+    const char *end;
+    bool is_readable = parse_digits(text, &value, &end);
+    char least[32], most[32];
+    format_duration(setting->min, least, sizeof(least));
+    format_duration(setting->max, most, sizeof(most));
+
+    if (end == text)
+        return err_set(err,
+                       "not a duration; it is a whole number with a unit (ms, s, m, h, d), "
+                       "from %s to %s",
+                       least, most);
+    if (*end == '\0' && value == 0 && setting->min == 0) {
+        *member = 0;
+        return true;
+    }
+    if (*end == '\0')
+        return err_set(err,
+                       "durations need a unit (ms, s, m, h, d); write %.20ss if seconds were "
+                       "meant",
+                       text);
+    size_t unit = 0;
+    while (unit < UNIT_COUNT && strcmp(units[unit].name, end) != 0)
+        unit++;
+    if (unit == UNIT_COUNT)
+        return err_set(err,
+                       "'%.20s' is not a unit; a duration is a whole number with a unit right "
+                       "after it (ms, s, m, h, d)",
+                       end);
+    /* Compared before the multiplication, which could overflow. */
+    if (!is_readable || value > setting->max / units[unit].ms ||
+        value * units[unit].ms < setting->min)
+        return err_set(err, "out of range; it can be from %s to %s", least, most);
+    *member = value * units[unit].ms;
+    return true;
+}
+
+/* --- lists --- */
+
+/* Takes the next item of a list separated by commas, without the space around it. *rest is NULL
+ * after the last one. False if the item does not fit. */
+static bool take_item(const char **rest, char *item, size_t size)
+{
+    const char *begin = *rest;
+    const char *end = strchr(begin, ',');
+    *rest = end ? end + 1 : NULL;
+    if (!end)
+        end = begin + strlen(begin);
+    while (begin < end && isspace((unsigned char)*begin))
+        begin++;
+    while (end > begin && isspace((unsigned char)end[-1]))
+        end--;
+    size_t len = (size_t)(end - begin);
+    if (len >= size)
+        return false;
+    memcpy(item, begin, len);
+    item[len] = '\0';
+    return true;
+}
+
+/* What people write in place of an address, and what is wrong with it; `example` is right. */
+static bool explain_addr(const char *text, const char *example, struct err *err)
+{
+    const char *scheme = strstr(text, "://");
+    const char *port = strrchr(text, ':') ? strrchr(text, ':') + 1 : text;
+    bool has_port = *port != '\0' && port[strspn(port, "0123456789")] == '\0';
+    size_t host_len = strcspn(text, ":");
+    if (scheme)
+        return err_set(err,
+                       "%.*s:// does not belong here; write only the address and the port, such as "
+                       "%s",
+                       (int)(scheme - text < 20 ? scheme - text : 20), text, example);
+    if (strchr(text, ','))
+        return err_set(err, "more than one address, and this setting takes one, such as %s",
+                       example);
+    if (strpbrk(text, " \t"))
+        return err_set(err, "a space within an address; write it like %s", example);
+    if (host_len == 9 && strncmp(text, "localhost", 9) == 0)
+        return err_set(err, "names are not resolved, not even localhost; write 127.0.0.1:%.5s",
+                       has_port ? port : strrchr(example, ':') + 1);
+    if (has_port && (port == text || port == text + 1 || (port == text + 2 && text[0] == '*')))
+        return err_set(err, "a port without an address; write it like %.*s:%.20s",
+                       (int)(strrchr(example, ':') - example), example, port);
+    return true;
+}
+
+static bool parse_addr(const struct setting *setting, const char *text, struct addr *member,
+                       struct err *err)
+{
+    const char *example = setting->default_text ? setting->default_text : "127.0.0.1:5683";
+    if (text[0] != '\0')
+        return explain_addr(text, example, err) && addr_parse(member, text, err);
+    *member = (struct addr){0};
+    return true;
+}
+
+static bool parse_addrs(const char *text, struct addr_list *member, struct err *err)
+{
+    struct addr_list list = {0};
+    for (const char *rest = text; rest;) {
+        char item[256];
+        if (!take_item(&rest, item, sizeof(item)))
+            return err_set(err, "an address is too long; write it like 192.0.2.1:5684");
+        if (item[0] == '\0')
+            return err_set(err, "an address between commas is missing; addresses are separated by "
+                                "one comma each");
+        if (list.count == CONFIG_LISTEN_MAX)
+            return err_set(err, "more than %d addresses; put the others into another listener",
+                           CONFIG_LISTEN_MAX);
+        if (strpbrk(item, " \t"))
+            return err_set(err, "a space within an address; several addresses are separated by "
+                                "commas");
+        if (!explain_addr(item, "0.0.0.0:5684", err) ||
+            !addr_parse(&list.addrs[list.count], item, err))
+            return false;
+        list.count++;
+    }
+    *member = list;
+    return true;
+}
+
+/* also: what else the setting can be, to be told with an error. */
+static bool parse_versions(const char *text, const char *also, uint32_t *member, struct err *err)
+{
+    uint32_t versions = 0;
+    for (const char *rest = text; rest;) {
+        char item[32] = "";
+        if (!take_item(&rest, item, sizeof(item)))
+            snprintf(item, sizeof(item), "%.25s...", text);
+        unsigned i = 0;
+        while (version_names[i] && strcmp(version_names[i], item) != 0)
+            i++;
+        if (!version_names[i])
+            return err_set(err,
+                           "'%s' is not a DTLS version that the gate speaks; it can be %s1.2, "
+                           "1.3, or both with a comma between",
+                           item, also);
+        if (versions & (1u << i))
+            return err_set(err, "%s stands there twice; name each version once", item);
+        versions |= 1u << i;
+    }
+    *member = versions;
+    return true;
+}
+
+static bool parse_tickets(const char *text, uint32_t *member, struct err *err)
+{
+    bool is_on = strcmp(text, "on") == 0;
+    if (!is_on && strcmp(text, "off") != 0)
+        return parse_versions(text, "on, off, ", member, err);
+    *member = is_on ? ALL_VERSIONS : 0;
+    return true;
+}
+
+/* --- choices --- */
+
+/* The place of `text` in names; -1 with err if it is not there. */
+static int find_choice(const char *const *names, const char *text, struct err *err)
+{
+    char all[128] = "";
+    size_t len = 0;
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(names[i], text) == 0)
+            return i;
+        len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s", i ? ", " : "", names[i]);
+        assert(len < sizeof(all));
+    }
+    (void)err_set(err, "not one of the choices; it can be %s", all);
+    return -1;
+}
+
+static bool parse_role(const char *text, enum role *member, struct err *err)
+{
+    if (strcmp(text, role_names[ROLE_SERVER_ONLY]) != 0)
+        return err_set(err, "the gate is only ever the DTLS server: it never begins a handshake "
+                            "toward a device, because a device whose session has ended could not "
+                            "answer one; the only role is server-only");
+    *member = ROLE_SERVER_ONLY;
+    return true;
+}
+
+/* --- strings --- */
+
+static bool parse_string(const char *text, config_string *member, struct err *err)
+{
+    char *copy = strdup(text);
+    if (!copy)
+        return err_set(err, "out of memory");
+    config_value_free(&(struct setting){.kind = SETTING_STRING}, member);
+    *member = copy;
+    return true;
+}
+
+static bool parse_path(const char *text, const char *folder, config_string *member, struct err *err)
+{
+    if (text[0] == '\0' || text[0] == '/')
+        return parse_string(text, member, err);
+    char path[PATH_MAX];
+    bool is_root = strcmp(folder, "/") == 0;
+    int len = snprintf(path, sizeof(path), "%s/%s", is_root ? "" : folder, text);
+    if (len < 0 || (size_t)len >= sizeof(path))
+        return err_set(err, "the path is too long with the folder of the configuration file before "
+                            "it; write an absolute path");
+    return parse_string(path, member, err);
+}
+
+/* --- all kinds --- */
+
+bool config_value_parse(const struct setting *setting, const char *text, const char *folder,
+                        void *member, struct err *err)
+{
+    int choice;
+
+    if (text[0] == '\0' && !setting->default_text)
+        return err_set(err, "empty; this key needs a value");
+    switch (setting->kind) {
+    case SETTING_U32: return parse_u32(setting, text, member, err);
+    case SETTING_WORKERS: return parse_workers(setting, text, member, err);
+    case SETTING_DURATION: return parse_duration(setting, text, member, err);
+    case SETTING_ADDR: return parse_addr(setting, text, member, err);
+    case SETTING_ADDRS: return parse_addrs(text, member, err);
+    case SETTING_STRING: return parse_string(text, member, err);
+    case SETTING_PATH: return parse_path(text, folder, member, err);
+    case SETTING_LEVEL:
+        choice = find_choice(level_names, text, err);
+        if (choice >= 0)
+            *(enum log_level *)member = (enum log_level)choice;
+        return choice >= 0;
+    case SETTING_ROLE: return parse_role(text, member, err);
+    case SETTING_VERSIONS: return parse_versions(text, "", member, err);
+    case SETTING_CLIENT_AUTH:
+        choice = find_choice(client_auth_names, text, err);
+        if (choice >= 0)
+            *(enum client_auth *)member = (enum client_auth)choice;
+        return choice >= 0;
+    case SETTING_TICKETS: return parse_tickets(text, member, err);
+    }
+    assert(false);
+    return false;
+}
+
+static void format_addrs(const struct addr_list *list, char *text, size_t size)
+{
+    size_t len = 0;
+    for (uint32_t i = 0; i < list->count; i++) {
+        char one[ADDR_TEXT_MAX];
+        len += (size_t)snprintf(text + len, size - len, "%s%s", i ? ", " : "",
+                                addr_format(&list->addrs[i], one));
+    }
+}
+
+static void format_versions(uint32_t versions, char *text, size_t size)
+{
+    size_t len = 0;
+    for (unsigned i = 0; version_names[i]; i++) {
+        if (versions & (1u << i))
+            len +=
+                (size_t)snprintf(text + len, size - len, "%s%s", len ? ", " : "", version_names[i]);
+    }
+}
+
+static void format_tickets(uint32_t versions, char *text, size_t size)
+{
+    if (versions == 0 || versions == ALL_VERSIONS)
+        snprintf(text, size, "%s", versions == 0 ? "off" : "on");
+    else
+        format_versions(versions, text, size);
+}
+
+const char *config_value_format(const struct setting *setting, const void *member,
+                                char text[CONFIG_VALUE_TEXT_MAX])
+{
+    const size_t size = CONFIG_VALUE_TEXT_MAX;
+
+    text[0] = '\0';
+    switch (setting->kind) {
+    case SETTING_U32:
+    case SETTING_WORKERS: snprintf(text, size, "%" PRIu32, *(const uint32_t *)member); break;
+    case SETTING_DURATION: format_duration(*(const uint64_t *)member, text, size); break;
+    case SETTING_ADDR: addr_format(member, text); break;
+    case SETTING_ADDRS: format_addrs(member, text, size); break;
+    case SETTING_STRING:
+    case SETTING_PATH: snprintf(text, size, "%s", *(const config_string *)member); break;
+    case SETTING_LEVEL:
+        snprintf(text, size, "%s", level_names[*(const enum log_level *)member]);
+        break;
+    case SETTING_ROLE: snprintf(text, size, "%s", role_names[*(const enum role *)member]); break;
+    case SETTING_VERSIONS: format_versions(*(const uint32_t *)member, text, size); break;
+    case SETTING_CLIENT_AUTH:
+        snprintf(text, size, "%s", client_auth_names[*(const enum client_auth *)member]);
+        break;
+    case SETTING_TICKETS: format_tickets(*(const uint32_t *)member, text, size); break;
+    }
+    return text;
+}
+
+const char *config_value_find_oddity(const char *value)
+{
+    size_t len = strlen(value);
+    if (value[0] == ';' || strstr(value, " ;"))
+        return "contains a semicolon; a comment after a value needs a space before it";
+    if (value[0] == '#' || strstr(value, " #") || strstr(value, "\t#"))
+        return "contains a #; a comment after a value begins with a space and a semicolon";
+    if (len >= 2 && (value[0] == '"' || value[0] == '\'') && value[len - 1] == value[0])
+        return "is in quotes, which would be part of it; leave them out";
+    return NULL;
+}
+
+void config_value_free(const struct setting *setting, void *member)
+{
+    if (setting->kind != SETTING_STRING && setting->kind != SETTING_PATH)
+        return;
+    char *text;
+    memcpy(&text, member, sizeof(text)); /* the member points to const, but it is ours */
+    free(text);
+    memset(member, 0, sizeof(text));
+}

@@ -1,0 +1,82 @@
+/* A listener's credentials: the PSK store, the certificate, and the wolfSSL context made of them.
+ * Built at load, immutable afterwards, shared by all workers. Owns the key material of the process
+ * that outlives a session, in memory that is left out of core dumps; wiped on free, never logged.
+ */
+#ifndef CREDS_H
+#define CREDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/secret.h"
+#include "config/config.h"
+#include "count/counters.h"
+#include "creds/certificate_path.h"
+#include "creds/psk.h"
+
+/* wolfSSL's own types; headers of wolfSSL stay in dtls.c, cookie.c, creds.c */
+struct WOLFSSL;
+struct WOLFSSL_CTX;
+
+/* The DTLS 1.3 suites that go with a PSK, best first: those with SHA-256, the hash of an external
+ * PSK (RFC 8446 section 4.2.11). The first byte of their code is 0x13. */
+enum { CREDS_PSK13_SUITES = 4 };
+struct creds_psk13_suite {
+    uint8_t code;
+    const char *name; /* wolfSSL's */
+};
+extern const struct creds_psk13_suite creds_psk13_suites[CREDS_PSK13_SUITES];
+
+enum { CREDS_SUITES_MAX = 32 };
+
+struct creds {
+    uint16_t suites[CREDS_SUITES_MAX]; /* codes of those that the listener has */
+    uint8_t suite_count;
+    bool has_psk13_suite[CREDS_PSK13_SUITES]; /* offered by this listener */
+    /* Versions, suites, groups, certificate, CA, verify mode and the life of tickets are set; the
+     * session cache is off. Callbacks are not set: without the PSK callbacks no PSK suite is
+     * chosen, without the ticket callback no ticket is given. */
+    struct WOLFSSL_CTX *ctx;
+    /* For sessions that are taken up again: one version each, and no credentials. Callbacks are not
+     * set. */
+    struct WOLFSSL_CTX *park_ctx[VERSION_COUNT];
+    struct psk_store *psks; /* NULL: the listener takes no PSK */
+    /* The CAs of client_ca. The context has none and refuses every certificate until a callback
+     * judges it, see dtls_certificate.c. */
+    struct certificate_anchors anchors;
+    enum certificate_key certificate_key; /* KEY_UNKNOWN: the listener has no certificate */
+    int64_t certificate_not_after;        /* the earliest of its chain; seconds since 1970 */
+    /* Keys of tickets are derived from it. Random: a ticket is good for this listener only, and not
+     * beyond a change of settings or credentials. */
+    uint8_t *ticket_master;                 /* 32 bytes of kept_master */
+    struct secret kept_master, private_key; /* the second is ctx's, and goes after it */
+    bool has_mixed_auth; /* a PSK or a client certificate is required, see creds_settle_verify */
+};
+
+/* Loads what the listener's settings name; the config must have passed config_load. Every problem
+ * is added, with the place in the config file or the line of the PSK file; NULL if any was an
+ * error. The caller owns the result. */
+struct creds *creds_load(const struct config *config, const struct listener_config *listener,
+                         struct problems *problems) MUST_USE;
+/* NULL is harmless. */
+void creds_free(struct creds *creds);
+
+/* Call it after each handshake step of an object that did not end the handshake. Where a PSK or a
+ * client certificate is required, the context requires the certificate of everyone; this lifts that
+ * from a handshake whose hello has chosen a PSK. wolfSSL's own WOLFSSL_VERIFY_FAIL_EXCEPT_PSK does
+ * not serve: DTLS 1.3 ignores it and lets clients without any credential in, and DTLS 1.2 then
+ * refuses them without an alert. */
+void creds_settle_verify(const struct creds *creds, struct WOLFSSL *ssl);
+
+/* The key of an identity (bytes, not a string), borrowed as long as creds live; NULL if unknown. */
+const uint8_t *creds_find_psk(const struct creds *creds, const void *identity, size_t identity_size,
+                              size_t *key_size);
+
+/* Whether the listener has that suite or group, by its code in IANA's registry. */
+bool creds_has_suite(const struct creds *creds, uint16_t code);
+bool creds_has_group(bool is_1_3, uint16_t code);
+
+size_t creds_psk_count(const struct creds *creds);
+
+#endif

@@ -1,0 +1,160 @@
+#include "creds/creds_suites.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "config/config.h"
+
+enum need { NEEDS_ANY, NEEDS_PSK, NEEDS_CERTIFICATE };
+
+struct suite {
+    const char *name; /* wolfSSL's */
+    const char *iana;
+    uint32_t version;
+    enum need need;
+    bool is_default;
+};
+
+#define TLS13 CONFIG_VERSION_1_3, NEEDS_ANY
+#define PSK12 CONFIG_VERSION_1_2, NEEDS_PSK
+#define CERT12 CONFIG_VERSION_1_2, NEEDS_CERTIFICATE
+
+/* In order of preference. Only AEAD ciphers; certificates only with an ephemeral key exchange.
+ * PSK stands before certificates: stacks offer PSK suites only if they have a key, but certificate
+ * suites also without a certificate of their own, and would then be refused. */
+static const struct suite suites[] = {
+    {"TLS13-AES128-GCM-SHA256", "TLS_AES_128_GCM_SHA256", TLS13, true},
+    {"TLS13-CHACHA20-POLY1305-SHA256", "TLS_CHACHA20_POLY1305_SHA256", TLS13, true},
+    {"TLS13-AES256-GCM-SHA384", "TLS_AES_256_GCM_SHA384", TLS13, false},
+    {"TLS13-AES128-CCM-SHA256", "TLS_AES_128_CCM_SHA256", TLS13, true},
+    {"TLS13-AES128-CCM-8-SHA256", "TLS_AES_128_CCM_8_SHA256", TLS13, true},
+    {"PSK-AES128-GCM-SHA256", "TLS_PSK_WITH_AES_128_GCM_SHA256", PSK12, true},
+    {"PSK-AES256-GCM-SHA384", "TLS_PSK_WITH_AES_256_GCM_SHA384", PSK12, false},
+    {"PSK-CHACHA20-POLY1305", "TLS_PSK_WITH_CHACHA20_POLY1305_SHA256", PSK12, false},
+    {"PSK-AES128-CCM", "TLS_PSK_WITH_AES_128_CCM", PSK12, true},
+    {"PSK-AES256-CCM", "TLS_PSK_WITH_AES_256_CCM", PSK12, false},
+    {"PSK-AES128-CCM-8", "TLS_PSK_WITH_AES_128_CCM_8", PSK12, true},
+    {"PSK-AES256-CCM-8", "TLS_PSK_WITH_AES_256_CCM_8", PSK12, false},
+    {"ECDHE-ECDSA-AES128-GCM-SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CERT12, true},
+    {"ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CERT12, true},
+    {"ECDHE-ECDSA-CHACHA20-POLY1305", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CERT12,
+     true},
+    {"ECDHE-ECDSA-AES128-CCM", "TLS_ECDHE_ECDSA_WITH_AES_128_CCM", CERT12, true},
+    {"ECDHE-ECDSA-AES128-CCM-8", "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8", CERT12, true},
+    {"ECDHE-ECDSA-AES256-CCM-8", "TLS_ECDHE_ECDSA_WITH_AES_256_CCM_8", CERT12, false},
+    {"ECDHE-RSA-AES128-GCM-SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CERT12, true},
+    {"ECDHE-RSA-AES256-GCM-SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CERT12, true},
+    {"ECDHE-RSA-CHACHA20-POLY1305", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CERT12, false},
+};
+
+#define SUITE_COUNT (sizeof(suites) / sizeof(suites[0]))
+
+static const struct suite *find(const char *name, size_t size)
+{
+    for (size_t i = 0; i < SUITE_COUNT; i++) {
+        const struct suite *suite = &suites[i];
+        if ((strlen(suite->name) == size && strncasecmp(suite->name, name, size) == 0) ||
+            (strlen(suite->iana) == size && strncasecmp(suite->iana, name, size) == 0))
+            return suite;
+    }
+    return NULL;
+}
+
+/* In DTLS 1.3 suites do not depend on the key. In 1.2 the library has no signature for an
+ * RSASSA-PSS key that clients take. */
+static bool serves(const struct suite *suite, enum certificate_key key)
+{
+    if (suite->version == CONFIG_VERSION_1_3)
+        return true;
+    bool is_for_rsa = strncmp(suite->name, "ECDHE-RSA-", 10) == 0;
+    return suite->need == NEEDS_CERTIFICATE &&
+           (is_for_rsa ? key == KEY_RSA : key == KEY_EC || key == KEY_ED25519);
+}
+
+static bool works(const struct suite *suite, const struct suite_means *means)
+{
+    if (suite->need == NEEDS_CERTIFICATE && means->key == KEY_RSA_PSS)
+        return false;
+    return (suite->version & means->versions) && (suite->need != NEEDS_PSK || means->has_psk) &&
+           (suite->need != NEEDS_CERTIFICATE || means->has_certificate);
+}
+
+static void append(char text[CREDS_SUITES_TEXT_MAX], const struct suite *suite)
+{
+    size_t used = strlen(text);
+    int size =
+        snprintf(text + used, CREDS_SUITES_TEXT_MAX - used, "%s%s", used ? ":" : "", suite->name);
+    assert(size > 0 && (size_t)size < CREDS_SUITES_TEXT_MAX - used);
+    (void)size;
+}
+
+/* wolfSSL and OpenSSL also write CCM8 for what the table calls CCM-8. */
+static const struct suite *find_any_form(const char *name, size_t size)
+{
+    static const char ending[] = "-CCM8";
+    const size_t ending_size = sizeof(ending) - 1;
+    if (size <= ending_size || strncasecmp(name + size - ending_size, ending, ending_size) != 0)
+        return find(name, size);
+    char usual[64];
+    int usual_size = snprintf(usual, sizeof(usual), "%.*s-8", (int)size - 1, name);
+    return usual_size < (int)sizeof(usual) ? find(usual, (size_t)usual_size) : NULL;
+}
+
+static bool choose_named(const char *ciphers, const struct suite_means *means,
+                         char text[CREDS_SUITES_TEXT_MAX], struct err *err)
+{
+    static const char separators[] = ":, \t";
+    bool is_taken[SUITE_COUNT] = {false};
+    for (const char *at = ciphers + strspn(ciphers, separators); *at;
+         at += strspn(at, separators)) {
+        size_t size = strcspn(at, separators);
+        const struct suite *suite = find_any_form(at, size);
+        if (!suite)
+            return err_set(err,
+                           "%.*s is unknown or refused (CBC, NULL, static RSA, static ECDH, "
+                           "anonymous)",
+                           (int)(size < 80 ? size : 80), at);
+        if (works(suite, means) && !is_taken[suite - suites])
+            append(text, suite);
+        is_taken[suite - suites] = true;
+        at += size;
+    }
+    return true;
+}
+
+bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
+                         char text[CREDS_SUITES_TEXT_MAX], struct err *err)
+{
+    text[0] = '\0';
+    if (*ciphers)
+        return choose_named(ciphers, means, text, err) &&
+               (text[0] || err_set(err, "none of these works with the versions and credentials of "
+                                        "this listener"));
+    for (size_t i = 0; i < SUITE_COUNT; i++)
+        if (suites[i].is_default && works(&suites[i], means))
+            append(text, &suites[i]);
+    return text[0] || err_set(err, "no suite works with the versions and credentials of this "
+                                   "listener");
+}
+
+bool creds_suites_serve(const char *text, enum certificate_key key)
+{
+    for (const char *at = text; *at != '\0';) {
+        size_t size = strcspn(at, ":");
+        const struct suite *suite = find(at, size);
+        if (suite && serves(suite, key))
+            return true;
+        at += size + (at[size] == ':');
+    }
+    return false;
+}
+
+const char *creds_suites_all(char text[CREDS_SUITES_TEXT_MAX])
+{
+    text[0] = '\0';
+    for (size_t i = 0; i < SUITE_COUNT; i++)
+        append(text, &suites[i]);
+    return text;
+}

@@ -1,0 +1,183 @@
+/* One session's wolfSSL object: feed datagrams, send plaintext, retransmit, close. All calls of
+ * wolfSSL for a session are here (the stateless front is cookie.c). Knows no socket: what the
+ * library sends leaves through a function that the owner sets. One worker's thread. */
+#ifndef DTLS_H
+#define DTLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "count/counters.h"
+#include "creds/creds_flight.h"
+#include "creds/generation.h"
+#include "handshake/hello_offer.h"
+#include "handshake/ticket.h"
+
+/* Largest plaintext of one record (RFC 6347 section 4.1). */
+#define DTLS_PLAINTEXT_MAX 16384
+
+enum dtls_event {
+    DTLS_DONE,        /* the datagram is used up */
+    DTLS_PLAINTEXT,   /* one record's plaintext; call again */
+    DTLS_ESTABLISHED, /* the handshake is complete; call again */
+    DTLS_CLOSED,      /* close_notify from the client */
+    DTLS_ALERTED,     /* fatal alert from the client */
+    DTLS_FORGED,      /* more forged records than its keys bear (RFC 9147 section 4.5.3) */
+    DTLS_FAILED,      /* fatal error; an alert may have been sent */
+};
+
+/* What is learned about the client in a handshake. */
+struct dtls_peer {
+    uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or see certificate_identity() */
+    uint8_t identity_len;
+    bool is_psk_unknown;      /* named an identity that is not in psk_file */
+    bool has_identity_nul;    /* with a NUL byte in it, as none there can have */
+    bool is_certificate_good; /* its certificate leads to one of client_ca */
+    uint8_t certificate_flaw; /* enum certificate_flaw */
+    /* Owned; NULL: no certificate was refused, or it could not be read. */
+    struct certificate_summary *refused;
+    const char *psk13_suite;  /* for a PSK in 1.3, of those that its hello offers; NULL = none */
+    struct hello_offer offer; /* of its hello, with the cookie */
+    uint64_t good_until_ms;   /* the certificates that it showed; 0 = none shown */
+    /* Of the ticket in its hello, whether a session is resumed by it or not. */
+    struct ticket_holder holder; /* good_until_ms 0: no ticket could be opened */
+    uint8_t ticket_tag[16];      /* that tells it from other tickets */
+};
+
+/* Called with each record that the library wants to send. */
+typedef void (*dtls_send_fn)(void *owner, const uint8_t *record, size_t len);
+
+struct dtls {
+    struct WOLFSSL *ssl;
+    const struct listener *listener; /* borrowed */
+    dtls_send_fn send;               /* NULL: nothing is sent */
+    void *owner;
+    const uint8_t *in; /* the datagram being fed, borrowed; NULL = none or taken */
+    uint32_t in_len;
+    uint64_t now_ms;        /* when the datagram was fed */
+    uint32_t drops_before;  /* drop statistics when the datagram was fed */
+    uint64_t mark_before;   /* of DTLS 1.3: wolfSSL_dtls13_get_received_mark() */
+    bool is_reading;        /* within wolfSSL_read */
+    bool has_refused;       /* a renegotiation, since the datagram was fed */
+    bool is_refusal_silent; /* set by the owner: the warning is not sent */
+    bool has_cut;           /* the end of the datagram was not handed over: no record of ours */
+    uint16_t body_max;      /* longer records are not handed over */
+    uint16_t plaintext_max; /* what fits into one record; set when established */
+    bool has_own_cid;       /* the gate has given it a connection ID */
+    bool is_established;
+    bool is_1_3;            /* when established */
+    struct dtls_peer *peer; /* owned; until dtls_forget_peer */
+};
+
+/* Once in the process, before and after everything else of wolfSSL. */
+bool dtls_library_init(void) MUST_USE;
+void dtls_library_deinit(void);
+const char *dtls_library_version(void);
+/* What it was built with, of what matters here; words separated by spaces. */
+const char *dtls_library_features(void);
+
+/* Sets the callbacks of a listener's context. Once, before the first dtls_new. */
+void dtls_prepare(struct creds *creds, const struct listener_config *config);
+
+/* A server-side object that has not seen a datagram; NULL if out of memory. The caller owns it. */
+struct dtls *dtls_new(const struct listener *listener) MUST_USE;
+/* The same of another context of the listener, for a session that is established elsewhere: nothing
+ * is learned about the client. dtls_settle() once it is established: the bounds on its records. */
+struct dtls *dtls_new_of(const struct listener *listener, struct WOLFSSL_CTX *ctx) MUST_USE;
+void dtls_settle(struct dtls *dtls);
+/* NULL is harmless. */
+void dtls_free(struct dtls *dtls);
+
+/* Connection IDs. Before a datagram is fed that may be the hello: the session will have one if the
+ * device offers the extension and the listener gives them out. False: out of memory. */
+bool dtls_offer_cid(struct dtls *dtls) MUST_USE;
+/* After the hello: true if both sides have agreed on using them. */
+bool dtls_has_cid(const struct dtls *dtls);
+/* Sets the gate's own, once, before the flight that answers the hello. False: out of memory. */
+bool dtls_set_cid(struct dtls *dtls, const uint8_t *cid, size_t len) MUST_USE;
+
+/* What follows a record: its epoch, its sequence number plus one. */
+struct dtls_record_number {
+    uint64_t epoch, next;
+};
+
+static inline bool dtls_is_newer(struct dtls_record_number a, struct dtls_record_number b)
+{
+    return a.epoch > b.epoch || (a.epoch == b.epoch && a.next > b.next);
+}
+
+/* The newest record that was authentic. */
+struct dtls_record_number dtls_newest(const struct dtls *dtls);
+/* The record over which dtls_next has just returned DTLS_PLAINTEXT or DTLS_CLOSED. */
+struct dtls_record_number dtls_current(const struct dtls *dtls);
+/* A record with data from before that one has not come, and would still be taken. */
+bool dtls_has_gap_before(const struct dtls *dtls, struct dtls_record_number record);
+
+void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner);
+
+/* Gives the object a datagram, then dtls_next is called until it returns anything but
+ * DTLS_PLAINTEXT or DTLS_ESTABLISHED. `data` must stay valid until then. */
+void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len, uint64_t now_ms);
+/* plaintext has room for DTLS_PLAINTEXT_MAX bytes; len is set with DTLS_PLAINTEXT only. */
+enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len);
+
+enum dtls_sent { DTLS_SENT, DTLS_TOO_LARGE, DTLS_NOT_SENT };
+
+/* Sends plaintext as one record, never more. */
+enum dtls_sent dtls_send(struct dtls *dtls, const uint8_t *data, size_t len);
+
+/* Sends a close_notify if the session is established. After DTLS_CLOSED it makes reading possible
+ * again, for what the network overtook. */
+void dtls_send_close_notify(struct dtls *dtls);
+
+/* The retransmission timer has run out: repeats what is unanswered. False on a fatal error. */
+bool dtls_on_timeout(struct dtls *dtls);
+/* True if the library asks for a timeout of a quarter of the usual (DTLS 1.3: a gap was seen and
+ * an ACK is due, RFC 9147 section 7.1). */
+bool dtls_wants_quick_timeout(const struct dtls *dtls);
+
+/* DTLS 1.3: what was read last is an ACK. */
+bool dtls_was_ack(const struct dtls *dtls);
+/* Records came that do not decrypt. */
+bool dtls_has_unreadable(const struct dtls *dtls);
+/* DTLS 1.3, established: a record of the datagram fed last was authentic and new. */
+bool dtls_has_received(const struct dtls *dtls);
+
+/* Records of the datagram fed last that were discarded: not authentic or not new. What follows a
+ * record that is not authentic is discarded with it and counts as one. */
+uint32_t dtls_discarded(const struct dtls *dtls);
+
+enum dtls_version dtls_version(const struct dtls *dtls);
+const char *dtls_suite(const struct dtls *dtls); /* IANA name */
+
+/* True if the established session goes on from an earlier one, by a ticket. */
+bool dtls_is_resumed(const struct dtls *dtls);
+
+/* The credential that authenticates the established session, or the one that it was resumed from;
+ * before dtls_forget_peer. */
+enum credential dtls_credential(const struct dtls *dtls);
+
+/* Why the handshake failed, and words on it that an operator can act on ("" if the reason says it
+ * all). Valid as long as the object lives. */
+enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail);
+
+/* Why a listener cannot serve what a hello offers. False if it could, as far as the hello tells:
+ * then nothing is set. */
+bool dtls_offer_find_fault(const struct listener *listener, const struct hello_offer *offer,
+                           bool is_1_3, enum handshake_result *result, const char **detail);
+
+/* What is left if it could, and the library found nothing in common. offer: NULL = not known. */
+const char *dtls_offer_doubt(const struct hello_offer *offer);
+
+/* The library has sent a fatal alert. */
+bool dtls_has_sent_alert(const struct dtls *dtls);
+/* The name of RFC 8446 section 6, or of the registry behind it. */
+const char *dtls_alert_name(uint8_t code);
+
+/* Wipes what was learned in the handshake; call it when it has been logged. */
+void dtls_forget_peer(struct dtls *dtls);
+/* The same, and what the library keeps of it: the flights can not be repeated any more. */
+void dtls_forget_handshake(struct dtls *dtls);
+
+#endif

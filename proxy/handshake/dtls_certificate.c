@@ -1,0 +1,59 @@
+#include "handshake/dtls_certificate.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#include <wolfssl/options.h>
+
+#include <wolfssl/ssl.h>
+
+#include "handshake/dtls_ticket.h"
+
+static void keep_refused(struct dtls_peer *peer, const struct certificate_verdict *verdict)
+{
+    peer->certificate_flaw = (uint8_t)verdict->flaw;
+    if (!verdict->is_read)
+        return;
+    /* Without memory the line in the log is shorter. */
+    peer->refused = calloc(1, sizeof(*peer->refused));
+    if (peer->refused != NULL)
+        certificate_summarise(&verdict->refused, peer->refused);
+}
+
+static void keep_accepted(struct dtls *dtls, const struct certificate_verdict *verdict)
+{
+    struct dtls_peer *peer = dtls->peer;
+    peer->is_certificate_good = true;
+    peer->identity_len =
+        (uint8_t)certificate_identity(&verdict->own, peer->identity, sizeof(peer->identity));
+    dtls_ticket_note_expiry(dtls, verdict->not_after);
+}
+
+int dtls_certificate_judge(WOLFSSL *ssl, const WOLFSSL_BUFFER_INFO *shown, int count, int *alert)
+{
+    struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
+    struct certificate_verdict verdict;
+    struct der ders[CERTIFICATE_SHOWN_MAX];
+    if (dtls->peer == NULL || dtls->peer->refused != NULL || count < 0 ||
+        count > CERTIFICATE_SHOWN_MAX)
+        return -1;
+    dtls->peer->identity_len = 0; /* a PSK identity that the client named has not been proved */
+    if (count == 0)
+        return 0; /* whether it may go without was decided before */
+    for (int i = 0; i < count; i++)
+        ders[i] = (struct der){shown[i].buffer, shown[i].length};
+    const struct certificate_request request = {
+        .anchors = &dtls->listener->creds->anchors,
+        .shown = ders,
+        .shown_count = (size_t)count,
+        .now = (int64_t)time(NULL),
+    };
+    certificate_path_check(&request, &verdict);
+    if (verdict.flaw == FLAW_NONE) {
+        keep_accepted(dtls, &verdict);
+        return 0;
+    }
+    keep_refused(dtls->peer, &verdict);
+    *alert = certificate_flaw_alert(verdict.flaw);
+    return -1;
+}

@@ -1,0 +1,375 @@
+#include "run/metrics.h"
+
+#include <errno.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "run/metrics_clients.h"
+#include "run/metrics_socket.h"
+#include "run/watchdog.h"
+
+enum {
+    LINES_PER_S = 5,
+    /* Until clients are accepted again when there was no descriptor for one. */
+    PAUSE_MS = 250,
+};
+
+#define TYPE_PLAIN "text/plain; charset=utf-8"
+#define TYPE_PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
+
+struct metrics {
+    struct MHD_Daemon *daemon;
+    struct metrics_source source;
+    int listen_fd, stop_fd;
+    pthread_t thread;
+    bool is_started;
+    /* From here on of the thread; of the one that opens and closes while there is none. */
+    struct metrics_clients clients;
+    uint64_t accept_after_ms;
+    struct log_limiter log_limiter;
+};
+
+/* --- requests --- */
+
+struct answer {
+    unsigned status;
+    const char *content_type;
+    char *text; /* owned if is_allocated */
+    bool is_allocated;
+};
+
+/* The cast is safe: without is_allocated the text is only read. */
+static struct answer fixed_answer(unsigned status, const char *text)
+{
+    return (struct answer){
+        .status = status,
+        .content_type = TYPE_PLAIN,
+        .text = (char *)(uintptr_t)text,
+    };
+}
+
+static struct answer answer_metrics(const struct metrics *metrics)
+{
+    char *text = metrics_render(&metrics->source);
+    if (text == NULL)
+        return fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
+    return (struct answer){
+        .status = MHD_HTTP_OK,
+        .content_type = TYPE_PROMETHEUS,
+        .text = text,
+        .is_allocated = true,
+    };
+}
+
+static struct answer answer_health(const struct metrics *metrics)
+{
+    struct watchdog_verdict verdict =
+        watchdog_look_twice(metrics->source.workers, metrics->source.worker_count);
+    if (verdict.silent_ms < WATCHDOG_FAILED_MS)
+        return fixed_answer(MHD_HTTP_OK, "ok\n");
+    struct answer answer = fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "a worker hangs\n");
+    char *text = NULL;
+    if (asprintf(&text,
+                 "worker %u does not come back to its event loop: silent for %llu s; its devices "
+                 "are not served, only a restart helps\n",
+                 verdict.worker, (unsigned long long)(verdict.silent_ms / 1000)) >= 0) {
+        answer.text = text;
+        answer.is_allocated = true;
+    }
+    return answer;
+}
+
+static struct answer answer_to(const struct metrics *metrics, const char *method, const char *path)
+{
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
+        return fixed_answer(MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
+    if (strcmp(path, "/metrics") == 0)
+        return answer_metrics(metrics);
+    if (strcmp(path, "/healthz") == 0)
+        return answer_health(metrics);
+    if (strcmp(path, "/readyz") == 0)
+        return atomic_load(metrics->source.is_ready)
+                   ? fixed_answer(MHD_HTTP_OK, "ready\n")
+                   : fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+    return fixed_answer(MHD_HTTP_NOT_FOUND, "not here; try /metrics, /healthz or /readyz\n");
+}
+
+static enum MHD_Result send_answer(struct MHD_Connection *connection, const struct answer *answer)
+{
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        strlen(answer->text), answer->text,
+        answer->is_allocated ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    if (response == NULL) {
+        if (answer->is_allocated)
+            free(answer->text);
+        return MHD_NO;
+    }
+    enum MHD_Result result = MHD_NO;
+    if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type) &&
+        (answer->status != MHD_HTTP_METHOD_NOT_ALLOWED ||
+         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD")))
+        result = MHD_queue_response(connection, answer->status, response);
+    MHD_destroy_response(response); /* our reference; a queued response has its own */
+    return result;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Called first when the header is there, then for each piece of a body, then once more. */
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *body,
+                                  size_t *body_size, void **request_state)
+{
+    struct metrics *metrics = cls;
+    (void)version;
+    (void)body;
+    if (*request_state == NULL) {
+        *request_state = metrics; /* any non-NULL value: the header has been seen */
+        return MHD_YES;
+    }
+    if (*body_size > 0) {
+        *body_size = 0; /* all of it taken, none of it kept */
+        return MHD_YES;
+    }
+    log_limiter_flush(&metrics->log_limiter, now_ms());
+    struct answer answer = answer_to(metrics, method, path);
+    return send_answer(connection, &answer);
+}
+
+static void PRINTF_LIKE(2, 0) on_library_message(void *cls, const char *fmt, va_list args)
+{
+    struct metrics *metrics = cls;
+    char text[256];
+    vsnprintf(text, sizeof(text), fmt, args);
+    text[strcspn(text, "\n")] = '\0';
+    if (log_limiter_allows(&metrics->log_limiter, now_ms()))
+        log_text(LOG_WARNING, "metrics_http", "%s", text);
+}
+
+/* --- connections --- */
+
+static void on_connection(void *cls, struct MHD_Connection *connection, void **client,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct metrics *metrics = cls;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        *client = metrics_clients_add(&metrics->clients, info->connect_fd, now_ms());
+    } else if (*client != NULL) {
+        metrics_clients_remove(*client);
+    }
+}
+
+/* A new request may follow on the same connection, and has its own time. */
+static void on_completed(void *cls, struct MHD_Connection *connection, void **request_state,
+                         enum MHD_RequestTerminationCode code)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct metrics_client *client = info != NULL ? info->socket_context : NULL;
+    (void)cls;
+    (void)request_state;
+    (void)code;
+    if (client != NULL)
+        client->since_ms = now_ms();
+}
+
+/* The library closes it when it is run next. */
+static void send_away(const struct metrics_client *client)
+{
+    shutdown(client->fd, SHUT_RDWR);
+}
+
+static uint64_t send_away_the_late(struct metrics *metrics, uint64_t now)
+{
+    uint64_t next_ms = UINT64_MAX;
+    for (int i = 0; i < METRICS_CLIENTS_MAX; i++) {
+        const struct metrics_client *client = &metrics->clients.clients[i];
+        uint64_t limit_ms = client->since_ms + METRICS_CLIENT_LIMIT_MS;
+        if (client->fd < 0)
+            continue;
+        if (limit_ms <= now)
+            send_away(client);
+        else if (limit_ms < next_ms)
+            next_ms = limit_ms;
+    }
+    return next_ms;
+}
+
+static bool is_full(const struct metrics *metrics)
+{
+    for (int i = 0; i < METRICS_CLIENTS_MAX; i++)
+        if (metrics->clients.clients[i].fd < 0)
+            return false;
+    return true;
+}
+
+static void add(struct metrics *metrics, int fd, const struct sockaddr_storage *from,
+                socklen_t size)
+{
+    if (is_full(metrics)) {
+        send_away(metrics_clients_oldest(&metrics->clients));
+        MHD_run(metrics->daemon);
+    }
+    if (is_full(metrics))
+        close(fd);
+    else /* closes it if that fails */
+        MHD_add_connection(metrics->daemon, fd, (const struct sockaddr *)from, size);
+}
+
+/* No more than there is room for: those that came first have their turn first. */
+static void accept_some(struct metrics *metrics)
+{
+    for (int i = 0; i < METRICS_CLIENTS_MAX; i++) {
+        struct sockaddr_storage from;
+        socklen_t size = sizeof(from);
+        int fd = accept4(metrics->listen_fd, (struct sockaddr *)&from, &size,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            add(metrics, fd, &from, size);
+            continue;
+        }
+        if (errno == EAGAIN)
+            return;
+        if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
+            continue; /* of this one client: it has gone again */
+        metrics->accept_after_ms = now_ms() + PAUSE_MS;
+        if (log_limiter_allows(&metrics->log_limiter, now_ms()))
+            log_text(LOG_WARNING, "metrics_http", "no client can be accepted now: %s (ulimit -n)",
+                     strerror(errno));
+        return;
+    }
+}
+
+/* Until the next client's time is up or clients are accepted again, or the library wants to run. */
+static int wait_ms(const struct metrics *metrics, uint64_t next_ms, uint64_t now)
+{
+    MHD_UNSIGNED_LONG_LONG library_ms;
+    uint64_t wait = next_ms > now ? next_ms - now : 0;
+    if (metrics->accept_after_ms > now && metrics->accept_after_ms - now < wait)
+        wait = metrics->accept_after_ms - now;
+    if (MHD_get_timeout(metrics->daemon, &library_ms) == MHD_YES && library_ms < wait)
+        wait = library_ms;
+    return wait < METRICS_CLIENT_LIMIT_MS ? (int)wait : METRICS_CLIENT_LIMIT_MS;
+}
+
+static void *serve(void *argument)
+{
+    struct metrics *metrics = argument;
+    int library_fd = MHD_get_daemon_info(metrics->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
+    for (;;) {
+        uint64_t now = now_ms();
+        uint64_t next_ms = send_away_the_late(metrics, now);
+        bool may_accept = metrics->accept_after_ms <= now;
+        struct pollfd fds[] = {
+            {.fd = metrics->stop_fd, .events = POLLIN},
+            {.fd = library_fd, .events = POLLIN},
+            {.fd = may_accept ? metrics->listen_fd : -1, .events = POLLIN},
+        };
+        poll(fds, 3, wait_ms(metrics, next_ms, now));
+        if (fds[0].revents != 0)
+            return NULL;
+        if (fds[2].revents != 0)
+            accept_some(metrics);
+        MHD_run(metrics->daemon);
+    }
+}
+
+/* --- start and stop --- */
+
+/* Without threads and sockets of the library's own: clients are accepted in serve(), where it can
+ * be said who has to go when there is no room. */
+static struct MHD_Daemon *start_daemon(struct metrics *metrics)
+{
+    return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0, NULL,
+                            NULL, on_request, metrics, MHD_OPTION_EXTERNAL_LOGGER,
+                            on_library_message, metrics, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)METRICS_CLIENTS_MAX + 1, MHD_OPTION_NOTIFY_CONNECTION,
+                            on_connection, metrics, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
+                            metrics, MHD_OPTION_END);
+}
+
+static bool start_thread(struct metrics *metrics)
+{
+    sigset_t all, before; /* signals are main's */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    metrics->is_started = pthread_create(&metrics->thread, NULL, serve, metrics) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (metrics->is_started)
+        pthread_setname_np(metrics->thread, "metrics");
+    return metrics->is_started;
+}
+
+static bool start(struct metrics *metrics)
+{
+    metrics->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (metrics->stop_fd < 0)
+        return false;
+    metrics->daemon = start_daemon(metrics);
+    return metrics->daemon != NULL && start_thread(metrics);
+}
+
+struct metrics *metrics_open(const struct addr *addr, const struct metrics_source *source,
+                             struct err *err)
+{
+    struct metrics *metrics = calloc(1, sizeof(*metrics));
+    if (metrics == NULL) {
+        (void)err_set(err, "metrics: out of memory");
+        return NULL;
+    }
+    metrics->source = *source;
+    metrics->log_limiter.per_s = LINES_PER_S;
+    metrics->stop_fd = -1;
+    metrics_clients_init(&metrics->clients);
+    metrics->listen_fd = metrics_socket_open(addr, err);
+    if (metrics->listen_fd < 0) {
+        metrics_close(metrics);
+        return NULL;
+    }
+    if (!start(metrics)) {
+        char text[ADDR_TEXT_MAX];
+        (void)err_set(
+            err,
+            "[gate] metrics = %s: the HTTP server did not start; the usual cause is a limit on "
+            "threads or descriptors (`ulimit -a`), and a log line before this may say which",
+            addr_format(addr, text));
+        metrics_close(metrics);
+        return NULL;
+    }
+    return metrics;
+}
+
+void metrics_close(struct metrics *metrics)
+{
+    if (metrics == NULL)
+        return;
+    if (metrics->is_started) {
+        eventfd_write(metrics->stop_fd, 1);
+        pthread_join(metrics->thread, NULL);
+    }
+    if (metrics->daemon != NULL)
+        MHD_stop_daemon(metrics->daemon); /* and the connections */
+    if (metrics->stop_fd >= 0)
+        close(metrics->stop_fd);
+    if (metrics->listen_fd >= 0)
+        close(metrics->listen_fd);
+    free(metrics);
+}

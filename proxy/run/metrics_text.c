@@ -1,0 +1,413 @@
+/* The text of /metrics: Prometheus exposition format 0.0.4. */
+#include "run/metrics.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/process.h"
+#include "run/watchdog.h"
+#include "version.h"
+
+/* How long a scrape waits in all for workers to end their turns. */
+enum { WAIT_MS = 2000 };
+
+/* What is written: the sum over workers, one entry per listener and one for datagrams of a backend
+ * that belong to no listener. */
+struct sums {
+    struct counters *by_listener;
+    uint32_t listener_count;
+    const struct config *config;
+    uint32_t unresponsive_workers;
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static bool sums_init(struct sums *sums, const struct metrics_source *source)
+{
+    *sums = (struct sums){
+        .config = source->generation->config,
+        .listener_count = source->generation->config->listener_count,
+    };
+    sums->by_listener = calloc(sums->listener_count + 1, sizeof(*sums->by_listener));
+    if (sums->by_listener == NULL)
+        return false;
+    uint64_t deadline_ms = now_ms() + WAIT_MS;
+    for (uint32_t w = 0; w < source->worker_count; w++) {
+        const struct worker_counters *worker = source->workers[w];
+        assert(worker->listener_count == sums->listener_count);
+        if (watchdog_look(&source->workers[w], 1, now_ms()).late != 0)
+            deadline_ms = 0; /* it may hang in a turn, whose end nobody needs to wait for */
+        for (uint32_t i = 0; i <= sums->listener_count; i++)
+            (void)counters_add_copy(&sums->by_listener[i], worker, i, deadline_ms);
+    }
+    sums->unresponsive_workers =
+        watchdog_look(source->workers, source->worker_count, now_ms()).late;
+    return true;
+}
+
+/* --- lines --- */
+
+static void put_family(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void put_label_value(FILE *out, const char *value)
+{
+    fputc('"', out);
+    for (; *value != '\0'; value++) {
+        if (*value == '\n') {
+            fputs("\\n", out);
+            continue;
+        }
+        if (*value == '"' || *value == '\\')
+            fputc('\\', out);
+        fputc(*value, out);
+    }
+    fputc('"', out);
+}
+
+static void put_u64(FILE *out, uint64_t value)
+{
+    fprintf(out, " %llu\n", (unsigned long long)value);
+}
+
+static void put_thousandths(FILE *out, uint64_t value)
+{
+    fprintf(out, " %llu.%03u\n", (unsigned long long)(value / 1000), (unsigned)(value % 1000));
+}
+
+/* A sample of one listener begins: name{listener="...". The entry after the last is named "-". */
+static void put_listener(FILE *out, const struct sums *sums, const char *name, uint32_t listener)
+{
+    const struct config *config = sums->config;
+    fprintf(out, "%s{listener=", name);
+    put_label_value(out, listener < sums->listener_count ? config->listeners[listener].name : "-");
+}
+
+static void put_listener_sample(FILE *out, const struct sums *sums, const char *name,
+                                uint32_t listener, const char *label, const char *label_value,
+                                uint64_t value)
+{
+    put_listener(out, sums, name, listener);
+    if (label != NULL)
+        fprintf(out, ",%s=\"%s\"", label, label_value);
+    fputc('}', out);
+    put_u64(out, value);
+}
+
+/* A process-wide number that may be unknown (0): then there is no such line. */
+static void put_process_u64(FILE *out, const char *name, const char *help, uint64_t value)
+{
+    if (value == 0)
+        return;
+    put_family(out, name, "gauge", help);
+    fputs(name, out);
+    put_u64(out, value);
+}
+
+/* --- datagrams --- */
+
+static void put_client_datagrams(FILE *out, const struct sums *sums)
+{
+    const char *name = "dtlsgate_client_datagrams_received_total";
+    put_family(out, name, "counter", "Datagrams received from devices.");
+    for (uint32_t i = 0; i < sums->listener_count; i++)
+        put_listener_sample(out, sums, name, i, NULL, NULL,
+                            counter_get(&sums->by_listener[i].client_received));
+    name = "dtlsgate_client_datagrams_total";
+    put_family(out, name, "counter", "Datagrams received from devices, by how they ended.");
+    for (uint32_t i = 0; i < sums->listener_count; i++)
+        for (unsigned o = 0; o < CLIENT_OUTCOME_COUNT; o++)
+            put_listener_sample(out, sums, name, i, "outcome",
+                                client_outcome_name((enum client_outcome)o),
+                                counter_get(&sums->by_listener[i].client[o]));
+}
+
+static void put_backend_datagrams(FILE *out, const struct sums *sums)
+{
+    uint64_t received = 0;
+    for (uint32_t i = 0; i <= sums->listener_count; i++)
+        received += counter_get(&sums->by_listener[i].backend_received);
+    const char *name = "dtlsgate_backend_datagrams_received_total";
+    put_family(out, name, "counter", "Datagrams received from backends.");
+    fputs(name, out);
+    put_u64(out, received);
+    name = "dtlsgate_backend_datagrams_total";
+    put_family(out, name, "counter",
+               "Datagrams received from backends, by how they ended; listener - is none.");
+    for (uint32_t i = 0; i <= sums->listener_count; i++)
+        for (unsigned o = 0; o < BACKEND_OUTCOME_COUNT; o++)
+            put_listener_sample(out, sums, name, i, "outcome",
+                                backend_outcome_name((enum backend_outcome)o),
+                                counter_get(&sums->by_listener[i].backend[o]));
+    name = "dtlsgate_late_backend_datagrams_discarded_total";
+    put_family(out, name, "counter",
+               "Datagrams received from backends for a session that had ended, by why it ended.");
+    for (uint32_t i = 0; i <= sums->listener_count; i++)
+        for (unsigned r = 0; r < LATE_REASON_COUNT; r++)
+            put_listener_sample(out, sums, name, i, "reason", late_reason_name(r),
+                                counter_get(&sums->by_listener[i].late[r]));
+}
+
+/* --- handshakes and sessions --- */
+
+/* Most of the combinations never occur. A series that is missing until its first event hides that
+ * event from rate(), so those that a healthy listener has are written from the start. */
+static bool is_expected(const struct listener_config *listener, enum dtls_version version,
+                        enum credential credential, bool is_resumed, enum handshake_result result)
+{
+    uint32_t bit = version == VERSION_1_2   ? CONFIG_VERSION_1_2
+                   : version == VERSION_1_3 ? CONFIG_VERSION_1_3
+                                            : 0;
+    if (result != HANDSHAKE_established || (listener->versions & bit) == 0 ||
+        (is_resumed && (listener->ticket_versions & bit) == 0))
+        return false;
+    bool has_certificate = listener->certificate[0] != '\0';
+    switch (credential) {
+    case CREDENTIAL_PSK: return listener->psk_file[0] != '\0';
+    case CREDENTIAL_CERTIFICATE:
+        return has_certificate && listener->client_auth != CLIENT_AUTH_NONE;
+    case CREDENTIAL_NONE: return has_certificate && listener->client_auth != CLIENT_AUTH_REQUIRED;
+    default: return false;
+    }
+}
+
+static void put_handshakes_sample(FILE *out, const struct sums *sums, uint32_t listener,
+                                  enum dtls_version version, enum credential credential,
+                                  bool is_resumed, enum handshake_result result, uint64_t value)
+{
+    if (value == 0 &&
+        !is_expected(&sums->config->listeners[listener], version, credential, is_resumed, result))
+        return;
+    put_listener(out, sums, "dtlsgate_handshakes_total", listener);
+    fprintf(out, ",version=\"%s\",credential=\"%s\",resumed=\"%s\",result=\"%s\"}",
+            dtls_version_name(version), credential_name(credential), is_resumed ? "yes" : "no",
+            handshake_result_name(result));
+    put_u64(out, value);
+}
+
+static void put_handshakes_of(FILE *out, const struct sums *sums, uint32_t i)
+{
+    const struct counters *counters = &sums->by_listener[i];
+    for (unsigned v = 0; v < VERSION_COUNT; v++)
+        for (unsigned c = 0; c < CREDENTIAL_COUNT; c++) {
+            for (unsigned r = 0; r < HANDSHAKE_RESULT_COUNT; r++)
+                put_handshakes_sample(out, sums, i, (enum dtls_version)v, (enum credential)c, false,
+                                      (enum handshake_result)r,
+                                      counter_get(&counters->handshakes[v][c][r]));
+            put_handshakes_sample(out, sums, i, (enum dtls_version)v, (enum credential)c, true,
+                                  HANDSHAKE_established, counter_get(&counters->resumptions[v][c]));
+        }
+}
+
+static void put_handshake_seconds_of(FILE *out, const struct sums *sums, uint32_t i)
+{
+    static const unsigned bounds_ms[HANDSHAKE_BUCKET_COUNT] = {HANDSHAKE_BUCKETS_MS};
+    const struct counters *counters = &sums->by_listener[i];
+    uint64_t count = 0;
+    for (unsigned b = 0; b <= HANDSHAKE_BUCKET_COUNT; b++) {
+        char le[32] = "+Inf";
+        if (b < HANDSHAKE_BUCKET_COUNT)
+            snprintf(le, sizeof(le), "%g", bounds_ms[b] / 1000.0);
+        count += counter_get(&counters->handshake_ms_bucket[b]);
+        put_listener_sample(out, sums, "dtlsgate_handshake_seconds_bucket", i, "le", le, count);
+    }
+    put_listener(out, sums, "dtlsgate_handshake_seconds_sum", i);
+    fputc('}', out);
+    put_thousandths(out, counter_get(&counters->handshake_ms_sum));
+    put_listener_sample(out, sums, "dtlsgate_handshake_seconds_count", i, NULL, NULL, count);
+}
+
+static void put_handshakes_and_closes(FILE *out, const struct sums *sums)
+{
+    const char *name = "dtlsgate_handshakes_total";
+    put_family(out, name, "counter", "Handshakes that ended, by how.");
+    for (uint32_t i = 0; i < sums->listener_count; i++)
+        put_handshakes_of(out, sums, i);
+    put_family(out, "dtlsgate_handshake_seconds", "histogram",
+               "Time from the hello with a valid cookie to the established session.");
+    for (uint32_t i = 0; i < sums->listener_count; i++)
+        put_handshake_seconds_of(out, sums, i);
+    name = "dtlsgate_sessions_closed_total";
+    put_family(out, name, "counter", "Sessions that ended, by why.");
+    for (uint32_t i = 0; i < sums->listener_count; i++)
+        for (unsigned r = 0; r < CLOSE_REASON_COUNT; r++)
+            put_listener_sample(out, sums, name, i, "reason",
+                                close_reason_name((enum close_reason)r),
+                                counter_get(&sums->by_listener[i].closed[r]));
+}
+
+/* --- durations, over all workers --- */
+
+static void put_minimum(FILE *out, const struct metrics_source *source, const char *name,
+                        const char *help, size_t offset)
+{
+    uint64_t least_ms = UINT64_MAX;
+    put_family(out, name, "gauge", help);
+    for (uint32_t w = 0; w < source->worker_count; w++) {
+        const char *worker = (const char *)source->workers[w];
+        uint64_t ms = counter_get((const counter *)(worker + offset));
+        if (ms != 0 && ms < least_ms)
+            least_ms = ms;
+    }
+    fputs(name, out);
+    if (least_ms == UINT64_MAX)
+        fputs(" +Inf\n", out);
+    else
+        put_thousandths(out, least_ms);
+}
+
+static void put_durations(FILE *out, const struct metrics_source *source, const char *name,
+                          const char *help, size_t offset)
+{
+    static const unsigned bounds_us[DURATION_BUCKET_COUNT] = {DURATION_BUCKETS_US};
+    uint64_t count = 0, ns_sum = 0;
+    put_family(out, name, "histogram", help);
+    for (unsigned b = 0; b <= DURATION_BUCKET_COUNT; b++) {
+        char le[32] = "+Inf";
+        if (b < DURATION_BUCKET_COUNT)
+            snprintf(le, sizeof(le), "%g", bounds_us[b] / 1000000.0);
+        for (uint32_t w = 0; w < source->worker_count; w++) {
+            const void *worker = (const char *)source->workers[w] + offset;
+            count += counter_get(&((const struct durations *)worker)->bucket[b]);
+        }
+        fprintf(out, "%s_bucket{le=\"%s\"}", name, le);
+        put_u64(out, count);
+    }
+    for (uint32_t w = 0; w < source->worker_count; w++) {
+        const void *worker = (const char *)source->workers[w] + offset;
+        ns_sum += counter_get(&((const struct durations *)worker)->ns_sum);
+    }
+    fprintf(out, "%s_sum %.6f\n%s_count", name, (double)ns_sum / 1e9, name);
+    put_u64(out, count);
+}
+
+static void put_all_durations(FILE *out, const struct metrics_source *source)
+{
+#define MINIMUM(name, help)                                          \
+    put_minimum(out, source, "dtlsgate_" #name "_min_seconds", help, \
+                offsetof(struct worker_counters, name));
+#define DURATION(name, help)                                       \
+    put_durations(out, source, "dtlsgate_" #name "_seconds", help, \
+                  offsetof(struct worker_counters, name));
+#include "count/counters_each.h"
+}
+
+/* --- plain counters and gauges, and what belongs to no listener --- */
+
+static void put_plain(FILE *out, const struct sums *sums, const char *name, const char *type,
+                      const char *help, size_t offset, uint32_t entries)
+{
+    put_family(out, name, type, help);
+    for (uint32_t i = 0; i < entries; i++) {
+        const char *counters = (const char *)&sums->by_listener[i];
+        put_listener_sample(out, sums, name, i, NULL, NULL,
+                            counter_get((const counter *)(counters + offset)));
+    }
+}
+
+/* A socket toward backends serves all listeners, so its counters are under listener "-". */
+static void put_plain_counters(FILE *out, const struct sums *sums)
+{
+    uint32_t count = sums->listener_count;
+#define COUNTER(name, help)                                           \
+    put_plain(out, sums, "dtlsgate_" #name "_total", "counter", help, \
+              offsetof(struct counters, name), count + 1);
+#define GAUGE(name, help) \
+    put_plain(out, sums, "dtlsgate_" #name, "gauge", help, offsetof(struct counters, name), count);
+#include "count/counters_each.h"
+}
+
+static void put_gate(FILE *out, const struct metrics_source *source, const struct sums *sums)
+{
+    put_family(out, "dtlsgate_build_info", "gauge", "Always 1; versions as labels.");
+    fputs("dtlsgate_build_info{version=\"" DTLSGATE_VERSION "\",wolfssl=", out);
+    put_label_value(out, source->tls_library_version);
+    fputs("} 1\n", out);
+    put_family(out, "dtlsgate_workers", "gauge", "Worker threads.");
+    fprintf(out, "dtlsgate_workers %u\n", source->worker_count);
+    put_family(out, "dtlsgate_workers_unresponsive", "gauge",
+               "Workers that have not come back to their event loop for 3 s.");
+    fprintf(out, "dtlsgate_workers_unresponsive %u\n", sums->unresponsive_workers);
+    put_family(out, "dtlsgate_log_lines_dropped_total", "counter",
+               "Log lines lost because stderr did not take them.");
+    fputs("dtlsgate_log_lines_dropped_total", out);
+    put_u64(out, log_dropped_lines());
+}
+
+static void put_not_after(FILE *out, const struct sums *sums, uint32_t listener, const char *file,
+                          int64_t not_after)
+{
+    put_listener(out, sums, "dtlsgate_certificate_not_after_timestamp_seconds", listener);
+    fprintf(out, ",file=\"%s\"} %lld\n", file, (long long)not_after);
+}
+
+static void put_certificates(FILE *out, const struct metrics_source *source,
+                             const struct sums *sums)
+{
+    const struct listener *listeners = source->generation->listeners;
+    put_family(out, "dtlsgate_certificate_not_after_timestamp_seconds", "gauge",
+               "When the first certificate of a file expires, in seconds since 1970.");
+    for (uint32_t i = 0; listeners != NULL && i < sums->listener_count; i++) {
+        const struct creds *creds = listeners[i].creds;
+        if (creds->certificate_key != KEY_UNKNOWN)
+            put_not_after(out, sums, i, "certificate", creds->certificate_not_after);
+        if (creds->anchors.count != 0)
+            put_not_after(out, sums, i, "client_ca",
+                          certificate_anchors_not_after(&creds->anchors));
+    }
+}
+
+static void put_process(FILE *out)
+{
+    struct process_usage usage;
+    process_read_usage(&usage);
+    put_family(out, "process_cpu_seconds_total", "counter", "User and system CPU time.");
+    fputs("process_cpu_seconds_total", out);
+    put_thousandths(out, usage.cpu_us / 1000);
+    if (usage.start_time_ms != 0) {
+        put_family(out, "process_start_time_seconds", "gauge", "Start, in seconds since 1970.");
+        fputs("process_start_time_seconds", out);
+        put_thousandths(out, usage.start_time_ms);
+    }
+    put_process_u64(out, "process_resident_memory_bytes", "Resident memory.", usage.resident_bytes);
+    put_process_u64(out, "process_open_fds", "Open file descriptors.", usage.open_fds);
+    put_process_u64(out, "process_max_fds", "Most file descriptors allowed.", usage.max_fds);
+}
+
+char *metrics_render(const struct metrics_source *source)
+{
+    struct sums sums;
+    if (!sums_init(&sums, source))
+        return NULL;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (out != NULL) {
+        put_gate(out, source, &sums);
+        put_client_datagrams(out, &sums);
+        put_backend_datagrams(out, &sums);
+        put_handshakes_and_closes(out, &sums);
+        put_plain_counters(out, &sums);
+        put_all_durations(out, source);
+        put_certificates(out, source, &sums);
+        put_process(out);
+        bool is_complete = !ferror(out);
+        if (fclose(out) != 0 || !is_complete) {
+            free(text);
+            text = NULL;
+        }
+    }
+    free(sums.by_listener);
+    return text;
+}

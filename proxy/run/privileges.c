@@ -1,0 +1,62 @@
+#define _GNU_SOURCE
+#include "run/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+/* True if the process has exactly these ids, real, effective and saved, and cannot become root. */
+static bool is_shut(uid_t uid, gid_t gid)
+{
+    uid_t real_uid, effective_uid, saved_uid;
+    gid_t real_gid, effective_gid, saved_gid;
+    if (getresuid(&real_uid, &effective_uid, &saved_uid) != 0 ||
+        getresgid(&real_gid, &effective_gid, &saved_gid) != 0)
+        return false;
+    if (real_uid != uid || effective_uid != uid || saved_uid != uid || real_gid != gid ||
+        effective_gid != gid || saved_gid != gid)
+        return false;
+    return setuid(0) != 0 && setgid(0) != 0 && seteuid(0) != 0 && setgroups(0, NULL) != 0;
+}
+
+/* NULL with err if the user is not one to become. */
+static const struct passwd *find_user(const char *user, struct err *err)
+{
+    errno = 0;
+    const struct passwd *entry = getpwnam(user);
+    if (entry == NULL)
+        err_set_passing(err, "%s; name a user that getent passwd shows",
+                        errno != 0 ? strerror(errno) : "no such user");
+    else if (entry->pw_uid == 0)
+        err_set(err, "that is root itself; name a user without privileges, or leave it empty to "
+                     "stay root");
+    return entry != NULL && entry->pw_uid != 0 ? entry : NULL;
+}
+
+bool privileges_check(const char *user, struct err *err)
+{
+    return find_user(user, err) != NULL;
+}
+
+bool privileges_drop(const char *user, struct err *err)
+{
+    const struct passwd *entry = find_user(user, err);
+    if (entry == NULL)
+        return false;
+    uid_t uid = entry->pw_uid;
+    gid_t gid = entry->pw_gid;
+    /* Groups first: as another user it would not be permitted any more. */
+    if (initgroups(user, gid) != 0 || setresgid(gid, gid, gid) != 0 ||
+        setresuid(uid, uid, uid) != 0)
+        return err_set(err,
+                       "becoming the user %s failed: %s; in a container the capabilities SETUID "
+                       "and SETGID are needed",
+                       user, strerror(errno));
+    if (!is_shut(uid, gid))
+        return err_set(err, "root could be had back after becoming the user %s; not starting",
+                       user);
+    return true;
+}

@@ -1,0 +1,92 @@
+#include "run/reload.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/secret.h"
+#include "handshake/dtls.h"
+#include "run/host.h"
+#include "run/privileges.h"
+
+enum { COOKIE_MASTER_BYTES = 32 };
+
+static struct generation *out_of_memory(struct generation *generation, struct problems *problems)
+{
+    problems_passing(problems, "out of memory while loading the settings");
+    reload_release(generation);
+    return NULL;
+}
+
+/* False if config.c has found the credentials wanting already. */
+static bool names_credentials(const struct listener_config *config)
+{
+    bool has_certificate = config->certificate[0] != '\0';
+    bool has_key = config->private_key[0] != '\0';
+    return has_certificate == has_key && (has_certificate || config->psk_file[0] != '\0');
+}
+
+static void check_user(const struct config *config, struct problems *problems)
+{
+    const char *user = config->gate.user;
+    struct err err;
+    if (user[0] != '\0' && !privileges_check(user, &err))
+        problems_error_of(problems, &err, "%s:%u: [gate] user = %s: %s", config->path,
+                          config->gate.lines[GATE_user], user, err.text);
+}
+
+struct generation *reload_build(const char *path, struct problems *problems)
+{
+    uint32_t errors_before = problems->error_count;
+    struct generation *generation = calloc(1, sizeof(*generation));
+    if (generation == NULL)
+        return out_of_memory(NULL, problems);
+    atomic_store(&generation->references, 1);
+    generation->config = config_load_partly(path, problems);
+    if (generation->config == NULL) {
+        reload_release(generation);
+        return NULL;
+    }
+    check_user(generation->config, problems);
+    host_fit(generation->config, "", problems);
+    uint32_t count = generation->config->listener_count;
+    generation->listeners = calloc(count + 1, sizeof(*generation->listeners));
+    if (generation->listeners == NULL)
+        return out_of_memory(generation, problems);
+    if (!secret_new(&generation->kept_master, COOKIE_MASTER_BYTES))
+        return out_of_memory(generation, problems);
+    generation->cookie_master = generation->kept_master.bytes;
+    if (getrandom(generation->cookie_master, COOKIE_MASTER_BYTES, 0) != COOKIE_MASTER_BYTES) {
+        problems_passing(problems, "the kernel gave no random bytes for the cookie secret");
+        reload_release(generation);
+        return NULL;
+    }
+    /* Credentials are looked at even if the settings have errors: all are to be reported at once.
+     */
+    for (uint32_t i = 0; i < count; i++) {
+        struct listener *listener = &generation->listeners[i];
+        listener->index = i;
+        listener->config = &generation->config->listeners[i];
+        if (names_credentials(listener->config))
+            listener->creds = creds_load(generation->config, listener->config, problems);
+        if (listener->creds != NULL)
+            dtls_prepare(listener->creds, listener->config);
+    }
+    if (problems->error_count > errors_before) {
+        reload_release(generation);
+        return NULL;
+    }
+    return generation;
+}
+
+void reload_release(struct generation *generation)
+{
+    if (generation == NULL || atomic_fetch_sub(&generation->references, 1) != 1)
+        return;
+    for (uint32_t i = 0; generation->listeners != NULL && i < generation->config->listener_count;
+         i++)
+        creds_free(generation->listeners[i].creds);
+    free(generation->listeners);
+    config_free(generation->config);
+    secret_free(&generation->kept_master);
+    free(generation);
+}

@@ -1,0 +1,525 @@
+#include "worker/worker.h"
+
+#include <ev.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "net/steering.h"
+#include "run/watchdog.h"
+#include "worker/datapath.h"
+#include "worker/hello_share.h"
+
+enum {
+    /* Batches taken from one socket before the others get their turn. */
+    ROUNDS_MAX = 8,
+    /* Wakes of the backend socket between looks at its error queue. */
+    ERRORS_EVERY = 16,
+};
+
+/* Between the farewells and the end of the thread. */
+static const double LINGER_S = 0.2;
+
+/* One address. What arrives at either socket is answered from the first, which sessions keep. */
+struct listening {
+    ev_io watcher, hello_watcher;
+    struct worker *worker;
+    struct udp_socket socket;
+    struct udp_socket hello_socket; /* fd = -1: hellos arrive at the other one */
+    uint32_t listener;
+};
+
+/* Sessions that another worker wants ended. */
+struct mailbox {
+    pthread_mutex_t lock; /* of what follows */
+    struct identities_session *sessions;
+    uint32_t count, capacity;
+};
+
+struct worker {
+    struct ev_loop *loop;
+    ev_io backend_watcher;
+    ev_check woken;     /* runs first of all when the loop has waited ... */
+    ev_prepare waiting; /* ... and last of all before it waits */
+    uint64_t woken_ns;  /* 0 = waiting */
+    ev_timer timer;
+    ev_timer beat_timer; /* for watchdog.h */
+    ev_timer end_timer;
+    ev_async stop_watcher, mail_watcher;
+    struct mailbox mailbox;
+    struct worker *const *workers; /* all of them, by index; borrowed */
+    ev_timer hello_timer;          /* active while hellos pause */
+    struct hello_share hello_share;
+    unsigned hello_turn; /* of the event loop, that hello_quota is for */
+    uint32_t hello_quota;
+    struct listening *listening; /* one for each address of each listener */
+    uint32_t listening_count;
+    uint64_t timer_due_ms; /* what `timer` is set to; TIMERS_NONE = not set */
+    struct udp_in in;
+    struct datapath datapath;
+    pthread_t thread;
+    bool is_started;
+    uint32_t index, count;
+    uint32_t backend_wakes;
+};
+
+static uint64_t read_clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static uint64_t read_clock_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Runs what is due and sets the loop's one timer to what is due next. After each batch from either
+ * side: it may have woken as many sessions as it is long, and no more are parked at once. */
+static void keep_time(struct worker *worker, uint64_t now_ms)
+{
+    uint64_t began_ns = read_clock_ns(CLOCK_MONOTONIC);
+    uint64_t due_ms = datapath_tick(&worker->datapath, now_ms);
+    durations_add(&worker->datapath.counters.housekeeping,
+                  read_clock_ns(CLOCK_MONOTONIC) - began_ns);
+    /* What is due moves away with every datagram; the timer then fires once too early, which is
+     * cheaper than to set it each time. */
+    if (due_ms >= worker->timer_due_ms)
+        return;
+    worker->timer_due_ms = due_ms;
+    ev_timer_stop(worker->loop, &worker->timer);
+    double after_s = due_ms > now_ms ? (double)(due_ms - now_ms) / 1000.0 : 0.0;
+    ev_timer_set(&worker->timer, after_s, 0.0);
+    ev_now_update(worker->loop);
+    ev_timer_start(worker->loop, &worker->timer);
+}
+
+static void on_client_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct listening *listening = (struct listening *)watcher;
+    struct worker *worker = listening->worker;
+    uint64_t now_ms = 0;
+    (void)loop;
+    (void)events;
+
+    for (int i = 0; i < ROUNDS_MAX && udp_receive(&listening->socket, &worker->in); i++) {
+        now_ms = read_clock_ms();
+        datapath_from_client(&worker->datapath, listening->listener, &listening->socket,
+                             &worker->in, now_ms);
+        keep_time(worker, now_ms);
+        if (worker->in.count < UDP_BATCH)
+            break;
+    }
+}
+
+/* ---- hellos --------------------------------------------------------------------------------- */
+
+static uint64_t count_data(const struct worker *worker)
+{
+    const struct worker_counters *counters = &worker->datapath.counters;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < counters->listener_count; i++)
+        count += counter_get(&counters->by_listener[i].client[CLIENT_forwarded]) +
+                 counter_get(&counters->by_listener[i].backend[BACKEND_forwarded]);
+    return count;
+}
+
+static void start_hellos(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->listening_count; i++)
+        ev_io_start(worker->loop, &worker->listening[i].hello_watcher);
+}
+
+static void on_hello_pause_end(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    start_hellos(watcher->data);
+}
+
+static void pause_hellos(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->listening_count; i++)
+        ev_io_stop(worker->loop, &worker->listening[i].hello_watcher);
+    ev_timer_set(&worker->hello_timer, (double)hello_share_pause_ms(&worker->hello_share) / 1000.0,
+                 0.0);
+    ev_now_update(worker->loop);
+    ev_timer_start(worker->loop, &worker->hello_timer);
+}
+
+/* Of the lowest priority: in each turn of the loop everything else has been read before. */
+static void on_hello_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct listening *listening = watcher->data;
+    struct worker *worker = listening->worker;
+    struct counters *c = &worker->datapath.counters.by_listener[listening->listener];
+    (void)events;
+
+    /* The same for all sockets, or the first would leave nothing to the others. */
+    if (worker->hello_turn != ev_iteration(loop)) {
+        worker->hello_turn = ev_iteration(loop);
+        worker->hello_quota = hello_share_quota(&worker->hello_share, count_data(worker),
+                                                read_clock_ns(CLOCK_MONOTONIC));
+    }
+    if (worker->hello_quota == 0) {
+        pause_hellos(worker);
+        return;
+    }
+    uint64_t began_ns = read_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t begun = counter_get(&c->client[CLIENT_handshake_begun]);
+    if (!udp_receive_some(&listening->hello_socket, &worker->in, worker->hello_quota) ||
+        worker->in.count == 0)
+        return;
+    counter_add(&c->hello_kernel_drops, worker->in.new_kernel_drops);
+    worker->in.new_kernel_drops = 0; /* what datapath.c counts is of the other socket */
+    uint64_t now_ms = read_clock_ms();
+    datapath_from_client(&worker->datapath, listening->listener, &listening->socket, &worker->in,
+                         now_ms);
+    keep_time(worker, now_ms);
+    begun = counter_get(&c->client[CLIENT_handshake_begun]) - begun;
+    hello_share_spend(&worker->hello_share, worker->in.count, (uint32_t)begun,
+                      read_clock_ns(CLOCK_THREAD_CPUTIME_ID) - began_ns);
+}
+
+/* ---- from other workers --------------------------------------------------------------------- */
+
+/* Out of memory, the session lives on until its idle timeout: sessions_per_identity bounds what a
+ * device in a loop costs, and is no promise to anybody. */
+static void put(struct mailbox *mailbox, const struct identities_session *session)
+{
+    if (mailbox->count == mailbox->capacity) {
+        uint32_t capacity = mailbox->capacity == 0 ? 64 : mailbox->capacity * 2;
+        struct identities_session *grown =
+            realloc(mailbox->sessions, capacity * sizeof(*mailbox->sessions));
+        if (grown == NULL)
+            return;
+        mailbox->sessions = grown;
+        mailbox->capacity = capacity;
+    }
+    mailbox->sessions[mailbox->count++] = *session;
+}
+
+/* In the thread of the worker that `context` is, for the one that has the session. */
+static void end_elsewhere(void *context, const struct identities_session *session)
+{
+    const struct worker *self = context;
+    struct worker *other = self->workers[session->worker];
+    pthread_mutex_lock(&other->mailbox.lock);
+    put(&other->mailbox, session);
+    pthread_mutex_unlock(&other->mailbox.lock);
+    ev_async_send(other->loop, &other->mail_watcher);
+}
+
+static void on_mail(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    struct mailbox *mailbox = &worker->mailbox;
+    uint64_t now_ms = read_clock_ms();
+    (void)loop;
+    (void)events;
+
+    pthread_mutex_lock(&mailbox->lock);
+    struct identities_session *sessions = mailbox->sessions;
+    uint32_t count = mailbox->count;
+    mailbox->sessions = NULL;
+    mailbox->count = mailbox->capacity = 0;
+    pthread_mutex_unlock(&mailbox->lock);
+    for (uint32_t i = 0; i < count; i++)
+        datapath_end_session(&worker->datapath, &sessions[i], now_ms);
+    free(sessions);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    uint64_t now_ms = 0;
+    (void)loop;
+    (void)events;
+
+    for (int i = 0; i < ROUNDS_MAX && udp_receive(&worker->datapath.backend.socket, &worker->in);
+         i++) {
+        now_ms = read_clock_ms();
+        datapath_from_backend(&worker->datapath, &worker->in, now_ms);
+        keep_time(worker, now_ms);
+        if (worker->in.count < UDP_BATCH)
+            break;
+    }
+    /* Nothing to read: an ICMP error has woken us. Under load they would pile up, as they share the
+     * socket's receive buffer with the data. */
+    if (now_ms == 0 || ++worker->backend_wakes % ERRORS_EVERY == 0) {
+        now_ms = read_clock_ms();
+        datapath_backend_errors(&worker->datapath, now_ms);
+        keep_time(worker, now_ms); /* lines held back may be due */
+    }
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    (void)loop;
+    (void)events;
+    worker->timer_due_ms = TIMERS_NONE;
+    keep_time(worker, read_clock_ms());
+}
+
+/* To be woken is all. */
+static void on_beat(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+}
+
+static void show(struct worker *worker, uint64_t now_ns)
+{
+    atomic_store_explicit(&worker->datapath.counters.seen_ms, now_ns / 1000000,
+                          memory_order_release);
+}
+
+static void on_woken(struct ev_loop *loop, ev_check *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    (void)loop;
+    (void)events;
+    worker->woken_ns = read_clock_ns(CLOCK_MONOTONIC);
+    show(worker, worker->woken_ns);
+}
+
+static void on_waiting(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    (void)loop;
+    (void)events;
+    if (worker->woken_ns != 0)
+        durations_add(&worker->datapath.counters.loop_turn,
+                      read_clock_ns(CLOCK_MONOTONIC) - worker->woken_ns);
+}
+
+static void on_end(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)watcher;
+    (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_stop(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    (void)events;
+    if (worker->datapath.is_stopping)
+        return; /* asked twice */
+    datapath_stop(&worker->datapath, read_clock_ms());
+    /* What is on its way meanwhile is still counted. */
+    ev_timer_stop(loop, &worker->timer);
+    ev_timer_init(&worker->end_timer, on_end, LINGER_S, 0.0);
+    ev_now_update(loop);
+    ev_timer_start(loop, &worker->end_timer);
+}
+
+static void *run(void *argument)
+{
+    struct worker *worker = argument;
+    ev_run(worker->loop, 0);
+    return NULL;
+}
+
+static bool open_listening(struct worker *worker, const struct generation *generation,
+                           struct err *err)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < generation->config->listener_count; i++)
+        total += generation->listeners[i].config->listen.count;
+    worker->listening = calloc(total, sizeof(*worker->listening));
+    if (worker->listening == NULL)
+        return err_set(err, "out of memory for %u listening sockets", total);
+
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct addr_list *listen = &generation->listeners[i].config->listen;
+        for (uint32_t j = 0; j < listen->count; j++) {
+            struct listening *listening = &worker->listening[worker->listening_count];
+            bool is_open = worker->index == 0
+                               ? udp_open_first_listener(&listening->socket, &listen->addrs[j], err)
+                               : udp_open_listener(&listening->socket, &listen->addrs[j], err);
+            if (!is_open)
+                return false;
+            worker->listening_count++;
+            listening->worker = worker;
+            listening->hello_socket.fd = -1;
+            listening->listener = i;
+            ev_io_init(&listening->watcher, on_client_readable, listening->socket.fd, EV_READ);
+            ev_io_start(worker->loop, &listening->watcher);
+        }
+    }
+    return true;
+}
+
+struct worker *worker_open(const struct generation *generation, struct identities *identities,
+                           uint32_t index, uint32_t count, struct err *err)
+{
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (worker == NULL) {
+        err_set(err, "out of memory for worker %u", index);
+        return NULL;
+    }
+    worker->index = index;
+    worker->count = count;
+    worker->timer_due_ms = TIMERS_NONE;
+    pthread_mutex_init(&worker->mailbox.lock, NULL); /* cannot fail without attributes */
+    const struct sessions_shared shared = {
+        .identities = identities, .end_elsewhere = end_elsewhere, .context = worker};
+    if (!datapath_init(&worker->datapath, generation, &shared, index, count, err)) {
+        pthread_mutex_destroy(&worker->mailbox.lock);
+        free(worker);
+        return NULL;
+    }
+    worker->loop = ev_loop_new(EVFLAG_AUTO);
+    if (worker->loop == NULL || !udp_in_init(&worker->in)) {
+        err_set(err, "worker %u: no memory or no descriptor for its event loop (ulimit -n)", index);
+        worker_close(worker);
+        return NULL;
+    }
+    if (!open_listening(worker, generation, err)) {
+        worker_close(worker);
+        return NULL;
+    }
+    ev_io_init(&worker->backend_watcher, on_backend_readable, worker->datapath.backend.socket.fd,
+               EV_READ);
+    worker->backend_watcher.data = worker;
+    ev_io_start(worker->loop, &worker->backend_watcher);
+    ev_init(&worker->hello_timer, on_hello_pause_end);
+    worker->hello_timer.data = worker;
+    hello_share_init(&worker->hello_share, read_clock_ns(CLOCK_MONOTONIC));
+    ev_check_init(&worker->woken, on_woken);
+    ev_set_priority(&worker->woken, EV_MAXPRI);
+    worker->woken.data = worker;
+    ev_check_start(worker->loop, &worker->woken);
+    ev_prepare_init(&worker->waiting, on_waiting);
+    worker->waiting.data = worker;
+    ev_prepare_start(worker->loop, &worker->waiting);
+    ev_timer_init(&worker->beat_timer, on_beat, WATCHDOG_BEAT_MS / 1000.0,
+                  WATCHDOG_BEAT_MS / 1000.0);
+    ev_timer_start(worker->loop, &worker->beat_timer);
+    ev_init(&worker->timer, on_timer);
+    worker->timer.data = worker;
+    ev_async_init(&worker->stop_watcher, on_stop);
+    worker->stop_watcher.data = worker;
+    ev_async_start(worker->loop, &worker->stop_watcher);
+    ev_async_init(&worker->mail_watcher, on_mail);
+    worker->mail_watcher.data = worker;
+    ev_async_start(worker->loop, &worker->mail_watcher);
+    return worker;
+}
+
+static bool open_hello_sockets(struct worker *worker, struct err *err)
+{
+    for (uint32_t i = 0; i < worker->listening_count; i++) {
+        struct listening *listening = &worker->listening[i];
+        if (!udp_open_listener(&listening->hello_socket, &listening->socket.bound, err))
+            return false;
+        udp_set_receive_buffer(&listening->hello_socket, UDP_HELLO_BUFFER_BYTES);
+        ev_io_init(&listening->hello_watcher, on_hello_readable, listening->hello_socket.fd,
+                   EV_READ);
+        ev_set_priority(&listening->hello_watcher, EV_MINPRI);
+        listening->hello_watcher.data = listening;
+    }
+    start_hellos(worker);
+    return true;
+}
+
+bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err)
+{
+    struct worker *first = workers[0];
+    for (uint32_t w = 0; w < count; w++) {
+        workers[w]->workers = workers;
+        if (!open_hello_sockets(workers[w], err))
+            return false;
+    }
+    for (uint32_t i = 0; i < first->listening_count; i++) {
+        const struct listening *listening = &first->listening[i];
+        const struct generation *generation = first->datapath.generation;
+        struct steering steering = {
+            .worker_count = count,
+            .cid_length = generation->listeners[listening->listener].config->cid_bytes,
+            .has_hello_sockets = true,
+            .is_v4 = listening->socket.bound.family == AF_INET,
+        };
+        if (!steering_attach(listening->socket.fd, &steering, err))
+            return false;
+    }
+    /* What has arrived before may be at the wrong worker. */
+    for (uint32_t w = 0; w < count; w++) {
+        for (uint32_t i = 0; i < workers[w]->listening_count; i++) {
+            udp_discard(&workers[w]->listening[i].socket);
+            udp_discard(&workers[w]->listening[i].hello_socket);
+        }
+    }
+    return true;
+}
+
+bool worker_start(struct worker *worker, struct err *err)
+{
+    /* Signals are the main thread's. */
+    sigset_t all, before;
+    char name[16];
+    show(worker, read_clock_ns(CLOCK_MONOTONIC)); /* before the thread can */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&worker->thread, NULL, run, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error != 0)
+        return err_set(err, "thread of worker %u: %s", worker->index, strerror(error));
+    worker->is_started = true;
+    snprintf(name, sizeof(name), "worker-%u", worker->index);
+    pthread_setname_np(worker->thread, name);
+    return true;
+}
+
+void worker_ask_to_stop(struct worker *worker)
+{
+    ev_async_send(worker->loop, &worker->stop_watcher);
+}
+
+bool worker_join(struct worker *worker, uint64_t deadline_ms)
+{
+    static const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
+    while (worker->is_started && pthread_tryjoin_np(worker->thread, NULL) != 0) {
+        if (read_clock_ms() >= deadline_ms)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    worker->is_started = false;
+    return true;
+}
+
+void worker_close(struct worker *worker)
+{
+    if (worker == NULL)
+        return;
+    while (!worker_join(worker, UINT64_MAX))
+        ;
+    for (uint32_t i = 0; i < worker->listening_count; i++) {
+        udp_close(&worker->listening[i].socket);
+        udp_close(&worker->listening[i].hello_socket);
+    }
+    if (worker->loop != NULL)
+        ev_loop_destroy(worker->loop);
+    datapath_deinit(&worker->datapath);
+    udp_in_deinit(&worker->in);
+    pthread_mutex_destroy(&worker->mailbox.lock);
+    free(worker->mailbox.sessions);
+    free(worker->listening);
+    free(worker);
+}
+
+const struct worker_counters *worker_counters(const struct worker *worker)
+{
+    return &worker->datapath.counters;
+}

@@ -1,0 +1,40 @@
+/* One worker: a thread with its own event loop, listening sockets and datapath. Nothing that
+ * changes is shared with another worker. */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "count/counters.h"
+#include "creds/generation.h"
+#include "session/identities.h"
+
+struct worker;
+
+/* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
+ * caller owns the result. Workers must be opened in order: their sockets are numbered by it. */
+struct worker *worker_open(const struct generation *generation, struct identities *identities,
+                           uint32_t index, uint32_t count, struct err *err) MUST_USE;
+
+/* Opens a second socket for the ClientHellos of each address and worker, and has the kernel steer
+ * by the rule of steering.h. All `count` workers must be open, none started. Without it there must
+ * be one worker only, whose sessions share a queue with strangers. */
+bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err) MUST_USE;
+
+/* Starts the thread. */
+bool worker_start(struct worker *worker, struct err *err) MUST_USE;
+
+/* Asks the thread to say farewell to its sessions and end; from any thread, returns at once. */
+void worker_ask_to_stop(struct worker *worker);
+
+/* Waits for the end of the thread, if it was started, until deadline_ms of CLOCK_MONOTONIC. False
+ * if it has not ended: it hangs, and nothing of it can be freed. */
+bool worker_join(struct worker *worker, uint64_t deadline_ms) MUST_USE;
+
+/* Joins however long it takes, then frees everything. NULL is harmless. */
+void worker_close(struct worker *worker);
+
+const struct worker_counters *worker_counters(const struct worker *worker);
+
+#endif

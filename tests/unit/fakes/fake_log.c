@@ -1,0 +1,150 @@
+#include "fakes/fake_log.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINES_PRINTED = 12 };
+
+static char **lines;
+static uint32_t line_count, line_capacity;
+static void (*listener)(void *context, const char *line);
+static void *listener_context;
+
+void fake_log_reset(void)
+{
+    for (uint32_t i = 0; i < line_count; i++)
+        free(lines[i]);
+    free(lines);
+    lines = NULL;
+    line_count = line_capacity = 0;
+}
+
+uint32_t fake_log_count(const char *part, ...)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < line_count; i++) {
+        bool has_all = true;
+        va_list parts;
+        va_start(parts, part);
+        for (const char *p = part; p != NULL; p = va_arg(parts, const char *))
+            has_all = has_all && strstr(lines[i], p) != NULL;
+        va_end(parts);
+        count += has_all;
+    }
+    return count;
+}
+
+void fake_log_set_listener(void (*on_line)(void *context, const char *line), void *context)
+{
+    listener = on_line;
+    listener_context = context;
+}
+
+void fake_log_print(void)
+{
+    uint32_t first = line_count > LINES_PRINTED ? line_count - LINES_PRINTED : 0;
+    for (uint32_t i = first; i < line_count; i++)
+        fprintf(stderr, "  log: %s\n", lines[i]);
+}
+
+/* ---- what base/log.h declares --------------------------------------------------------------- */
+
+void log_set_level(enum log_level level)
+{
+    (void)level;
+}
+
+bool log_is_enabled(enum log_level level)
+{
+    (void)level;
+    return true;
+}
+
+uint64_t log_dropped_lines(void)
+{
+    return 0;
+}
+
+static void append(struct log_line *line, const char *key, const char *value, int size)
+{
+    size_t room = sizeof(line->text) - line->len;
+    int written = snprintf(line->text + line->len, room, "%s%s=%.*s", line->len > 0 ? " " : "", key,
+                           size, value);
+    assert(written >= 0 && (size_t)written < room);
+    line->len += (size_t)written;
+}
+
+void log_begin(struct log_line *line, enum log_level level, const char *event)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    line->len = 0;
+    log_add(line, "level", names[level]);
+    log_add(line, "event", event);
+}
+
+void log_add(struct log_line *line, const char *key, const char *value)
+{
+    append(line, key, value, (int)strlen(value));
+}
+
+void log_add_bytes(struct log_line *line, const char *key, const void *value, size_t size)
+{
+    append(line, key, value, (int)size);
+}
+
+void log_add_u64(struct log_line *line, const char *key, uint64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    log_add(line, key, text);
+}
+
+void log_add_ms(struct log_line *line, const char *key, uint64_t value_ms)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%llu.%03u", (unsigned long long)(value_ms / 1000),
+             (unsigned)(value_ms % 1000));
+    log_add(line, key, text);
+}
+
+void log_end(struct log_line *line)
+{
+    if (line_count == line_capacity) {
+        line_capacity = line_capacity == 0 ? 64 : line_capacity * 2;
+        lines = realloc(lines, line_capacity * sizeof(*lines));
+        assert(lines != NULL);
+    }
+    lines[line_count] = strdup(line->text);
+    assert(lines[line_count] != NULL);
+    line_count++;
+    if (listener != NULL)
+        listener(listener_context, line->text);
+}
+
+void log_text(enum log_level level, const char *event, const char *fmt, ...)
+{
+    struct log_line line;
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    log_begin(&line, level, event);
+    log_add(&line, "text", text);
+    log_end(&line);
+}
+
+bool log_limiter_allows(struct log_limiter *limiter, uint64_t now_ms)
+{
+    (void)limiter;
+    (void)now_ms;
+    return true;
+}
+
+void log_limiter_flush(struct log_limiter *limiter, uint64_t now_ms)
+{
+    (void)limiter;
+    (void)now_ms;
+}

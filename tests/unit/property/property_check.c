@@ -1,0 +1,436 @@
+/* What is judged at the end of a step. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "property/property_model.h"
+#include "property/property_note.h"
+#include "property/property_path.h"
+
+enum {
+    TYPE_HANDSHAKE = 22,
+    /* A datagram overtaken by this many is surely inside of the replay window of 64 records. */
+    WINDOW = 24,
+    ALERT_REPEATS_MS = 60000,
+};
+
+static const struct listener_config *config_of(const struct model *model, uint32_t listener)
+{
+    return &model->gate->generation->config->listeners[listener];
+}
+
+/* ---- handshakes ----------------------------------------------------------------------------- */
+
+static void note_handshakes(struct model *model)
+{
+    uint64_t now_ms = model->gate->now_ms;
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (!input->is_hello)
+            continue;
+        struct model_counts counts = model_counts_of(model, input->listener);
+        struct model_handshake *h =
+            &model->handshakes[input->listener][model_address_index(&input->packet->from)];
+        if (counts.begun != model->before[input->listener].begun)
+            /* It may have been refused already, in this very step. */
+            *h = (struct model_handshake){.is_open = true,
+                                          .begun_ms = now_ms,
+                                          .refused_ms = h->refused_ms,
+                                          .alerts_left =
+                                              h->refused_ms == now_ms ? h->alerts_left : 0};
+        else if (counts.failed != model->before[input->listener].failed)
+            h->closed_step = model->step; /* it may have been refused with an alert */
+    }
+}
+
+/* No more of them are in progress than could be, and none for longer than it may. */
+static void check_handshakes(struct model *model, uint32_t listener)
+{
+    uint64_t timeout_ms = config_of(model, listener)->handshake_timeout_ms;
+    struct counters *c = gate_counters(model->gate, listener);
+    uint64_t in_progress = counter_get(&c->handshakes_in_progress), open = 0;
+    for (uint32_t i = 0; i < MODEL_ADDRESSES; i++) {
+        struct model_handshake *h = &model->handshakes[listener][i];
+        if (!h->is_open)
+            continue;
+        if (in_progress == 0 || model->gate->now_ms >= h->begun_ms + timeout_ms) {
+            h->is_open = false;
+            h->closed_step = model->step;
+        }
+        open += h->is_open;
+    }
+    if (in_progress > open)
+        fail_msg("%u handshakes at listener %u, where %u can be", (unsigned)in_progress, listener,
+                 (unsigned)open);
+    if (in_progress > config_of(model, listener)->max_handshakes)
+        fail_msg("more than max_handshakes at listener %u", listener);
+}
+
+/* ---- from backends -------------------------------------------------------------------------- */
+
+/* It was alive when the step's datagrams of backends were handled: those of devices come before,
+ * timers afterwards. */
+static bool was_live(const struct model *model, const struct life *life)
+{
+    return life->state == LIFE_IN_SESSION ||
+           (life->state == LIFE_AFTER_SESSION && life->ended_step == model->step &&
+            life->reason == CLOSE_idle);
+}
+
+static bool has_short_tag(const struct life *life)
+{
+    return strstr(life->kind->suites, "CCM-8") != NULL;
+}
+
+/* What a record toward the device is longer than its plaintext. */
+static uint32_t overhead_of(const struct life *life)
+{
+    uint32_t tag = has_short_tag(life) ? 8 : 16;
+    uint32_t own_cid = life->cid_len != 0 ? life->kind->cid_bytes : 0;
+    if (life->kind->version == VERSION_1_3)
+        return 5 + own_cid + 1 + tag;                       /* header, content type */
+    return 13 + 8 + tag + (own_cid != 0 ? own_cid + 1 : 0); /* header, explicit nonce */
+}
+
+/* The session's datagram of that many bytes of plaintext went to its address, or may be kept back.
+ */
+static bool explain_datagram(struct model *model, struct life *life, uint32_t len)
+{
+    struct addr from = gate_listener_addr(model->gate, life->listener);
+    for (uint32_t i = 0; i < model->to_client_count; i++) {
+        const struct packet *packet = model->to_client[i];
+        if (!model->is_explained[i] && addr_equal(&packet->from, &from) &&
+            addr_equal(&packet->to, &life->addr) && packet->len == len + overhead_of(life)) {
+            model->is_explained[i] = true;
+            path_on_forwarded(model, life, packet->len);
+            return true;
+        }
+    }
+    path_on_kept_back(model, life, len);
+    return false;
+}
+
+/* Of one of the listeners. */
+static bool is_a_backend(const struct model *model, const struct addr *addr)
+{
+    for (uint32_t i = 0; i < model->listener_count; i++) {
+        if (addr_equal(addr, &config_of(model, i)->backend))
+            return true;
+    }
+    return false;
+}
+
+static void expect_backend(struct model *model, const struct packet *packet,
+                           struct model_counts *expected)
+{
+    struct life *life = model_owner_of(model, model_source_of(&packet->to));
+    if (life == NULL) {
+        expected[model->listener_count].backend[BACKEND_late]++;
+        expected[model->listener_count].late[LATE_UNKNOWN]++;
+        return;
+    }
+    struct model_counts *e = &expected[life->listener];
+    const struct listener_config *config = config_of(model, life->listener);
+    bool is_live = was_live(model, life);
+    if (!addr_equal(&packet->from, &config->backend)) {
+        e->backend[BACKEND_wrong_sender]++;
+        if (!is_live)
+            model_late_reason(model, life);
+        if (is_a_backend(model, &packet->from))
+            model_on_noise(model, life, is_live);
+    } else if (life->began_step == model->step && is_live) {
+        /* It was in the socket when the session got its address. */
+        e->backend[BACKEND_late]++;
+        e->late[LATE_UNKNOWN]++;
+    } else if (!is_live) {
+        e->backend[BACKEND_late]++;
+        e->late[model_late_reason(model, life)]++;
+        model_on_noise(model, life, is_live);
+    } else if (packet->len == 0) {
+        e->backend[BACKEND_empty]++;
+    } else if (packet->len > DTLS_PLAINTEXT_MAX) {
+        e->backend[BACKEND_too_large]++;
+    } else if (!explain_datagram(model, life, packet->len)) {
+        e->backend[BACKEND_address_unproved]++;
+    } else {
+        e->backend[BACKEND_forwarded]++;
+        life->used_ms = model->gate->now_ms;
+        life->used_step = model->step;
+    }
+}
+
+static void check_backend(struct model *model)
+{
+    struct model_counts expected[GATE_LISTENERS_MAX + 1];
+    memcpy(expected, model->before, sizeof(expected));
+    /* Two sessions may be at one address, and the like be sent to both: first what must go there.
+     */
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < model->from_backend_count; i++) {
+            const struct life *life =
+                model_owner_of(model, model_source_of(&model->from_backend[i]->to));
+            bool may_be_kept_back = life != NULL && life->path.proof != PROVED;
+            if (may_be_kept_back == (pass == 1))
+                expect_backend(model, model->from_backend[i], expected);
+        }
+    }
+    for (uint32_t l = 0; l <= model->listener_count; l++) {
+        struct model_counts counts = model_counts_of(model, l);
+        for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++) {
+            if (counts.backend[i] != expected[l].backend[i])
+                fail_msg("listener %u: %d datagrams of backends are %s, not %d", l,
+                         (int)(counts.backend[i] - model->before[l].backend[i]),
+                         backend_outcome_name(i),
+                         (int)(expected[l].backend[i] - model->before[l].backend[i]));
+        }
+        for (unsigned i = 0; i < LATE_REASON_COUNT; i++) {
+            if (counts.late[i] != expected[l].late[i])
+                fail_msg("listener %u: a wrong number of datagrams is late as %s", l,
+                         late_reason_name(i));
+        }
+    }
+}
+
+/* ---- to devices ----------------------------------------------------------------------------- */
+
+/* The gate may answer as many hellos of this step from that address as it got, with three times
+ * their bytes. */
+static void check_cookie(const struct model *model, const struct packet *packet)
+{
+    uint32_t hellos = 0, cookies = 0;
+    uint64_t received = 0, sent = 0;
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (input->is_hello && addr_equal(&input->packet->from, &packet->to)) {
+            hellos++;
+            received += input->packet->len;
+        }
+    }
+    for (uint32_t i = 0; i < model->to_client_count; i++) {
+        const struct packet *other = model->to_client[i];
+        if (addr_equal(&other->to, &packet->to) && gate_policy_is_cookie(other->data, other->len)) {
+            cookies++;
+            sent += other->len;
+        }
+    }
+    if (cookies > hellos || sent > 3 * received)
+        fail_msg("%u cookies of %u bytes for %u hellos of %u bytes", cookies, (unsigned)sent,
+                 hellos, (unsigned)received);
+}
+
+static bool shows_handshake(const struct packet *packet)
+{
+    return packet->len > 13 && packet->data[0] == TYPE_HANDSHAKE && packet->data[3] == 0 &&
+           packet->data[4] == 0;
+}
+
+static bool has_session_at(const struct model *model, uint32_t listener, const struct addr *addr)
+{
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        if (model_is_session_at(model, model->live[i], listener, addr))
+            return true;
+    }
+    for (uint32_t i = 0; i < model->ended_count; i++) {
+        if (model_is_session_at(model, model->ended[i], listener, addr))
+            return true;
+    }
+    return false;
+}
+
+/* The alert over which the handshake there failed, because the device repeats its flight. */
+static bool is_alert_repeated(const struct model *model, uint32_t listener,
+                              struct model_handshake *h, const struct packet *packet)
+{
+    if (h->alerts_left == 0 || model->gate->now_ms - h->refused_ms > ALERT_REPEATS_MS ||
+        model_counts_of(model, listener).alert_repeated == model->before[listener].alert_repeated)
+        return false;
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (input->listener == listener && addr_equal(&input->packet->from, &packet->to) &&
+            input->packet->len >= packet->len) {
+            h->alerts_left--;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is no cookie is of a handshake or a session that is there. */
+static void check_datagram(struct model *model, const struct packet *packet, bool is_explained)
+{
+    if (note_shows_in(packet->data, packet->len))
+        fail_msg("plaintext to a device");
+    if (gate_policy_is_cookie(packet->data, packet->len)) {
+        check_cookie(model, packet);
+        return;
+    }
+    uint32_t listener = 0, index = model_address_index(&packet->to);
+    struct addr from = gate_listener_addr(model->gate, 0);
+    while (!addr_equal(&from, &packet->from))
+        from = gate_listener_addr(model->gate, ++listener);
+    struct model_handshake *h = &model->handshakes[listener][index];
+    if (model_has_handshake(model, listener, &packet->to))
+        return;
+    if (shows_handshake(packet))
+        fail_msg("handshake message to %u, which has no handshake", index);
+    if (!has_session_at(model, listener, &packet->to) &&
+        !is_alert_repeated(model, listener, h, packet))
+        fail_msg("%u bytes to address %u, which has no session", packet->len, index);
+    if (!is_explained)
+        path_on_sent(model, listener, packet);
+}
+
+/* ---- ends of sessions ----------------------------------------------------------------------- */
+
+/* Its device said so. */
+static bool is_asked_for(const struct model *model, uint32_t life, enum close_reason reason)
+{
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct origin *origin = &model->from_client[i].origin;
+        if (origin->life == life &&
+            (reason == CLOSE_closed_by_client ? origin->is_close : origin->is_alert))
+            return true;
+    }
+    return false;
+}
+
+/* By a session that began at its address; by one of the same device, if it does not need it. */
+static bool is_replaced(const struct model *model, const struct life *old)
+{
+    for (uint32_t i = 0; i < model->began_count; i++) {
+        const struct life *life = &model->lives[model->began[i]];
+        if (life != old && model_is_session_at(model, model->began[i], old->listener, &old->addr) &&
+            (old->cid_len == 0 || model_is_same_identity(life, old)))
+            return true;
+    }
+    return false;
+}
+
+/* It made way in a table that was full, and no other was unused for longer. */
+static bool is_evicted(const struct model *model, const struct life *evicted)
+{
+    if (model->began_count == 0 ||
+        model->live_count + model->ended_count < model->gate->generation->config->gate.max_sessions)
+        return false;
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        const struct life *life = &model->lives[model->live[i]];
+        if (life->used_step != model->step && life->used_ms < evicted->used_ms)
+            return false;
+    }
+    return true;
+}
+
+static uint64_t idle_timeout_of(const struct model *model, const struct life *life)
+{
+    const struct listener_config *config = config_of(model, life->listener);
+    return life->cid_len != 0 ? config->idle_timeout_cid_ms : config->idle_timeout_ms;
+}
+
+/* DTLS 1.3 with CCM-8 ends after a number of forgeries (RFC 9147 section 4.5.3). */
+static bool is_fragile(const struct life *life)
+{
+    return life->kind->version == VERSION_1_3 && has_short_tag(life);
+}
+
+static void check_end(const struct model *model, uint32_t index)
+{
+    const struct life *life = &model->lives[index];
+    uint64_t idle_ms = idle_timeout_of(model, life);
+    bool is_right = false;
+    switch (life->reason) {
+    case CLOSE_closed_by_client: is_right = is_asked_for(model, index, life->reason); break;
+    case CLOSE_fatal_alert:
+        is_right = is_asked_for(model, index, life->reason) || life->is_broken;
+        break;
+    case CLOSE_forgery_limit: is_right = is_fragile(life); break;
+    case CLOSE_idle: is_right = model->gate->now_ms - life->used_ms >= idle_ms; break;
+    case CLOSE_evicted: is_right = is_evicted(model, life); break;
+    case CLOSE_replaced: is_right = is_replaced(model, life); break;
+    case CLOSE_shutdown: is_right = model->is_stopping; break;
+    case CLOSE_REASON_COUNT: break;
+    }
+    if (!is_right)
+        fail_msg("the session of life %u, %s, ended as %s without cause", index, life->kind->name,
+                 close_reason_name(life->reason));
+}
+
+/* ---- from devices --------------------------------------------------------------------------- */
+
+/* What an untouched datagram carried is at the backend, if its session was there before and after
+ * it, or it is from before its end, and it came from where the session is, or has its connection
+ * ID. */
+static void check_arrival(struct model *model, const struct model_input *input)
+{
+    const struct origin *origin = &input->origin;
+    if (origin->life == NO_LIFE)
+        return;
+    const struct life *life = &model->lives[origin->life];
+    bool is_live = life->state == LIFE_IN_SESSION;
+    if ((!is_live && !model_is_overtaken(model, life, origin->order)) ||
+        life->began_step == model->step || origin->is_changed ||
+        input->listener != life->listener ||
+        (life->cid_len == 0 && !addr_equal(&input->packet->from, &life->addr)) ||
+        origin->order + WINDOW < life->newest)
+        return;
+    for (uint32_t i = 0; i < origin->message_count; i++) {
+        uint32_t message = origin->first_message + i;
+        if ((origin->damaged >> i & 1) == 0 &&
+            (life->arrived[message / 64] >> message % 64 & 1) == 0)
+            fail_msg("message %u of life %u, %s, is lost", message, origin->life, life->kind->name);
+    }
+    if (is_live && (origin->is_close || origin->is_alert))
+        fail_msg("life %u ended its session, and it is still there", origin->life);
+}
+
+static void note_newest(struct model *model, const struct model_input *input)
+{
+    const struct origin *origin = &input->origin;
+    if (origin->life == NO_LIFE)
+        return;
+    struct life *life = &model->lives[origin->life];
+    uint32_t last = origin->order + (origin->message_count > 0 ? origin->message_count - 1 : 0);
+    if (last > life->newest)
+        life->newest = last;
+}
+
+/* ---- the step ------------------------------------------------------------------------------- */
+
+static void check_sums(struct model *model)
+{
+    const struct gate *gate = model->gate;
+    uint64_t early = 0;
+    for (uint32_t i = 0; i < model->listener_count; i++)
+        early += counter_get(&gate_counters(model->gate, i)->backend_addresses_taken_early);
+    if (early != model->early_count)
+        fail_msg("%u addresses taken early, %u are counted", model->early_count, (unsigned)early);
+    if (gate->dp.sessions.established_count != model->live_count)
+        fail_msg("%u sessions, not %u", gate->dp.sessions.established_count, model->live_count);
+    if (model->live_count > gate->generation->config->gate.max_sessions)
+        fail_msg("more than max_sessions");
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        const struct life *life = &model->lives[model->live[i]];
+        if (gate->now_ms - life->used_ms >= idle_timeout_of(model, life))
+            fail_msg("the session of life %u has outlived its idle_timeout", model->live[i]);
+    }
+}
+
+void model_check_step(struct model *model)
+{
+    note_handshakes(model);
+    path_judge(model);
+    path_check_outcomes(model);
+    check_backend(model);
+    for (uint32_t i = 0; i < model->to_client_count; i++)
+        check_datagram(model, model->to_client[i], model->is_explained[i]);
+    for (uint32_t i = 0; i < model->ended_count; i++)
+        check_end(model, model->ended[i]);
+    for (uint32_t i = 0; i < model->from_client_count; i++)
+        check_arrival(model, &model->from_client[i]);
+    for (uint32_t i = 0; i < model->from_client_count; i++)
+        note_newest(model, &model->from_client[i]);
+    for (uint32_t i = 0; i < model->listener_count; i++)
+        check_handshakes(model, i);
+    check_sums(model);
+}

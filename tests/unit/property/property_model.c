@@ -1,0 +1,617 @@
+#include "property/property_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "property/property_note.h"
+#include "property/property_path.h"
+#include "property/property_wire.h"
+
+enum { ALERT_REPEATS = 3, FIRST_SOURCE = 0x7f010000 };
+
+void model_init(struct model *model, struct gate *gate)
+{
+    *model = (struct model){.gate = gate,
+                            .listener_count = gate->dp.counters.listener_count,
+                            .next_origin = {.life = NO_LIFE}};
+}
+
+void model_deinit(struct model *model)
+{
+    free(model->origins);
+    model->origins = NULL;
+}
+
+uint32_t model_add_life(struct model *model, const struct client_kind *kind, uint32_t listener,
+                        bool is_impostor)
+{
+    if (model->life_count == MODEL_LIVES_MAX)
+        return NO_LIFE;
+    model->lives[model->life_count] =
+        (struct life){.kind = kind, .listener = listener, .is_impostor = is_impostor};
+    return model->life_count++;
+}
+
+uint32_t model_address_index(const struct addr *addr)
+{
+    uint32_t index = addr->port - gate_device_addr(0).port;
+    struct addr expected = gate_device_addr(index);
+    if (index >= MODEL_ADDRESSES || !addr_equal(&expected, addr))
+        fail_msg("datagram for an address that no device ever had");
+    return index;
+}
+
+uint32_t model_source_of(const struct addr *addr)
+{
+    return (uint32_t)addr->ip[0] << 24 | (uint32_t)addr->ip[1] << 16 | (uint32_t)addr->ip[2] << 8 |
+           addr->ip[3];
+}
+
+struct addr model_source_addr(const struct model *model, uint32_t source)
+{
+    return (struct addr){.ip = {(uint8_t)(source >> 24), (uint8_t)(source >> 16),
+                                (uint8_t)(source >> 8), (uint8_t)source},
+                         .port = model->gate->dp.backend.socket.bound.port,
+                         .family = AF_INET};
+}
+
+static struct model_slot *find_slot(struct model *model, uint32_t source)
+{
+    for (uint32_t i = 0; i < model->slot_count; i++) {
+        if (model->slots[i].source == source)
+            return &model->slots[i];
+    }
+    return NULL;
+}
+
+struct life *model_owner_of(struct model *model, uint32_t source)
+{
+    const struct model_slot *slot = find_slot(model, source);
+    return slot != NULL ? &model->lives[slot->life] : NULL;
+}
+
+bool model_is_overtaken(struct model *model, const struct life *life, uint32_t order)
+{
+    return life->state == LIFE_AFTER_SESSION && life->reason == CLOSE_closed_by_client &&
+           model->gate->now_ms - life->ended_ms < SESSION_LINGER_MS && order < life->closure &&
+           model_owner_of(model, life->source) == life;
+}
+
+struct model_counts model_counts_of(const struct model *model, uint32_t listener)
+{
+    struct model_counts counts;
+    struct counters *c = gate_counters(model->gate, listener);
+    counts.begun = counter_get(&c->client[CLIENT_handshake_begun]);
+    counts.failed = counter_get(&c->client[CLIENT_handshake_failed]);
+    counts.alert_repeated = counter_get(&c->client[CLIENT_alert_repeated]);
+    counts.cid_missing = counter_get(&c->client[CLIENT_cid_missing]);
+    counts.cid_unknown = counter_get(&c->client[CLIENT_cid_unknown]);
+    counts.moved = counter_get(&c->address_changes);
+    for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++)
+        counts.backend[i] = counter_get(&c->backend[i]);
+    for (unsigned i = 0; i < LATE_REASON_COUNT; i++)
+        counts.late[i] = counter_get(&c->late[i]);
+    return counts;
+}
+
+void model_begin_step(struct model *model)
+{
+    model->step++;
+    model->from_client_count = model->from_backend_count = model->to_client_count = 0;
+    model->began_count = model->ended_count = model->move_count = 0;
+    for (uint32_t i = 0; i <= model->listener_count; i++)
+        model->before[i] = model_counts_of(model, i);
+}
+
+bool model_has_handshake(const struct model *model, uint32_t listener, const struct addr *addr)
+{
+    const struct model_handshake *h = &model->handshakes[listener][model_address_index(addr)];
+    return h->is_open || h->closed_step == model->step;
+}
+
+bool model_is_session_at(const struct model *model, uint32_t index, uint32_t listener,
+                         const struct addr *addr)
+{
+    const struct life *life = &model->lives[index];
+    bool is_at = addr_equal(&life->addr, addr);
+    for (uint32_t i = 0; i < model->move_count && !is_at; i++)
+        is_at = model->moves[i].life == index && addr_equal(&model->moves[i].from, addr);
+    return is_at && life->listener == listener;
+}
+
+static const char *identity_of(const struct life *life)
+{
+    return life->kind->identity != NULL ? life->kind->identity : IDENTITY;
+}
+
+bool model_is_same_identity(const struct life *a, const struct life *b)
+{
+    bool is_psk = a->kind->identity != NULL;
+    return is_psk == (b->kind->identity != NULL) && strcmp(identity_of(a), identity_of(b)) == 0;
+}
+
+/* ---- what the log says ---------------------------------------------------------------------- */
+
+/* The value of ` key=`, up to the next space; no value in these lines has one. */
+static const char *field(const char *line, const char *key, char value[128])
+{
+    char pattern[32];
+    snprintf(pattern, sizeof(pattern), " %s=", key);
+    const char *at = strstr(line, pattern);
+    if (at == NULL)
+        fail_msg("no %s in the log line: %s", key, line);
+    at += strlen(pattern);
+    snprintf(value, 128, "%.*s", (int)strcspn(at, " "), at);
+    return value;
+}
+
+static struct addr field_addr(const char *line, const char *key)
+{
+    char value[128];
+    struct addr addr;
+    struct err err;
+    if (!addr_parse(&addr, field(line, key, value), &err))
+        fail_msg("no address in the log line: %s", line);
+    return addr;
+}
+
+static uint64_t field_number(const char *line, const char *key)
+{
+    char value[128];
+    return strtoull(field(line, key, value), NULL, 10);
+}
+
+static uint32_t field_listener(const struct model *model, const char *line)
+{
+    char value[128];
+    field(line, "listener", value);
+    for (uint32_t i = 0; i < model->listener_count; i++) {
+        if (strcmp(model->gate->generation->config->listeners[i].name, value) == 0)
+            return i;
+    }
+    fail_msg("no such listener: %s", line);
+    return 0;
+}
+
+/* The datagram may be the one that finished this handshake: it came from there, or has the
+ * connection ID that was agreed on. */
+static bool is_of_handshake(const struct model *model, const struct model_input *input,
+                            const char *line, const struct addr *client)
+{
+    char expected[128], cid[2 * TABLE_CID_MAX + 1] = "";
+    const struct life *life = &model->lives[input->origin.life];
+    if (strstr(line, " cid=") == NULL)
+        return life->cid_len == 0 && addr_equal(&input->packet->from, client);
+    for (uint32_t i = 0; i < life->cid_len; i++)
+        snprintf(cid + 2 * i, 3, "%02x", life->cid[i]);
+    return strcmp(cid, field(line, "cid", expected)) == 0;
+}
+
+/* The device whose handshake this is: the datagram that finished it is of this step; in its latest
+ * life if there are two. */
+static uint32_t find_claimant(const struct model *model, const char *line,
+                              const struct addr *client, uint32_t listener)
+{
+    char identity[128], version[128];
+    field(line, "identity", identity);
+    field(line, "version", version);
+    uint32_t found = NO_LIFE;
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (input->origin.life == NO_LIFE || input->listener != listener || input->is_hello ||
+            !is_of_handshake(model, input, line, client))
+            continue;
+        const struct life *life = &model->lives[input->origin.life];
+        if (life->state == LIFE_WITHOUT_SESSION && !life->is_impostor &&
+            life->listener == listener && strcmp(identity_of(life), identity) == 0 &&
+            strcmp(version, dtls_version_name(life->kind->version)) == 0 &&
+            (found == NO_LIFE || input->origin.life > found))
+            found = input->origin.life;
+    }
+    if (found == NO_LIFE)
+        fail_msg("a session of nobody who finished a handshake: %s", line);
+    return found;
+}
+
+static uint64_t tombstone_ms(const struct model *model)
+{
+    return model->gate->generation->config->gate.tombstone_ms;
+}
+
+static bool has_rested(const struct model *model, const struct model_slot *slot)
+{
+    return model->gate->now_ms - slot->silent_since_ms >= tombstone_ms(model);
+}
+
+static bool is_free(const struct model *model, const struct model_slot *slot)
+{
+    return model->lives[slot->life].state != LIFE_IN_SESSION;
+}
+
+/* It is used once more. That must be the one that was silent for longest, and never one that a
+ * backend has been heard at within the tombstone time. */
+static void check_reuse(struct model *model, const struct model_slot *chosen)
+{
+    if (!is_free(model, chosen))
+        fail_msg("%08x belongs to two sessions", chosen->source);
+    if (model->slot_count < model->gate->dp.backend.slot_max)
+        fail_msg("%08x is used again, and others never were", chosen->source);
+    bool is_early = !has_rested(model, chosen);
+    if (is_early && chosen->is_noisy)
+        fail_msg("%08x is used again, where a backend was heard %u ms ago", chosen->source,
+                 (unsigned)(model->gate->now_ms - chosen->silent_since_ms));
+    for (uint32_t i = 0; i < model->slot_count; i++) {
+        const struct model_slot *other = &model->slots[i];
+        if (!is_free(model, other) || (!has_rested(model, other) && (!is_early || other->is_noisy)))
+            continue;
+        if (other->silent_since_ms < chosen->silent_since_ms)
+            fail_msg("%08x is used again, and %08x was silent for longer", chosen->source,
+                     other->source);
+    }
+    model->early_count += is_early;
+    model->reused_count++;
+}
+
+static void take_slot(struct model *model, uint32_t life, uint32_t source)
+{
+    struct model_slot *slot = find_slot(model, source);
+    if (source < FIRST_SOURCE || source >= 0x7fffffffu)
+        fail_msg("%08x is no backend address of ours", source);
+    if (slot == NULL) {
+        assert_true(model->slot_count < MODEL_LIVES_MAX);
+        assert_true(model->slot_count < model->gate->dp.backend.slot_max);
+        model->slots[model->slot_count++] = (struct model_slot){.source = source, .life = life};
+        return;
+    }
+    check_reuse(model, slot);
+    slot->life = life;
+    slot->is_noisy = slot->is_disturbed = slot->is_forgotten = false;
+}
+
+static struct model_slot *slot_of(struct model *model, const struct life *life)
+{
+    struct model_slot *slot = model->slots;
+    while (slot->source != life->source)
+        slot++;
+    return slot;
+}
+
+static void give_back_slot(struct model *model, const struct life *life)
+{
+    struct model_slot *slot = slot_of(model, life);
+    slot->silent_since_ms = model->gate->now_ms;
+    slot->is_noisy = slot->is_disturbed;
+}
+
+void model_on_noise(struct model *model, const struct life *life, bool is_live)
+{
+    struct model_slot *slot = slot_of(model, life);
+    if (is_free(model, slot))
+        slot->is_noisy = true;
+    else
+        slot->is_disturbed = true;
+    if (!is_live)
+        slot->silent_since_ms = model->gate->now_ms;
+}
+
+unsigned model_late_reason(struct model *model, const struct life *life)
+{
+    struct model_slot *slot = slot_of(model, life);
+    if (has_rested(model, slot))
+        slot->is_forgotten = true;
+    return slot->is_forgotten ? LATE_UNKNOWN : (unsigned)life->reason;
+}
+
+uint32_t model_next_source(const struct model *model)
+{
+    const struct model_slot *next = NULL;
+    if (model->slot_count < model->gate->dp.backend.slot_max)
+        return FIRST_SOURCE + model->slot_count;
+    for (uint32_t i = 0; i < model->slot_count; i++) {
+        const struct model_slot *slot = &model->slots[i];
+        if (is_free(model, slot) && (!slot->is_noisy || has_rested(model, slot)) &&
+            (next == NULL || slot->silent_since_ms < next->silent_since_ms))
+            next = slot;
+    }
+    return next != NULL ? next->source : FIRST_SOURCE;
+}
+
+/* A device is not let in, for want of an address. */
+static void on_refused(struct model *model)
+{
+    for (uint32_t i = 0; i < model->slot_count; i++) {
+        const struct model_slot *slot = &model->slots[i];
+        if (is_free(model, slot) && (!slot->is_noisy || has_rested(model, slot)))
+            fail_msg("a device is refused, and %08x could be used again", slot->source);
+    }
+    if (model->slot_count < model->gate->dp.backend.slot_max)
+        fail_msg("a device is refused, and there are addresses that were never used");
+    model->refused_count++;
+}
+
+static void on_established(struct model *model, const char *line)
+{
+    struct addr client = field_addr(line, "client");
+    struct addr source = field_addr(line, "backend_source");
+    uint32_t listener = field_listener(model, line);
+    uint32_t index = find_claimant(model, line, &client, listener);
+    struct life *life = &model->lives[index];
+    take_slot(model, index, model_source_of(&source));
+    life->state = LIFE_IN_SESSION;
+    life->session = field_number(line, "session");
+    life->addr = client;
+    life->source = model_source_of(&source);
+    life->used_ms = model->gate->now_ms;
+    life->began_step = life->used_step = model->step;
+    struct model_handshake *handshake = &model->handshakes[listener][model_address_index(&client)];
+    if (!handshake->is_open)
+        fail_msg("a session without a handshake: %s", line);
+    *handshake = (struct model_handshake){.closed_step = model->step};
+    path_on_established(model, index);
+    model->live[model->live_count++] = index;
+    model->began[model->began_count++] = index;
+}
+
+/* The life that is in that session; NO_LIFE if there is none. */
+static uint32_t find_live(const struct model *model, uint64_t session)
+{
+    for (uint32_t i = 0; i < model->live_count; i++) {
+        if (model->lives[model->live[i]].session == session)
+            return model->live[i];
+    }
+    return NO_LIFE;
+}
+
+static void on_moved(struct model *model, const char *line)
+{
+    struct addr from = field_addr(line, "client"), to = field_addr(line, "to");
+    uint32_t life = find_live(model, field_number(line, "session"));
+    if (life == NO_LIFE || !addr_equal(&model->lives[life].addr, &from))
+        fail_msg("a session moves that is not there: %s", line);
+    path_on_moved(model, life, &to);
+}
+
+static enum close_reason reason_named(const char *name)
+{
+    for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++) {
+        if (strcmp(close_reason_name(i), name) == 0)
+            return i;
+    }
+    fail_msg("no reason is called %s", name);
+    return 0;
+}
+
+static void on_closed(struct model *model, const char *line)
+{
+    char reason[128];
+    struct addr client = field_addr(line, "client");
+    uint32_t index = find_live(model, field_number(line, "session")), i = 0;
+    if (index == NO_LIFE)
+        fail_msg("the end of a session that is not there: %s", line);
+    struct life *life = &model->lives[index];
+    while (model->live[i] != index)
+        i++;
+    life->state = LIFE_AFTER_SESSION;
+    life->reason = reason_named(field(line, "reason", reason));
+    life->ended_ms = model->gate->now_ms;
+    life->ended_step = model->step;
+    give_back_slot(model, life);
+    for (uint32_t j = 0; j < model->from_client_count; j++) {
+        const struct origin *origin = &model->from_client[j].origin;
+        if (origin->is_close && origin->life != NO_LIFE && &model->lives[origin->life] == life)
+            life->closure = origin->order;
+    }
+    if (!addr_equal(&client, &life->addr))
+        fail_msg("the session is elsewhere: %s", line);
+    model->ended[model->ended_count++] = index;
+    model->live[i] = model->live[--model->live_count];
+}
+
+static void on_failed(struct model *model, const char *line)
+{
+    struct addr client = field_addr(line, "client");
+    if (strstr(line, " reason=no_backend_address") != NULL)
+        on_refused(model);
+    struct model_handshake *handshake =
+        &model->handshakes[field_listener(model, line)][model_address_index(&client)];
+    /* A hello that is refused at once never was a handshake, and may be told so. */
+    if (strstr(line, " session=") != NULL) {
+        handshake->is_open = false;
+        handshake->refused_ms = model->gate->now_ms;
+        handshake->alerts_left = ALERT_REPEATS;
+    }
+    handshake->closed_step = model->step;
+}
+
+void model_on_log(struct model *model, const char *line)
+{
+    if (strstr(line, "event=session_established ") != NULL)
+        on_established(model, line);
+    else if (strstr(line, "event=client_moved ") != NULL)
+        on_moved(model, line);
+    else if (strstr(line, "event=session_closed ") != NULL)
+        on_closed(model, line);
+    else if (strstr(line, "event=handshake_failed ") != NULL)
+        on_failed(model, line);
+    else if (strstr(line, "event=limit_reached ") != NULL &&
+             strstr(line, " limit=no_backend_address") != NULL)
+        on_refused(model);
+}
+
+/* ---- what is on the network ----------------------------------------------------------------- */
+
+static void keep_origin(struct model *model, const struct packet *packet)
+{
+    assert_int_equal(packet->number, model->origin_count);
+    if (model->origin_count == model->origin_capacity) {
+        model->origin_capacity = model->origin_capacity == 0 ? 1024 : model->origin_capacity * 2;
+        model->origins = realloc(model->origins, model->origin_capacity * sizeof(*model->origins));
+        assert_non_null(model->origins);
+    }
+    struct origin *origin = &model->origins[model->origin_count++];
+    *origin = model->next_origin;
+    if (origin->life != NO_LIFE && !origin->is_changed)
+        path_read_record(model, packet, origin);
+}
+
+/* What stands behind a record of another life is found by the address, if neither has a connection
+ * ID: the first record is one that is not authentic there. */
+static bool may_be_rider(const struct model *model, const struct origin *origin, uint32_t life)
+{
+    return origin->has_rider && origin->rider == life && model->lives[life].cid_len == 0 &&
+           model->lives[origin->life].cid_len == 0;
+}
+
+static bool carries(const struct model *model, const struct origin *origin, uint32_t life,
+                    uint32_t message)
+{
+    if (origin->life == NO_LIFE)
+        return false;
+    uint32_t at = message - origin->first_message;
+    if (origin->life == life)
+        return at < origin->message_count && (origin->damaged >> at & 1) == 0;
+    return may_be_rider(model, origin, life) && origin->rider_message == message;
+}
+
+/* A datagram of this step that carries the message, and finds the session by its address or by its
+ * connection ID. */
+static const struct origin *find_arrived(const struct model *model, uint32_t index,
+                                         uint32_t message)
+{
+    const struct life *life = &model->lives[index];
+    for (uint32_t i = 0; i < model->from_client_count; i++) {
+        const struct model_input *input = &model->from_client[i];
+        if (carries(model, &input->origin, index, message) && input->listener == life->listener &&
+            (life->cid_len != 0 || addr_equal(&input->packet->from, &life->addr)))
+            return &input->origin;
+    }
+    return NULL;
+}
+
+static uint32_t order_of(const struct origin *origin, uint32_t life)
+{
+    return origin->life == life ? origin->order : origin->rider_order;
+}
+
+/* Plaintext is of a device that is in session there, for the first time, and for its backend. */
+static void on_plaintext(struct model *model, const struct packet *packet)
+{
+    struct note note;
+    uint32_t source = model_source_of(&packet->from);
+    if (!note_read(&note, packet->data, packet->len) || note.is_from_backend ||
+        note.who >= model->life_count)
+        fail_msg("%u bytes to the backend that no device sent", packet->len);
+    struct life *life = &model->lives[note.who];
+    const struct origin *origin = find_arrived(model, note.who, note.number);
+    bool is_live = life->state == LIFE_IN_SESSION || life->ended_step == model->step ||
+                   (origin != NULL && model_is_overtaken(model, life, order_of(origin, note.who)));
+    if (life->state == LIFE_WITHOUT_SESSION || !is_live)
+        fail_msg("message %u of life %u, which is in no session", note.number, note.who);
+    if (life->source != source)
+        fail_msg("message of life %u from %08x, not %08x", note.who, source, life->source);
+    if (!addr_equal(&packet->to,
+                    &model->gate->generation->config->listeners[life->listener].backend))
+        fail_msg("message of life %u to a backend of others", note.who);
+    if (origin == NULL)
+        fail_msg("message %u of life %u did not arrive", note.number, note.who);
+    uint64_t bit = 1ull << note.number % 64;
+    if ((life->arrived[note.number / 64] & bit) != 0)
+        fail_msg("message %u of life %u again", note.number, note.who);
+    life->arrived[note.number / 64] |= bit;
+    life->used_ms = model->gate->now_ms;
+    life->used_step = model->step;
+}
+
+static void add_to_digest(struct model *model, const struct packet *packet)
+{
+    uint64_t hash = model->digest ^ (packet->sent_ms << 16) ^ packet->to.port;
+    for (uint32_t i = 0; i < packet->len; i++)
+        hash = (hash ^ packet->data[i]) * 0x100000001b3u;
+    model->digest = hash;
+}
+
+void model_on_sent(struct model *model, const struct packet *packet)
+{
+    switch (packet->direction) {
+    case CLIENT_TO_GATE: keep_origin(model, packet); break;
+    case BACKEND_TO_GATE: break;
+    case GATE_TO_BACKEND:
+        add_to_digest(model, packet);
+        on_plaintext(model, packet);
+        break;
+    case GATE_TO_CLIENT:
+        add_to_digest(model, packet);
+        assert_true(model->to_client_count < MODEL_STEP_MAX);
+        model->is_explained[model->to_client_count] = false;
+        model->to_client[model->to_client_count++] = packet;
+        break;
+    }
+}
+
+static uint32_t listener_at(const struct model *model, const struct addr *addr)
+{
+    for (uint32_t i = 0; i < model->listener_count; i++) {
+        struct addr listener = gate_listener_addr(model->gate, i);
+        if (addr_equal(&listener, addr))
+            return i;
+    }
+    fail_msg("there is no listener at port %u", addr->port);
+    return 0;
+}
+
+/* True if a handshake could begin with it: a whole ClientHello, or the first part of one. */
+static bool is_hello(const struct packet *packet)
+{
+    const uint8_t *d = packet->data;
+    return packet->len > 25 && d[0] == 22 && d[3] == 0 && d[4] == 0 && d[13] == 1;
+}
+
+/* What is sent to an address without a session, or before one, must never be delivered. */
+static void note_owner(struct model *model, const struct packet *packet)
+{
+    struct note note;
+    if (!note_read(&note, packet->data, packet->len) || !note.is_from_backend)
+        return;
+    const struct model_slot *slot = find_slot(model, model_source_of(&packet->to));
+    model->note_owners[note.number] = slot != NULL && !is_free(model, slot) ? slot->life : NO_LIFE;
+}
+
+void model_on_arrival(struct model *model, const struct packet *packet)
+{
+    if (packet->direction == BACKEND_TO_GATE) {
+        assert_true(model->from_backend_count < MODEL_STEP_MAX);
+        model->from_backend[model->from_backend_count++] = packet;
+        note_owner(model, packet);
+        return;
+    }
+    if (packet->direction != CLIENT_TO_GATE)
+        return;
+    assert_true(model->from_client_count < MODEL_STEP_MAX);
+    struct model_input *input = &model->from_client[model->from_client_count++];
+    *input = (struct model_input){.packet = packet,
+                                  .origin = model->origins[packet->number],
+                                  .listener = listener_at(model, &packet->to),
+                                  .is_hello = is_hello(packet)};
+}
+
+void model_on_message(struct model *model, uint32_t index, const uint8_t *data, size_t len)
+{
+    struct note note;
+    const struct life *life = &model->lives[index];
+    if (!note_read(&note, data, len) || !note.is_from_backend)
+        fail_msg("life %u got %zu bytes that no backend sent", index, len);
+    if (life->state == LIFE_WITHOUT_SESSION || note.who != life->source)
+        fail_msg("life %u got note %u, which was for %08x", index, note.number, note.who);
+    if (model->note_owners[note.number] != index)
+        fail_msg("life %u got note %u, which came when %08x was not its own", index, note.number,
+                 note.who);
+    uint64_t bit = 1ull << note.number % 64;
+    if ((model->noted[note.number / 64] & bit) != 0)
+        fail_msg("life %u got note %u again", index, note.number);
+    model->noted[note.number / 64] |= bit;
+}

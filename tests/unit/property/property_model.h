@@ -1,0 +1,200 @@
+/* What a watcher outside of the gate believes: which device has a session, from which address, with
+ * which backend address, and what may therefore be sent to whom. It knows what every datagram on
+ * the network is, because it saw it being made, and what the gate says of itself in its log and its
+ * counters; nothing else. Where the gate does what it believes impossible, the test fails.
+ *
+ * What the gate does with the datagrams that arrive in one step is judged at the end of the step:
+ * it handles a batch before it sends anything. */
+#ifndef PROPERTY_MODEL_H
+#define PROPERTY_MODEL_H
+
+#include "gate/gate_fixture.h"
+#include "session/session_table.h"
+
+enum {
+    MODEL_LIVES_MAX = 2048,
+    MODEL_MESSAGES_MAX = 512, /* of one life */
+    MODEL_ADDRESSES = 160,    /* indices of gate_device_addr() */
+    MODEL_NOTES_MAX = 32768,  /* from backends */
+    MODEL_STEP_MAX = 1024,    /* datagrams of one kind in one step */
+    NO_LIFE = 0xffffffffu,
+};
+
+enum life_state { LIFE_WITHOUT_SESSION, LIFE_IN_SESSION, LIFE_AFTER_SESSION };
+
+/* Whether a second authentic record has come from where the session is; perhaps, if it cannot be
+ * told what of a datagram was authentic. */
+enum proof { PROVED, PROVED_PERHAPS, UNPROVED };
+
+/* Of a session with a connection ID: where it is, see property_path.c. */
+struct life_path {
+    /* Numbers of datagrams, see property_path.c: the newest one that was surely, or perhaps, found
+     * authentic. */
+    uint64_t newest_sure, newest_perhaps;
+    uint64_t judged[MODEL_MESSAGES_MAX / 64]; /* messages that will not be taken again */
+    enum proof proof;
+    uint32_t moved_bytes, sent_bytes; /* of the datagram that moved it; to there since then */
+    uint32_t doubtful_step;           /* when it moved perhaps for another datagram's sake */
+    bool holds_address;               /* it surely is the one that is found by its address */
+};
+
+/* A device from one boot to the next. It has at most one session in it. */
+struct life {
+    const struct client_kind *kind;
+    uint32_t listener;
+    bool is_impostor;        /* cannot authenticate */
+    bool is_broken;          /* its library gave up, and may have sent an alert */
+    uint32_t sent_datagrams; /* by its library, in order */
+    uint32_t sent_messages;
+    enum life_state state;
+    /* Of the session: */
+    uint64_t session;           /* number in the log */
+    uint8_t cid[TABLE_CID_MAX]; /* that it puts on its records; cid_len 0 = none */
+    uint8_t cid_len;
+    struct addr addr; /* where its datagrams go */
+    struct life_path path;
+    uint32_t source; /* its backend address */
+    uint64_t used_ms, ended_ms;
+    uint32_t began_step, ended_step, used_step;
+    enum close_reason reason;
+    uint32_t closure; /* which of its datagrams closed it */
+    uint32_t newest;  /* of its datagrams that arrived */
+    uint64_t arrived[MODEL_MESSAGES_MAX / 64];
+};
+
+/* What a datagram toward the gate is. */
+struct origin {
+    uint32_t life;  /* NO_LIFE: nobody's */
+    uint32_t order; /* among the datagrams of that life */
+    uint16_t first_message, message_count;
+    bool is_close, is_alert; /* close_notify, fatal alert */
+    bool is_changed;         /* bits were flipped, bytes cut off or added, who knows where */
+    bool is_stripped;        /* a record of nobody, well-formed but without a connection ID */
+    uint8_t damaged;         /* messages that cannot be authentic any more, a bit each */
+    uint8_t epoch;           /* of its last protected record */
+    bool has_rider;          /* a record of another life stands behind: */
+    uint32_t rider;
+    uint32_t rider_order; /* among the datagrams of that life */
+    uint16_t rider_message;
+};
+
+struct model_input {
+    const struct packet *packet;
+    struct origin origin;
+    uint32_t listener;
+    bool is_hello;
+};
+
+/* A handshake that may be in progress at an address, or has failed there. */
+struct model_handshake {
+    bool is_open;
+    uint64_t begun_ms, refused_ms;
+    uint32_t closed_step;
+    uint32_t alerts_left; /* how often the gate may repeat the alert over which it failed */
+};
+
+/* A backend address. */
+struct model_slot {
+    uint32_t source, life; /* the latest owner */
+    /* Without a session: when a backend was last heard there, or its session ended; and whether
+     * one was. is_disturbed: one that is not the session's was heard during the session. */
+    uint64_t silent_since_ms;
+    bool is_noisy, is_disturbed;
+    bool is_forgotten; /* why its session ended */
+};
+
+/* An address change that the gate has told of. */
+struct model_move {
+    uint32_t life;
+    struct addr from, to;
+    bool is_explained;
+};
+
+/* Counters that tell what the gate made of a step. */
+struct model_counts {
+    uint64_t begun, failed, alert_repeated, cid_missing, cid_unknown, moved;
+    uint64_t backend[BACKEND_OUTCOME_COUNT], late[LATE_REASON_COUNT];
+};
+
+struct model {
+    struct gate *gate;
+    uint32_t listener_count, step;
+    bool is_stopping, is_network_good;
+    struct life lives[MODEL_LIVES_MAX];
+    uint32_t life_count;
+    uint32_t live[MODEL_LIVES_MAX]; /* those in session */
+    uint32_t live_count;
+    struct model_slot slots[MODEL_LIVES_MAX];
+    uint32_t slot_count, early_count, reused_count, refused_count;
+    struct model_handshake handshakes[GATE_LISTENERS_MAX][MODEL_ADDRESSES];
+    /* Of datagrams toward the gate, by number of the packet. */
+    struct origin *origins; /* owned */
+    uint32_t origin_count, origin_capacity;
+    struct origin next_origin; /* of what is being sent */
+    uint32_t notes;            /* sent by backends */
+    uint64_t noted[MODEL_NOTES_MAX / 64];
+    /* Who had the address of each when it came to the gate, before that step already; NO_LIFE:
+     * nobody may ever get it. */
+    uint32_t note_owners[MODEL_NOTES_MAX];
+    /* Of this step: */
+    struct model_input from_client[MODEL_STEP_MAX];
+    const struct packet *from_backend[MODEL_STEP_MAX], *to_client[MODEL_STEP_MAX];
+    bool is_explained[MODEL_STEP_MAX]; /* of to_client: carries a backend's datagram */
+    uint32_t from_client_count, from_backend_count, to_client_count;
+    uint32_t began[MODEL_STEP_MAX], ended[MODEL_STEP_MAX]; /* lives */
+    uint32_t began_count, ended_count;
+    struct model_move moves[MODEL_STEP_MAX];
+    uint32_t move_count;
+    struct model_counts before[GATE_LISTENERS_MAX + 1];
+    uint64_t digest; /* of all that the gate sent, when and where */
+};
+
+void model_init(struct model *model, struct gate *gate);
+void model_deinit(struct model *model);
+
+/* A new life; NO_LIFE if there is no room for more. */
+uint32_t model_add_life(struct model *model, const struct client_kind *kind, uint32_t listener,
+                        bool is_impostor);
+
+/* The network's events, in order. */
+void model_on_sent(struct model *model, const struct packet *packet);
+void model_on_arrival(struct model *model, const struct packet *packet);
+/* A line of the gate's log. */
+void model_on_log(struct model *model, const char *line);
+/* A device got a message. */
+void model_on_message(struct model *model, uint32_t life, const uint8_t *data, size_t len);
+
+void model_begin_step(struct model *model);
+/* Judges the step; property_check.c. */
+void model_check_step(struct model *model);
+
+/* A handshake may be in progress there, or was in this step. */
+bool model_has_handshake(const struct model *model, uint32_t listener, const struct addr *addr);
+/* A session is at that address, or was in this step. */
+bool model_is_session_at(const struct model *model, uint32_t life, uint32_t listener,
+                         const struct addr *addr);
+/* The two authenticate as the same. */
+bool model_is_same_identity(const struct life *a, const struct life *b);
+
+/* Index of gate_device_addr(). */
+uint32_t model_address_index(const struct addr *addr);
+/* The life that owns or last owned a backend address, or NULL. */
+struct life *model_owner_of(struct model *model, uint32_t source);
+/* The life has closed its session, but a datagram of it that the network was slow with is from
+ * before that: what it carries is still for the backend. */
+bool model_is_overtaken(struct model *model, const struct life *life, uint32_t order);
+/* A backend was heard at the address of that life, which is in session or not, and it is for
+ * nobody. */
+void model_on_noise(struct model *model, const struct life *life, bool is_live);
+/* The address that the next session will be given, if nothing comes between. */
+uint32_t model_next_source(const struct model *model);
+/* What a datagram to the address of that life, whose session is over, counts as late for. */
+unsigned model_late_reason(struct model *model, const struct life *life);
+/* What the counters of a listener say now. */
+struct model_counts model_counts_of(const struct model *model, uint32_t listener);
+
+/* The IPv4 address as a number, and back. */
+uint32_t model_source_of(const struct addr *addr);
+struct addr model_source_addr(const struct model *model, uint32_t source);
+
+#endif

@@ -1,0 +1,65 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/metrics_fixture.h"
+
+int metrics_fixture_set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    f->listener_configs[0] = (struct listener_config){
+        .name = "coaps",
+        .versions = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3,
+        .psk_file = "/devices.psk",
+        .certificate = "/server.pem",
+        .client_auth = CLIENT_AUTH_REQUIRED,
+        .ticket_versions = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3,
+    };
+    f->listener_configs[1] = (struct listener_config){
+        .name = "a\"b\\c",
+        .versions = CONFIG_VERSION_1_2,
+        .psk_file = "",
+        .certificate = "/server.pem",
+        .client_auth = CLIENT_AUTH_NONE,
+    };
+    f->config = (struct config){.listeners = f->listener_configs, .listener_count = LISTENERS};
+    f->generation.config = &f->config;
+    for (int w = 0; w < WORKERS; w++) {
+        f->workers[w].listener_count = LISTENERS;
+        f->workers[w].by_listener = f->counters[w];
+        f->worker_pointers[w] = &f->workers[w];
+    }
+    f->source = (struct metrics_source){
+        .workers = f->worker_pointers,
+        .worker_count = WORKERS,
+        .generation = &f->generation,
+        .tls_library_version = "5.9.2",
+        .is_ready = &f->is_ready,
+    };
+    *state = f;
+    return 0;
+}
+
+int metrics_fixture_tear_down(void **state)
+{
+    struct fixture *f = *state;
+    metrics_close(f->metrics);
+    free(f);
+    return 0;
+}
+
+bool metrics_fixture_has_line(const char *text, const char *line)
+{
+    size_t size = strlen(line);
+    for (const char *at = text; (at = strstr(at, line)) != NULL; at++)
+        if ((at == text || at[-1] == '\n') && at[size] == '\n')
+            return true;
+    return false;
+}

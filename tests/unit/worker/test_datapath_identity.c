@@ -1,0 +1,45 @@
+/* Whose name stands in the log. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fakes/fake_log.h"
+#include "handshake/dtls.h"
+#include "worker/datapath_tests.h"
+
+/* It names a PSK identity that is not its own, and gets in by a certificate. */
+static void identity_that_was_only_named_is_not_logged(void **state)
+{
+    struct gate *gate = *state;
+    static const struct client_kind nameless = {.name = "1.3 certificate without common name",
+                                                .version = VERSION_1_3,
+                                                .suites = "TLS13-AES128-GCM-SHA256",
+                                                .identity = "victim",
+                                                .key = KEY,
+                                                .certificate = "nameless",
+                                                .ca = "ca",
+                                                .has_small_hello = true};
+    gate_open(gate, USUAL);
+    struct device *device = gate_add(gate, &nameless);
+    device_connect(device);
+    assert_true(gate_run_until_up(gate, device, 5000));
+    assert_int_equal(fake_log_count("event=session_established", "credential=certificate",
+                                    "identity=spki-sha256:", NULL),
+                     1);
+    assert_int_equal(fake_log_count("victim", NULL, NULL, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        GATE_TEST(identity_that_was_only_named_is_not_logged),
+    };
+    if (!dtls_library_init())
+        return 1;
+    int failed = cmocka_run_group_tests_name("datapath: identities", tests, NULL, NULL);
+    dtls_library_deinit();
+    return failed == 0 ? 0 : 1;
+}
