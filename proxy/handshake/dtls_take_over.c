@@ -35,7 +35,7 @@ static enum aead aead_of(uint16_t suite)
     return AEAD_NONE;
 }
 
-static bool take_cids(const struct dtls *dtls, struct dtls_taken *taken)
+static bool take_cids(const struct dtls *dtls, struct taken *taken)
 {
     unsigned own = 0, client = 0;
     if (!dtls_has_cid(dtls))
@@ -57,7 +57,7 @@ static struct record_window all_before(uint64_t next)
     return (struct record_window){.next = next, .seen = next != 0 ? UINT64_MAX : 0};
 }
 
-static void take_12(const WOLFSSL_DTLS_TAKEN *from, struct dtls_taken *taken)
+static void take_12(const WOLFSSL_DTLS_TAKEN *from, struct taken *taken)
 {
     memcpy(taken->v12.read_key, from->read_key, sizeof(taken->v12.read_key));
     memcpy(taken->v12.write_key, from->write_key, sizeof(taken->v12.write_key));
@@ -69,21 +69,49 @@ static void take_12(const WOLFSSL_DTLS_TAKEN *from, struct dtls_taken *taken)
     taken->v12.window = all_before(from->read_next);
 }
 
-static void take_13(const WOLFSSL_DTLS_TAKEN *from, struct dtls_taken *taken)
+static void take_13(const WOLFSSL_DTLS_TAKEN *from, struct taken *taken)
 {
-    struct record13_keys *keys = &taken->v13.handshake_keys;
     memcpy(taken->v13.read_secret, from->read_secret, sizeof(taken->v13.read_secret));
     memcpy(taken->v13.write_secret, from->write_secret, sizeof(taken->v13.write_secret));
-    keys->aead = taken->aead;
-    memcpy(keys->key, from->read_key, sizeof(keys->key));
-    memcpy(keys->iv, from->read_iv, sizeof(keys->iv));
-    memcpy(keys->number_key, from->read_sn_key, sizeof(keys->number_key));
+    memcpy(taken->v13.handshake_key, from->read_key, sizeof(taken->v13.handshake_key));
+    memcpy(taken->v13.handshake_iv, from->read_iv, sizeof(taken->v13.handshake_iv));
+    memcpy(taken->v13.handshake_number_key, from->read_sn_key,
+           sizeof(taken->v13.handshake_number_key));
     taken->v13.handshake_window = all_before(from->read_next);
     taken->v13.message_seq_next = from->message_seq_next;
     taken->v13.message_seq_expected = from->message_seq_expected;
 }
 
-bool dtls_take_over(const struct dtls *dtls, struct dtls_taken *taken)
+static bool take_fragment(const WOLFSSL_DTLS13_UNACKNOWLEDGED *from, struct taken_ticket *ticket)
+{
+    if (ticket->count == TAKEN_FRAGMENTS_MAX || from->length > TAKEN_BYTES_MAX - ticket->bytes_len)
+        return false;
+    struct taken_fragment *fragment = &ticket->fragments[ticket->count++];
+    fragment->at = ticket->bytes_len;
+    fragment->len = from->length;
+    memcpy(ticket->bytes + ticket->bytes_len, from->data, from->length);
+    ticket->bytes_len += from->length;
+    while (fragment->number_count < from->numbers && fragment->number_count < TAKEN_NUMBERS_MAX) {
+        fragment->numbers[fragment->number_count] = from->number[fragment->number_count];
+        fragment->number_count++;
+    }
+    return true;
+}
+
+/* T6: the library's list of what it would repeat holds nothing else. */
+static void take_ticket(const struct dtls *dtls, struct taken_ticket *ticket)
+{
+    WOLFSSL_DTLS13_UNACKNOWLEDGED from;
+    for (int i = 0; wolfSSL_dtls13_get_unacknowledged(dtls->ssl, i, &from) == WOLFSSL_SUCCESS;
+         i++) {
+        if (!take_fragment(&from, ticket)) {
+            bytes_wipe(ticket, sizeof(*ticket));
+            return;
+        }
+    }
+}
+
+bool dtls_take_over(const struct dtls *dtls, struct taken *taken)
 {
     WOLFSSL_DTLS_TAKEN from;
     memset(taken, 0, sizeof(*taken));
@@ -96,24 +124,13 @@ bool dtls_take_over(const struct dtls *dtls, struct dtls_taken *taken)
         taken->plaintext_max =
             from.max_fragment < RECORD_PLAINTEXT_MAX ? from.max_fragment : RECORD_PLAINTEXT_MAX;
         taken->write_next = from.write_next;
-        if (from.is_1_3)
+        if (from.is_1_3) {
             take_13(&from, taken);
-        else
+            take_ticket(dtls, &taken->v13.ticket);
+        } else {
             take_12(&from, taken);
+        }
     }
     bytes_wipe(&from, sizeof(from));
     return ok && taken->aead != AEAD_NONE;
-}
-
-bool dtls_take_unacknowledged(const struct dtls *dtls, int index,
-                              struct dtls_unacknowledged *unacknowledged)
-{
-    WOLFSSL_DTLS13_UNACKNOWLEDGED record;
-    if (wolfSSL_dtls13_get_unacknowledged(dtls->ssl, index, &record) != WOLFSSL_SUCCESS)
-        return false;
-    *unacknowledged = (struct dtls_unacknowledged){
-        .fragment = record.data, .len = record.length, .number_count = record.numbers};
-    for (uint32_t i = 0; i < unacknowledged->number_count; i++)
-        unacknowledged->numbers[i] = record.number[i];
-    return true;
 }

@@ -242,8 +242,7 @@ bool association_has_gap(const struct association *a)
 
 /* ---- beginning and end ---------------------------------------------------------------------- */
 
-bool association_init(struct association *a, const struct dtls_taken *taken,
-                      const struct dtls *dtls, uint64_t now_ms)
+bool association_init(struct association *a, const struct taken *taken, uint64_t now_ms)
 {
     *a = (struct association){
         .version = (uint8_t)taken->version,
@@ -257,7 +256,7 @@ bool association_init(struct association *a, const struct dtls_taken *taken,
     memcpy(a->cid, taken->cid, sizeof(a->cid));
     memcpy(a->client_cid, taken->client_cid, sizeof(a->client_cid));
     if (taken->version == VERSION_1_3)
-        return association_13_init(a, taken, dtls, now_ms);
+        return association_13_init(a, taken, now_ms);
     struct association_12 *v12 = &a->v12;
     memcpy(v12->read_key, taken->v12.read_key, sizeof(v12->read_key));
     memcpy(v12->write_key, taken->v12.write_key, sizeof(v12->write_key));

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "handshake/dtls_take_over.h"
+#include "handshake/taken.h"
 #include "wire/message.h"
 #include "wire/record12.h"
 #include "wire/record13.h"
@@ -111,10 +111,9 @@ struct association {
     };
 };
 
-/* Begins with what was taken over; the fragments of a ticket are taken from the object, which is to
- * be freed then (NULL: there are none). False: out of memory, nothing to deinit. */
-bool association_init(struct association *association, const struct dtls_taken *taken,
-                      const struct dtls *dtls, uint64_t now_ms) MUST_USE;
+/* Begins with what was taken over, which it copies. False: out of memory, nothing to deinit. */
+bool association_init(struct association *association, const struct taken *taken,
+                      uint64_t now_ms) MUST_USE;
 /* Wipes it. */
 void association_deinit(struct association *association);
 

@@ -565,31 +565,25 @@ void association_on_time(struct association *a, const struct association_call *c
 
 /* ---- beginning and end ---------------------------------------------------------------------- */
 
-/* A ticket that does not fit, or for which there is no memory, is not repeated. */
-static void take_ticket(struct association_13 *v13, const struct dtls *dtls, uint64_t now_ms)
+/* Out of memory, a ticket is not repeated. */
+static void take_ticket(struct association_13 *v13, const struct taken_ticket *ticket,
+                        uint64_t now_ms)
 {
-    struct dtls_unacknowledged part;
-    size_t bytes = 0;
-    int count = 0;
-    while (dtls != NULL && dtls_take_unacknowledged(dtls, count, &part)) {
-        bytes += part.len;
-        count++;
-    }
-    if (count == 0 || count > FRAGMENTS_MAX || bytes > OUTGOING_BYTES_MAX)
+    if (ticket->count == 0)
         return;
-    struct association_outgoing *o = make_outgoing(0, bytes, FIRST_EPOCH, now_ms);
-    for (int i = 0; o != NULL && i < count; i++) {
-        if (!dtls_take_unacknowledged(dtls, i, &part) || !add_fragment(o, part.fragment, part.len))
+    struct association_outgoing *o =
+        make_outgoing(ticket->bytes[0], ticket->bytes_len, FIRST_EPOCH, now_ms);
+    for (int i = 0; o != NULL && i < ticket->count; i++) {
+        const struct taken_fragment *from = &ticket->fragments[i];
+        if (!add_fragment(o, ticket->bytes + from->at, from->len))
             break;
-        o->type = part.fragment[0];
-        for (uint32_t n = 0; n < part.number_count; n++)
-            o->fragments[i].numbers[o->fragments[i].number_count++] = part.numbers[n];
+        o->fragments[i].number_count = from->number_count;
+        memcpy(o->fragments[i].numbers, from->numbers, sizeof(from->numbers));
     }
     v13->outgoing = o;
 }
 
-bool association_13_init(struct association *a, const struct dtls_taken *taken,
-                         const struct dtls *dtls, uint64_t now_ms)
+bool association_13_init(struct association *a, const struct taken *taken, uint64_t now_ms)
 {
     struct association_13 *v13 = &a->v13;
     memcpy(v13->read_secret, taken->v13.read_secret, sizeof(v13->read_secret));
@@ -604,10 +598,14 @@ bool association_13_init(struct association *a, const struct dtls_taken *taken,
         return false;
     }
     *v13->handshake = (struct association_epoch){.epoch = HANDSHAKE_EPOCH,
-                                                 .keys = taken->v13.handshake_keys,
                                                  .window = taken->v13.handshake_window,
                                                  .until_ms = now_ms + ASSOCIATION_REMAINDER_MS};
-    take_ticket(v13, dtls, now_ms);
+    struct record13_keys *keys = &v13->handshake->keys;
+    keys->aead = taken->aead;
+    memcpy(keys->key, taken->v13.handshake_key, sizeof(keys->key));
+    memcpy(keys->iv, taken->v13.handshake_iv, sizeof(keys->iv));
+    memcpy(keys->number_key, taken->v13.handshake_number_key, sizeof(keys->number_key));
+    take_ticket(v13, &taken->v13.ticket, now_ms);
     return true;
 }
 

@@ -15,8 +15,8 @@ void association_fail(struct association *association, const struct association_
 
 /* ---- DTLS 1.3 ------------------------------------------------------------------------------- */
 
-bool association_13_init(struct association *association, const struct dtls_taken *taken,
-                         const struct dtls *dtls, uint64_t now_ms) MUST_USE;
+bool association_13_init(struct association *association, const struct taken *taken,
+                         uint64_t now_ms) MUST_USE;
 void association_13_deinit(struct association_13 *v13);
 
 /* Opens a record: what it was opened with, and what that means for older keys. */

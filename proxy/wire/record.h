@@ -22,6 +22,7 @@ enum {
     RECORD_PLAINTEXT_MAX = 16384, /* RFC 5246 section 6.2.1, RFC 8446 section 5.1 */
     RECORD_CID_MAX = 32,          /* of the connection IDs that we give and take */
     RECORD_WINDOW_BITS = 64,      /* RFC 6347 section 4.1.2.6, RFC 9147 section 4.5.1 */
+    RECORD13_SECRET_MAX = 48,     /* of the traffic secrets of DTLS 1.3: SHA-384 */
     /* What a record is longer than its plaintext, at most: in 1.2 the header, a connection ID, the
      * explicit nonce, the content type, the tag; 1.3 takes less. */
     RECORD_OVERHEAD_MAX = 13 + RECORD_CID_MAX + 8 + 1 + AEAD_TAG_MAX,

@@ -5,16 +5,11 @@
 
 #include "wire/record.h"
 
-enum {
-    RECORD13_IV_BYTES = AEAD_NONCE_BYTES,
-    RECORD13_SECRET_MAX = 48, /* SHA-384 */
-};
-
 /* The keys of one epoch and direction. */
 struct record13_keys {
     enum aead aead;
     uint8_t key[AEAD_KEY_MAX], number_key[AEAD_KEY_MAX];
-    uint8_t iv[RECORD13_IV_BYTES];
+    uint8_t iv[AEAD_NONCE_BYTES];
 };
 
 /* Makes them of a traffic secret (RFC 8446 section 7.3, RFC 9147 sections 4.2.3 and 5.9). The hash

@@ -50,7 +50,7 @@ static const enum aead aeads[] = {AEAD_AES_128_GCM, AEAD_AES_256_GCM, AEAD_AES_1
 static bool begin(struct scene *s, struct aead_work *work, uint8_t first)
 {
     static const uint8_t cid_lens[] = {0, 1, 8, 32};
-    struct dtls_taken taken = {
+    struct taken taken = {
         .version = (first & 1) != 0 ? VERSION_1_3 : VERSION_1_2,
         .aead = aeads[first >> 1 & 3],
         .plaintext_max = (first & 0x80) != 0 ? 512 : RECORD_PLAINTEXT_MAX,
@@ -65,7 +65,6 @@ static bool begin(struct scene *s, struct aead_work *work, uint8_t first)
         memset(s->device_secret, 'r', sizeof(s->device_secret));
         taken.v13.message_seq_expected = 3;
         taken.v13.message_seq_next = 7;
-        taken.v13.handshake_keys.aead = taken.aead;
         if (!record13_derive(&s->device_keys, taken.aead, s->device_secret))
             return false;
     } else {
@@ -74,7 +73,7 @@ static bool begin(struct scene *s, struct aead_work *work, uint8_t first)
     }
     s->device_epoch = taken.version == VERSION_1_3 ? 3 : 1;
     s->call = (struct association_call){.work = work, .now_ms = 1, .send = on_send, .owner = s};
-    return association_init(&s->association, &taken, NULL, s->call.now_ms);
+    return association_init(&s->association, &taken, s->call.now_ms);
 }
 
 /* False if the session has ended. */

@@ -12,6 +12,8 @@
 #include "base/bytes.h"
 #include "gate/dtls_pair.h"
 #include "handshake/dtls_take_over.h"
+#include "wire/record12.h"
+#include "wire/record13.h"
 
 enum { ROOM = 2048 };
 
@@ -52,7 +54,7 @@ enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 
 /* The session as it would be kept. */
 struct kept {
-    struct dtls_taken taken;
+    struct taken taken;
     struct record_window window;
     struct record13_keys read_keys, write_keys;
     uint64_t epoch;
@@ -64,7 +66,7 @@ static void take_over(struct dtls_pair *p, struct kept *kept)
 {
     memset(kept, 0, sizeof(*kept));
     assert_true(dtls_take_over(p->dtls, &kept->taken));
-    const struct dtls_taken *taken = &kept->taken;
+    const struct taken *taken = &kept->taken;
     dtls_free(p->dtls);
     p->dtls = NULL;
     if (taken->version == VERSION_1_2) {
@@ -78,7 +80,7 @@ static void take_over(struct dtls_pair *p, struct kept *kept)
 
 static void seal(struct dtls_pair *p, struct kept *kept, uint8_t type, const void *data, size_t len)
 {
-    struct dtls_taken *taken = &kept->taken;
+    struct taken *taken = &kept->taken;
     uint8_t record[ROOM];
     size_t record_len;
     if (taken->version == VERSION_1_2) {
@@ -103,7 +105,7 @@ static void seal(struct dtls_pair *p, struct kept *kept, uint8_t type, const voi
 static enum record_verdict open_record(struct kept *kept, const struct client_message *datagram,
                                        uint8_t *room, struct record_content *content)
 {
-    const struct dtls_taken *taken = &kept->taken;
+    const struct taken *taken = &kept->taken;
     if (taken->version == VERSION_1_2) {
         const struct record12_keys keys = {.aead = taken->aead,
                                            .key = taken->v12.read_key,
@@ -179,7 +181,7 @@ static void the_next_record_is_the_librarys(void **test)
 {
     struct dtls_pair *p = *test;
     for (int i = 0; i < KINDS; i++) {
-        struct dtls_taken taken;
+        struct taken taken;
         dtls_pair_meet_well(p, &kinds[i]);
         if (dtls_version(p->dtls) != VERSION_1_2)
             continue;
@@ -239,7 +241,8 @@ static void a_ticket_is_left_to_repeat(void **test)
 {
     enum { NEW_SESSION_TICKET = 4, HEADER = 12 };
     struct dtls_pair *p = *test;
-    struct dtls_unacknowledged ticket;
+    struct taken taken;
+    const struct taken_ticket *ticket = &taken.v13.ticket;
     dtls_pair_meet_briefly(p, &kinds[13]);
     /* What is for the device is handed over, but nothing after its Finished. */
     while (!p->was_established) {
@@ -251,20 +254,24 @@ static void a_ticket_is_left_to_repeat(void **test)
             dtls_pair_feed(p, p->to_gate.at[i].data, p->to_gate.at[i].len);
         dtls_pair_empty(&p->to_gate);
     }
-    assert_true(dtls_take_unacknowledged(p->dtls, 0, &ticket));
-    assert_true(ticket.len > HEADER);
-    assert_int_equal(ticket.fragment[0], NEW_SESSION_TICKET);
-    assert_int_equal(bytes_get24(ticket.fragment + 9), ticket.len - HEADER);
-    assert_int_equal(ticket.number_count, 1);
-    assert_false(dtls_take_unacknowledged(p->dtls, 1, &ticket));
+    assert_true(dtls_take_over(p->dtls, &taken));
+    assert_int_equal(ticket->count, 1);
+    assert_int_equal(ticket->fragments[0].at, 0);
+    assert_int_equal(ticket->fragments[0].len, ticket->bytes_len);
+    assert_true(ticket->bytes_len > HEADER);
+    assert_int_equal(ticket->bytes[0], NEW_SESSION_TICKET);
+    assert_int_equal(bytes_get24(ticket->bytes + 9), ticket->bytes_len - HEADER);
+    assert_int_equal(ticket->fragments[0].number_count, 1);
     dtls_pair_talk(p); /* the device acknowledges it */
-    assert_false(dtls_take_unacknowledged(p->dtls, 0, &ticket));
+    assert_true(dtls_take_over(p->dtls, &taken));
+    assert_int_equal(ticket->count, 0);
+    taken_wipe(&taken);
 }
 
 static void not_before_it_is_established(void **test)
 {
     struct dtls_pair *p = *test;
-    struct dtls_taken taken;
+    struct taken taken;
     for (int i = 0; i < KINDS; i++) {
         dtls_pair_meet_briefly(p, &kinds[i]);
         assert_false(dtls_take_over(p->dtls, &taken));

@@ -16,6 +16,8 @@
 #include "gate/dtls_pair.h"
 #include "gate/record_forge.h"
 #include "handshake/dtls_take_over.h"
+#include "wire/record12.h"
+#include "wire/record13.h"
 
 enum { DATAGRAM_ROOM = 4096, RECORDS_MAX = 3, KEPT = 128 };
 
@@ -108,7 +110,7 @@ struct stream {
     struct dtls_pair *pair;
     struct client_kind kind;
     int version;
-    struct dtls_taken taken;
+    struct taken taken;
     struct record13_keys keys; /* of 1.3 */
     struct record_window window;
     uint64_t next;        /* number of the next record */

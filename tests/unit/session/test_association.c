@@ -15,6 +15,7 @@
 #include "fakes/fake_system.h"
 #include "gate/dtls_pair.h"
 #include "gate/record_forge.h"
+#include "handshake/dtls_take_over.h"
 #include "session/association.h"
 
 enum { ROOM = RECORD_PLAINTEXT_MAX + RECORD_OVERHEAD_MAX, SENT_MAX = 64 };
@@ -51,7 +52,7 @@ static const struct client_kind kinds_13[] = {
 struct scene {
     struct dtls_pair *pair;
     struct association association;
-    struct dtls_taken taken;
+    struct taken taken;
     struct association_call call;
     uint8_t sent[SENT_MAX][2048];
     size_t sent_len[SENT_MAX];
@@ -81,7 +82,7 @@ static void take_over(struct scene *s, struct dtls_pair *pair)
     s->call =
         (struct association_call){.work = work, .now_ms = 1000, .send = keep_sent, .owner = s};
     assert_true(dtls_take_over(pair->dtls, &s->taken));
-    assert_true(association_init(&s->association, &s->taken, pair->dtls, s->call.now_ms));
+    assert_true(association_init(&s->association, &s->taken, s->call.now_ms));
     dtls_free(pair->dtls);
     pair->dtls = NULL;
     if (s->taken.version == VERSION_1_3) {
