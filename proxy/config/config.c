@@ -188,6 +188,13 @@ static void read_header(struct loader *loader, char *text)
 static void report_unknown_key(struct loader *loader, const char *key, const char *value)
 {
     const struct section *section = &loader->section;
+    const char *advice = config_table_find_removed(section->table, key);
+    if (advice) {
+        problems_warning(loader->problems, "%s:%u: %s %s =%s%s: is no setting any more; %s",
+                         loader->path, loader->line, section->title, key, value[0] ? " " : "",
+                         value, advice);
+        return;
+    }
     bool is_gate = section->table == &config_gate_table;
     const struct config_table *other = is_gate ? &config_listener_table : &config_gate_table;
     const char *similar = config_table_find_similar(section->table, key);

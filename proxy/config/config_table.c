@@ -20,6 +20,15 @@ static const struct setting listener_settings[] = {
 const struct config_table config_gate_table = {gate_settings, GATE_SETTING_COUNT};
 const struct config_table config_listener_table = {listener_settings, LISTENER_SETTING_COUNT};
 
+static const struct {
+    const char *key;
+    const struct config_table *table;
+    const char *advice;
+} removed_settings[] = {
+#define REMOVED_SETTING(key, section, advice) {key, &config_##section##_table, advice},
+#include "config/config.def"
+};
+
 size_t config_table_find(const struct config_table *table, const char *key)
 {
     size_t i = 0;
@@ -40,6 +49,15 @@ const char *config_table_find_similar(const struct config_table *table, const ch
         }
     }
     return most_similar;
+}
+
+const char *config_table_find_removed(const struct config_table *table, const char *key)
+{
+    for (size_t i = 0; i < sizeof(removed_settings) / sizeof(removed_settings[0]); i++) {
+        if (removed_settings[i].table == table && strcmp(removed_settings[i].key, key) == 0)
+            return removed_settings[i].advice;
+    }
+    return NULL;
 }
 
 bool config_table_set_defaults(const struct config_table *table, void *values, struct err *err)

@@ -19,6 +19,10 @@ size_t config_table_find(const struct config_table *table, const char *key);
 /* The key most like `key`; NULL if none is much like it. */
 const char *config_table_find_similar(const struct config_table *table, const char *key);
 
+/* What to do about a key that earlier versions had in this section; NULL if they had none of that
+ * name. */
+const char *config_table_find_removed(const struct config_table *table, const char *key);
+
 /* `values` is a struct gate_config or listener_config, as the table is. */
 bool config_table_set_defaults(const struct config_table *table, void *values,
                                struct err *err) MUST_USE;

@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+/* Of sessions that are parked, until parking goes: sessions that need none take its place. */
+enum { PARK_AFTER_MS = 30000, LIVE_SESSIONS = 20000 };
+
 /* A worker's share of a limit over all workers, at least 1. */
 static uint32_t share(uint32_t limit, uint32_t worker_count)
 {
@@ -36,13 +39,13 @@ bool datapath_init(struct datapath *dp, const struct generation *generation,
     dp->counters.by_listener = calloc(listener_count + 1, sizeof(*dp->counters.by_listener));
     dp->fronts = calloc(listener_count, sizeof(*dp->fronts));
     dp->limits = calloc(listener_count, sizeof(*dp->limits));
-    struct sessions_limits limits = {
-        .worker = worker,
-        .worker_count = worker_count,
-        .session_max = share(generation->config->gate.max_sessions, worker_count),
-        .live_max = share(generation->config->gate.live_sessions, worker_count),
-        .park_after_ms = generation->config->gate.park_after_ms,
-        .shared = *shared};
+    struct sessions_limits limits = {.worker = worker,
+                                     .worker_count = worker_count,
+                                     .session_max =
+                                         share(generation->config->gate.max_sessions, worker_count),
+                                     .live_max = share(LIVE_SESSIONS, worker_count),
+                                     .park_after_ms = PARK_AFTER_MS,
+                                     .shared = *shared};
     if (!sessions_init(&dp->sessions, &limits, &dp->backend, &dp->to_client, &dp->counters, err)) {
         datapath_deinit(dp);
         return false;

@@ -171,6 +171,21 @@ def test_warnings_do_not_stop_it(with_certificate, keys, folder):
         assert "warning" in open_door.stderr and "client_auth" in open_door.stderr
 
 
+@pytest.mark.parametrize("setting", ["park_after = 30s", "live_sessions = 20000"])
+def test_a_removed_setting_is_a_warning(check, folder, start_proxy, backend, setting):
+    """From --check-config, and in the log of a gate that starts with it."""
+    text = replaced("workers = 1", f"workers = 1\n{setting}")
+    result = check(text)
+    said = (f"{folder / 'gate.ini'}:{line_of(text, setting)}: [gate] {setting}: is no setting any more; "
+            "remove it: sessions need no parking")
+    assert result.returncode == 0 and f"warning: {said}\n" in result.stderr, result.stderr
+    key, value = setting.split(" = ")
+    proxy = start_proxy(backend, gate={key: value})
+    lines = [line for line in proxy.log_lines("config") if key in line["text"]]
+    assert len(lines) == 1 and lines[0]["level"] == "warning", lines
+    assert lines[0]["text"].endswith("remove it: sessions need no parking"), lines
+
+
 @pytest.mark.parametrize("line, words", [
     ("no colon at all", ["colon"]),
     ("device2:0011223", ["hex digits"]),

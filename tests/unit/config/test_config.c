@@ -132,8 +132,6 @@ static void test_defaults(void **state)
     assert_string_equal(config->gate.user, "");
     assert_int_equal(config->gate.max_sessions, 100000);
     assert_int_equal(config->gate.tombstone_ms, 247000);
-    assert_int_equal(config->gate.park_after_ms, 30000);
-    assert_int_equal(config->gate.live_sessions, 20000);
     assert_int_equal(config->listener_count, 1);
     assert_string_equal(listener->name, "coaps");
     assert_int_equal(listener->role, ROLE_SERVER_ONLY);
@@ -162,8 +160,6 @@ static const char everything[] = "[gate]\n"
                                  "log_level = debug\n"
                                  "user = dtlsgate\n"
                                  "max_sessions = 7\n"
-                                 "park_after = 0\n"
-                                 "live_sessions = 50\n"
                                  "tombstone = 5m\n"
                                  "\n"
                                  "[listener a.b-c_D9]\n"
@@ -201,11 +197,9 @@ static void test_every_value(void **state)
     assert_string_equal(config->gate.user, "dtlsgate");
     assert_int_equal(config->gate.max_sessions, 7);
     assert_int_equal(config->gate.tombstone_ms, 300000);
-    assert_int_equal(config->gate.park_after_ms, 0);
-    assert_int_equal(config->gate.live_sessions, 50);
     assert_string_equal(listener->name, "a.b-c_D9");
-    assert_int_equal(listener->line, 11);
-    assert_int_equal(listener->lines[LISTENER_listen], 12);
+    assert_int_equal(listener->line, 9);
+    assert_int_equal(listener->lines[LISTENER_listen], 10);
     assert_int_equal(listener->listen.count, 2);
     assert_string_equal(addr_format(&listener->listen.addrs[0], text), "0.0.0.0:5684");
     assert_string_equal(addr_format(&listener->listen.addrs[1], text), "[::]:5684");
@@ -321,6 +315,41 @@ static void test_tickets(void **state)
                    ":6: [listener coaps] tickets = 1.2: gives no device a ticket");
     config_free(good(GOOD "versions = 1.3\ntickets = 1.2, 1.3\n"));
     config_free(good(GOOD "versions = 1.3\ntickets = off\n"));
+}
+
+static void a_removed_setting_is_a_warning_that_says_what_to_do(void **state)
+{
+    (void)state;
+    expect_warning("[gate]\npark_after = 30s\n" GOOD,
+                   "/etc/dtlsgate/gate.ini:2: [gate] park_after = 30s: is no setting any more; "
+                   "remove it: sessions need no parking");
+    expect_warning(
+        "[gate]\nworkers = 2\nlive_sessions = 20000\n" GOOD,
+        "/etc/dtlsgate/gate.ini:3: [gate] live_sessions = 20000: is no setting any more; "
+        "remove it: sessions need no parking");
+    /* Its value means nothing any more. */
+    expect_warning("[gate]\npark_after = soon\n" GOOD,
+                   ":2: [gate] park_after = soon: is no setting");
+    expect_warning("[gate]\npark_after =\n" GOOD, ":2: [gate] park_after =: is no setting");
+}
+
+/* Where it never was one, it is as unknown as any other key. */
+static void a_removed_setting_is_unknown_in_another_section(void **state)
+{
+    (void)state;
+    expect_error(GOOD "park_after = 30s\n", ":5: [listener coaps] park_after = 30s: unknown key");
+    expect_error("[gate]\npark_afte = 30s\n" GOOD, ":2: [gate] park_afte = 30s: unknown key");
+}
+
+static void a_removed_setting_is_not_printed(void **state)
+{
+    (void)state;
+    struct loaded loaded = load("[gate]\npark_after = 30s\n" GOOD);
+    assert_non_null(loaded.config);
+    char *text = printed(loaded.config);
+    assert_null(strstr(text, "park_after"));
+    free(text);
+    unload(&loaded);
 }
 
 static void test_bad_values(void **state)
@@ -1048,6 +1077,9 @@ int main(void)
         cmocka_unit_test(test_print_says_what_cannot_be_read_back),
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_tickets),
+        cmocka_unit_test(a_removed_setting_is_a_warning_that_says_what_to_do),
+        cmocka_unit_test(a_removed_setting_is_unknown_in_another_section),
+        cmocka_unit_test(a_removed_setting_is_not_printed),
         cmocka_unit_test(test_bad_values),
         cmocka_unit_test(test_bad_addresses),
         cmocka_unit_test(test_odd_values),

@@ -62,7 +62,8 @@ static struct device *in_use(struct gate *gate, const struct client_kind *kind)
 static void after_park_after(void **state)
 {
     struct gate *gate = *state;
-    gate_open(gate, GATE "park_after = 20s\n" LISTENER PSK);
+    gate_open(gate, GATE LISTENER PSK);
+    gate->dp.sessions.park_after_ms = 20000;
     struct device *device = in_use(gate, &sleeper);
     gate_run(gate, 19000);
     assert_int_equal(parked(gate), 0);
@@ -94,7 +95,9 @@ static void after_park_after(void **state)
 static void never_if_not_wanted(void **state)
 {
     struct gate *gate = *state;
-    gate_open(gate, GATE "park_after = 0\nlive_sessions = 1\n" LISTENER PSK);
+    gate_open(gate, GATE LISTENER PSK);
+    gate->dp.sessions.park_after_ms = 0;
+    gate->dp.sessions.live_max = 1;
     in_use(gate, &sleeper);
     in_use(gate, &sleeper);
     gate_run(gate, LAST_FLIGHT_MS * 2);
@@ -198,7 +201,8 @@ static void room_is_for_those_that_can_be_parked(void **state)
 {
     enum { DEVICES_13 = 6 };
     struct gate *gate = *state;
-    gate_open(gate, GATE "live_sessions = 2\n" LISTENER PSK);
+    gate_open(gate, GATE LISTENER PSK);
+    gate->dp.sessions.live_max = 2;
     for (int i = 0; i < DEVICES_13; i++)
         in_use(gate, &sleeper_13);
     struct device *one = in_use(gate, &sleeper), *other = in_use(gate, &sleeper);
@@ -219,7 +223,8 @@ static void live_sessions_is_a_bound(void **state)
     enum { DEVICES = 12, LIVE = 5 };
     struct gate *gate = *state;
     struct device *devices[DEVICES];
-    gate_open(gate, GATE "live_sessions = 5\n" LISTENER PSK);
+    gate_open(gate, GATE LISTENER PSK);
+    gate->dp.sessions.live_max = 5;
     for (int i = 0; i < DEVICES; i++) {
         devices[i] = in_use(gate, &sleeper);
         assert_in_range(gate->dp.sessions.live_count, 1, LIVE);
@@ -248,7 +253,8 @@ static void live_sessions_is_a_bound_within_a_turn(void **state)
     struct gate *gate = *state;
     static uint8_t records[DEVICES][128];
     size_t lens[DEVICES];
-    gate_open(gate, GATE "live_sessions = 5\n" LISTENER PSK);
+    gate_open(gate, GATE LISTENER PSK);
+    gate->dp.sessions.live_max = 5;
     for (int i = 0; i < DEVICES; i++) {
         struct device *device = in_use(gate, &sleeper);
         lens[i] = memory_client_seal(device->client, 23, "later", 5, records[i], 128);

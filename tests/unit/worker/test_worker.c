@@ -134,12 +134,11 @@ static void build(struct fixture *f)
     struct err err = {0};
     for (int i = 0; i < 2; i++)
         close(open_plain(&f->listen[i]));
-    snprintf(
-        ini, sizeof(ini),
-        "[gate]\nworkers = 2\npark_after = 1s\n[listener coaps]\nlisten = %s, %s\nbackend = %s\n"
-        "psk_file = @psk\n",
-        addr_format(&f->listen[0], texts[0]), addr_format(&f->listen[1], texts[1]),
-        addr_format(&f->backend, texts[2]));
+    snprintf(ini, sizeof(ini),
+             "[gate]\nworkers = 2\n[listener coaps]\nlisten = %s, %s\nbackend = %s\n"
+             "psk_file = @psk\n",
+             addr_format(&f->listen[0], texts[0]), addr_format(&f->listen[1], texts[1]),
+             addr_format(&f->backend, texts[2]));
     f->generation = memory_generation(ini);
     f->identities = identities_new(&err);
     assert_non_null(f->identities);
@@ -366,35 +365,6 @@ static void test_through_and_back(void **state)
     }
 }
 
-static void wait_for_parked(const struct fixture *f)
-{
-    uint64_t end_ms = clock_ms() + LIMIT_MS;
-    while (read_counter(f, 0, sessions_parked) != 1 && clock_ms() < end_ms)
-        poll(NULL, 0, 10);
-    assert_int_equal(read_counter(f, 0, sessions_parked), 1);
-}
-
-/* Although nothing else makes the worker look at the time. */
-static void test_parked_again_after_what_the_backend_says(void **state)
-{
-    struct fixture *f = *state;
-    struct device device;
-    struct addr session;
-    char text[16];
-    start(f, 1);
-    connect_device(&device, &f->listen[0]);
-    assert_true(memory_client_send(device.client, "hello", 5));
-    assert_int_equal(receive_plain(f->backend_fd, text, sizeof(text), &session), 5);
-    for (int i = 1; i <= 3; i++) {
-        wait_for_parked(f);
-        send_plain(f->backend_fd, &session, "wake up", 7);
-        take_datagram(&device);
-        wait_for_forwarded(f, 0, (uint64_t)i);
-        assert_int_equal(read_counter(f, 0, sessions_woken), i);
-    }
-    free_device(&device);
-}
-
 static void test_backend_that_is_down(void **state)
 {
     struct fixture *f = *state;
@@ -523,7 +493,6 @@ int main(void)
         WITH_GATE(test_junk_is_counted_and_not_answered),
         WITH_GATE(test_hellos_have_a_queue_of_their_own),
         WITH_GATE(test_through_and_back),
-        WITH_GATE(test_parked_again_after_what_the_backend_says),
         WITH_GATE(test_backend_that_is_down),
         WITH_GATE(test_farewell),
         WITH_GATE(test_stop_under_traffic),
