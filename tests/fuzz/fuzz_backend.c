@@ -22,7 +22,7 @@ static struct fuzz_gate gate;
 static struct fuzz_device devices[DEVICES];
 static struct addr sources[DEVICES]; /* toward the backend */
 static uint32_t runs;
-static uint16_t plaintext_max[DEVICES];
+static size_t plaintext_max[DEVICES];
 static uint8_t filling[UDP_DATAGRAM_MAX];
 
 /* What has gone into the batch. */
@@ -31,11 +31,6 @@ struct expected {
     const uint8_t *data;
     size_t len;
 };
-
-static const struct session *session_of(uint32_t i)
-{
-    return sessions_find(&gate.dp.sessions, &gate.generation->listeners[0], &devices[i].addr);
-}
 
 static void close_device(uint32_t i, uint64_t after_ms)
 {
@@ -52,15 +47,15 @@ static void open_all(void)
     for (uint32_t i = 0; i < DEVICES; i++) {
         fuzz_device_connect(&devices[i], &gate, i,
                             i == LIVE_13 ? &fuzz_device_13 : &fuzz_device_12);
-        sources[i] = backend_slot_addr(&gate.dp.backend, i);
-        plaintext_max[i] = session_of(i)->dtls->plaintext_max; /* it may be parked later */
+        sources[i] = gate_slot_addr(&gate.dp, i);
+        plaintext_max[i] = gate_plaintext_max(&gate.dp, &devices[i].addr);
     }
     /* The device's acknowledgement of the last flight, and the time of early ACKs. */
     close_device(OLD_TOMBSTONE, 250000);
     close_device(TOMBSTONE, 1000);
     datapath_tick(&gate.dp, gate.now_ms);
     fuzz_device_settle(&devices[LIVE_13]);
-    MUST(gate.dp.sessions.established_count == 2);
+    MUST(gate_session_count(&gate.dp) == 2);
 }
 
 static void close_all(void)
@@ -123,7 +118,7 @@ static struct addr target_addr(uint8_t selector, const uint8_t *data, size_t len
     if (target < DEVICES)
         return sources[target];
     if (target == NEVER_A_SLOT)
-        return backend_slot_addr(&gate.dp.backend, DEVICES);
+        return gate_slot_addr(&gate.dp, DEVICES);
     if (target == ANY_ADDRESS && len >= 4)
         memcpy(addr.ip, data, 4);
     else
@@ -143,8 +138,7 @@ static struct expected add(uint8_t selector, const uint8_t *data, size_t len)
 
     struct expected expected = {.device = DEVICES, .data = data, .len = len};
     for (uint32_t i = 0; i < 2 && is_good; i++) {
-        const struct session *s = session_of(i);
-        MUST(s != NULL && s->state == SESSION_ESTABLISHED);
+        MUST(gate_has_session_at(&gate.dp, &devices[i].addr));
         if (addr_equal(&to, &sources[i]) && len > 0 && len <= plaintext_max[i])
             expected.device = i;
     }

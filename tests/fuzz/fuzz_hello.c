@@ -35,7 +35,7 @@ static void keep_good_hello(void *context, const uint8_t *datagram, size_t len)
 
 static void give_back_spare(void)
 {
-    cookie_deinit(&gate.dp.fronts[0]);
+    gate_forget_spare(&gate.dp);
 }
 
 static void open_once(void)
@@ -241,7 +241,7 @@ static void send_all(const uint8_t *data, size_t size)
     }
     if (batch_count > 0)
         run_batch(batch_bytes, batch_count);
-    MUST((flags & RETURN_COOKIES) != 0 || gate.dp.sessions.handshake_count == 0);
+    MUST((flags & RETURN_COOKIES) != 0 || gate_handshake_count(&gate.dp) == 0);
 }
 
 static void check_good_device(void)
@@ -264,14 +264,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(c, 0, sizeof(*c));
     fake_system_seed(1);
     gate.now_ms = start_ms;
-    gate.dp.sessions.refusals = (struct session_refusals){0}; /* of the input before */
+    gate_forget_refusals(&gate.dp); /* of the input before */
 
     send_all(data, size);
     check_good_device();
     let_time_pass(gate.generation->listeners[0].config->handshake_timeout_ms);
-    MUST(session_table_count(&gate.dp.sessions.table) == 0);
-    MUST(gate.dp.sessions.handshake_count == 0 && gate.dp.sessions.established_count == 0);
-    MUST(timers_next_due_ms(&gate.dp.sessions.timers) == TIMERS_NONE);
+    MUST(gate_is_empty(&gate.dp));
+    MUST(gate_next_timer_ms(&gate.dp) == TIMERS_NONE);
     check_good_device();
     give_back_spare();
     MUST(fuzz_gate_library_blocks() == blocks_before);

@@ -1,6 +1,6 @@
 /* What arrives for established sessions: authentic records of any type, changed, cut, replayed, in
  * any company and from any address. Only what a device has sealed reaches the backend, as it was
- * and once; nothing but an authentic record ends a session, or keeps a parked one awake.
+ * and once; nothing but an authentic record ends a session.
  *
  * Input: operations, each a byte and what it needs. They make a datagram bit by bit, send it, let
  * time pass, or let the backend speak. */
@@ -13,15 +13,14 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { DEVICE_MASK = 3, ACTION_SHIFT = 2, ACTION_MASK = 7, ELSEWHERE = 32, PARKED = 128 };
+enum { DEVICE_MASK = 3, ACTION_SHIFT = 2, ACTION_MASK = 7, ELSEWHERE = 32 };
 enum action {
     SEAL,    /* type, length, content: one more record of the device in the datagram */
     RAW,     /* length, bytes: these as they are */
     CHANGE,  /* place (2), mask: some bits of the datagram */
     CUT,     /* length (2): no more than that of the datagram */
     DELIVER, /* the datagram goes to the gate; with ELSEWHERE from another address */
-    AGAIN,   /* the datagram of the last DELIVER once more; this and DELIVER with PARKED: the
-                device's session is parked first */
+    AGAIN,   /* the datagram of the last DELIVER once more */
     WAIT,    /* tenths of a second (2) */
     ANSWER,  /* length: the backend speaks to the device's session */
 };
@@ -47,7 +46,6 @@ static struct fuzz_gate gate;
 static struct victim victims[DEVICES];
 static uint8_t datagram[DATAGRAM_MAX], last[DATAGRAM_MAX];
 static size_t datagram_len, last_len;
-static bool is_sealed, is_last_sealed; /* there may be an authentic record in it */
 static uint64_t waited_ms;
 static struct { /* the other address */
     uint64_t received_bytes, sent_bytes;
@@ -100,9 +98,9 @@ static void check_to_client(const struct fuzz_sent *sent)
     check_to_elsewhere(sent);
 }
 
-static struct session *session_of(const struct victim *victim)
+static bool has_session(const struct victim *victim)
 {
-    return backend_find(&gate.dp.backend, &victim->source, gate.now_ms).owner;
+    return gate_has_session_from(&gate.dp, &victim->source, gate.now_ms);
 }
 
 static void check_sent(void)
@@ -117,10 +115,7 @@ static void check_sent(void)
     fuzz_gate_forget_sent();
     fuzz_gate_check(&gate);
     for (uint32_t v = 0; v < DEVICES; v++) {
-        if (!victims[v].has_only_data)
-            continue;
-        const struct session *s = session_of(&victims[v]);
-        MUST(s != NULL && s->state == SESSION_ESTABLISHED);
+        MUST(!victims[v].has_only_data || has_session(&victims[v]));
     }
 }
 
@@ -142,42 +137,8 @@ static void seal(struct victim *victim, uint8_t type, const uint8_t *content, si
     } else {
         victim->has_only_data = false;
     }
-    is_sealed = true;
     datagram_len += memory_client_seal(victim->device.client, type, content, len,
                                        datagram + datagram_len, DATAGRAM_MAX - datagram_len);
-}
-
-static uint64_t client_outcomes(enum client_outcome outcome)
-{
-    return counter_get(&gate.dp.counters.by_listener[0].client[outcome]);
-}
-
-static bool is_parked(const struct victim *victim)
-{
-    const struct session *s = session_of(victim);
-    return s != NULL && s->parked != NULL;
-}
-
-static void park(const struct victim *victim)
-{
-    struct session *s = session_of(victim);
-    if (s != NULL)
-        session_park(s);
-}
-
-/* The datagram goes to the gate. Sessions that were parked are still, if none of its records was
- * authentic. */
-static void run_from_client(void)
-{
-    bool was_parked[DEVICES];
-    uint64_t discarded = client_outcomes(CLIENT_record_discarded);
-    for (uint32_t v = 0; v < DEVICES; v++)
-        was_parked[v] = is_parked(&victims[v]);
-    fuzz_gate_run_from_client(&gate);
-    bool is_forged = !is_sealed || client_outcomes(CLIENT_record_discarded) != discarded;
-    for (uint32_t v = 0; v < DEVICES; v++)
-        MUST(!is_forged || !was_parked[v] || is_parked(&victims[v]));
-    MUST(client_outcomes(CLIENT_limit_parked) == 0); /* so many are not sent */
 }
 
 static void deliver(const struct victim *victim, bool is_elsewhere)
@@ -189,13 +150,11 @@ static void deliver(const struct victim *victim, bool is_elsewhere)
         elsewhere.datagrams++;
     }
     fuzz_gate_add(&gate, &from, &to, datagram, datagram_len);
-    run_from_client();
+    fuzz_gate_run_from_client(&gate);
     check_sent();
     memcpy(last, datagram, datagram_len);
     last_len = datagram_len;
-    is_last_sealed = is_sealed;
     datagram_len = 0;
-    is_sealed = false;
 }
 
 static void wait_ms(uint64_t ms)
@@ -227,8 +186,6 @@ static size_t operate(const uint8_t *data, size_t size)
     size_t left = size - (action == SEAL ? 3 : 2);
     size_t len = action == SEAL ? data[2] : data[1], number = bytes_get16(data + 1);
     len = len < left ? len : left;
-    if ((action == DELIVER || action == AGAIN) && (data[0] & PARKED) != 0)
-        park(victim);
     switch (action) {
     case SEAL: seal(victim, data[1], data + 3, len); return 3 + len;
     case RAW:
@@ -245,7 +202,6 @@ static size_t operate(const uint8_t *data, size_t size)
     case AGAIN:
         memcpy(datagram, last, last_len);
         datagram_len = last_len;
-        is_sealed = is_last_sealed;
         return 1;
     case WAIT: wait_ms(number * 100); return 3;
     case ANSWER: answer(victim, data[1]); return 2;
@@ -259,10 +215,8 @@ static void connect_victim(struct victim *victim, uint32_t number, const struct 
 {
     memset(victim, 0, sizeof(*victim));
     fuzz_device_connect(&victim->device, &gate, number, kind);
-    const struct session *s =
-        sessions_find(&gate.dp.sessions, &gate.generation->listeners[0], &victim->device.addr);
-    MUST(s != NULL && s->state == SESSION_ESTABLISHED);
-    victim->source = backend_slot_addr(&gate.dp.backend, s->slot);
+    MUST(gate_has_session_at(&gate.dp, &victim->device.addr));
+    victim->source = gate_slot_addr_of(&gate.dp, &victim->device.addr);
     victim->has_only_data = true;
 }
 
@@ -279,10 +233,7 @@ static void part_from(struct victim *victim)
         victim->has_only_data = false;
         fuzz_gate_run_from_client(&gate);
     }
-    struct session *s = session_of(victim);
-    if (s != NULL)
-        session_end(s, CLOSE_idle, false);
-    sessions_reap(&gate.dp.sessions);
+    gate_end_session_from(&gate.dp, &victim->source, gate.now_ms);
     memory_client_free(victim->device.client);
 }
 
@@ -290,9 +241,8 @@ static void begin(void)
 {
     memset(&gate.dp.counters.by_listener[0], 0, sizeof(gate.dp.counters.by_listener[0]));
     fake_system_seed(1);
-    cookie_deinit(&gate.dp.fronts[0]);
+    gate_forget_spare(&gate.dp);
     datagram_len = last_len = 0;
-    is_sealed = is_last_sealed = false;
     waited_ms = 0;
     memset(&elsewhere, 0, sizeof(elsewhere));
     connect_victim(&victims[0], 0, &fuzz_device_12);
@@ -307,22 +257,21 @@ static void end(void)
     for (uint32_t v = 0; v < DEVICES; v++)
         part_from(&victims[v]);
     /* What is kept of sessions whose devices have closed them goes. */
-    gate.now_ms += SESSION_LINGER_MS;
+    gate.now_ms += GATE_CLOSING_MS;
     datapath_tick(&gate.dp, gate.now_ms);
-    MUST(session_table_count(&gate.dp.sessions.table) == 0);
-    MUST(timers_next_due_ms(&gate.dp.sessions.timers) == TIMERS_NONE);
-    cookie_deinit(&gate.dp.fronts[0]);
+    MUST(gate_is_empty(&gate.dp));
+    MUST(gate_next_timer_ms(&gate.dp) == TIMERS_NONE);
+    gate_forget_spare(&gate.dp);
     fuzz_gate_forget_sent();
     fake_log_reset();
 }
 
-/* The library allocates something for each version when it is first asked for a parked session,
- * and keeps it: no leak. */
+/* What the library allocates when something happens for the first time, and keeps, is no leak. */
 static void open_gate(void)
 {
     fuzz_gate_open(&gate);
     begin();
-    wait_ms(60000); /* longer than park_after */
+    wait_ms(60000);
     end();
 }
 

@@ -294,11 +294,9 @@ void fuzz_gate_check(const struct fuzz_gate *gate)
         MUST(counter_get(&c->client[CLIENT_out_of_memory]) == 0);
     }
     struct counters *c = &gate->dp.counters.by_listener[0];
-    MUST(counter_get(&c->sessions) == gate->dp.sessions.established_count);
-    MUST(counter_get(&c->sessions_parked) ==
-         gate->dp.sessions.established_count - gate->dp.sessions.live_count);
-    MUST(counter_get(&c->handshakes_in_progress) == gate->dp.sessions.handshake_count);
-    MUST(gate->dp.sessions.ended == NULL);
+    MUST(counter_get(&c->sessions) == gate_session_count(&gate->dp));
+    MUST(counter_get(&c->handshakes_in_progress) == gate_handshake_count(&gate->dp));
+    MUST(gate_is_reaped(&gate->dp));
     MUST(fake_log_count("event=datagram_kept_back", (char *)NULL) == 0);
 }
 

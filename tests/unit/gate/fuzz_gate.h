@@ -6,6 +6,7 @@
 
 #include "fakes/fake_log.h"
 #include "fakes/fake_system.h"
+#include "gate/gate_view.h"
 #include "gate/memory_client.h"
 #include "gate/memory_generation.h"
 #include "worker/datapath.h"

@@ -9,6 +9,7 @@
 #include "fakes/fake_system.h"
 #include "fakes/fake_udp.h"
 #include "gate/gate_policy.h"
+#include "gate/gate_view.h"
 #include "gate/memory_client.h"
 #include "worker/datapath.h"
 
@@ -89,11 +90,6 @@ void device_close(struct device *device);
 void gate_step(struct gate *gate, uint64_t now_ms);
 uint64_t gate_next_event_ms(const struct gate *gate);
 
-/* Parks every session that can be. With gate_parks_always that happens at the end of every step:
- * nobody outside can tell. */
-void gate_park_all(struct gate *gate);
-extern bool gate_parks_always;
-
 /* Lets time pass, event by event. */
 void gate_run(struct gate *gate, uint64_t ms);
 /* The same until the client is up, broken or closed; false if it is not up after that time. */
@@ -121,9 +117,6 @@ void gate_stop(struct gate *gate);
 const struct packet *gate_nth(enum direction direction, uint32_t number);
 /* Address that the gate has last used toward the backend. */
 struct addr gate_last_source(void);
-
-/* The session found at the device's address, of the first listener; there must be one. */
-struct session *gate_session_of(struct gate *gate, const struct device *device);
 
 /* Sums over all listeners. */
 uint64_t gate_client_outcomes(const struct gate *gate, enum client_outcome outcome);

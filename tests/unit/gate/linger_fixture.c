@@ -117,11 +117,3 @@ void linger_assert_gone(struct gate *gate, const struct linger_closed *c,
 {
     linger_assert_ignored(gate, c, &packet->from, packet->data, packet->len);
 }
-
-unsigned linger_kept(const struct gate *gate)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < SESSION_LINGERS_MAX; i++)
-        count += gate->dp.sessions.lingers.at[i].dtls != NULL;
-    return count;
-}

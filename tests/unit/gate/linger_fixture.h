@@ -4,7 +4,6 @@
 #define LINGER_FIXTURE_H
 
 #include "gate/gate_fixture.h"
-#include "session/session_linger.h"
 
 enum { LINGER_HELD_MAX = 3 };
 
@@ -47,8 +46,5 @@ void linger_assert_ignored(struct gate *gate, const struct linger_closed *closed
                            const struct addr *from, const void *data, size_t len);
 void linger_assert_gone(struct gate *gate, const struct linger_closed *closed,
                         const struct packet *packet);
-
-/* How many objects of the library are kept. */
-unsigned linger_kept(const struct gate *gate);
 
 #endif

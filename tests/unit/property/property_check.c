@@ -405,8 +405,8 @@ static void check_sums(struct model *model)
         early += counter_get(&gate_counters(model->gate, i)->backend_addresses_taken_early);
     if (early != model->early_count)
         fail_msg("%u addresses taken early, %u are counted", model->early_count, (unsigned)early);
-    if (gate->dp.sessions.established_count != model->live_count)
-        fail_msg("%u sessions, not %u", gate->dp.sessions.established_count, model->live_count);
+    if (gate_session_count(&gate->dp) != model->live_count)
+        fail_msg("%u sessions, not %u", gate_session_count(&gate->dp), model->live_count);
     if (model->live_count > gate->generation->config->gate.max_sessions)
         fail_msg("more than max_sessions");
     for (uint32_t i = 0; i < model->live_count; i++) {

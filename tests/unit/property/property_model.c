@@ -56,7 +56,7 @@ struct addr model_source_addr(const struct model *model, uint32_t source)
 {
     return (struct addr){.ip = {(uint8_t)(source >> 24), (uint8_t)(source >> 16),
                                 (uint8_t)(source >> 8), (uint8_t)source},
-                         .port = model->gate->dp.backend.socket.bound.port,
+                         .port = gate_backend_port(&model->gate->dp),
                          .family = AF_INET};
 }
 
@@ -78,7 +78,7 @@ struct life *model_owner_of(struct model *model, uint32_t source)
 bool model_is_overtaken(struct model *model, const struct life *life, uint32_t order)
 {
     return life->state == LIFE_AFTER_SESSION && life->reason == CLOSE_closed_by_client &&
-           model->gate->now_ms - life->ended_ms < SESSION_LINGER_MS && order < life->closure &&
+           model->gate->now_ms - life->ended_ms < GATE_CLOSING_MS && order < life->closure &&
            model_owner_of(model, life->source) == life;
 }
 
@@ -239,7 +239,7 @@ static void check_reuse(struct model *model, const struct model_slot *chosen)
 {
     if (!is_free(model, chosen))
         fail_msg("%08x belongs to two sessions", chosen->source);
-    if (model->slot_count < model->gate->dp.backend.slot_max)
+    if (model->slot_count < gate_slot_max(&model->gate->dp))
         fail_msg("%08x is used again, and others never were", chosen->source);
     bool is_early = !has_rested(model, chosen);
     if (is_early && chosen->is_noisy)
@@ -264,7 +264,7 @@ static void take_slot(struct model *model, uint32_t life, uint32_t source)
         fail_msg("%08x is no backend address of ours", source);
     if (slot == NULL) {
         assert_true(model->slot_count < MODEL_LIVES_MAX);
-        assert_true(model->slot_count < model->gate->dp.backend.slot_max);
+        assert_true(model->slot_count < gate_slot_max(&model->gate->dp));
         model->slots[model->slot_count++] = (struct model_slot){.source = source, .life = life};
         return;
     }
@@ -310,7 +310,7 @@ unsigned model_late_reason(struct model *model, const struct life *life)
 uint32_t model_next_source(const struct model *model)
 {
     const struct model_slot *next = NULL;
-    if (model->slot_count < model->gate->dp.backend.slot_max)
+    if (model->slot_count < gate_slot_max(&model->gate->dp))
         return FIRST_SOURCE + model->slot_count;
     for (uint32_t i = 0; i < model->slot_count; i++) {
         const struct model_slot *slot = &model->slots[i];
@@ -329,7 +329,7 @@ static void on_refused(struct model *model)
         if (is_free(model, slot) && (!slot->is_noisy || has_rested(model, slot)))
             fail_msg("a device is refused, and %08x could be used again", slot->source);
     }
-    if (model->slot_count < model->gate->dp.backend.slot_max)
+    if (model->slot_count < gate_slot_max(&model->gate->dp))
         fail_msg("a device is refused, and there are addresses that were never used");
     model->refused_count++;
 }

@@ -93,7 +93,7 @@ static void open_gate(struct world *world, uint64_t seed)
     gate_open(world->gate, ini);
     unlink(path);
     if (gates[which].slots != 0)
-        world->gate->dp.backend.slot_max = gates[which].slots;
+        gate_set_slot_max(&world->gate->dp, gates[which].slots);
     fake_system_seed(seed);
 }
 

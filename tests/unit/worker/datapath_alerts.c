@@ -146,14 +146,14 @@ static void device_may_give_up(void **state)
         len = make_alert(alert, 2, 40);
         assert_int_equal(gate_inject(gate, &device->addr, alert, len), CLIENT_handshake);
         gate_run(gate, given_up_ms + GIVE_UP_MS - 1 - gate->now_ms);
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
         gate_run(gate, 1);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
         assert_int_equal(fake_log_count("event=handshake_failed", "reason=client_alert",
                                         "detail=user_canceled", NULL),
                          1);
         assert_int_equal(fake_log_count("event=handshake_stalled", NULL), 1);
-        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+        assert_int_equal(gate_handshake_count(&gate->dp), 0);
         gate_run(gate, 600000);
         assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent);
     }

@@ -64,12 +64,12 @@ static void assert_has_cid(const struct packet *packet, const uint8_t *cid, size
 /* The record has the gate's CID on the way here, and the device's on the way back. */
 static void assert_cids_on_wire(struct gate *gate, struct device *device)
 {
-    const struct session *s = gate_session_of(gate, device);
-    uint8_t own[32];
+    uint8_t own[32], gates[GATE_CID_MAX];
+    size_t len = gate_copy_cid(&gate->dp, &device->addr, gates);
     for (size_t i = 0; i < sizeof(own); i++)
         own[i] = (uint8_t)(0xc0 + i);
     gate_assert_echo(gate, device, "cid");
-    assert_has_cid(fake_network_last(CLIENT_TO_GATE, NULL), s->cid_entry.cid, s->cid_entry.cid_len);
+    assert_has_cid(fake_network_last(CLIENT_TO_GATE, NULL), gates, len);
     assert_has_cid(fake_network_last(GATE_TO_CLIENT, NULL), own, device->client->kind->cid_bytes);
 }
 
@@ -80,7 +80,7 @@ static void every_arrangement_works(void **state)
         gate_doing("%s", kinds[i].name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, &kinds[i]);
-        assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, 8);
+        assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), 8);
         assert_cids_on_wire(gate, device);
         device_close(device);
         gate_run(gate, 10);
@@ -99,7 +99,7 @@ static void every_length_works(void **state)
             snprintf(ini, sizeof(ini), USUAL "cid_length = %u\n", len);
             gate_open(gate, ini);
             struct device *device = gate_connected(gate, &kinds[i]);
-            assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, len);
+            assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), len);
             if (len != 0)
                 assert_cids_on_wire(gate, device);
             else
@@ -116,7 +116,7 @@ static void device_that_does_not_ask_gets_none(void **state)
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
-        assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, 0);
+        assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), 0);
         gate_assert_echo(gate, device, "none");
         assert_null(cid_in(fake_network_last(CLIENT_TO_GATE, NULL)));
     }
@@ -138,7 +138,7 @@ static void hello_in_fragments(void **state)
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, &kind);
         assert_true(fake_network_count(CLIENT_TO_GATE, NULL) > 3);
-        assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, has_cid ? 8 : 0);
+        assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), has_cid ? 8 : 0);
         gate_assert_echo(gate, device, "there");
     }
 }
@@ -149,11 +149,11 @@ static void more_devices_than_cids(void **state)
     struct gate *gate = *state;
     gate_open(gate, USUAL "cid_length = 1\nmax_handshakes = 1000\n");
     /* As if this were one of 200 workers: about one CID is its own. */
-    gate->dp.sessions.worker_count = 200;
+    gate_set_worker(&gate->dp, 0, 200);
     uint32_t with_cid = 0;
     for (int i = 0; i < 10; i++) {
         struct device *device = gate_connected(gate, &kinds[0]);
-        with_cid += gate_session_of(gate, device)->cid_entry.cid_len != 0;
+        with_cid += gate_cid_bytes(&gate->dp, &device->addr) != 0;
     }
     assert_in_range(with_cid, 1, 3);
     for (uint32_t i = 0; i < gate->device_count; i++) {
@@ -227,7 +227,7 @@ static void missing_cid_is_dropped_in_a_handshake(void **state)
         struct device *device = gate_add(gate, &kinds[i]);
         device_connect(device);
         gate_run(gate, 100);
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
         assert_int_equal(gate_inject(gate, &device->addr, record_1_2, 64), CLIENT_cid_missing);
         assert_int_equal(gate_inject(gate, &device->addr, record_1_3, 64), CLIENT_cid_missing);
         assert_true(gate_run_until_up(gate, device, 10000));
@@ -241,7 +241,7 @@ static void wrong_worker_is_an_outcome(void **state)
     struct gate *gate = *state;
     uint8_t record[64] = {TYPE_CID, 0xfe, 0xfd, 0, 1, [20] = 43};
     gate_open(gate, USUAL);
-    gate->dp.sessions.worker_count = 2;
+    gate_set_worker(&gate->dp, 0, 2);
     unsigned wrong = 0;
     for (uint8_t i = 0; i < 40; i++) {
         record[CID_AT + 3] = i;
@@ -267,11 +267,11 @@ static void without_cids_the_address_names_the_worker(void **state)
     struct gate *gate = *state;
     uint8_t record[64] = {TYPE_CID, 0xfe, 0xfd, 0, 1, [20] = 43};
     gate_open(gate, USUAL "cid_length = 0\n");
-    gate->dp.sessions.worker_count = 2;
-    for (gate->dp.sessions.worker = 0; gate->dp.sessions.worker < 2; gate->dp.sessions.worker++) {
+    for (uint32_t worker = 0; worker < 2; worker++) {
+        gate_set_worker(&gate->dp, worker, 2);
         for (uint8_t i = 0; i < 40; i++) {
             struct addr from = gate_device_addr(i);
-            bool is_here = steering_worker_of_addr(&from, 2) == gate->dp.sessions.worker;
+            bool is_here = steering_worker_of_addr(&from, 2) == worker;
             assert_int_equal(gate_inject(gate, &from, record, 64),
                              is_here ? CLIENT_cid_unknown : CLIENT_wrong_worker);
         }
@@ -349,11 +349,10 @@ static void too_long_of_a_device(void **state)
             size_t len = lengthen_cid(gate_nth(CLIENT_TO_GATE, 1), lengths[i], hello);
             enum client_outcome outcome = gate_inject(gate, &device->addr, hello, len);
             assert_int_equal(outcome, CLIENT_handshake_begun);
-            assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len,
-                             lengths[i] <= 32 ? 8 : 0);
+            assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), lengths[i] <= 32 ? 8 : 0);
             gate_assert_echo(gate, gate_connected(gate, &kinds[0]), "served");
             gate_run(gate, 100000);
-            assert_int_equal(gate->dp.sessions.handshake_count, 0);
+            assert_int_equal(gate_handshake_count(&gate->dp), 0);
         }
     }
     gate_doing(NULL);
@@ -376,7 +375,7 @@ static void any_lost_datagram_is_repaired(void **state)
                 gate_run(gate, 30000);
                 fake_network_plan_nothing();
                 gate_assert_echo(gate, device, "repaired");
-                assert_int_equal(gate_session_of(gate, device)->cid_entry.cid_len, 8);
+                assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), 8);
                 assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
             }
         }

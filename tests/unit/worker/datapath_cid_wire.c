@@ -191,7 +191,7 @@ static void record_without_cid_behind_the_finished(void **state)
         lose_next(2);
         device_connect(device);
         assert_true(gate_run_until_up(gate, device, 100));
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
         struct packet flight = *fake_network_last(CLIENT_TO_GATE, NULL);
         lose_next(0);
         device_send(device, "data", 4);

@@ -65,8 +65,8 @@ static void assert_closed(struct gate *gate, enum close_reason reason)
 
 static void run_until_closed(struct gate *gate)
 {
-    uint32_t sessions = gate->dp.sessions.established_count;
-    while (gate->dp.sessions.established_count == sessions)
+    uint32_t sessions = gate_session_count(&gate->dp);
+    while (gate_session_count(&gate->dp) == sessions)
         gate_run(gate, 1);
 }
 
@@ -208,7 +208,7 @@ static void least_recently_used_session_is_evicted(void **state)
     struct device *fourth = gate_connected(gate, kind);
     assert_closed(gate, CLOSE_evicted);
     assert_int_equal(sessions[1].device->client->state, CLIENT_CLOSED);
-    assert_int_equal(gate->dp.sessions.established_count, 3);
+    assert_int_equal(gate_session_count(&gate->dp), 3);
     gate_assert_echo(gate, fourth, "fourth");
     assert_int_equal(gate_inject_from_backend(gate, &sessions[1].source, "late", 4), BACKEND_late);
     gate_connected(gate, kind);
@@ -252,7 +252,7 @@ static void replaced(struct gate *gate, const struct client_kind *kind)
     assert_int_equal(device->client->state, CLIENT_UP);
     assert_closed(gate, CLOSE_replaced);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 2);
-    assert_int_equal(gate->dp.sessions.established_count, 1);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
     assert_in_range(gate_client_outcomes(gate, CLIENT_forwarded), forwarded - 2, forwarded);
     gate_assert_echo(gate, device, "new session");
     assert_false(addr_equal(&old.source, &(struct addr){0}));
@@ -299,7 +299,7 @@ static void backend_answers_while_the_device_begins_anew(void **state)
         fake_network_plan(LOSE, CLIENT_TO_GATE, fake_network_count(CLIENT_TO_GATE, NULL) + 2);
         device_connect(reborn);
         gate_run(gate, 20);
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
 
         uint32_t heard = other.device->client->message_count;
         uint32_t sent = fake_network_count(GATE_TO_CLIENT, &old.device->addr);
@@ -337,7 +337,7 @@ static void addresses_are_reused_late_and_oldest_first(void **state)
     const char *kind = "1.2 psk ccm-8";
     struct ended first[3];
     gate_open(gate, USUAL);
-    gate->dp.backend.slot_max = 6;
+    gate_set_slot_max(&gate->dp, 6);
     for (int i = 0; i < 3; i++)
         first[i] = used_session(gate, kind);
     for (int i = 0; i < 3; i++) {
@@ -363,7 +363,7 @@ static void dry_pool_takes_the_oldest_early_or_refuses(void **state)
     struct gate *gate = *state;
     const char *kind = "1.2 psk ccm-8";
     gate_open(gate, USUAL);
-    gate->dp.backend.slot_max = 2;
+    gate_set_slot_max(&gate->dp, 2);
     struct ended first = used_session(gate, kind);
     struct ended second = used_session(gate, kind);
     device_close(second.device);
@@ -396,7 +396,7 @@ static void stopping_says_goodbye_to_each(void **state)
     device_connect(reborn);
     gate_run(gate, 3);
     reborn->client->is_deaf = true;
-    assert_int_equal(gate->dp.sessions.handshake_count, 2);
+    assert_int_equal(gate_handshake_count(&gate->dp), 2);
 
     uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
     gate_stop(gate);
@@ -416,7 +416,7 @@ static void stopping_says_goodbye_to_each(void **state)
     assert_int_equal(gate_late(gate, CLOSE_shutdown), 1);
     gate_run(gate, HOUR_MS);
     assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), before + 2);
-    assert_int_equal(sessions_next_due_ms(&gate->dp.sessions), TIMERS_NONE);
+    assert_int_equal(gate_next_due_ms(&gate->dp), TIMERS_NONE);
 }
 
 /* The end of a session and everything else in one batch: the device closes and comes back. */
@@ -434,7 +434,7 @@ static void close_and_hello_in_one_batch(void **state)
         assert_true(gate_run_until_up(gate, device, 100));
         gate_assert_echo(gate, device, "again");
         assert_int_equal(gate_closed(gate, CLOSE_closed_by_client), 1);
-        assert_int_equal(gate->dp.sessions.established_count, 1);
+        assert_int_equal(gate_session_count(&gate->dp), 1);
     }
     gate_doing(NULL);
 }

@@ -25,7 +25,7 @@ static int make_noise(void **state)
 
 static struct addr source_of(struct gate *gate, const struct device *device)
 {
-    return backend_slot_addr(&gate->dp.backend, gate_session_of(gate, device)->slot);
+    return gate_slot_addr_of(&gate->dp, &device->addr);
 }
 
 /* The device's datagram arrives at the backend as it is. */
@@ -82,9 +82,7 @@ static void largest_record_and_one_byte_more(void **state)
         gate_doing("%s", kind->name);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
-        struct session *session = gate_session_of(gate, device);
-        assert_true(session_wake(session)); /* parked or not */
-        size_t max = session->dtls->plaintext_max;
+        size_t max = gate_plaintext_max(&gate->dp, &device->addr);
         assert_in_range(max, 16300, DTLS_PLAINTEXT_MAX);
         assert_to_device(gate, device, max);
         struct addr source = source_of(gate, device);

@@ -178,7 +178,7 @@ static void assert_repeated_at(struct gate *gate, const struct flyer *flyer, con
     assert_int_equal(fake_log_count("event=handshake_failed", "reason=timeout", NULL), 1);
     gate_run(gate, 600000);
     assert_int_equal(fake_network_captured(), sent);
-    assert_int_equal(sessions_next_due_ms(&gate->dp.sessions), TIMERS_NONE);
+    assert_int_equal(gate_next_due_ms(&gate->dp), TIMERS_NONE);
 }
 
 #define FOR_5_MINUTES "handshake_timeout = 5m\n"

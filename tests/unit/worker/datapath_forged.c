@@ -43,8 +43,8 @@ static enum client_outcome attack(struct victim *v, const void *data, size_t len
     uint32_t forwarded = fake_network_count(GATE_TO_BACKEND, NULL);
     enum client_outcome outcome = gate_inject(gate, &v->device->addr, data, len);
     assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), forwarded);
-    assert_int_equal(gate->dp.sessions.established_count, 1);
-    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
+    assert_int_equal(gate_handshake_count(&gate->dp), 0);
     if (fake_network_count(GATE_TO_CLIENT, NULL) != answers) {
         /* The two answers that anybody may have: a cookie, and the last flight of a handshake once
          * more. */

@@ -114,7 +114,7 @@ static void newer_hello_supersedes_a_handshake(void **state)
         gate_assert_echo(gate, device, "data");
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_superseded), 1);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
-        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+        assert_int_equal(gate_handshake_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }
@@ -130,17 +130,17 @@ static void handshakes_at_once_are_limited(void **state)
         gate_run(gate, 3);
         device->client->is_deaf = true;
     }
-    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+    assert_int_equal(gate_handshake_count(&gate->dp), 3);
     struct device *fourth = gate_add(gate, kind);
     device_connect(fourth);
     gate_run(gate, 100);
     assert_int_equal(fourth->client->state, CLIENT_CONNECTING);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_limit_handshakes), 1);
-    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+    assert_int_equal(gate_handshake_count(&gate->dp), 3);
     /* It takes the place of the oldest one when that has had time enough, long before its timeout.
      */
     assert_false(gate_run_until_up(gate, fourth, 9800));
-    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+    assert_int_equal(gate_handshake_count(&gate->dp), 3);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_superseded), 0);
     assert_true(gate_run_until_up(gate, fourth, 16000));
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_superseded), 1);
@@ -161,7 +161,7 @@ static void cookies_do_not_count_as_handshakes(void **state)
         struct addr stranger = gate_device_addr(1000 + i);
         assert_int_equal(gate_inject(gate, &stranger, hello->data, hello->len), CLIENT_cookie_sent);
     }
-    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    assert_int_equal(gate_handshake_count(&gate->dp), 0);
     assert_true(gate_run_until_up(gate, device, 100));
 }
 

@@ -47,7 +47,7 @@ static void refused(struct gate *gate, const char *what)
     fresh_gate(gate, what);
     enum client_outcome outcome = raw_hello_exchange(gate, &hello);
     assert_true(outcome == CLIENT_handshake_failed || outcome == CLIENT_hello_ignored);
-    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    assert_int_equal(gate_handshake_count(&gate->dp), 0);
 }
 
 /* What the hellos here are made of is served, so that it is not the reason if one is not. */

@@ -78,7 +78,7 @@ static void attack(struct gate *gate, const struct hellos *good, const uint8_t *
     enum client_outcome outcome = gate_inject(gate, &from, data, len);
     uint32_t answers = fake_network_count(GATE_TO_CLIENT, &from) - before;
     assert_int_equal(answers, outcome == CLIENT_cookie_sent);
-    assert_int_equal(gate->dp.sessions.established_count, 0);
+    assert_int_equal(gate_session_count(&gate->dp), 0);
     assert_good_one_is_served(gate, good, number++);
 }
 
@@ -170,8 +170,8 @@ static void changed_hellos_of_a_proved_address(void **state)
             memcpy(data, hellos.data[1], hellos.len[1]);
             data[at] ^= 0x01;
             gate_inject(gate, &hellos.from, data, hellos.len[1]);
-            assert_int_equal(gate->dp.sessions.established_count, 0);
-            assert_in_range(gate->dp.sessions.handshake_count, 0, 1);
+            assert_int_equal(gate_session_count(&gate->dp), 0);
+            assert_in_range(gate_handshake_count(&gate->dp), 0, 1);
             assert_good_one_is_served(gate, &hellos, (uint32_t)at);
             if (at % 16 == 0)
                 gate_run(gate, 100);
@@ -293,7 +293,7 @@ static void records_of_strangers(void **state)
                 assert_true(outcome == CLIENT_cookie_sent || outcome == CLIENT_cookie_bad ||
                             outcome == CLIENT_hello_fragmented);
         }
-        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+        assert_int_equal(gate_handshake_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }
@@ -325,7 +325,7 @@ static void strangers_take_no_memory(void **state)
             assert_int_equal(gate_wolfssl_blocks(), before);
         }
     }
-    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    assert_int_equal(gate_handshake_count(&gate->dp), 0);
 }
 
 int datapath_hostile_tests(void)

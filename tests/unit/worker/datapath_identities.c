@@ -30,7 +30,7 @@ static void newest_sessions_stay(void **state)
             for (uint32_t i = 0; i < 6; i++) {
                 devices[i] = gate_connected(gate, kind);
                 uint32_t expected = i + 1 < limit ? i + 1 : limit;
-                assert_int_equal(gate->dp.sessions.established_count, expected);
+                assert_int_equal(gate_session_count(&gate->dp), expected);
                 gate_assert_echo(gate, devices[i], "new");
             }
             assert_int_equal(gate_closed(gate, CLOSE_replaced), 6 - limit);
@@ -48,7 +48,7 @@ static void no_limit_by_default(void **state)
     gate_open(gate, USUAL);
     for (int i = 0; i < 20; i++)
         gate_connected(gate, &with_cid);
-    assert_int_equal(gate->dp.sessions.established_count, 20);
+    assert_int_equal(gate_session_count(&gate->dp), 20);
     assert_int_equal(identities_count(gate->identities), 0);
 }
 
@@ -83,7 +83,7 @@ static void others_are_not_concerned(void **state)
     device_connect(elsewhere);
     assert_true(gate_run_until_up(gate, elsewhere, 100));
     gate_run(gate, 10);
-    assert_int_equal(gate->dp.sessions.established_count, 3);
+    assert_int_equal(gate_session_count(&gate->dp), 3);
 }
 
 /* Nobody knows who they are. */
@@ -95,7 +95,7 @@ static void anonymous_devices_are_not_limited(void **state)
     gate_open(gate, GATE LISTENER CERTIFICATE "client_auth = none\nsessions_per_identity = 1\n");
     for (int i = 0; i < 4; i++)
         gate_connected(gate, &kind);
-    assert_int_equal(gate->dp.sessions.established_count, 4);
+    assert_int_equal(gate_session_count(&gate->dp), 4);
 }
 
 /* A session that has ended by itself does not count. */
@@ -107,7 +107,7 @@ static void closed_sessions_do_not_count(void **state)
     device_close(gate_connected(gate, &with_cid));
     gate_run(gate, 10);
     gate_connected(gate, &with_cid);
-    assert_int_equal(gate->dp.sessions.established_count, 2);
+    assert_int_equal(gate_session_count(&gate->dp), 2);
     assert_int_equal(gate_closed(gate, CLOSE_replaced), 0);
     gate_assert_echo(gate, stays, "stays");
     gate_run(gate, 61000);
@@ -121,13 +121,13 @@ static void asked_too_late(void **state)
     struct gate *gate = *state;
     gate_open(gate, USUAL "sessions_per_identity = 1\n");
     struct device *device = gate_connected(gate, &with_cid);
-    const struct session *s = gate->dp.sessions.least_recent;
-    struct identities_session gone = {.slot = s->slot, .number = s->number + 1};
+    const struct identities_session there = gate_name_of(&gate->dp, &device->addr);
+    struct identities_session gone = {.slot = there.slot, .number = there.number + 1};
     datapath_end_session(&gate->dp, &gone, gate->now_ms);
-    gone = (struct identities_session){.slot = 1000, .number = s->number};
+    gone = (struct identities_session){.slot = 1000, .number = there.number};
     datapath_end_session(&gate->dp, &gone, gate->now_ms);
     gate_assert_echo(gate, device, "still there");
-    gone.slot = s->slot;
+    gone.slot = there.slot;
     datapath_end_session(&gate->dp, &gone, gate->now_ms);
     assert_int_equal(gate_closed(gate, CLOSE_replaced), 1);
     datapath_end_session(&gate->dp, &gone, gate->now_ms);
@@ -145,8 +145,7 @@ static void oldest_may_be_of_another_worker(void **state)
     struct identities_session asked = {.number = 0}, none;
     struct identities_key key;
     gate_open(gate, USUAL "sessions_per_identity = 1\n");
-    gate->dp.sessions.shared.end_elsewhere = note_session;
-    gate->dp.sessions.shared.context = &asked;
+    gate_set_end_elsewhere(&gate->dp, note_session, &asked);
     identities_make_key(gate->identities, 0, CREDENTIAL_PSK, IDENTITY, strlen(IDENTITY), &key);
     const struct identities_session other = {.worker = 7, .slot = 3, .number = 99};
     assert_false(identities_begin(gate->identities, &key, 1, other, &none));
@@ -154,7 +153,7 @@ static void oldest_may_be_of_another_worker(void **state)
     assert_int_equal(asked.worker, 7);
     assert_int_equal(asked.slot, 3);
     assert_int_equal(asked.number, 99);
-    assert_int_equal(gate->dp.sessions.established_count, 1);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
 }
 
 int datapath_identities_tests(void)

@@ -32,10 +32,10 @@ static void handshakes_per_s_bites(void **state)
     assert_int_equal(gate_client_outcomes(gate, CLIENT_established), 6);
     assert_true(fake_log_count("event=limit_reached", "limit=limit_handshakes_per_s", NULL) > 0);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_limit_handshakes_per_s), 14);
-    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    assert_int_equal(gate_handshake_count(&gate->dp), 0);
     /* They come again by themselves. */
     gate_run(gate, 60000);
-    assert_int_equal(gate->dp.sessions.established_count, 20);
+    assert_int_equal(gate_session_count(&gate->dp), 20);
 }
 
 static void hellos_per_prefix_bites(void **state)
@@ -52,7 +52,7 @@ static void hellos_per_prefix_bites(void **state)
     device_connect(other);
     assert_true(gate_run_until_up(gate, other, 500));
     gate_run(gate, 60000);
-    assert_int_equal(gate->dp.sessions.established_count, 41);
+    assert_int_equal(gate_session_count(&gate->dp), 41);
     assert_true(gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix) >= first);
 }
 
@@ -183,13 +183,13 @@ static void refused_handshake_displaces_nobody(void **state)
         begin_and_vanish(gate);
         gate_run(gate, 1000);
     }
-    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+    assert_int_equal(gate_handshake_count(&gate->dp), 3);
     gate_run(gate, 10000); /* now each of them has had time enough */
     for (int i = 0; i < 3; i++)
         begin_and_vanish(gate);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_limit_handshakes_per_s), 1);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_superseded), 2);
-    assert_int_equal(gate->dp.sessions.handshake_count, 3);
+    assert_int_equal(gate_handshake_count(&gate->dp), 3);
 }
 
 /* What is refused is dropped without a word, and established sessions notice nothing. */
@@ -215,17 +215,19 @@ static void limits_are_divided_among_the_workers(void **state)
                    "max_handshakes = 10\nhandshakes_per_s = 7\nhellos_per_prefix_per_s = 21\n");
     const struct sessions_shared shared = {.identities = gate->identities};
     assert_true(datapath_init(&share, gate->generation, &shared, 3, 4, &err));
-    assert_int_equal(share.sessions.session_max, 3);
-    assert_int_equal(share.limits[0].handshake_max, 3);
-    assert_int_equal(share.limits[0].handshakes.per_s, 2);
-    assert_int_equal(share.limits[0].hellos.per_s, 6);
+    struct gate_limits limits = gate_limits_of(&share);
+    assert_int_equal(limits.session_max, 3);
+    assert_int_equal(limits.handshake_max, 3);
+    assert_int_equal(limits.handshakes_per_s, 2);
+    assert_int_equal(limits.hellos_per_s, 6);
     datapath_deinit(&share);
     /* Of a small limit on hellos each has 4 all the same; and none of none is none. */
     gate_open(gate, GATE LISTENER PSK "hellos_per_prefix_per_s = 1\n");
     const struct sessions_shared again = {.identities = gate->identities};
     assert_true(datapath_init(&share, gate->generation, &again, 0, 4, &err));
-    assert_int_equal(share.limits[0].hellos.per_s, 4);
-    assert_int_equal(share.limits[0].handshakes.per_s, 0);
+    limits = gate_limits_of(&share);
+    assert_int_equal(limits.hellos_per_s, 4);
+    assert_int_equal(limits.handshakes_per_s, 0);
     datapath_deinit(&share);
 }
 

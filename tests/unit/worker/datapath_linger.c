@@ -20,15 +20,15 @@ static void overtaken_data_is_delivered_once(void **state)
     for (unsigned k = 0; (kind = linger_doing_kind_at(k)) != NULL; k++) {
         gate_open(gate, USUAL);
         struct linger_closed c = linger_closed_session(gate, kind, 1);
-        assert_int_equal(linger_kept(gate), 1);
+        assert_int_equal(gate_closing_count(&gate->dp), 1);
         linger_assert_delivered(gate, &c, &c.late[0], "deregister 0");
         /* Nothing else is missing. */
-        assert_int_equal(linger_kept(gate), 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
         linger_assert_gone(gate, &c, &c.late[0]);
         assert_int_equal(gate_inject_from_backend(gate, &c.source, "2.02 Deleted", 12),
                          BACKEND_late);
         assert_int_equal(gate_late(gate, CLOSE_closed_by_client), 1);
-        gate_run(gate, 10 * SESSION_LINGER_MS);
+        gate_run(gate, 10 * GATE_CLOSING_MS);
         assert_int_equal(fake_network_count(GATE_TO_CLIENT, &c.device->addr), c.to_device);
         assert_int_equal(fake_log_count("event=session_closed", NULL), 1);
     }
@@ -50,7 +50,7 @@ static void deregister_and_close_change_places(void **state)
         fake_network_plan(OVERTAKE, CLIENT_TO_GATE, fake_network_count(CLIENT_TO_GATE, NULL));
         device_send(device, "deregister", 10);
         device_close(device);
-        gate_run(gate, 10 * SESSION_LINGER_MS);
+        gate_run(gate, 10 * GATE_CLOSING_MS);
         const struct packet *sent = fake_network_last(GATE_TO_BACKEND, NULL);
         assert_int_equal(sent->len, 10);
         assert_memory_equal(sent->data, "deregister", 10);
@@ -74,12 +74,12 @@ static void in_any_order_and_each_once(void **state)
         gate_open(gate, USUAL);
         struct linger_closed c = linger_closed_session(gate, kind, 3);
         for (int i = 0; i < 3; i++) {
-            assert_int_equal(linger_kept(gate), 1);
+            assert_int_equal(gate_closing_count(&gate->dp), 1);
             linger_assert_delivered(gate, &c, &c.late[order[i]], texts[order[i]]);
             for (int j = 0; j <= i; j++)
                 linger_assert_gone(gate, &c, &c.late[order[j]]);
         }
-        assert_int_equal(linger_kept(gate), 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }
@@ -92,14 +92,14 @@ static void without_a_gap_all_is_over_at_once(void **state)
     for (unsigned k = 0; (kind = linger_doing_kind_at(k)) != NULL; k++) {
         gate_open(gate, USUAL);
         linger_closed_session(gate, kind, 0);
-        assert_int_equal(gate->dp.sessions.lingers.count, 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
         /* The network was slow, but it has caught up. */
         struct linger_closed c = {.device = gate_connected(gate, kind)};
         struct packet late = linger_hold_back(c.device, "late");
         gate_assert_echo(gate, c.device, "in time");
         assert_int_equal(linger_arrives(gate, &late), CLIENT_forwarded);
         linger_close_now(gate, &c);
-        assert_int_equal(gate->dp.sessions.lingers.count, 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }
@@ -160,7 +160,7 @@ static void nothing_is_said_to_the_device(void **state)
             for (int j = 0; j < 2; j++)
                 linger_assert_ignored(gate, &c, &c.device->addr, record[j], len[j]);
             linger_arrives(gate, &c.late[0]);
-            gate_run(gate, 100 * SESSION_LINGER_MS);
+            gate_run(gate, 100 * GATE_CLOSING_MS);
             assert_int_equal(fake_network_count(GATE_TO_CLIENT, &c.device->addr), c.to_device);
         }
     }
@@ -185,7 +185,7 @@ static void keys_have_changed_meanwhile(void **state)
         linger_close_now(gate, &c);
         linger_assert_delivered(gate, &c, &c.late[1], "new keys");
         linger_assert_delivered(gate, &c, &c.late[0], "old keys");
-        assert_int_equal(linger_kept(gate), 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }
@@ -234,11 +234,11 @@ static void returns(struct gate *gate, const struct client_kind *before,
     assert_false(addr_equal(&source, &c.source));
     c.to_device = fake_network_count(GATE_TO_CLIENT, &device->addr);
     c.to_backend = fake_network_count(GATE_TO_BACKEND, NULL);
-    assert_int_equal(linger_kept(gate), 1);
+    assert_int_equal(gate_closing_count(&gate->dp), 1);
     linger_assert_delivered(gate, &c, &c.late[1], "deregister 1");
     assert_int_equal(gate_inject_from_backend(gate, &c.source, "late", 4), BACKEND_late);
     gate_assert_echo(gate, device, "still here");
-    assert_int_equal(gate->dp.sessions.established_count, 1);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
     assert_int_equal(gate_closed(gate, CLOSE_replaced), 0);
 }
 

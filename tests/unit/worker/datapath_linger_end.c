@@ -21,15 +21,14 @@ static void it_is_over_after_a_moment(void **state)
     for (unsigned k = 0; (kind = linger_doing_kind_at(k)) != NULL; k++) {
         gate_open(gate, USUAL);
         struct linger_closed c = linger_closed_session(gate, kind, 2);
-        uint64_t end_ms = gate->dp.sessions.lingers.at[0].end_ms;
-        assert_in_range(end_ms - gate->now_ms, SESSION_LINGER_MS - 10, SESSION_LINGER_MS);
+        uint64_t end_ms = gate_closing_end_ms(&gate->dp);
+        assert_in_range(end_ms - gate->now_ms, GATE_CLOSING_MS - 10, GATE_CLOSING_MS);
         gate_run(gate, end_ms - 1 - gate->now_ms);
         linger_assert_delivered(gate, &c, &c.late[0], "deregister 0");
         gate_run(gate, 1);
-        assert_int_equal(linger_kept(gate), 0);
-        assert_int_equal(gate->dp.sessions.lingers.count, 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
         linger_assert_gone(gate, &c, &c.late[1]);
-        assert_int_equal(sessions_next_due_ms(&gate->dp.sessions), TIMERS_NONE);
+        assert_int_equal(gate_next_due_ms(&gate->dp), TIMERS_NONE);
     }
     gate_doing(NULL);
 }
@@ -38,17 +37,17 @@ static void it_is_over_after_a_moment(void **state)
 static void only_so_many_are_kept(void **state)
 {
     struct gate *gate = *state;
-    static struct linger_closed c[SESSION_LINGERS_MAX + 2];
-    enum { COUNT = SESSION_LINGERS_MAX + 2 };
+    static struct linger_closed c[GATE_CLOSING_MAX + 2];
+    enum { COUNT = GATE_CLOSING_MAX + 2 };
     gate_open(gate, USUAL);
     for (unsigned i = 0; i < COUNT; i++)
         c[i] = linger_live_session(gate, gate_kind("1.2 psk ccm-8"), 1);
     uint64_t begun_ms = gate->now_ms;
     for (unsigned i = 0; i < COUNT; i++) {
         linger_close_now(gate, &c[i]);
-        assert_true(linger_kept(gate) <= SESSION_LINGERS_MAX);
+        assert_true(gate_closing_count(&gate->dp) <= GATE_CLOSING_MAX);
     }
-    assert_true(gate->now_ms < begun_ms + SESSION_LINGER_MS / 2);
+    assert_true(gate->now_ms < begun_ms + GATE_CLOSING_MS / 2);
     for (unsigned i = 0; i < COUNT; i++) {
         c[i].to_backend = fake_network_count(GATE_TO_BACKEND, NULL);
         if (i < 2)
@@ -56,9 +55,9 @@ static void only_so_many_are_kept(void **state)
         else
             linger_assert_delivered(gate, &c[i], &c[i].late[0], "deregister 0");
     }
-    assert_int_equal(linger_kept(gate), 0);
-    gate_run(gate, SESSION_LINGER_MS);
-    assert_int_equal(gate->dp.sessions.lingers.count, 0);
+    assert_int_equal(gate_closing_count(&gate->dp), 0);
+    gate_run(gate, GATE_CLOSING_MS);
+    assert_int_equal(gate_next_due_ms(&gate->dp), TIMERS_NONE);
 }
 
 static void forged_records_change_nothing(void **state)
@@ -91,13 +90,13 @@ static void only_so_many_bytes_are_looked_at(void **state)
     for (unsigned k = 0; (kind = linger_doing_kind_at(k)) != NULL; k++) {
         gate_open(gate, USUAL);
         struct linger_closed c = linger_closed_session(gate, kind, 1);
-        assert_int_equal(linger_kept(gate), 1);
+        assert_int_equal(gate_closing_count(&gate->dp), 1);
         uint8_t *changed = fake_network_copy(c.late[0].data, c.late[0].len);
         changed[c.late[0].len - 1] ^= 1;
-        for (uint32_t fed = 0; fed <= SESSION_LINGER_BYTES; fed += c.late[0].len)
+        for (uint32_t fed = 0; fed <= GATE_CLOSING_BYTES; fed += c.late[0].len)
             linger_assert_ignored(gate, &c, &c.late[0].from, changed, c.late[0].len);
         free(changed);
-        assert_int_equal(linger_kept(gate), 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
         linger_assert_gone(gate, &c, &c.late[0]);
     }
     gate_doing(NULL);
@@ -110,14 +109,14 @@ static void address_is_given_away_early(void **state)
     const struct client_kind *kind;
     for (unsigned k = 0; (kind = linger_doing_kind_at(k)) != NULL; k++) {
         gate_open(gate, USUAL);
-        gate->dp.backend.slot_max = 1;
+        gate_set_slot_max(&gate->dp, 1);
         struct linger_closed c = linger_closed_session(gate, kind, 1);
-        assert_int_equal(linger_kept(gate), 1);
+        assert_int_equal(gate_closing_count(&gate->dp), 1);
         struct device *other = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
         gate_assert_echo(gate, other, "it is mine");
         struct addr source = gate_last_source();
         assert_true(addr_equal(&source, &c.source));
-        assert_int_equal(linger_kept(gate), 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
         c.to_backend = fake_network_count(GATE_TO_BACKEND, NULL);
         linger_assert_gone(gate, &c, &c.late[0]);
     }
@@ -141,12 +140,12 @@ static void gate_stops_meanwhile(void **state)
     for (unsigned k = 0; (kind = linger_doing_kind_at(k)) != NULL; k++) {
         gate_open(gate, USUAL);
         struct linger_closed c = linger_closed_session(gate, kind, 1);
-        assert_int_equal(linger_kept(gate), 1);
+        assert_int_equal(gate_closing_count(&gate->dp), 1);
         gate_stop(gate);
-        assert_int_equal(linger_kept(gate), 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
         assert_int_equal(linger_arrives(gate, &c.late[0]), CLIENT_shutting_down);
         assert_int_equal(fake_network_count(GATE_TO_CLIENT, &c.device->addr), c.to_device);
-        assert_int_equal(sessions_next_due_ms(&gate->dp.sessions), TIMERS_NONE);
+        assert_int_equal(gate_next_due_ms(&gate->dp), TIMERS_NONE);
         /* And the one that is closed without being stopped leaks nothing. */
         gate_open(gate, USUAL);
         linger_closed_session(gate, kind, 1);
@@ -169,7 +168,7 @@ static void no_other_end_lingers(void **state)
         size_t len = memory_client_seal(c.device->client, TYPE_ALERT, internal_error, 2, record,
                                         sizeof(record));
         assert_int_equal(gate_inject(gate, &c.device->addr, record, len), CLIENT_session_closed);
-        assert_int_equal(gate->dp.sessions.lingers.count, 0);
+        assert_int_equal(gate_closing_count(&gate->dp), 0);
         c.to_device = fake_network_count(GATE_TO_CLIENT, &c.device->addr);
         c.to_backend = fake_network_count(GATE_TO_BACKEND, NULL);
         linger_assert_gone(gate, &c, &c.late[0]);

@@ -162,8 +162,8 @@ static void assert_completes(struct gate *gate, const struct run *run)
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
     assert_int_equal(gate_resumptions(gate), run->way->resumes);
     assert_int_equal(gate_client_outcomes(gate, CLIENT_handshake_failed), 0);
-    assert_int_equal(gate->dp.sessions.established_count, 1);
-    assert_int_equal(gate->dp.sessions.handshake_count, 0);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
+    assert_int_equal(gate_handshake_count(&gate->dp), 0);
     assert_int_equal(device->client->state, CLIENT_UP);
     gate->has_echo = true;
     device_send(device, "ping", 4);

@@ -34,12 +34,6 @@ static const struct client_kind other_identity = {.name = "another device",
                                                   .has_cid = true};
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
-static struct session *only_session(struct gate *gate)
-{
-    assert_int_equal(gate->dp.sessions.established_count, 1);
-    return gate->dp.sessions.least_recent;
-}
-
 static uint64_t moves(struct gate *gate)
 {
     return counter_get(&gate_counters(gate, 0)->address_changes);
@@ -75,7 +69,7 @@ static void device_moves_and_is_reached(void **state)
         }
         assert_true(fake_log_count("event=client_moved", NULL) > 0);
         /* Nothing of it is left at the old address. */
-        assert_null(sessions_find(&gate->dp.sessions, &gate->generation->listeners[0], &old));
+        assert_false(gate_has_session_at(&gate->dp, &old));
         gate_assert_echo(gate, device, "last");
         device_close(device);
         gate_run(gate, 10);
@@ -101,7 +95,8 @@ static void reordered_record_moves_nothing(void **state)
         assert_int_equal(gate_inject(gate, &elsewhere, late.data, late.len), CLIENT_forwarded);
         assert_memory_equal(fake_network_last(GATE_TO_BACKEND, NULL)->data, "late", 4);
         assert_int_equal(moves(gate), 0);
-        assert_true(addr_equal(&only_session(gate)->entry.key.client, &device->addr));
+        assert_int_equal(gate_session_count(&gate->dp), 1);
+        assert_true(gate_has_session_at(&gate->dp, &device->addr));
         gate_assert_echo(gate, device, "and here it still is");
     }
     gate_doing(NULL);
@@ -242,7 +237,7 @@ static void address_is_given_to_another_device(void **state)
         device_connect(other);
         assert_true(gate_run_until_up(gate, other, 100));
         gate_run(gate, 10);
-        assert_int_equal(gate->dp.sessions.established_count, 2);
+        assert_int_equal(gate_session_count(&gate->dp), 2);
         gate_assert_echo(gate, other, "the other one");
         sleeper->addr = gate_device_addr(50);
         gate_assert_echo(gate, sleeper, "awake");
@@ -268,7 +263,7 @@ static void rebooted_device_replaces_its_session(void **state)
         assert_true(gate_run_until_up(gate, reborn, 100));
         gate_run(gate, 10);
         assert_int_equal(gate_closed(gate, CLOSE_replaced), 1);
-        assert_int_equal(gate->dp.sessions.established_count, 1);
+        assert_int_equal(gate_session_count(&gate->dp), 1);
         gate_assert_echo(gate, reborn, "new");
     }
     gate_doing(NULL);
@@ -287,7 +282,7 @@ static void session_without_cid_keeps_its_address(void **state)
     gate_assert_echo(gate, without, "unharmed");
     gate_assert_echo(gate, with, "moved back");
     gate_assert_echo(gate, without, "unharmed");
-    assert_int_equal(gate->dp.sessions.established_count, 2);
+    assert_int_equal(gate_session_count(&gate->dp), 2);
 }
 
 /* While a new handshake runs at its old address, the device moves. */
@@ -303,14 +298,14 @@ static void moves_away_from_a_handshake(void **state)
         other->addr = old;
         device_connect(other);
         gate_run(gate, 3); /* the second hello has arrived */
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
         device->addr = gate_device_addr(50);
         gate_assert_echo(gate, device, "moved");
         assert_true(gate_run_until_up(gate, other, 5000));
         gate_run(gate, 10);
         gate_assert_echo(gate, other, "there");
         gate_assert_echo(gate, device, "and here");
-        assert_int_equal(gate->dp.sessions.established_count, 2);
+        assert_int_equal(gate_session_count(&gate->dp), 2);
     }
     gate_doing(NULL);
 }
@@ -328,7 +323,7 @@ static void moves_to_the_address_of_a_handshake(void **state)
         other->addr = sleeper->addr;
         device_connect(other);
         gate_run(gate, 3); /* the second hello has arrived */
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
         struct packet moved = held_back(gate, mover, "moved");
         assert_int_equal(gate_inject(gate, &other->addr, moved.data, moved.len), CLIENT_forwarded);
         assert_int_equal(moves(gate), 1);
@@ -339,7 +334,7 @@ static void moves_to_the_address_of_a_handshake(void **state)
         gate_assert_echo(gate, sleeper, "here");
         mover->addr = gate_device_addr(60);
         gate_assert_echo(gate, mover, "and here");
-        assert_int_equal(gate->dp.sessions.established_count, 3);
+        assert_int_equal(gate_session_count(&gate->dp), 3);
     }
     gate_doing(NULL);
 }
@@ -382,7 +377,7 @@ static void address_changes_within_the_handshake(void **state)
     fake_network_plan(LOSE, CLIENT_TO_GATE, 2); /* its Finished */
     device_connect(device);
     gate_run(gate, 100);
-    assert_int_equal(gate->dp.sessions.handshake_count, 1);
+    assert_int_equal(gate_handshake_count(&gate->dp), 1);
     device->addr = gate_device_addr(50);
     gate_run(gate, 10000);
     assert_int_equal(moves(gate), 1);
@@ -401,11 +396,10 @@ static void plaintext_from_elsewhere_is_not_of_the_handshake(void **state)
     fake_network_plan(LOSE, CLIENT_TO_GATE, 2);
     device_connect(device);
     gate_run(gate, 100);
-    assert_int_equal(gate->dp.sessions.handshake_count, 1);
-    const struct table_cid_entry *entry = &gate_session_of(gate, device)->cid_entry;
+    assert_int_equal(gate_handshake_count(&gate->dp), 1);
     uint8_t datagram[200] = {TYPE_CID, 0xfe, 0xfd, 0, 1};
-    size_t len = CID_AT + entry->cid_len;
-    memcpy(datagram + CID_AT, entry->cid, entry->cid_len);
+    size_t len = CID_AT + gate_copy_cid(&gate->dp, &device->addr, datagram + CID_AT);
+    assert_int_equal(len, CID_AT + 8);
     datagram[len + 1] = BODY;
     len += 2 + BODY;
     memcpy(datagram + len, alert, sizeof(alert));
@@ -427,7 +421,7 @@ static void last_flight_waits_for_the_proof(void **state)
     fake_network_plan(LOSE, GATE_TO_CLIENT, 2);
     device_connect(device);
     gate_run(gate, 500);
-    assert_int_equal(gate->dp.sessions.established_count, 1);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
     assert_int_equal(device->client->state, CLIENT_CONNECTING);
     struct addr before = device->addr;
     device->addr = gate_device_addr(50);
@@ -435,7 +429,8 @@ static void last_flight_waits_for_the_proof(void **state)
     assert_int_equal(moves(gate), 1);
     assert_int_equal(device->client->state, CLIENT_UP);
     gate_assert_echo(gate, device, "repaired");
-    assert_int_equal(only_session(gate)->path.is_proved, true);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
+    assert_true(gate_is_proved_at(&gate->dp, &device->addr));
     assert_int_not_equal(before.port, device->addr.port);
 }
 

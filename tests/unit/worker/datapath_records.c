@@ -281,7 +281,7 @@ static void junk_does_not_delay_a_handshake(void **state)
             assert_true(fake_network_count(GATE_TO_CLIENT, NULL) > sent);
         }
         gate_run(gate, begun_ms + 31000 - gate->now_ms);
-        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+        assert_int_equal(gate_handshake_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }

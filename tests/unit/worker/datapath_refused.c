@@ -298,7 +298,7 @@ static void device_of_raw_public_keys_is_refused(void **state)
         assert_int_equal(fake_log_count("event=handshake_failed", "reason=no_common_suite",
                                         "raw public keys", NULL),
                          1);
-        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+        assert_int_equal(gate_handshake_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }

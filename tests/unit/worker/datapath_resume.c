@@ -424,6 +424,7 @@ static void psk_without_ecdhe_is_refused(void **state)
 /* RFC 9146 section 3: connection IDs are agreed on anew. */
 static void connection_ids_are_new(void **state)
 {
+    enum { CID_LEN = 8 };
     struct gate *gate = *state;
     for (unsigned k = 0; k < KIND_COUNT; k++) {
         gate_doing("%s", kinds[k].name);
@@ -432,18 +433,15 @@ static void connection_ids_are_new(void **state)
         kind.cid_bytes = 4;
         gate_open(gate, USUAL);
         struct WOLFSSL_SESSION *session = earn_session(gate, &kind);
-        uint8_t cids[2][8];
+        uint8_t cids[2][GATE_CID_MAX];
         for (int i = 0; i < 2; i++) {
             assert_true(resumes(gate, &kind, session));
             struct device *device = last_device(gate);
-            const struct session *s =
-                sessions_find(&gate->dp.sessions, &gate->generation->listeners[0], &device->addr);
-            assert_int_equal(s->cid_entry.cid_len, sizeof(cids[i]));
-            memcpy(cids[i], s->cid_entry.cid, sizeof(cids[i]));
+            assert_int_equal(gate_copy_cid(&gate->dp, &device->addr, cids[i]), CID_LEN);
             device->addr = gate_device_addr(GATE_DEVICES_MAX + i);
             gate_assert_echo(gate, device, "from elsewhere");
         }
-        assert_memory_not_equal(cids[0], cids[1], sizeof(cids[0]));
+        assert_memory_not_equal(cids[0], cids[1], CID_LEN);
         /* And without, by a device that no longer asks for one. */
         assert_true(resumes(gate, &kinds[k], session));
         gate_assert_echo(gate, last_device(gate), "without");
@@ -471,7 +469,7 @@ static void lost_last_word_is_asked_for(void **state)
         device_connect(device);
         assert_true(gate_run_until_up(gate, device, 100));
         gate_run(gate, 1000);
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
         uint32_t before = count_to(device);
         device->client->is_deaf = true;
         for (int i = 0; i < 10; i++)

@@ -76,8 +76,8 @@ static void assert_unharmed(struct victim *v)
     for (unsigned reason = 0; reason < CLOSE_REASON_COUNT; reason++)
         assert_int_equal(gate_closed(gate, reason), 0);
     gate_run(gate, HANDSHAKE_TIMEOUT_MS);
-    assert_int_equal(gate->dp.sessions.handshake_count, 0);
-    assert_int_equal(gate->dp.sessions.established_count, 1);
+    assert_int_equal(gate_handshake_count(&gate->dp), 0);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_established), 1);
     assert_traffic(v);
 }
@@ -119,12 +119,12 @@ static void handshake_of_another(void **state)
             struct device *other = gate_add(gate, kind);
             other->addr = victim.device->addr;
             device_connect(other);
-            while (gate->dp.sessions.handshake_count == 0)
+            while (gate_handshake_count(&gate->dp) == 0)
                 gate_run(gate, 1);
             /* It hears nothing from now on; what it has sent already may be on its way. */
             other->client->is_deaf = true;
             other->addr = gate_device_addr(70);
-            assert_int_equal(gate->dp.sessions.handshake_count, 1);
+            assert_int_equal(gate_handshake_count(&gate->dp), 1);
             for (int n = 0; n < 4; n++) {
                 assert_traffic(&victim);
                 gate_run(gate, 700);

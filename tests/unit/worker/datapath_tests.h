@@ -35,6 +35,5 @@ int datapath_cid_wire_tests(void);
 int datapath_fragments_tests(void);
 int datapath_records_tests(void);
 int datapath_renegotiation_tests(void);
-int datapath_parked_tests(void);
 
 #endif

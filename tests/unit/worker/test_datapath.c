@@ -1,10 +1,13 @@
 /* datapath.c and everything below it, on a network in memory with a clock of its own. The tests
- * stand by theme in datapath_*.c, and are run twice: the second time every session is parked as
- * often as it can be. */
+ * stand by theme in datapath_*.c.
+ *
+ *   test_datapath [THEME ...]  only these themes, for instance "moving"; without, all of them */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -14,51 +17,86 @@
 #include "handshake/dtls.h"
 #include "worker/datapath_tests.h"
 
-static int all_tests(void)
+static const struct theme {
+    const char *name;
+    int (*run)(void);
+} themes[] = {
+    {"hellos", datapath_hellos_tests},
+    {"handshake", datapath_handshake_tests},
+    {"data", datapath_data_tests},
+    {"quarantine", datapath_quarantine_tests},
+    {"cid", datapath_cid_tests},
+    {"moving", datapath_moving_tests},
+    {"identities", datapath_identities_tests},
+    {"limits", datapath_limits_tests},
+    {"alerts", datapath_alerts_tests},
+    {"forged", datapath_forged_tests},
+    {"hostile", datapath_hostile_tests},
+    {"spoofed", datapath_spoofed_tests},
+    {"flights", datapath_flights_tests},
+    {"keys", datapath_keys_tests},
+    {"loss", datapath_loss_tests},
+    {"memory", datapath_memory_tests},
+    {"reasons", datapath_reasons_tests},
+    {"offers", datapath_offers_tests},
+    {"unusable", datapath_unusable_tests},
+    {"refused", datapath_refused_tests},
+    {"renegotiation", datapath_renegotiation_tests},
+    {"resume", datapath_resume_tests},
+    {"closing", datapath_closing_tests},
+    {"linger", datapath_linger_tests},
+    {"linger_end", datapath_linger_end_tests},
+    {"cookies", datapath_cookies_tests},
+    {"cid_wire", datapath_cid_wire_tests},
+    {"fragments", datapath_fragments_tests},
+    {"records", datapath_records_tests},
+};
+enum { THEME_COUNT = sizeof(themes) / sizeof(themes[0]) };
+
+/* All of them if name is NULL; coverage is of all of them, too. */
+static int run_themes(const char *name)
 {
     int failed = 0;
-    failed += datapath_hellos_tests();
-    failed += datapath_handshake_tests();
-    failed += datapath_data_tests();
-    failed += datapath_quarantine_tests();
-    failed += datapath_cid_tests();
-    failed += datapath_moving_tests();
-    failed += datapath_identities_tests();
-    failed += datapath_limits_tests();
-    failed += datapath_alerts_tests();
-    failed += datapath_forged_tests();
-    failed += datapath_hostile_tests();
-    failed += datapath_spoofed_tests();
-    failed += datapath_flights_tests();
-    failed += datapath_keys_tests();
-    failed += datapath_loss_tests();
-    failed += datapath_memory_tests();
-    failed += datapath_reasons_tests();
-    failed += datapath_offers_tests();
-    failed += datapath_unusable_tests();
-    failed += datapath_refused_tests();
-    failed += datapath_renegotiation_tests();
-    failed += datapath_resume_tests();
-    failed += datapath_closing_tests();
-    failed += datapath_linger_tests();
-    failed += datapath_linger_end_tests();
-    failed += datapath_cookies_tests();
-    failed += datapath_cid_wire_tests();
-    failed += datapath_fragments_tests();
-    failed += datapath_records_tests();
-    failed += datapath_parked_tests();
-    return failed;
+    for (unsigned i = 0; i < THEME_COUNT; i++) {
+        if (name == NULL || strcmp(name, themes[i].name) == 0)
+            failed += themes[i].run();
+    }
+    if (name != NULL)
+        return failed;
+    const struct CMUnitTest last[] = {cmocka_unit_test(coverage_is_complete)};
+    return failed + cmocka_run_group_tests_name("datapath: coverage", last, NULL, NULL);
 }
 
-int main(void)
+static bool is_theme(const char *name)
 {
+    for (unsigned i = 0; i < THEME_COUNT; i++) {
+        if (strcmp(name, themes[i].name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int list_themes(const char *wrong)
+{
+    fprintf(stderr, "no theme is called %s; there are:\n", wrong);
+    for (unsigned i = 0; i < THEME_COUNT; i++)
+        fprintf(stderr, "  %s\n", themes[i].name);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    int failed = 0;
+    for (int i = 1; i < argc; i++) {
+        if (!is_theme(argv[i]))
+            return list_themes(argv[i]);
+    }
     if (!gate_wolfssl_init())
         return 1;
-    int failed = all_tests();
-    gate_parks_always = true;
-    failed += all_tests();
-    const struct CMUnitTest last[] = {cmocka_unit_test(coverage_is_complete)};
-    failed += cmocka_run_group_tests_name("datapath: coverage", last, NULL, NULL);
+    if (argc < 2)
+        failed = run_themes(NULL);
+    for (int i = 1; i < argc; i++)
+        failed += run_themes(argv[i]);
     dtls_library_deinit();
     return failed == 0 ? 0 : 1;
 }

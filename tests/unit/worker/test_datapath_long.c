@@ -88,7 +88,7 @@ static void handshake_that_feeds_without_end_is_given_up(void **state)
         device_connect(device);
         gate_run(gate, 3);
         device->client->is_deaf = true;
-        assert_int_equal(gate->dp.sessions.handshake_count, 1);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
         enum client_outcome outcome = CLIENT_handshake;
         unsigned count = 0;
         for (; outcome == CLIENT_handshake && count < 1000; count++) {
@@ -114,7 +114,7 @@ static void handshake_that_feeds_without_end_is_given_up(void **state)
         gate_doing("%s: %u datagrams", kinds[k], count);
         assert_int_equal(outcome, CLIENT_handshake_failed);
         assert_true(count <= 140);
-        assert_int_equal(gate->dp.sessions.handshake_count, 0);
+        assert_int_equal(gate_handshake_count(&gate->dp), 0);
     }
     gate_doing(NULL);
 }
@@ -148,7 +148,7 @@ static void feed_without_end(struct gate *gate, bool has_forged)
     assert_int_equal(outcome, CLIENT_session_closed);
     assert_int_equal(gate_closed(gate, CLOSE_fatal_alert), 1);
     assert_in_range(count, 2, has_forged ? 70 : 140);
-    assert_int_equal(gate->dp.sessions.established_count, 0);
+    assert_int_equal(gate_session_count(&gate->dp), 0);
     gate_doing(NULL);
 }
 
