@@ -78,7 +78,7 @@ bool backend_open(struct backend *backend, uint32_t worker, uint32_t worker_coun
     for (int i = 0; i < SLOT_LISTS; i++)
         backend->lists[i] =
             (struct backend_list){.oldest = BACKEND_NO_SLOT, .newest = BACKEND_NO_SLOT};
-    if (!udp_open_backend(&backend->socket, err))
+    if (!udp_open_backend(&backend->socket, 0, true, err))
         return false;
     if (!try_addresses(backend, err)) {
         udp_close(&backend->socket);

@@ -263,6 +263,14 @@ static void check_cids(const struct check *check, const struct listener_config *
     if (listener->cid_bytes == 0 || listener->cid_bytes >= CONFIG_CID_GOOD ||
         is_rejected(check, listener, LISTENER_cid_bytes))
         return;
+    if (listener->cid_bytes < CONFIG_CID_MIN) {
+        problems_error(check->problems,
+                       "%s: too short: the first 12 bits of a connection ID say which worker has "
+                       "the session, and the rest must tell its devices apart; make it at least "
+                       "%d, or 0 for none",
+                       where_of(check, listener, "cid_length").text, CONFIG_CID_GOOD);
+        return;
+    }
     problems_warning(check->problems,
                      "%s: too short to be unguessable: strangers could send forged records to "
                      "sessions, and there may not be enough for all devices; make it at least %d, "

@@ -24,31 +24,56 @@ enum {
 
 /* Knuth's multiplicative hash: the golden ratio of 2^32. */
 #define MULTIPLIER 2654435761u
-enum { HASH_SHIFT = 16 };
+enum {
+    HASH_SHIFT = 32 - STEERING_BUCKET_BITS, /* its upper bits are the better ones */
+    BUCKET_MASK = STEERING_BUCKETS - 1,
+    CID_SHIFT = 16 - STEERING_BUCKET_BITS,
+};
 
 /* ---- in C ----------------------------------------------------------------------------------- */
 
-/* Up to four bytes, in network byte order. */
-static uint32_t read_word(const uint8_t *p, size_t len)
+/* In network byte order. */
+static uint32_t read_word(const uint8_t *p)
 {
-    uint32_t word = 0;
-    for (size_t i = 0; i < len && i < 4; i++)
-        word = word << 8 | p[i];
-    return word;
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-uint32_t steering_worker_of_addr(const struct addr *from, uint32_t worker_count)
+uint32_t steering_bucket_of_addr(const struct addr *from)
 {
-    uint32_t hash = from->port;
+    uint32_t hash = from->port * MULTIPLIER;
     uint32_t words = from->family == AF_INET ? 1 : 4;
     for (uint32_t i = 0; i < words; i++)
-        hash = (hash ^ read_word(from->ip + 4 * i, 4)) * MULTIPLIER;
-    return (hash >> HASH_SHIFT) % worker_count;
+        hash = (hash ^ read_word(from->ip + 4 * i)) * MULTIPLIER;
+    return hash >> HASH_SHIFT;
 }
 
-uint32_t steering_worker_of_cid(const uint8_t *cid, size_t len, uint32_t worker_count)
+uint32_t steering_bucket_of_cid(const uint8_t *cid, size_t len)
 {
-    return read_word(cid, len) % worker_count;
+    assert(len >= STEERING_CID_MIN);
+    (void)len;
+    return ((uint32_t)cid[0] << 8 | cid[1]) >> CID_SHIFT;
+}
+
+void steering_put_bucket(uint8_t *cid, uint32_t bucket)
+{
+    cid[0] = (uint8_t)(bucket << CID_SHIFT >> 8);
+    cid[1] = (uint8_t)(bucket << CID_SHIFT | (cid[1] & ((1u << CID_SHIFT) - 1)));
+}
+
+uint32_t steering_bucket_of_backend(const struct addr *to)
+{
+    return read_word(to->ip) & BUCKET_MASK;
+}
+
+uint32_t steering_worker_of_bucket(uint32_t bucket, uint32_t worker_count)
+{
+    return bucket % worker_count;
+}
+
+uint32_t steering_bucket_of_worker(uint32_t bucket, uint32_t worker, uint32_t worker_count)
+{
+    uint32_t own = bucket - bucket % worker_count + worker;
+    return own < STEERING_BUCKETS ? own : own - worker_count;
 }
 
 static bool has_cid(const struct steering *s, const uint8_t *data, size_t len, uint32_t mask,
@@ -62,13 +87,15 @@ uint32_t steering_socket_of(const struct steering *s, const struct addr *from, c
 {
     uint32_t n = s->worker_count;
     if (has_cid(s, data, len, CID_RECORD_MASK, CID_RECORD, CID_RECORD_AT))
-        return steering_worker_of_cid(data + CID_RECORD_AT, s->cid_length, n);
+        return steering_worker_of_bucket(
+            steering_bucket_of_cid(data + CID_RECORD_AT, s->cid_length), n);
     if (has_cid(s, data, len, UNIFIED_CID_MASK, UNIFIED_CID, UNIFIED_CID_AT))
-        return steering_worker_of_cid(data + UNIFIED_CID_AT, s->cid_length, n);
+        return steering_worker_of_bucket(
+            steering_bucket_of_cid(data + UNIFIED_CID_AT, s->cid_length), n);
     bool is_hello = s->has_hello_sockets && len > MESSAGE_TYPE_AT && data[0] == HANDSHAKE_RECORD &&
                     data[EPOCH_AT] == 0 && data[EPOCH_AT + 1] == 0 &&
                     data[MESSAGE_TYPE_AT] == CLIENT_HELLO;
-    return steering_worker_of_addr(from, n) + (is_hello ? n : 0);
+    return steering_worker_of_bucket(steering_bucket_of_addr(from), n) + (is_hello ? n : 0);
 }
 
 /* ---- in the kernel -------------------------------------------------------------------------- */
@@ -103,22 +130,6 @@ static void skip_to_here(struct program *p, const unsigned short *jumps, uint32_
         p->code[jumps[i]].jf = (uint8_t)(p->len - jumps[i] - 1);
 }
 
-/* A = the word of up to four bytes. */
-static void emit_load_word(struct program *p, uint32_t at, uint32_t len)
-{
-    if (len >= 4) {
-        emit(p, BPF_LD | BPF_W | BPF_ABS, at);
-        return;
-    }
-    emit(p, BPF_LD | (len == 1 ? BPF_B : BPF_H) | BPF_ABS, at);
-    if (len == 3) {
-        emit(p, BPF_ALU | BPF_LSH | BPF_K, 8);
-        emit(p, BPF_MISC | BPF_TAX, 0);
-        emit(p, BPF_LD | BPF_B | BPF_ABS, at + 2);
-        emit(p, BPF_ALU | BPF_OR | BPF_X, 0);
-    }
-}
-
 /* Returns the CID's worker, if the datagram begins with a record of this form. */
 static void emit_cid(struct program *p, const struct steering *s, uint32_t mask, uint32_t value,
                      uint32_t at)
@@ -129,7 +140,8 @@ static void emit_cid(struct program *p, const struct steering *s, uint32_t mask,
     emit(p, BPF_LD | BPF_B | BPF_ABS, 0);
     emit(p, BPF_ALU | BPF_AND | BPF_K, mask);
     unless[1] = emit_only_if(p, BPF_JEQ, value);
-    emit_load_word(p, at, s->cid_length);
+    emit(p, BPF_LD | BPF_H | BPF_ABS, at);
+    emit(p, BPF_ALU | BPF_RSH | BPF_K, CID_SHIFT);
     emit(p, BPF_ALU | BPF_MOD | BPF_K, s->worker_count);
     emit(p, BPF_RET | BPF_A, 0);
     skip_to_here(p, unless, 2);
@@ -200,6 +212,7 @@ static void emit_source(struct program *p, const struct steering *s)
         emit_load_port_v4(p);
     else
         emit_load_port_v6(p);
+    emit(p, BPF_ALU | BPF_MUL | BPF_K, MULTIPLIER);
     for (uint32_t i = 0; i < words; i++) {
         emit(p, BPF_MISC | BPF_TAX, 0);
         emit(p, BPF_LD | BPF_W | BPF_ABS, source_at + 4 * i);
@@ -213,6 +226,14 @@ static void emit_source(struct program *p, const struct steering *s)
     emit(p, BPF_RET | BPF_A, 0);
 }
 
+static bool attach(int fd, struct program *program, struct err *err)
+{
+    struct sock_fprog code = {.len = program->len, .filter = program->code};
+    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &code, sizeof(code)) != 0)
+        return err_set(err, "steering datagrams in the kernel: %s", strerror(errno));
+    return true;
+}
+
 bool steering_attach(int fd, const struct steering *steering, struct err *err)
 {
     struct program program = {.len = 0};
@@ -222,11 +243,18 @@ bool steering_attach(int fd, const struct steering *steering, struct err *err)
     }
     emit_first_socket(&program, steering);
     emit_source(&program, steering);
+    return attach(fd, &program, err);
+}
 
-    struct sock_fprog code = {.len = program.len, .filter = program.code};
-    if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &code, sizeof(code)) != 0)
-        return err_set(err, "steering datagrams in the kernel: %s", strerror(errno));
-    return true;
+bool steering_attach_backend(int fd, uint32_t worker_count, struct err *err)
+{
+    enum { DESTINATION_AT = 16 };
+    struct program program = {.len = 0};
+    emit(&program, BPF_LD | BPF_W | BPF_ABS, IP_HEADER + DESTINATION_AT);
+    emit(&program, BPF_ALU | BPF_AND | BPF_K, BUCKET_MASK);
+    emit(&program, BPF_ALU | BPF_MOD | BPF_K, worker_count);
+    emit(&program, BPF_RET | BPF_A, 0);
+    return attach(fd, &program, err);
 }
 
 bool steering_is_possible(struct err *err)

@@ -149,12 +149,12 @@ bool udp_open_listener(struct udp_socket *sock, const struct addr *addr, struct 
     return open_listener(sock, addr, true, err);
 }
 
-bool udp_open_backend(struct udp_socket *sock, struct err *err)
+bool udp_open_backend(struct udp_socket *sock, uint16_t port, bool is_first, struct err *err)
 {
-    struct sockaddr_in name = {.sin_family = AF_INET};
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(port)};
     socklen_t name_len = sizeof(name);
 
-    *sock = (struct udp_socket){.bound = {.family = AF_INET}};
+    *sock = (struct udp_socket){.bound = {.family = AF_INET, .port = port}};
     sock->fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (sock->fd < 0)
         return fail_open(sock, err, "socket");
@@ -170,9 +170,14 @@ bool udp_open_backend(struct udp_socket *sock, struct err *err)
         !set_option(sock->fd, SOL_SOCKET, SO_RXQ_OVFL, 1))
         return fail_open(sock, err, "packet info");
     set_buffers(sock);
+    if (!is_first && !set_option(sock->fd, SOL_SOCKET, SO_REUSEPORT, 1))
+        return fail_open(sock, err, "SO_REUSEPORT");
     if (bind(sock->fd, (struct sockaddr *)&name, sizeof(name)) != 0 ||
         getsockname(sock->fd, (struct sockaddr *)&name, &name_len) != 0)
         return fail_open(sock, err, "bind");
+    /* As in udp_open_first_listener. */
+    if (is_first && !set_option(sock->fd, SOL_SOCKET, SO_REUSEPORT, 1))
+        return fail_open(sock, err, "SO_REUSEPORT");
     sock->bound.port = ntohs(name.sin_port);
     return true;
 }

@@ -60,9 +60,11 @@ bool udp_try_batches(struct err *err) MUST_USE;
  */
 void udp_set_receive_buffer(const struct udp_socket *socket, int bytes);
 
-/* Socket toward backends: 0.0.0.0, a port of the kernel's choice, only the loopback interface,
- * ICMP errors on its error queue. */
-bool udp_open_backend(struct udp_socket *socket, struct err *err) MUST_USE;
+/* Socket toward backends: 0.0.0.0, only the loopback interface, ICMP errors on its error queue.
+ * is_first: fails if anybody has the port (0 = one of the kernel's choice). Else it joins the
+ * first. */
+bool udp_open_backend(struct udp_socket *socket, uint16_t port, bool is_first,
+                      struct err *err) MUST_USE;
 void udp_close(struct udp_socket *socket);
 
 bool udp_in_init(struct udp_in *in) MUST_USE; /* false: out of memory */

@@ -8,18 +8,24 @@
 
 /* ---- connection IDs ------------------------------------------------------------------------- */
 
-/* Several times what is needed to find one that the kernel steers to this worker, and one that is
- * not taken as long as a few are left. */
-enum { DRAWS_PER_WORKER = 64 };
+/* One that is not taken is found, as long as a few are left of its length. */
+enum { DRAWS_MAX = 64 };
 
-static bool draw_cid(const struct sessions *all, struct table_cid_entry *entry, size_t len)
+uint32_t session_path_bucket(const struct session *s)
 {
-    uint32_t draws = all->worker_count * DRAWS_PER_WORKER;
-    for (uint32_t i = 0; i < draws; i++) {
+    const struct sessions *all = s->all;
+    return steering_bucket_of_worker(steering_bucket_of_addr(&s->entry.key.client), all->worker,
+                                     all->worker_count);
+}
+
+static bool draw_cid(const struct sessions *all, struct table_cid_entry *entry, size_t len,
+                     uint32_t bucket)
+{
+    for (int i = 0; i < DRAWS_MAX; i++) {
         if (getrandom(entry->cid, len, 0) != (ssize_t)len)
             return false;
-        if (steering_worker_of_cid(entry->cid, len, all->worker_count) == all->worker &&
-            session_table_find_cid(&all->table, entry->listener, entry->cid, len) == NULL)
+        steering_put_bucket(entry->cid, bucket);
+        if (session_table_find_cid(&all->table, entry->listener, entry->cid, len) == NULL)
             return true;
     }
     return false;
@@ -29,7 +35,7 @@ bool session_path_take_cid(struct session *s)
 {
     size_t len = s->listener->config->cid_bytes;
     s->cid_entry.listener = s->listener->index;
-    if (!dtls_has_cid(s->dtls) || !draw_cid(s->all, &s->cid_entry, len))
+    if (!dtls_has_cid(s->dtls) || !draw_cid(s->all, &s->cid_entry, len, session_path_bucket(s)))
         return true;
     s->cid_entry.cid_len = (uint8_t)len;
     return dtls_set_cid(s->dtls, s->cid_entry.cid, len) &&

@@ -24,8 +24,11 @@ struct session_path {
  * may be forged, by somebody who saw the record that moved the session (RFC 9146 section 6). */
 #define SESSION_PATH_AMPLIFICATION_MAX 3
 
+/* Of a session whose device has not moved yet: what its connection ID and its slot are made of. */
+uint32_t session_path_bucket(const struct session *session);
+
 /* Draws a connection ID for the session, gives it to the library and enters it into the table. True
- * without one if the device did not ask for it, or if all of the listener's length are taken.
+ * without one if the device did not ask for it, or if all of its bucket are taken.
  * False: out of memory. */
 bool session_path_take_cid(struct session *session) MUST_USE;
 

@@ -48,7 +48,7 @@ def answer(backend, number):
 
 
 @pytest.mark.parametrize("own_bytes", [0, 1, 8, 32])
-@pytest.mark.parametrize("length", [1, 8, 32])
+@pytest.mark.parametrize("length", [2, 8, 32])
 @pytest.mark.parametrize("credential", ["psk", "certificate"])
 def test_mbedtls_with_connection_ids(gate_of_both, silent_backend, make_shim, mbedtls, credential,
                                      length, own_bytes):

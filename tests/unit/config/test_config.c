@@ -926,9 +926,12 @@ static void test_client_auth(void **state)
 static void test_times(void **state)
 {
     (void)state;
-    expect_warning(GOOD "cid_length = 3\n", "too short to be unguessable");
+    expect_error(GOOD "cid_length = 1\n",
+                 ":5: [listener coaps] cid_length = 1: too short: the first 12 bits");
+    expect_warning(GOOD "cid_length = 2\n", "too short to be unguessable");
+    expect_warning(GOOD "cid_length = 5\n", "too short to be unguessable");
     config_free(good(GOOD "cid_length = 0\n"));
-    config_free(good(GOOD "cid_length = 4\n"));
+    config_free(good(GOOD "cid_length = 6\n"));
     config_free(good(GOOD "cid_length = 32\n"));
     expect_warning(GOOD "retransmit = 10s\nhandshake_timeout = 10s\n",
                    ":5: [listener coaps] retransmit = 10s: nothing is ever sent again");

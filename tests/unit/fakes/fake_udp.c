@@ -126,10 +126,13 @@ bool udp_open_listener(struct udp_socket *socket, const struct addr *addr, struc
     return true;
 }
 
-bool udp_open_backend(struct udp_socket *socket, struct err *err)
+bool udp_open_backend(struct udp_socket *socket, uint16_t port, bool is_first, struct err *err)
 {
+    (void)is_first;
     (void)err;
-    struct addr any = {.family = AF_INET, .port = (uint16_t)(40000 + kernel.socket_count)};
+    if (port == 0)
+        port = (uint16_t)(40000 + kernel.socket_count);
+    struct addr any = {.family = AF_INET, .port = port};
     open_socket(socket, &any, true);
     return true;
 }

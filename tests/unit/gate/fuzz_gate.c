@@ -86,8 +86,10 @@ struct udp_out_buffers {
     size_t size;
 };
 
-bool udp_open_backend(struct udp_socket *socket, struct err *err)
+bool udp_open_backend(struct udp_socket *socket, uint16_t port, bool is_first, struct err *err)
 {
+    (void)port;
+    (void)is_first;
     (void)err;
     *socket = (struct udp_socket){.fd = BACKEND_FD, .bound = {.family = AF_INET, .port = 40000}};
     return true;

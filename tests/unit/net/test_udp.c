@@ -187,6 +187,25 @@ static void test_address_that_is_taken(void **state)
     }
 }
 
+/* The sockets toward backends share a port with each other, and with no other program. */
+static void test_backend_port_that_is_taken(void **state)
+{
+    (void)state;
+    struct udp_socket first, second, third;
+    struct err err;
+    udp_fixture_open_backend(&first);
+    uint16_t port = first.bound.port;
+    assert_true(udp_open_backend(&second, port, false, &err));
+    assert_int_equal(second.bound.port, port);
+    assert_false(udp_open_backend(&third, port, true, &err));
+    assert_non_null(strstr(err.text, "another program has this address"));
+    udp_close(&first);
+    udp_close(&second);
+    assert_true(udp_open_backend(&third, port, true, &err));
+    assert_int_equal(third.bound.port, port);
+    udp_close(&third);
+}
+
 /* ---- batches -------------------------------------------------------------------------------- */
 
 static void test_batches_of_64(void **state)
@@ -414,6 +433,7 @@ int main(void)
         cmocka_unit_test(test_listener_that_cannot_be),
         cmocka_unit_test(test_two_at_once),
         cmocka_unit_test(test_address_that_is_taken),
+        cmocka_unit_test(test_backend_port_that_is_taken),
         WITH_BUFFERS(test_batches_of_64),
         WITH_BUFFERS(test_flush_when_the_batch_is_full),
         WITH_BUFFERS(test_flush_when_the_arena_is_full),

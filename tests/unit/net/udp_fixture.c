@@ -117,7 +117,7 @@ void udp_fixture_open_listener(struct udp_socket *listener, const char *ip_and_a
 void udp_fixture_open_backend(struct udp_socket *backend)
 {
     struct err err = {0};
-    if (!udp_open_backend(backend, &err))
+    if (!udp_open_backend(backend, 0, true, &err))
         fail_msg("%s", err.text);
     assert_int_equal(backend->bound.family, AF_INET);
     assert_true(backend->bound.port != 0);

@@ -43,7 +43,7 @@ static const struct {
     {"usual", 5684, 5683, "idle_timeout_cid = 10m\n"},
     {"impatient", 5685, 5693,
      "idle_timeout = 25s\nidle_timeout_cid = 40s\nhandshake_timeout = 8s\nretransmit = 500ms\n"
-     "cid_length = 1\n"},
+     "cid_length = 2\n"},
     {"narrow", 5686, 5683,
      "max_handshakes = 2\nhandshakes_per_s = 4\nhellos_per_prefix_per_s = 16\n"
      "idle_timeout = 10m\ncid_length = 0\n"},

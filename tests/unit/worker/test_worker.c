@@ -447,7 +447,7 @@ static void test_two_workers(void **state)
     start(f, 2);
     for (int i = 0; i < DEVICES; i++) {
         connect_device(&devices[i], &f->listen[i % 2]);
-        expected[steering_worker_of_addr(&devices[i].addr, 2)]++;
+        expected[steering_worker_of_bucket(steering_bucket_of_addr(&devices[i].addr), 2)]++;
         char text[16];
         struct addr source;
         assert_true(memory_client_send(devices[i].client, "question", 8));
