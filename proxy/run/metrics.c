@@ -61,7 +61,7 @@ static struct answer fixed_answer(unsigned status, const char *text)
 
 static struct answer answer_metrics(const struct metrics *metrics)
 {
-    char *text = metrics_render(&metrics->source);
+    char *text = metrics_text_render(&metrics->source);
     if (text == NULL)
         return fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "out of memory\n");
     return (struct answer){

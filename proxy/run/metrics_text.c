@@ -1,5 +1,5 @@
 /* The text of /metrics: Prometheus exposition format 0.0.4. */
-#include "run/metrics.h"
+#include "run/metrics_text.h"
 
 #include <assert.h>
 #include <stddef.h>
@@ -385,7 +385,7 @@ static void put_process(FILE *out)
     put_process_u64(out, "process_max_fds", "Most file descriptors allowed.", usage.max_fds);
 }
 
-char *metrics_render(const struct metrics_source *source)
+char *metrics_text_render(const struct metrics_source *source)
 {
     struct sums sums;
     if (!sums_init(&sums, source))

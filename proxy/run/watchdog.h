@@ -10,7 +10,6 @@
 #include "count/counters.h"
 
 enum {
-    WATCHDOG_BEAT_MS = 1000,    /* how often a worker shows itself */
     WATCHDOG_LATE_MS = 3000,    /* from here on it counts as unresponsive */
     WATCHDOG_FAILED_MS = 10000, /* from here on the gate is not healthy */
 };

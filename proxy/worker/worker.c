@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "net/steering.h"
-#include "run/watchdog.h"
 #include "worker/datapath.h"
 #include "worker/hello_share.h"
 
@@ -46,7 +45,7 @@ struct worker {
     ev_prepare waiting; /* ... and last of all before it waits */
     uint64_t woken_ns;  /* 0 = waiting */
     ev_timer timer;
-    ev_timer beat_timer; /* for watchdog.h */
+    ev_timer beat_timer; /* see WORKER_BEAT_MS */
     ev_timer end_timer;
     ev_async stop_watcher, mail_watcher;
     struct mailbox mailbox;
@@ -404,8 +403,7 @@ struct worker *worker_open(const struct generation *generation, struct identitie
     ev_prepare_init(&worker->waiting, on_waiting);
     worker->waiting.data = worker;
     ev_prepare_start(worker->loop, &worker->waiting);
-    ev_timer_init(&worker->beat_timer, on_beat, WATCHDOG_BEAT_MS / 1000.0,
-                  WATCHDOG_BEAT_MS / 1000.0);
+    ev_timer_init(&worker->beat_timer, on_beat, WORKER_BEAT_MS / 1000.0, WORKER_BEAT_MS / 1000.0);
     ev_timer_start(worker->loop, &worker->beat_timer);
     ev_init(&worker->timer, on_timer);
     worker->timer.data = worker;

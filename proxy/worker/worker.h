@@ -10,6 +10,10 @@
 #include "creds/generation.h"
 #include "session/identities.h"
 
+/* How often a worker shows in its counters that it goes round its loop, even if no datagram comes.
+ */
+enum { WORKER_BEAT_MS = 1000 };
+
 struct worker;
 
 /* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The

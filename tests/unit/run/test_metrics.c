@@ -275,7 +275,7 @@ static void test_clients_that_do_not_read(void **state)
     int fds[CLIENTS];
     struct process_usage before, after;
     open_metrics(f, AF_INET);
-    free(metrics_render(&f->source));
+    free(metrics_text_render(&f->source));
     process_read_usage(&before);
     double begin_s = clock_s();
     for (int i = 0; i < CLIENTS; i++) {

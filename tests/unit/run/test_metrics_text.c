@@ -59,7 +59,7 @@ static void test_sums_and_labels(void **state)
         counter_add(&counters[LISTENERS].backend[BACKEND_wrong_sender], 9);
         counter_add(&counters[LISTENERS].backend_kernel_drops, 10);
     }
-    char *text = metrics_render(&f->source);
+    char *text = metrics_text_render(&f->source);
     assert_non_null(text);
     static const char *const lines[] = {
         "dtlsgate_client_datagrams_received_total{listener=\"coaps\"} 14",
@@ -97,7 +97,7 @@ static void test_sums_and_labels(void **state)
 static void test_every_name_is_exported(void **state)
 {
     struct fixture *f = *state;
-    char *text = metrics_render(&f->source);
+    char *text = metrics_text_render(&f->source);
     char wanted[200];
     for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++) {
         snprintf(wanted, sizeof(wanted),
@@ -124,7 +124,7 @@ static void test_every_name_is_exported(void **state)
 static void test_handshake_series(void **state)
 {
     struct fixture *f = *state;
-    char *text = metrics_render(&f->source);
+    char *text = metrics_text_render(&f->source);
     /* From the start: what the settings let succeed, and nothing else. */
 #define ESTABLISHED(listener, version, credential, resumed)                  \
     "dtlsgate_handshakes_total{listener=\"" listener "\",version=\"" version \
@@ -154,7 +154,7 @@ static void test_handshake_series(void **state)
                 5);
     counter_add(&f->counters[0][0].resumptions[VERSION_1_3][CREDENTIAL_PSK], 2);
     counter_add(&f->counters[1][0].resumptions[VERSION_1_3][CREDENTIAL_PSK], 2);
-    text = metrics_render(&f->source);
+    text = metrics_text_render(&f->source);
     assert_line(text, "dtlsgate_handshakes_total{listener=\"coaps\",version=\"unknown\","
                       "credential=\"unknown\",resumed=\"no\",result=\"timeout\"} 3");
     assert_line(text, ESTABLISHED("coaps", "1.3", "psk", "no") "5");
@@ -169,7 +169,7 @@ static void test_histogram(void **state)
     counter_add(&f->counters[1][0].handshake_ms_bucket[3], 2);
     counter_add(&f->counters[0][0].handshake_ms_bucket[HANDSHAKE_BUCKET_COUNT], 4);
     counter_add(&f->counters[0][0].handshake_ms_sum, 160007);
-    char *text = metrics_render(&f->source);
+    char *text = metrics_text_render(&f->source);
     static const char *const lines[] = {
         "# TYPE dtlsgate_handshake_seconds histogram",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"0.01\"} 1",
@@ -192,7 +192,7 @@ static void test_format(void **state)
 {
     struct fixture *f = *state;
     counter_add(&f->counters[0][0].handshakes[VERSION_1_2][CREDENTIAL_PSK][HANDSHAKE_wrong_key], 1);
-    char *text = metrics_render(&f->source);
+    char *text = metrics_text_render(&f->source);
     assert_int_equal(text[strlen(text) - 1], '\n');
     char **lines = calloc(10000, sizeof(*lines));
     size_t count = 0;
@@ -226,7 +226,7 @@ static void test_format(void **state)
 static void test_process(void **state)
 {
     struct fixture *f = *state;
-    char *text = metrics_render(&f->source);
+    char *text = metrics_text_render(&f->source);
     double started = value_of(text, "process_start_time_seconds");
     double now = (double)time(NULL);
     assert_true(started <= now + 1 && started > now - 600);
@@ -237,7 +237,7 @@ static void test_process(void **state)
     free(text);
     int more[2];
     assert_int_equal(pipe(more), 0);
-    text = metrics_render(&f->source);
+    text = metrics_text_render(&f->source);
     assert_true(value_of(text, "process_open_fds") == fds + 2);
     free(text);
     close(more[0]);
@@ -280,7 +280,7 @@ static void test_sums_hold_in_every_scrape(void **state)
     assert_int_equal(pthread_create(&thread, NULL, count_without_pause, &counting), 0);
     uint64_t last = 0;
     for (int i = 0; i < 200; i++) {
-        char *text = metrics_render(&f->source);
+        char *text = metrics_text_render(&f->source);
         assert_non_null(text);
         assert_line(text, "dtlsgate_workers_unresponsive 0");
         uint64_t received = sum_of(text, "dtlsgate_client_datagrams_received_total{");
@@ -306,7 +306,7 @@ static void test_a_hanging_worker_is_named(void **state)
     counters_begin_turn(&f->workers[0]);
     counter_add(&f->counters[0][0].client_received, 2);
     counter_add(&f->counters[0][0].client[CLIENT_forwarded], 1);
-    char *text = metrics_render(&f->source);
+    char *text = metrics_text_render(&f->source);
     assert_line(text, "dtlsgate_workers_unresponsive 1");
     assert_line(text, "dtlsgate_client_datagrams_received_total{listener=\"coaps\"} 1");
     free(text);

@@ -1,0 +1,25 @@
+/* The text of /metrics, in the format of Prometheus: the workers' counters, summed, and what else
+ * the gate can tell of itself. */
+#ifndef METRICS_TEXT_H
+#define METRICS_TEXT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "count/counters.h"
+#include "creds/generation.h"
+
+/* What is served; all borrowed, must outlive the metrics. */
+struct metrics_source {
+    const struct worker_counters *const *workers;
+    uint32_t worker_count;
+    const struct generation *generation; /* the names of the listeners */
+    const char *tls_library_version;
+    const _Atomic bool *is_ready; /* for /readyz */
+};
+
+/* The caller frees it. NULL if out of memory. */
+char *metrics_text_render(const struct metrics_source *source);
+
+#endif
