@@ -23,7 +23,8 @@ sed -i '/^dtlsgate:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow # if it i
 def guide():
     """{number of a step: its blocks of commands}, without sudo."""
     text = (REPOSITORY / "README.md").read_text()
-    text = text[text.index("## From a CoAP server to coaps"):text.index("### In a container")]
+    text = text[text.index("## From a CoAP server to coaps"):]
+    text = text[:text.index("\n## ")]
     steps = re.split(r"^(\d)\. ", text, flags=re.M)[1:]
     blocks = {}
     for number, step in zip(steps[::2], steps[1::2]):
@@ -60,6 +61,8 @@ def test_the_guide_as_root_without_sudo(tmp_path):
 
 
 def test_a_running_gate_is_changed_after_a_check():
-    text = (REPOSITORY / "README.md").read_text()
-    assert re.search(r"--check-config --as dtlsgate && sudo systemctl restart dtlsgate", text)
-    assert "sudo -u" not in text, "root has no sudo, and leaves it out"
+    for name in ("README.md", "docs/configuration.md"):
+        text = (REPOSITORY / name).read_text()
+        assert re.search(r"--check-config --as dtlsgate && sudo systemctl restart dtlsgate", text)
+    for file in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
+        assert "sudo -u" not in file.read_text(), "root has no sudo, and leaves it out"
