@@ -43,7 +43,8 @@ void aead_work_free(struct aead_work *work);
 size_t aead_key_bytes(enum aead aead);
 size_t aead_tag_bytes(enum aead aead);
 
-/* What is sealed or opened. `in` and `out` are the same or do not overlap. */
+/* What is sealed or opened, under any of them but AEAD_NONE. `in` and `out` are the same or do not
+ * overlap. */
 struct aead_text {
     const uint8_t *key, *nonce; /* aead_key_bytes(), AEAD_NONCE_BYTES */
     const uint8_t *aad;

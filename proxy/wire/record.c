@@ -31,26 +31,35 @@ bool record_take_type(struct record_content *content)
     return true;
 }
 
+#define LIMITS_GCM                                         \
+    {                                                      \
+        .sealed = TWO_TO_24_5, .forged = (uint64_t)1 << 36 \
+    }
+#define LIMITS_CCM                                         \
+    {                                                      \
+        .sealed = (uint64_t)1 << 23, .forged = TWO_TO_23_5 \
+    }
+/* Our own: with the 2^7 of the RFC's example 128 forged datagrams would end a session. */
+#define LIMITS_CCM_8                                             \
+    {                                                            \
+        .sealed = (uint64_t)1 << 23, .forged = (uint64_t)1 << 20 \
+    }
+enum { TWO_TO_23_5 = 11863283, TWO_TO_24_5 = 23726566 };
+
 struct record_limits record_limits(enum aead aead, bool is_1_3)
 {
-    const uint64_t two_to_23_5 = 11863283, two_to_24_5 = 23726566;
-    switch (aead) {
-    case AEAD_AES_128_GCM:
-    case AEAD_AES_256_GCM:
-        return (struct record_limits){.sealed = two_to_24_5,
-                                      .forged = (uint64_t)1 << (is_1_3 ? 36 : 28)};
-    case AEAD_AES_128_CCM:
-    case AEAD_AES_256_CCM:
-        return (struct record_limits){.sealed = (uint64_t)1 << 23, .forged = two_to_23_5};
-    case AEAD_AES_128_CCM_8:
-    case AEAD_AES_256_CCM_8:
-        /* Our own: with the 2^7 of the RFC's example 128 forged datagrams would end a session. */
-        return (struct record_limits){.sealed = (uint64_t)1 << 23, .forged = (uint64_t)1 << 20};
-    case AEAD_CHACHA20_POLY1305:
-        /* The number of a record ends before the key does. */
-        return (struct record_limits){.sealed = (uint64_t)1 << 48, .forged = (uint64_t)1 << 36};
-    case AEAD_NONE:
-    case AEAD_COUNT: break;
-    }
-    return (struct record_limits){0};
+    static const struct record_limits limits[AEAD_COUNT] = {
+        [AEAD_AES_128_GCM] = LIMITS_GCM,
+        [AEAD_AES_256_GCM] = LIMITS_GCM,
+        [AEAD_AES_128_CCM] = LIMITS_CCM,
+        [AEAD_AES_256_CCM] = LIMITS_CCM,
+        [AEAD_AES_128_CCM_8] = LIMITS_CCM_8,
+        [AEAD_AES_256_CCM_8] = LIMITS_CCM_8,
+        /* The numbers of records end before the key does (R35). */
+        [AEAD_CHACHA20_POLY1305] = {.sealed = (uint64_t)1 << 48, .forged = (uint64_t)1 << 36},
+    };
+    struct record_limits found = limits[aead];
+    if (!is_1_3 && (aead == AEAD_AES_128_GCM || aead == AEAD_AES_256_GCM))
+        found.forged = (uint64_t)1 << 28;
+    return found;
 }
