@@ -73,10 +73,11 @@ static void take_13(const WOLFSSL_DTLS_TAKEN *from, struct taken *taken)
 {
     memcpy(taken->v13.read_secret, from->read_secret, sizeof(taken->v13.read_secret));
     memcpy(taken->v13.write_secret, from->write_secret, sizeof(taken->v13.write_secret));
-    memcpy(taken->v13.handshake_key, from->read_key, sizeof(taken->v13.handshake_key));
-    memcpy(taken->v13.handshake_iv, from->read_iv, sizeof(taken->v13.handshake_iv));
-    memcpy(taken->v13.handshake_number_key, from->read_sn_key,
-           sizeof(taken->v13.handshake_number_key));
+    size_t key_bytes = aead_key_bytes(taken->aead);
+    uint8_t *keys = taken->v13.handshake_keys;
+    memcpy(keys, from->read_key, key_bytes);
+    memcpy(keys + key_bytes, from->read_sn_key, key_bytes);
+    memcpy(keys + 2 * key_bytes, from->read_iv, AEAD_NONCE_BYTES);
     taken->v13.handshake_window = all_before(from->read_next);
     taken->v13.message_seq_next = from->message_seq_next;
     taken->v13.message_seq_expected = from->message_seq_expected;

@@ -11,7 +11,7 @@
 enum {
     TAKEN_FRAGMENTS_MAX = 4, /* of a ticket; one is the rule */
     TAKEN_NUMBERS_MAX = 3,   /* of records that a fragment was sent in */
-    TAKEN_BYTES_MAX = 2048,  /* of all fragments */
+    TAKEN_BYTES_MAX = 1536,  /* of all fragments */
 };
 
 /* A part of a message that the device has not acknowledged. */
@@ -47,8 +47,7 @@ struct taken {
         struct {
             uint8_t read_secret[RECORD13_SECRET_MAX], write_secret[RECORD13_SECRET_MAX];
             /* Of epoch 2: a device that has not heard that we have its Finished repeats it. */
-            uint8_t handshake_key[AEAD_KEY_MAX], handshake_number_key[AEAD_KEY_MAX];
-            uint8_t handshake_iv[AEAD_NONCE_BYTES];
+            uint8_t handshake_keys[RECORD13_KEYS_MAX]; /* in record13.h's order */
             struct record_window handshake_window;
             uint16_t message_seq_next, message_seq_expected;
             struct taken_ticket ticket;

@@ -10,10 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/slab.h"
 #include "handshake/taken.h"
 #include "wire/message.h"
-#include "wire/record12.h"
-#include "wire/record13.h"
+#include "wire/record.h"
 
 enum {
     /* A device that has not heard our ACK repeats its Finished for as long (twice the longest life
@@ -25,18 +25,22 @@ enum {
     ASSOCIATION_REPEATS_MAX = 5,
     /* Between two refusals of a renegotiation. Some libraries end a session over a handful. */
     ASSOCIATION_REFUSAL_MS = 1000,
+    ASSOCIATION_CID_INLINE = 8,    /* bytes; longer connection IDs are kept apart */
     ASSOCIATION_MESSAGE_MAX = 512, /* longest handshake message that is put together (R14) */
 };
 
 /* What each call needs. */
 struct association_call {
     struct aead_work *work;
+    struct slabs *slabs; /* what few associations have at a time comes from there */
     uint64_t now_ms;
     /* Called with each record that goes to the device. */
     void (*send)(void *owner, const uint8_t *record, size_t len);
     void *owner;
     /* Another handshake runs at this address: what does not authenticate may be its own (T9). */
     bool is_contested;
+    /* In place of those of the RFCs, which no test could reach. NULL: those of the RFCs. */
+    const struct record_limits *limits;
 };
 
 enum association_event {
@@ -62,60 +66,55 @@ struct association_opened {
     uint8_t alert;     /* received or sent */
 };
 
-/* Keys of an epoch of DTLS 1.3 that is not the current one. */
-struct association_epoch {
-    uint64_t epoch;
-    struct record13_keys keys;
-    struct record_window window;
-    uint64_t until_ms; /* UINT64_MAX: until a record of the next epoch comes */
-    uint64_t forged;
-};
+struct association_rare;
 
-struct association_outgoing;
-struct association_partial;
-
-struct association_12 {
-    uint8_t read_key[AEAD_KEY_MAX], write_key[AEAD_KEY_MAX];
-    uint8_t read_iv[AEAD_NONCE_BYTES], write_iv[AEAD_NONCE_BYTES];
-    uint64_t nonce_base;
-    uint64_t refusal_due_ms; /* before that a renegotiation is refused in silence */
-};
-
-struct association_13 {
-    uint8_t read_secret[RECORD13_SECRET_MAX], write_secret[RECORD13_SECRET_MAX];
-    struct record13_keys read_keys, write_keys;
-    uint64_t read_epoch, write_epoch;
-    uint16_t message_seq_next, message_seq_expected;
-    bool owes_update;      /* asked for a KeyUpdate that has to wait for what is unacknowledged */
-    bool has_asked_update; /* under the present keys: the device was asked for one of its own */
-    struct association_epoch *handshake, *previous; /* owned; NULL = none */
-    struct association_outgoing *outgoing;          /* owned: what is not acknowledged */
-    struct association_partial *partial;            /* owned: a message that is not whole */
-};
-
+/* The first 80 bytes and the keys behind them, those to read first, are all that a record needs.
+ * Of its owner's other members it must be the last, as its keys are of different lengths. Made of
+ * whole bytes without gaps that matter: a million of them is what a gate's memory goes to. */
 struct association {
+    struct association_rare *rare; /* owned list; NULL almost always */
+    struct record_window window;   /* of what is read */
+    uint64_t write_next;           /* number of the next record, in 1.3 of write_epoch */
+    uint64_t forged;               /* records that did not authenticate under the present keys */
+    union {
+        struct {
+            uint64_t nonce_base;
+            uint64_t refusal_due_ms; /* before that a renegotiation is refused in silence */
+        } v12;
+        struct {
+            /* 16 bits: each change of keys takes a message_seq, which has no more and never wraps
+             * (R14). Who comes to the end of them closes. */
+            uint16_t read_epoch, write_epoch;
+            uint16_t message_seq_next, message_seq_expected;
+            bool owes_update;      /* asked for a KeyUpdate that has to wait */
+            bool has_asked_update; /* under the present keys: the device, for one of its own */
+        } v13;
+    };
+    /* See association_cid() and association_client_cid(). */
+    uint8_t cid[ASSOCIATION_CID_INLINE], client_cid[ASSOCIATION_CID_INLINE];
+    uint16_t plaintext_max;
     uint8_t version; /* enum dtls_version */
     uint8_t aead;    /* enum aead */
     uint8_t cid_len, client_cid_len;
-    uint16_t plaintext_max;
-    bool is_closed; /* the device has sent its close_notify, and that is its number: */
-    struct record_number closure;
-    uint8_t cid[RECORD_CID_MAX], client_cid[RECORD_CID_MAX];
-    struct record_window window; /* of what is read */
-    uint64_t write_next;         /* number of the next record, in 1.3 of write_epoch */
-    uint64_t forged;             /* records that did not authenticate under the present keys */
-    struct record_limits limits;
-    union {
-        struct association_12 v12;
-        struct association_13 v13;
-    };
+    bool is_closed; /* the device has sent its close_notify */
+    /* 1.2: key to read, to write, IV to read, to write. 1.3: the keys to read, to write (in
+     * record13.h's order), traffic secret to read, to write. */
+    uint8_t keys[];
 };
 
-/* Begins with what was taken over, which it copies. False: out of memory, nothing to deinit. */
+/* How many bytes it takes, keys included. */
+size_t association_bytes(const struct taken *taken);
+
+/* Begins in association_bytes() of the caller's, with what was taken over, which it copies. False:
+ * out of memory, nothing to deinit. */
 bool association_init(struct association *association, const struct taken *taken,
-                      uint64_t now_ms) MUST_USE;
-/* Wipes it. */
-void association_deinit(struct association *association);
+                      struct slabs *slabs, uint64_t now_ms) MUST_USE;
+/* Wipes all of it. */
+void association_deinit(struct association *association, struct slabs *slabs);
+
+/* The gate's connection ID, cid_len bytes; the device's, client_cid_len bytes. */
+const uint8_t *association_cid(const struct association *association);
+const uint8_t *association_client_cid(const struct association *association);
 
 /* Opens the record at the beginning of what is left of a datagram; is_first: of the datagram. room
  * takes len bytes and does not overlap it. */

@@ -1,45 +1,139 @@
-/* What association.c and association_13.c share. */
+/* What the files of association.c share. Each calls only those that stand above it here. */
 #ifndef ASSOCIATION_INSIDE_H
 #define ASSOCIATION_INSIDE_H
 
 #include "session/association.h"
+#include "wire/record13.h"
+
+/* ---- association_rare.c: what few associations have at a time ---------------------------------
+ */
+
+enum association_rare_kind {
+    RARE_HANDSHAKE_EPOCH, /* struct association_epoch: the keys that read epoch 2 (T5) */
+    RARE_PREVIOUS_EPOCH,  /* struct association_epoch: the keys before the present ones (R15) */
+    RARE_OUTGOING,        /* struct association_outgoing */
+    RARE_PARTIAL,         /* struct association_partial */
+    RARE_LONG_CIDS,       /* struct association_long_cids */
+    RARE_CLOSURE,         /* struct association_closure */
+};
+
+/* The head of each; there is at most one of a kind. */
+struct association_rare {
+    struct association_rare *next;
+    uint16_t bytes; /* of the whole, as taken */
+    uint8_t kind;
+};
+
+struct association_long_cids {
+    struct association_rare rare;
+    uint8_t cid[RECORD_CID_MAX], client_cid[RECORD_CID_MAX];
+};
+
+/* The number of the device's close_notify. */
+struct association_closure {
+    struct association_rare rare;
+    struct record_number number;
+};
+
+/* NULL if there is none. */
+void *association_find_rare(const struct association *association, enum association_rare_kind kind);
+/* Adds one, zeroed but for its head; one of that kind that is there goes. NULL: out of memory, or
+ * it would have more than SLABS_MAX_BYTES. */
+void *association_add_rare(struct association *association, struct slabs *slabs,
+                           enum association_rare_kind kind, size_t bytes);
+void association_drop_rare(struct association *association, struct slabs *slabs,
+                           enum association_rare_kind kind);
+void association_drop_all_rare(struct association *association, struct slabs *slabs);
+/* False: out of memory. */
+bool association_set_cid(struct association *association, struct slabs *slabs, const uint8_t *cid,
+                         size_t len) MUST_USE;
+bool association_set_client_cid(struct association *association, struct slabs *slabs,
+                                const uint8_t *cid, size_t len) MUST_USE;
+
+/* ---- association_send.c: what leaves ----------------------------------------------------------
+ */
+
+struct record_limits association_limits(const struct association *association,
+                                        const struct association_call *call);
 
 /* Seals and sends one record under the present keys. */
 enum association_sealed association_send(struct association *association,
                                          const struct association_call *call, uint8_t type,
                                          const uint8_t *data, size_t len);
 
+/* A warning, whatever the alert. */
+void association_send_warning(struct association *association, const struct association_call *call,
+                              enum alert alert);
+
 /* The device broke a rule: tells it, and says so. */
 void association_fail(struct association *association, const struct association_call *call,
                       enum alert alert, struct association_opened *opened);
 
-/* ---- DTLS 1.3 ------------------------------------------------------------------------------- */
+/* ---- association_epochs.c: keys of DTLS 1.3 ---------------------------------------------------
+ */
 
-bool association_13_init(struct association *association, const struct taken *taken,
-                         uint64_t now_ms) MUST_USE;
-void association_13_deinit(struct association_13 *v13);
+/* Fills in the part of DTLS 1.3. False: out of memory. */
+bool association_init_epochs(struct association *association, const struct taken *taken,
+                             struct slabs *slabs, uint64_t now_ms) MUST_USE;
 
-/* Opens a record: what it was opened with, and what that means for older keys. */
-enum record_verdict association_13_open(struct association *association,
-                                        const struct association_call *call, const uint8_t *data,
-                                        size_t len, bool is_first, uint8_t *room,
-                                        struct record_content *content);
+/* Opens a record of any epoch that is read: what it was opened with, and what that means for older
+ * keys. */
+enum record_verdict association_open_epochs(struct association *association,
+                                            const struct association_call *call,
+                                            const uint8_t *data, size_t len, bool is_first,
+                                            uint8_t *room, struct record_content *content);
 
-/* The contents of records of epoch 3 and later: of type handshake and ACK. */
-void association_13_on_handshake(struct association *association,
-                                 const struct association_call *call,
-                                 const struct record_content *content,
-                                 struct association_opened *opened);
-void association_13_on_ack(struct association *association, const struct association_call *call,
-                           const struct record_content *content, struct association_opened *opened);
+/* Go to the next epoch. False: out of memory, out of epochs, or wolfCrypt fails; the session can
+ * not go on. */
+bool association_next_read_epoch(struct association *association,
+                                 const struct association_call *call) MUST_USE;
+bool association_next_write_epoch(struct association *association) MUST_USE;
+
+/* When the next older epoch is to be dropped; UINT64_MAX = there is none. */
+uint64_t association_epochs_due_ms(const struct association *association);
+void association_drop_old_epochs(struct association *association,
+                                 const struct association_call *call);
+
+const uint8_t *association_write_keys(const struct association *association);
+
+/* ---- association_outgoing.c: what is sent until the device acknowledges it --------------------
+ */
+
+/* Out of memory, a ticket is not repeated. */
+void association_take_ticket(struct association *association, const struct taken_ticket *ticket,
+                             struct slabs *slabs, uint64_t now_ms);
+
+/* Asks for new keys of ours, and of the device if is_requested: now, or later if something else is
+ * unacknowledged. */
+void association_send_update(struct association *association, const struct association_call *call,
+                             bool is_requested);
+/* Says that there are no further connection IDs, if nothing else is unacknowledged. */
+void association_send_no_cid(struct association *association, const struct association_call *call);
+
+/* The content of a record of type ACK. */
+void association_on_ack(struct association *association, const struct association_call *call,
+                        const struct record_content *content, struct association_opened *opened);
+/* The device is there: what waits for that is repeated again. */
+void association_resume_outgoing(struct association *association,
+                                 const struct association_call *call);
+/* After each record that was opened or sealed: keys may be worn by half. */
+void association_look_after_keys(struct association *association,
+                                 const struct association_call *call);
+
+uint64_t association_outgoing_due_ms(const struct association *association);
+void association_repeat_outgoing(struct association *association,
+                                 const struct association_call *call);
+
+/* ---- association_messages.c: what the device's handshake messages do --------------------------
+ */
+
+/* The content of a record of type handshake, of epoch 3 and later. */
+void association_on_handshake(struct association *association, const struct association_call *call,
+                              const struct record_content *content,
+                              struct association_opened *opened);
 /* A record of epoch 2. */
-void association_13_on_remainder(struct association *association,
-                                 const struct association_call *call,
-                                 const struct record_content *content,
-                                 struct association_opened *opened);
-
-/* After each record that was opened or sealed: our own keys may be worn by half. */
-void association_13_look_after_keys(struct association *association,
-                                    const struct association_call *call);
+void association_on_remainder(struct association *association, const struct association_call *call,
+                              const struct record_content *content,
+                              struct association_opened *opened);
 
 #endif

@@ -23,6 +23,7 @@ enum {
     RECORD_CID_MAX = 32,          /* of the connection IDs that we give and take */
     RECORD_WINDOW_BITS = 64,      /* RFC 6347 section 4.1.2.6, RFC 9147 section 4.5.1 */
     RECORD13_SECRET_MAX = 48,     /* of the traffic secrets of DTLS 1.3: SHA-384 */
+    RECORD13_KEYS_MAX = 2 * AEAD_KEY_MAX + AEAD_NONCE_BYTES, /* of an epoch, in one direction */
     /* What a record is longer than its plaintext, at most: in 1.2 the header, a connection ID, the
      * explicit nonce, the content type, the tag; 1.3 takes less. */
     RECORD_OVERHEAD_MAX = 13 + RECORD_CID_MAX + 8 + 1 + AEAD_TAG_MAX,

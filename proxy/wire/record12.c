@@ -24,6 +24,11 @@ static size_t explicit_bytes(enum aead aead)
     return aead == AEAD_CHACHA20_POLY1305 ? 0 : EXPLICIT;
 }
 
+size_t record12_iv_bytes(enum aead aead)
+{
+    return aead == AEAD_CHACHA20_POLY1305 ? AEAD_NONCE_BYTES : SALT;
+}
+
 /* R33: salt and explicit nonce as they stand in the record; or the IV with epoch and number. */
 static void make_nonce(const struct record12_keys *keys, const uint8_t *epoch_and_number,
                        const uint8_t *explicit_nonce, uint8_t nonce[AEAD_NONCE_BYTES])

@@ -17,6 +17,8 @@ struct record12_keys {
     size_t plaintext_max; /* to open: max_fragment_length, or RECORD_PLAINTEXT_MAX */
 };
 
+size_t record12_iv_bytes(enum aead aead);
+
 /* Opens the record at the beginning of what is left of a datagram. `room` takes len bytes, does not
  * overlap the datagram, and is overwritten even if nothing comes of it. The window moves only when
  * the record is authentic. */

@@ -43,13 +43,27 @@ static bool expand(enum aead aead, const uint8_t *secret, const char *label, uin
                                       (word32)strlen(label), NULL, 0, (int)hash_of(aead)) == 0;
 }
 
-bool record13_derive(struct record13_keys *keys, enum aead aead, const uint8_t *secret)
+size_t record13_keys_bytes(enum aead aead)
+{
+    return 2 * aead_key_bytes(aead) + AEAD_NONCE_BYTES;
+}
+
+static const uint8_t *number_key_of(enum aead aead, const uint8_t *keys)
+{
+    return keys + aead_key_bytes(aead);
+}
+
+static const uint8_t *iv_of(enum aead aead, const uint8_t *keys)
+{
+    return keys + 2 * aead_key_bytes(aead);
+}
+
+bool record13_derive(uint8_t *keys, enum aead aead, const uint8_t *secret)
 {
     size_t key_bytes = aead_key_bytes(aead);
-    keys->aead = aead;
-    return expand(aead, secret, "key", keys->key, key_bytes) &&
-           expand(aead, secret, "iv", keys->iv, sizeof(keys->iv)) &&
-           expand(aead, secret, "sn", keys->number_key, key_bytes);
+    return expand(aead, secret, "key", keys, key_bytes) &&
+           expand(aead, secret, "sn", keys + key_bytes, key_bytes) &&
+           expand(aead, secret, "iv", keys + 2 * key_bytes, AEAD_NONCE_BYTES);
 }
 
 bool record13_update(enum aead aead, const uint8_t *secret, uint8_t *next)
@@ -66,10 +80,9 @@ bool record13_update(enum aead aead, const uint8_t *secret, uint8_t *next)
 /* ---- both directions ------------------------------------------------------------------------ */
 
 /* R7: without the epoch (RFC 8446 section 5.3). */
-static void make_nonce(const struct record13_keys *keys, uint64_t number,
-                       uint8_t nonce[AEAD_NONCE_BYTES])
+static void make_nonce(const uint8_t *iv, uint64_t number, uint8_t nonce[AEAD_NONCE_BYTES])
 {
-    memcpy(nonce, keys->iv, AEAD_NONCE_BYTES);
+    memcpy(nonce, iv, AEAD_NONCE_BYTES);
     for (int i = 0; i < 8; i++)
         nonce[AEAD_NONCE_BYTES - 1 - i] ^= (uint8_t)(number >> 8 * i);
 }
@@ -137,10 +150,11 @@ enum record_verdict record13_open(struct aead_work *work, const struct record13_
     enum record_verdict verdict = read_header(reader, data, len, is_first, &header, content);
     if (verdict != RECORD_OPENED)
         return verdict;
-    const struct record13_keys *keys = header.epoch->keys;
+    const enum aead aead = reader->aead;
+    const uint8_t *keys = header.epoch->keys;
     const uint8_t *body = data + header.len;
     uint8_t aad[HEADER_MAX], mask[AEAD_MASK_BYTES], nonce[AEAD_NONCE_BYTES];
-    if (!aead_mask(work, keys->aead, keys->number_key, body, mask))
+    if (!aead_mask(work, aead, number_key_of(aead, keys), body, mask))
         return RECORD_FORGED;
     /* R7: the header as sent, the number in clear. */
     memcpy(aad, data, header.len);
@@ -150,9 +164,9 @@ enum record_verdict record13_open(struct aead_work *work, const struct record13_
         low = low << 8 | aad[header.number_at + i];
     }
     content->number = reconstruct(header.epoch->window->next, low, header.number_bytes);
-    make_nonce(keys, content->number, nonce);
+    make_nonce(iv_of(aead, keys), content->number, nonce);
     const struct aead_text text = {
-        .key = keys->key,
+        .key = keys,
         .nonce = nonce,
         .aad = aad,
         .aad_len = header.len,
@@ -160,12 +174,12 @@ enum record_verdict record13_open(struct aead_work *work, const struct record13_
         .in_len = content->record_len - header.len,
         .out = room,
     };
-    if (!aead_open(work, keys->aead, &text))
+    if (!aead_open(work, aead, &text))
         return RECORD_FORGED;
     if (record_window_has(header.epoch->window, content->number)) /* R8: only now */
         return RECORD_REPLAYED;
     record_window_take(header.epoch->window, content->number);
-    content->data_len = text.in_len - aead_tag_bytes(keys->aead);
+    content->data_len = text.in_len - aead_tag_bytes(aead);
     bool is_too_long = content->data_len > INNER_MAX;
     if (!record_take_type(content))
         return is_too_long ? RECORD_TOO_LONG : RECORD_WITHOUT_TYPE;
@@ -187,11 +201,12 @@ static size_t padding(enum aead aead, size_t inner_len)
 size_t record13_seal(struct aead_work *work, const struct record13_writer *writer, uint64_t number,
                      uint8_t type, const uint8_t *data, size_t data_len, uint8_t *out)
 {
-    const struct record13_keys *keys = writer->keys;
+    const enum aead aead = writer->aead;
+    const uint8_t *keys = writer->keys;
     bool has_cid = writer->cid_len != 0;
     size_t number_at = 1 + writer->cid_len, header_len = number_at + 4;
-    size_t inner_len = data_len + 1 + padding(keys->aead, data_len + 1);
-    size_t body_len = inner_len + aead_tag_bytes(keys->aead);
+    size_t inner_len = data_len + 1 + padding(aead, data_len + 1);
+    size_t body_len = inner_len + aead_tag_bytes(aead);
     uint8_t *body = out + header_len;
     if (data_len != 0)
         memmove(body, data, data_len);
@@ -205,9 +220,9 @@ size_t record13_seal(struct aead_work *work, const struct record13_writer *write
     bytes_put16(out + number_at + 2, (uint16_t)body_len);
 
     uint8_t nonce[AEAD_NONCE_BYTES], mask[AEAD_MASK_BYTES];
-    make_nonce(keys, number, nonce);
+    make_nonce(iv_of(aead, keys), number, nonce);
     const struct aead_text text = {
-        .key = keys->key,
+        .key = keys,
         .nonce = nonce,
         .aad = out,
         .aad_len = header_len,
@@ -215,8 +230,8 @@ size_t record13_seal(struct aead_work *work, const struct record13_writer *write
         .in_len = inner_len,
         .out = body,
     };
-    if (!aead_seal(work, keys->aead, &text) ||
-        !aead_mask(work, keys->aead, keys->number_key, body, mask))
+    if (!aead_seal(work, aead, &text) ||
+        !aead_mask(work, aead, number_key_of(aead, keys), body, mask))
         return 0;
     out[number_at] ^= mask[0];
     out[number_at + 1] ^= mask[1];

@@ -5,16 +5,13 @@
 
 #include "wire/record.h"
 
-/* The keys of one epoch and direction. */
-struct record13_keys {
-    enum aead aead;
-    uint8_t key[AEAD_KEY_MAX], number_key[AEAD_KEY_MAX];
-    uint8_t iv[AEAD_NONCE_BYTES];
-};
+/* The keys of one epoch and direction lie together: key, record-number key, IV. Their bytes, at
+ * most RECORD13_KEYS_MAX: */
+size_t record13_keys_bytes(enum aead aead);
 
 /* Makes them of a traffic secret (RFC 8446 section 7.3, RFC 9147 sections 4.2.3 and 5.9). The hash
  * is SHA-384 for AES-256-GCM, else SHA-256. False only where wolfCrypt fails. */
-bool record13_derive(struct record13_keys *keys, enum aead aead, const uint8_t *secret) MUST_USE;
+bool record13_derive(uint8_t *keys, enum aead aead, const uint8_t *secret) MUST_USE;
 /* The traffic secret of the next epoch (RFC 8446 section 7.2); `next` may be `secret`. */
 bool record13_update(enum aead aead, const uint8_t *secret, uint8_t *next) MUST_USE;
 size_t record13_secret_bytes(enum aead aead);
@@ -22,11 +19,12 @@ size_t record13_secret_bytes(enum aead aead);
 /* An epoch that is read. All is borrowed, for the call only. */
 struct record13_epoch {
     uint64_t epoch;
-    const struct record13_keys *keys;
+    const uint8_t *keys; /* as record13_derive() makes them */
     struct record_window *window;
 };
 
 struct record13_reader {
+    enum aead aead;
     const struct record13_epoch *epochs; /* newest first (R4) */
     size_t epoch_count;
     const uint8_t *cid;
@@ -43,8 +41,9 @@ enum record_verdict record13_open(struct aead_work *work, const struct record13_
                                   struct record_content *content) MUST_USE;
 
 struct record13_writer {
+    enum aead aead;
     uint64_t epoch;
-    const struct record13_keys *keys;
+    const uint8_t *keys;
     const uint8_t *cid; /* the device's */
     size_t cid_len;     /* 0: records have none */
 };

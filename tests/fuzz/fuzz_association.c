@@ -8,6 +8,7 @@
 
 #include "gate/record_forge.h"
 #include "session/association.h"
+#include "wire/record12.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -20,9 +21,11 @@ static void must(bool condition)
 }
 
 struct scene {
-    struct association association;
+    struct taken taken;
+    struct association *association; /* of its very size, for the sanitizer */
     struct association_call call;
-    struct record13_keys device_keys;
+    struct record_limits limits;
+    uint8_t device_keys[RECORD13_KEYS_MAX];
     uint8_t device_secret[RECORD13_SECRET_MAX];
     uint64_t device_epoch, device_next;
     unsigned sent;
@@ -32,7 +35,7 @@ struct scene {
 static void on_send(void *owner, const uint8_t *record, size_t len)
 {
     struct scene *s = owner;
-    const struct association *a = &s->association;
+    const struct association *a = s->association;
     uint64_t epoch = a->version == VERSION_1_3 ? a->v13.write_epoch : 1;
     (void)record;
     must(len != 0 && len <= ROOM);
@@ -47,33 +50,36 @@ static void on_send(void *owner, const uint8_t *record, size_t len)
 static const enum aead aeads[] = {AEAD_AES_128_GCM, AEAD_AES_256_GCM, AEAD_AES_128_CCM_8,
                                   AEAD_CHACHA20_POLY1305};
 
-static bool begin(struct scene *s, struct aead_work *work, uint8_t first)
+static bool begin(struct scene *s, struct aead_work *work, struct slabs *slabs, uint8_t first)
 {
     static const uint8_t cid_lens[] = {0, 1, 8, 32};
-    struct taken taken = {
+    s->taken = (struct taken){
         .version = (first & 1) != 0 ? VERSION_1_3 : VERSION_1_2,
         .aead = aeads[first >> 1 & 3],
         .plaintext_max = (first & 0x80) != 0 ? 512 : RECORD_PLAINTEXT_MAX,
         .cid_len = cid_lens[first >> 3 & 3],
         .client_cid_len = cid_lens[first >> 5 & 3],
     };
-    memset(taken.cid, 'g', sizeof(taken.cid));
-    memset(taken.client_cid, 'd', sizeof(taken.client_cid));
-    if (taken.version == VERSION_1_3) {
-        memset(taken.v13.read_secret, 'r', sizeof(taken.v13.read_secret));
-        memset(taken.v13.write_secret, 'w', sizeof(taken.v13.write_secret));
+    memset(s->taken.cid, 'g', sizeof(s->taken.cid));
+    memset(s->taken.client_cid, 'd', sizeof(s->taken.client_cid));
+    if (s->taken.version == VERSION_1_3) {
+        memset(s->taken.v13.read_secret, 'r', sizeof(s->taken.v13.read_secret));
+        memset(s->taken.v13.write_secret, 'w', sizeof(s->taken.v13.write_secret));
         memset(s->device_secret, 'r', sizeof(s->device_secret));
-        taken.v13.message_seq_expected = 3;
-        taken.v13.message_seq_next = 7;
-        if (!record13_derive(&s->device_keys, taken.aead, s->device_secret))
+        s->taken.v13.message_seq_expected = 3;
+        s->taken.v13.message_seq_next = 7;
+        if (!record13_derive(s->device_keys, s->taken.aead, s->device_secret))
             return false;
     } else {
-        memset(taken.v12.read_key, 'r', sizeof(taken.v12.read_key));
-        memset(taken.v12.write_key, 'w', sizeof(taken.v12.write_key));
+        memset(s->taken.v12.read_key, 'r', sizeof(s->taken.v12.read_key));
+        memset(s->taken.v12.write_key, 'w', sizeof(s->taken.v12.write_key));
     }
-    s->device_epoch = taken.version == VERSION_1_3 ? 3 : 1;
-    s->call = (struct association_call){.work = work, .now_ms = 1, .send = on_send, .owner = s};
-    return association_init(&s->association, &taken, s->call.now_ms);
+    s->device_epoch = s->taken.version == VERSION_1_3 ? 3 : 1;
+    s->call = (struct association_call){
+        .work = work, .slabs = slabs, .now_ms = 1, .send = on_send, .owner = s};
+    s->association = malloc(association_bytes(&s->taken));
+    return s->association != NULL &&
+           association_init(s->association, &s->taken, slabs, s->call.now_ms);
 }
 
 /* False if the session has ended. */
@@ -83,11 +89,10 @@ static bool receive(struct scene *s, const uint8_t *datagram, size_t len)
     struct association_opened opened;
     for (size_t at = 0; at < len; at += opened.record_len) {
         s->sent = 0;
-        association_open(&s->association, &s->call, datagram + at, len - at, at == 0, room,
-                         &opened);
+        association_open(s->association, &s->call, datagram + at, len - at, at == 0, room, &opened);
         must(opened.record_len > 0 && opened.record_len <= len - at);
         must(s->sent <= RECORDS_FOR_ONE_MAX);
-        must(opened.event != ASSOCIATION_DATA || opened.data_len <= s->association.plaintext_max);
+        must(opened.event != ASSOCIATION_DATA || opened.data_len <= s->association->plaintext_max);
         if (opened.event > ASSOCIATION_CLOSED)
             return false;
     }
@@ -98,13 +103,13 @@ static bool device_sends(struct scene *s, uint8_t form, uint8_t type, const uint
                          size_t len)
 {
     uint8_t record[512], inner[300];
-    const struct association *a = &s->association;
+    const struct association *a = s->association;
     size_t record_len;
     if (a->version == VERSION_1_2) {
         const struct record12_keys keys = {.aead = a->aead,
-                                           .key = a->v12.read_key,
-                                           .iv = a->v12.read_iv,
-                                           .cid = a->cid,
+                                           .key = s->taken.v12.read_key,
+                                           .iv = s->taken.v12.read_iv,
+                                           .cid = s->taken.cid,
                                            .cid_len = a->cid_len};
         record_len =
             record12_seal(s->call.work, &keys, s->device_next++, type, content, len, record);
@@ -114,18 +119,18 @@ static bool device_sends(struct scene *s, uint8_t form, uint8_t type, const uint
         memset(inner + len + 1, 0, 16);
         uint8_t first = (uint8_t)(0x20 | (form & (FORGE_HAS_16_BITS | FORGE_HAS_LENGTH)) |
                                   (a->cid_len != 0 ? FORGE_HAS_CID : 0) | (s->device_epoch & 3));
-        record_len = record_forge_13(s->call.work, &s->device_keys, first, a->cid, a->cid_len,
-                                     s->device_next++, inner, len + 17, record);
+        record_len = record_forge_13(s->call.work, a->aead, s->device_keys, first, s->taken.cid,
+                                     a->cid_len, s->device_next++, inner, len + 17, record);
     }
     return receive(s, record, record_len);
 }
 
 static void device_changes_keys(struct scene *s)
 {
-    if (s->association.version != VERSION_1_3)
+    if (s->association->version != VERSION_1_3)
         return;
-    must(record13_update(s->association.aead, s->device_secret, s->device_secret) &&
-         record13_derive(&s->device_keys, s->association.aead, s->device_secret));
+    must(record13_update(s->association->aead, s->device_secret, s->device_secret) &&
+         record13_derive(s->device_keys, s->association->aead, s->device_secret));
     s->device_epoch++;
     s->device_next = 0;
 }
@@ -141,15 +146,16 @@ static size_t operate(struct scene *s, const uint8_t *at, size_t left)
     case 2: goes_on = device_sends(s, at[2], (uint8_t)(20 + at[2] % 8), at + 3, len); break;
     case 3:
         s->call.now_ms += (uint64_t)at[2] * 1000;
-        association_on_time(&s->association, &s->call);
+        association_on_time(s->association, &s->call);
         break;
     case 4:
-        must(association_seal(&s->association, &s->call, at + 3, len) <= ASSOCIATION_NO_KEYS);
+        must(association_seal(s->association, &s->call, at + 3, len) <= ASSOCIATION_NO_KEYS);
         break;
     case 5: device_changes_keys(s); break;
-    case 6: association_update_keys(&s->association, &s->call); break;
+    case 6: association_update_keys(s->association, &s->call); break;
     default:
-        s->association.limits = (struct record_limits){.sealed = 4u + at[2], .forged = 2u + at[1]};
+        s->limits = (struct record_limits){.sealed = 4u + at[2], .forged = 2u + at[1]};
+        s->call.limits = &s->limits;
         break;
     }
     return goes_on ? 3 + len : 0;
@@ -157,14 +163,21 @@ static size_t operate(struct scene *s, const uint8_t *at, size_t left)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static struct slabs slabs; /* for all inputs: blocks are not given back */
+    static bool is_ready;
     struct scene s = {0};
     struct aead_work *work = aead_work_new();
-    if (size != 0 && work != NULL && begin(&s, work, data[0])) {
+    if (!is_ready)
+        slabs_init(&slabs);
+    is_ready = true;
+    if (size != 0 && work != NULL && begin(&s, work, &slabs, data[0])) {
         size_t at = 1, taken;
         while (size - at >= 3 && (taken = operate(&s, data + at, size - at)) != 0)
             at += taken;
-        association_deinit(&s.association);
+        association_deinit(s.association, &slabs);
+        must(slabs_bytes_taken(&slabs) == 0);
     }
+    free(s.association);
     aead_work_free(work);
     return 0;
 }

@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 
-size_t record_forge_13(struct aead_work *work, const struct record13_keys *keys, uint8_t first,
+size_t record_forge_13(struct aead_work *work, enum aead aead, const uint8_t *keys, uint8_t first,
                        const uint8_t *cid, size_t cid_len, uint64_t number, const uint8_t *inner,
                        size_t inner_len, uint8_t *out)
 {
@@ -21,24 +21,24 @@ size_t record_forge_13(struct aead_work *work, const struct record13_keys *keys,
         out[at++] = (uint8_t)(number >> 8);
     out[at++] = (uint8_t)number;
     if ((first & FORGE_HAS_LENGTH) != 0) {
-        bytes_put16(out + at, (uint16_t)(inner_len + aead_tag_bytes(keys->aead)));
+        bytes_put16(out + at, (uint16_t)(inner_len + aead_tag_bytes(aead)));
         at += 2;
     }
-    memcpy(nonce, keys->iv, sizeof(nonce));
+    memcpy(nonce, keys + 2 * aead_key_bytes(aead), sizeof(nonce));
     for (int i = 0; i < 8; i++)
         nonce[11 - i] ^= (uint8_t)(number >> 8 * i);
-    const struct aead_text text = {.key = keys->key,
+    const struct aead_text text = {.key = keys,
                                    .nonce = nonce,
                                    .aad = out,
                                    .aad_len = at,
                                    .in = inner,
                                    .in_len = inner_len,
                                    .out = out + at};
-    bool ok = aead_seal(work, keys->aead, &text) &&
-              aead_mask(work, keys->aead, keys->number_key, out + at, mask);
+    bool ok = aead_seal(work, aead, &text) &&
+              aead_mask(work, aead, keys + aead_key_bytes(aead), out + at, mask);
     assert(ok);
     (void)ok;
     for (size_t i = 0; i < number_bytes; i++)
         out[number_at + i] ^= mask[i];
-    return at + inner_len + aead_tag_bytes(keys->aead);
+    return at + inner_len + aead_tag_bytes(aead);
 }

@@ -56,7 +56,7 @@ enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 struct kept {
     struct taken taken;
     struct record_window window;
-    struct record13_keys read_keys, write_keys;
+    uint8_t read_keys[RECORD13_KEYS_MAX], write_keys[RECORD13_KEYS_MAX];
     uint64_t epoch;
 };
 
@@ -74,8 +74,8 @@ static void take_over(struct dtls_pair *p, struct kept *kept)
         return;
     }
     kept->epoch = 3;
-    assert_true(record13_derive(&kept->read_keys, taken->aead, taken->v13.read_secret));
-    assert_true(record13_derive(&kept->write_keys, taken->aead, taken->v13.write_secret));
+    assert_true(record13_derive(kept->read_keys, taken->aead, taken->v13.read_secret));
+    assert_true(record13_derive(kept->write_keys, taken->aead, taken->v13.write_secret));
 }
 
 static void seal(struct dtls_pair *p, struct kept *kept, uint8_t type, const void *data, size_t len)
@@ -92,8 +92,9 @@ static void seal(struct dtls_pair *p, struct kept *kept, uint8_t type, const voi
                                            .nonce_base = taken->v12.nonce_base};
         record_len = record12_seal(work, &keys, taken->write_next++, type, data, len, record);
     } else {
-        const struct record13_writer writer = {.epoch = 3,
-                                               .keys = &kept->write_keys,
+        const struct record13_writer writer = {.aead = taken->aead,
+                                               .epoch = 3,
+                                               .keys = kept->write_keys,
                                                .cid = taken->client_cid,
                                                .cid_len = taken->client_cid_len};
         record_len = record13_seal(work, &writer, taken->write_next++, type, data, len, record);
@@ -117,8 +118,9 @@ static enum record_verdict open_record(struct kept *kept, const struct client_me
                              content);
     }
     const struct record13_epoch epoch = {
-        .epoch = kept->epoch, .keys = &kept->read_keys, .window = &kept->window};
-    const struct record13_reader reader = {.epochs = &epoch,
+        .epoch = kept->epoch, .keys = kept->read_keys, .window = &kept->window};
+    const struct record13_reader reader = {.aead = taken->aead,
+                                           .epochs = &epoch,
                                            .epoch_count = 1,
                                            .cid = taken->cid,
                                            .cid_len = taken->cid_len,
@@ -228,7 +230,7 @@ static void keys_of_the_next_epoch(void **test)
         seal(p, &kept, RECORD_ACK, ack, sizeof(ack));
         assert_true(record13_update(kept.taken.aead, kept.taken.v13.read_secret,
                                     kept.taken.v13.read_secret));
-        assert_true(record13_derive(&kept.read_keys, kept.taken.aead, kept.taken.v13.read_secret));
+        assert_true(record13_derive(kept.read_keys, kept.taken.aead, kept.taken.v13.read_secret));
         kept.window = (struct record_window){0};
         kept.epoch = 4;
         assert_both_ways(p, &kept, "under new keys");

@@ -111,7 +111,7 @@ struct stream {
     struct client_kind kind;
     int version;
     struct taken taken;
-    struct record13_keys keys; /* of 1.3 */
+    uint8_t keys[RECORD13_KEYS_MAX]; /* of 1.3 */
     struct record_window window;
     uint64_t next;        /* number of the next record */
     uint64_t left_out[8]; /* numbers that were skipped and may come later */
@@ -139,7 +139,7 @@ static void begin(struct stream *s)
     assert_true(dtls_take_over(s->pair->dtls, &s->taken));
     s->window = s->version == 12 ? s->taken.v12.window : (struct record_window){0};
     if (s->version == 13) {
-        assert_true(record13_derive(&s->keys, s->taken.aead, s->taken.v13.read_secret));
+        assert_true(record13_derive(s->keys, s->taken.aead, s->taken.v13.read_secret));
         s->window = (struct record_window){.next = 1, .seen = 1}; /* the ACK of the ticket */
     }
     s->next = s->window.next;
@@ -175,8 +175,8 @@ static size_t seal(struct stream *s, uint64_t number, bool has_cid, bool may_lac
     if (!may_lack_length || draw(2) == 0)
         first |= FORGE_HAS_LENGTH;
     records_by_form[first >> 2 & 7]++;
-    return record_forge_13(work, &s->keys, first, s->taken.cid, s->taken.cid_len, number, inner,
-                           len, out);
+    return record_forge_13(work, s->taken.aead, s->keys, first, s->taken.cid, s->taken.cid_len,
+                           number, inner, len, out);
 }
 
 static uint64_t number_for(struct stream *s, enum mutation mutation)
@@ -291,8 +291,9 @@ static struct result ours(struct stream *s, const uint8_t *datagram, size_t len)
                                           .cid = s->taken.cid,
                                           .cid_len = s->taken.cid_len,
                                           .plaintext_max = s->taken.plaintext_max};
-    const struct record13_epoch epoch = {.epoch = 3, .keys = &s->keys, .window = &s->window};
-    const struct record13_reader reader = {.epochs = &epoch,
+    const struct record13_epoch epoch = {.epoch = 3, .keys = s->keys, .window = &s->window};
+    const struct record13_reader reader = {.aead = s->taken.aead,
+                                           .epochs = &epoch,
                                            .epoch_count = 1,
                                            .cid = s->taken.cid,
                                            .cid_len = s->taken.cid_len,

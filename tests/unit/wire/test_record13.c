@@ -29,14 +29,15 @@ static unsigned sealed_alike;
 
 static void open_vector(const struct record_vector *vector)
 {
-    struct record13_keys keys;
+    uint8_t keys[RECORD13_KEYS_MAX];
     struct record_window window = {0};
     struct record_content content;
     uint8_t room[sizeof(vector->record)];
     assert_int_equal(vector->secret_len, record13_secret_bytes(vector->aead));
-    assert_true(record13_derive(&keys, vector->aead, vector->secret));
-    const struct record13_epoch epoch = {.epoch = 3, .keys = &keys, .window = &window};
-    const struct record13_reader reader = {.epochs = &epoch,
+    assert_true(record13_derive(keys, vector->aead, vector->secret));
+    const struct record13_epoch epoch = {.epoch = 3, .keys = keys, .window = &window};
+    const struct record13_reader reader = {.aead = vector->aead,
+                                           .epochs = &epoch,
                                            .epoch_count = 1,
                                            .cid = vector->cid,
                                            .cid_len = vector->cid_len,
@@ -55,11 +56,14 @@ static void open_vector(const struct record_vector *vector)
 
 static void seal_vector(const struct record_vector *vector)
 {
-    struct record13_keys keys;
+    uint8_t keys[RECORD13_KEYS_MAX];
     uint8_t out[sizeof(vector->plaintext) + RECORD_OVERHEAD_MAX];
-    assert_true(record13_derive(&keys, vector->aead, vector->secret));
-    const struct record13_writer writer = {
-        .epoch = 3, .keys = &keys, .cid = vector->cid, .cid_len = vector->cid_len};
+    assert_true(record13_derive(keys, vector->aead, vector->secret));
+    const struct record13_writer writer = {.aead = vector->aead,
+                                           .epoch = 3,
+                                           .keys = keys,
+                                           .cid = vector->cid,
+                                           .cid_len = vector->cid_len};
     size_t len = record13_seal(work, &writer, vector->number, vector->type, vector->plaintext,
                                vector->plaintext_len, out);
     assert_int_equal(len, vector->record_len);
@@ -105,7 +109,7 @@ static void secrets_of_the_next_epoch(void **state)
 /* ---- a session with all forms of headers ---------------------------------------------------- */
 
 struct peer {
-    struct record13_keys keys;
+    uint8_t keys[RECORD13_KEYS_MAX];
     struct record_window window;
     struct record13_epoch epoch;
     struct record13_reader reader;
@@ -116,9 +120,10 @@ struct peer {
 static void peer_init(struct peer *peer, enum aead aead, size_t cid_len)
 {
     memset(peer, 0, sizeof(*peer));
-    assert_true(record13_derive(&peer->keys, aead, secret));
-    peer->epoch = (struct record13_epoch){.epoch = 3, .keys = &peer->keys, .window = &peer->window};
-    peer->reader = (struct record13_reader){.epochs = &peer->epoch,
+    assert_true(record13_derive(peer->keys, aead, secret));
+    peer->epoch = (struct record13_epoch){.epoch = 3, .keys = peer->keys, .window = &peer->window};
+    peer->reader = (struct record13_reader){.aead = aead,
+                                            .epochs = &peer->epoch,
                                             .epoch_count = 1,
                                             .cid = cid,
                                             .cid_len = cid_len,
@@ -128,8 +133,9 @@ static void peer_init(struct peer *peer, enum aead aead, size_t cid_len)
 static void peer_seal(struct peer *peer, uint8_t first, uint64_t number)
 {
     static const uint8_t inner[] = "twenty bytes of data\x17";
-    peer->len = record_forge_13(work, &peer->keys, first, cid, peer->reader.cid_len, number, inner,
-                                sizeof(inner) - 1, peer->record);
+    peer->len =
+        record_forge_13(work, peer->reader.aead, peer->keys, first, cid, peer->reader.cid_len,
+                        number, inner, sizeof(inner) - 1, peer->record);
 }
 
 static enum record_verdict peer_open(struct peer *peer, bool is_first,
@@ -176,7 +182,7 @@ static void what_is_sealed_is_opened(void **state)
                 struct record_content content;
                 peer_init(&peer, aead, cid_len);
                 const struct record13_writer writer = {
-                    .epoch = 7, .keys = &peer.keys, .cid = cid, .cid_len = cid_len};
+                    .aead = aead, .epoch = 7, .keys = peer.keys, .cid = cid, .cid_len = cid_len};
                 peer.epoch.epoch = 7;
                 uint8_t *data = calloc(1, lens[i] + 1),
                         *out = malloc(lens[i] + RECORD_OVERHEAD_MAX),
@@ -282,7 +288,7 @@ static void every_bit_is_authenticated(void **state)
             peer_seal(&good, (uint8_t)(0x23 | form), 9);
             for (size_t bit = 0; bit < good.len * 8; bit++) {
                 peer = good;
-                peer.epoch.keys = &peer.keys;
+                peer.epoch.keys = peer.keys;
                 peer.epoch.window = &peer.window;
                 peer.reader.epochs = &peer.epoch;
                 peer.record[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -404,10 +410,10 @@ static void epochs_are_told_by_their_low_bits(void **state)
     peer_init(&new_peer, AEAD_AES_128_GCM, 0);
     peer_init(&old_peer, AEAD_AES_128_GCM, 0);
     assert_true(record13_update(AEAD_AES_128_GCM, secret, next));
-    assert_true(record13_derive(&new_peer.keys, AEAD_AES_128_GCM, next));
+    assert_true(record13_derive(new_peer.keys, AEAD_AES_128_GCM, next));
     const struct record13_epoch epochs[] = {
-        {.epoch = 4, .keys = &new_peer.keys, .window = &new_peer.window},
-        {.epoch = 3, .keys = &old_peer.keys, .window = &old_peer.window},
+        {.epoch = 4, .keys = new_peer.keys, .window = &new_peer.window},
+        {.epoch = 3, .keys = old_peer.keys, .window = &old_peer.window},
     };
     new_peer.reader.epochs = old_peer.reader.epochs = epochs;
     new_peer.reader.epoch_count = old_peer.reader.epoch_count = 2;
@@ -431,7 +437,8 @@ static enum record_verdict open_inner(const uint8_t *inner, size_t len,
     static uint8_t record[RECORD_PLAINTEXT_MAX + 512], room[sizeof(record)];
     struct peer peer;
     peer_init(&peer, AEAD_AES_128_GCM, 0);
-    size_t record_len = record_forge_13(work, &peer.keys, 0x2f, cid, 0, 1, inner, len, record);
+    size_t record_len =
+        record_forge_13(work, peer.reader.aead, peer.keys, 0x2f, cid, 0, 1, inner, len, record);
     return record13_open(work, &peer.reader, record, record_len, true, room, content);
 }
 

@@ -1,0 +1,83 @@
+/* What leaves: one record at a time, under the present keys, never more than they bear. */
+#include "session/association_inside.h"
+
+#include "wire/record12.h"
+
+struct record_limits association_limits(const struct association *a,
+                                        const struct association_call *call)
+{
+    return call->limits != NULL ? *call->limits : record_limits(a->aead, a->version == VERSION_1_3);
+}
+
+static size_t seal_12(const struct association *a, const struct association_call *call,
+                      uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
+{
+    size_t key_bytes = aead_key_bytes(a->aead);
+    const struct record12_keys keys = {
+        .aead = a->aead,
+        .key = a->keys + key_bytes,
+        .iv = a->keys + 2 * key_bytes + record12_iv_bytes(a->aead),
+        .cid = association_client_cid(a),
+        .cid_len = a->client_cid_len,
+        .nonce_base = a->v12.nonce_base,
+    };
+    return record12_seal(call->work, &keys, a->write_next, type, data, len, out);
+}
+
+static size_t seal_13(const struct association *a, const struct association_call *call,
+                      uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
+{
+    const struct record13_writer writer = {
+        .aead = a->aead,
+        .epoch = a->v13.write_epoch,
+        .keys = association_write_keys(a),
+        .cid = association_client_cid(a),
+        .cid_len = a->client_cid_len,
+    };
+    return record13_seal(call->work, &writer, a->write_next, type, data, len, out);
+}
+
+enum association_sealed association_send(struct association *a, const struct association_call *call,
+                                         uint8_t type, const uint8_t *data, size_t len)
+{
+    uint8_t out[RECORD_PLAINTEXT_MAX + RECORD_OVERHEAD_MAX];
+    if (a->write_next >= association_limits(a, call).sealed)
+        return ASSOCIATION_NO_KEYS;
+    size_t record_len = a->version == VERSION_1_2 ? seal_12(a, call, type, data, len, out)
+                                                  : seal_13(a, call, type, data, len, out);
+    a->write_next++; /* whatever became of it: no number is used twice */
+    if (record_len == 0)
+        return ASSOCIATION_NO_KEYS;
+    call->send(call->owner, out, record_len);
+    return ASSOCIATION_SEALED;
+}
+
+static void send_alert(struct association *a, const struct association_call *call, uint8_t level,
+                       enum alert alert)
+{
+    const struct alert_message message = {.level = level, .code = (uint8_t)alert};
+    uint8_t bytes[ALERT_BYTES];
+    message_write_alert(&message, bytes);
+    /* Lost, it is not missed. */
+    (void)association_send(a, call, RECORD_ALERT, bytes, sizeof(bytes));
+}
+
+void association_send_warning(struct association *a, const struct association_call *call,
+                              enum alert alert)
+{
+    send_alert(a, call, ALERT_WARNING, alert);
+}
+
+void association_send_alert(struct association *a, const struct association_call *call,
+                            enum alert alert)
+{
+    send_alert(a, call, alert == ALERT_CLOSE_NOTIFY ? ALERT_WARNING : ALERT_FATAL, alert);
+}
+
+void association_fail(struct association *a, const struct association_call *call, enum alert alert,
+                      struct association_opened *opened)
+{
+    association_send_alert(a, call, alert);
+    opened->event = ASSOCIATION_FAILED;
+    opened->alert = (uint8_t)alert;
+}
