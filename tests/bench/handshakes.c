@@ -7,7 +7,7 @@
 /* A device's first flight, made before the storm begins: devices boot on their own CPUs. */
 struct first_flight {
     size_t size;
-    uint8_t bytes[PHASES_OUT_BYTES];
+    uint8_t bytes[LINK_OUT_BYTES];
 };
 
 static void start_next(struct load *l);

@@ -1,5 +1,5 @@
-/* Load generator: many devices in one thread, each with a source address of its own out of
- * 127.200.0.0/16, all on one socket, so that batches mix devices. Runs the phases it is told, one
+/* Load generator: many devices in one thread, each with a source address of its own from
+ * 127.200.0.1 on; all on one socket, or each on one of its own. Runs the phases it is told, one
  * after the other, and prints one JSON object for each. */
 #include "phases.h"
 
@@ -22,13 +22,15 @@ static const char usage[] =
     "    close               of all devices\n"
     "    reconnect           all devices forget their session and shake hands again\n"
     "    storm:MILLISECONDS  the same, all at once: they begin within this time\n"
+    "    sleep               devices forget their session and are not heard of again\n"
     "    stall               devices that are closed fall silent after the cookie\n"
     "  --sessions N     devices, 1 to 3000000 (1)\n"
-    "  --suite NAME     psk-ccm8, ecdhe-gcm or tls13-gcm (psk-ccm8)\n"
+    "  --suite NAME     psk-ccm8, ...; a wrong one is answered with a list (psk-ccm8)\n"
     "  --plain          no DTLS\n"
+    "  --own-sockets    each device has a socket of its own; else they share one\n"
     "  --cid            devices offer an empty connection ID\n"
     "  --save           devices are kept as exported sessions, 0.5 kB each (DTLS 1.2)\n"
-    "  --psk HEX        key of every device; device N is the identity bench-N\n"
+    "  --psk HEX        key of every device; device N is bench- and 18 digits\n"
     "  --ca FILE        checks the server's certificate\n"
     "  --cert FILE --key FILE   the devices' own certificate\n"
     "  --concurrent N   handshakes at once, except in a storm (64)\n"
@@ -39,12 +41,12 @@ static bool parse_target(struct load *l, const char *text)
 {
     char address[INET_ADDRSTRLEN];
     unsigned port;
-    l->target.sin_family = AF_INET;
+    l->link.target.sin_family = AF_INET;
     if (sscanf(text, "%15[0-9.]:%u", address, &port) != 2 || port > 65535 ||
-        inet_pton(AF_INET, address, &l->target.sin_addr) != 1) {
+        inet_pton(AF_INET, address, &l->link.target.sin_addr) != 1) {
         return false;
     }
-    l->target.sin_port = htons((uint16_t)port);
+    l->link.target.sin_port = htons((uint16_t)port);
     return true;
 }
 
@@ -57,6 +59,7 @@ static bool set_option(struct load *l, int option, const char *value)
         return l->sessions >= 1 && l->sessions <= PHASES_MAX_SESSIONS;
     case 's': l->group.suite = value; return true;
     case 'p': l->group.suite = "plain"; return true;
+    case 'w': l->link.has_own_sockets = true; return true;
     case 'd': l->group.offers_cid = true; return true;
     case 'v': l->group.is_saving = true; return true;
     case 'f': l->in_flight = (uint32_t)strtoul(value, NULL, 10); return l->in_flight >= 1;
@@ -78,6 +81,7 @@ static bool parse_options(struct load *l, int argc, char **argv)
                                             {"sessions", required_argument, NULL, 'n'},
                                             {"suite", required_argument, NULL, 's'},
                                             {"plain", no_argument, NULL, 'p'},
+                                            {"own-sockets", no_argument, NULL, 'w'},
                                             {"cid", no_argument, NULL, 'd'},
                                             {"save", no_argument, NULL, 'v'},
                                             {"in-flight", required_argument, NULL, 'f'},
@@ -99,7 +103,7 @@ static bool parse_options(struct load *l, int argc, char **argv)
             return false;
         }
     }
-    return l->target.sin_port != 0 && optind < argc;
+    return l->link.target.sin_port != 0 && optind < argc;
 }
 
 static bool run_phases_from_stdin(struct load *l)

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { MAX_ERRORS = 10 };
 
@@ -13,18 +12,7 @@ static struct load *load_of(const struct device *device)
 
 void member_send(struct device *device, const void *data, size_t size)
 {
-    struct load *l = load_of(device);
-    if (size > PHASES_OUT_BYTES) {
-        fprintf(stderr, "load: a datagram of %zu bytes is more than %d\n", size, PHASES_OUT_BYTES);
-        exit(1);
-    }
-    if (l->out.count == BATCH_SIZE) {
-        batch_flush(&l->out);
-    }
-    uint8_t *kept = l->out_bytes[l->out.count]; /* the library reuses its buffer */
-    memcpy(kept, data, size);
-    struct in_addr source = {htonl(MEMBER_FIRST_SOURCE + device->number)};
-    batch_add(&l->out, &l->target, source, kept, size);
+    link_send(&load_of(device)->link, device->number, data, size);
 }
 
 void member_set_deadline(struct load *l, struct member *m, uint64_t after_ms)

@@ -4,10 +4,7 @@
 
 #include "phases.h"
 
-enum {
-    MEMBER_FIRST_SOURCE = 0x7fc80001, /* 127.200.0.1: device 0 */
-    MEMBER_MAX_TRIES = 5
-};
+enum { MEMBER_MAX_TRIES = 5 };
 
 enum member_state {
     MEMBER_CLOSED,
@@ -15,6 +12,7 @@ enum member_state {
     MEMBER_OPEN,
     MEMBER_WAITING, /* for the answer to a request */
     MEMBER_STALLED, /* fell silent in its handshake, on purpose */
+    MEMBER_ASLEEP,  /* has a session at the server, and forgot its own side of it */
     MEMBER_BROKEN
 };
 
@@ -29,7 +27,7 @@ struct member {
     uint64_t deadline_ns;
 };
 
-/* The device_send_fn of all phases: queues the datagram. */
+/* The device_send_fn of all phases. */
 void member_send(struct device *device, const void *data, size_t size);
 
 void member_set_deadline(struct load *l, struct member *m, uint64_t after_ms);

@@ -4,19 +4,14 @@
 #include "member.h"
 #include "requests.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
-    QUIET_MS = 20, /* no datagram for so long: the phase has settled */
     STORM_MAX_S = 30,
     PATIENCE_S = 5 /* with handshakes that are not over when the time is */
 };
@@ -47,6 +42,7 @@ static void on_datagram(struct load *l, struct member *m, const void *data, size
         break;
     case MEMBER_CLOSED: /* the answer to our close_notify */
     case MEMBER_STALLED:
+    case MEMBER_ASLEEP:
     case MEMBER_BROKEN: break;
     }
 }
@@ -70,37 +66,19 @@ static void check_deadlines(struct load *l)
     }
 }
 
-/* The device that datagram i of the batch is for; NULL: none of ours. */
-static struct member *receiver_of(struct load *l, unsigned i)
-{
-    uint32_t number = ntohl(batch_local(&l->in, i).s_addr) - MEMBER_FIRST_SOURCE;
-    return number < l->sessions ? &l->members[number] : NULL;
-}
-
-static void take_batch(struct load *l)
-{
-    for (unsigned i = 0; i < l->in.count; i++) {
-        struct member *m = receiver_of(l, i);
-        if (m) {
-            on_datagram(l, m, l->in.vectors[i].iov_base, l->in.messages[i].msg_len);
-        }
-    }
-}
-
-/* Receives one batch and all that follows from it. False if nothing came for QUIET_MS. */
+/* Receives one batch and all that follows from it. False if nothing came for LINK_QUIET_MS: the
+ * phase has settled. */
 static bool step(struct load *l)
 {
-    batch_flush(&l->out);
-    bool came = batch_receive(&l->in, l->fd);
+    link_flush(&l->link);
+    bool came = link_receive(&l->link);
     l->now_ns = clock_ns();
-    take_batch(l);
+    for (unsigned i = 0; i < l->link.count; i++) {
+        const struct link_datagram *datagram = &l->link.arrived[i];
+        on_datagram(l, &l->members[datagram->number], datagram->data, datagram->size);
+    }
     check_deadlines(l);
     return came;
-}
-static bool is_readable(int fd, int timeout_ms)
-{
-    struct pollfd one = {.fd = fd, .events = POLLIN};
-    return poll(&one, 1, timeout_ms) > 0;
 }
 
 /* At a pace: reads what has come, for a thread that is behind would else only make it worse; then
@@ -108,17 +86,13 @@ static bool is_readable(int fd, int timeout_ms)
 static void step_at_pace(struct load *l, void start_due(struct load *l))
 {
     enum { MOST_BATCHES = 64 };
-    for (unsigned i = 0; i < MOST_BATCHES && is_readable(l->fd, 0); i++) {
+    for (unsigned i = 0; i < MOST_BATCHES && link_wait(&l->link, 0); i++) {
         step(l);
     }
     l->now_ns = clock_ns();
     start_due(l);
-    batch_flush(&l->out);
-    uint64_t wait_ns = pace_wait_ns(&l->pace, clock_ns());
-    struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000u),
-                            .tv_nsec = (long)(wait_ns % 1000000000u)};
-    struct pollfd one = {.fd = l->fd, .events = POLLIN};
-    ppoll(&one, 1, &wait, NULL);
+    link_flush(&l->link);
+    link_wait(&l->link, pace_wait_ns(&l->pace, clock_ns()));
     check_deadlines(l);
 }
 
@@ -147,18 +121,15 @@ static void step_in_storm(struct load *l)
 {
     l->now_ns = clock_ns();
     bool has_more = handshakes_send_due(l);
-    batch_flush(&l->out);
-    int timeout_ms = l->held.first || has_more ? 0 : QUIET_MS;
-    while (is_readable(l->fd, timeout_ms) && batch_receive(&l->in, l->fd)) {
-        for (unsigned i = 0; i < l->in.count; i++) {
-            struct member *m = receiver_of(l, i);
-            if (m) {
-                held_add(&l->held, m->device.number, l->in.vectors[i].iov_base,
-                         l->in.messages[i].msg_len);
-                m->held++;
-            }
+    link_flush(&l->link);
+    uint64_t timeout_ns = l->held.first || has_more ? 0 : LINK_QUIET_MS * 1000000ull;
+    while (link_wait(&l->link, timeout_ns) && link_receive(&l->link)) {
+        for (unsigned i = 0; i < l->link.count; i++) {
+            const struct link_datagram *datagram = &l->link.arrived[i];
+            held_add(&l->held, datagram->number, datagram->data, datagram->size);
+            l->members[datagram->number].held++;
         }
-        timeout_ms = 0;
+        timeout_ns = 0;
     }
     l->now_ns = clock_ns();
     for (unsigned i = 0; i < BATCH_SIZE; i++) {
@@ -209,11 +180,23 @@ static void print_result(struct load *l, const char *phase, double seconds)
     printf(", \"p50_us\": %.1f, \"p99_us\": %.1f, \"lost\": %" PRIu64 ", \"late\": %" PRIu64
            ", \"kernel_drops\": %" PRIu64 ", \"errors\": %" PRIu64,
            latency_percentile_us(&l->latency, 0.50), latency_percentile_us(&l->latency, 0.99),
-           l->lost, l->late, batch_kernel_drops(l->fd) - l->drops_before,
-           l->errors + l->out.errors);
+           l->lost, l->late, link_kernel_drops(&l->link) - l->drops_before,
+           l->errors + l->link.errors);
     printf(", \"offered\": %" PRIu64 ", \"skipped\": %" PRIu64 ", \"failed\": %" PRIu64 "}\n",
            l->pace.taken, l->skipped, l->failed);
     fflush(stdout);
+}
+
+static void put_to_sleep(struct load *l)
+{
+    for (uint32_t i = 0; i < l->sessions; i++) {
+        struct member *m = &l->members[i];
+        if (m->state == MEMBER_OPEN) {
+            device_forget(&m->device);
+            m->state = MEMBER_ASLEEP;
+            l->done++;
+        }
+    }
 }
 
 static void close_all(struct load *l)
@@ -222,7 +205,7 @@ static void close_all(struct load *l)
         struct member *m = &l->members[i];
         if (m->state == MEMBER_STALLED) {
             device_forget(&m->device);
-        } else if (m->state != MEMBER_CLOSED) {
+        } else if (m->state != MEMBER_CLOSED && m->state != MEMBER_ASLEEP) {
             device_close(&m->device);
             l->done++;
         }
@@ -280,6 +263,8 @@ static bool start_phase(struct load *l, const char *phase)
         return run_at_pace(l, argument, true);
     } else if (strcmp(phase, "close") == 0) {
         close_all(l);
+    } else if (strcmp(phase, "sleep") == 0) {
+        put_to_sleep(l);
     } else {
         fprintf(stderr, "load: unknown phase %s\n", phase);
         return false;
@@ -293,8 +278,8 @@ bool phases_run(struct load *l, const char *phase)
     l->is_again = l->is_stalling = false;
     l->stop_ns = 0;
     l->pace = (struct pace){0};
-    l->done = l->lost = l->late = l->skipped = l->failed = l->errors = l->out.errors = 0;
-    l->drops_before = batch_kernel_drops(l->fd);
+    l->done = l->lost = l->late = l->skipped = l->failed = l->errors = l->link.errors = 0;
+    l->drops_before = link_kernel_drops(&l->link);
     latency_reset(&l->latency);
     l->start_ns = l->now_ns = clock_ns();
     if (!start_phase(l, phase)) {
@@ -303,25 +288,13 @@ bool phases_run(struct load *l, const char *phase)
     while (l->active > 0) {
         step(l);
     }
-    batch_flush(&l->out);
+    link_flush(&l->link);
     uint64_t end_ns = l->stop_ns != 0 ? l->stop_ns : l->now_ns;
     double seconds = (double)(end_ns - l->start_ns) / 1e9;
     while (step(l)) {
     }
     print_result(l, phase, seconds);
-    return l->errors + l->out.errors == 0;
-}
-
-static void open_socket(struct load *l)
-{
-    l->fd = batch_open((struct in_addr){INADDR_ANY}, 0, BATCH_PKTINFO);
-    struct timeval quiet = {.tv_usec = QUIET_MS * 1000};
-    if (setsockopt(l->fd, SOL_SOCKET, SO_RCVTIMEO, &quiet, sizeof quiet) != 0) {
-        perror("load: SO_RCVTIMEO");
-        exit(1);
-    }
-    batch_in_init(&l->in);
-    batch_out_init(&l->out, l->fd);
+    return l->errors + l->link.errors == 0;
 }
 
 void phases_init(struct load *l)
@@ -336,16 +309,15 @@ void phases_init(struct load *l)
         l->members[i].device = (struct device){.group = &l->group, .number = i};
     }
     crowd_init(&l->crowd, l->sessions);
-    open_socket(l);
+    l->link.devices = l->sessions;
+    link_open(&l->link);
 }
 
 void phases_deinit(struct load *l)
 {
     close_all(l);
-    batch_flush(&l->out);
-    batch_in_deinit(&l->in);
+    link_close(&l->link);
     latency_deinit(&l->latency);
     crowd_deinit(&l->crowd);
     free(l->members);
-    close(l->fd);
 }

@@ -3,32 +3,27 @@
 #ifndef BENCH_PHASES_H
 #define BENCH_PHASES_H
 
-#include "batch.h"
 #include "crowd.h"
 #include "device.h"
 #include "held.h"
 #include "latency.h"
+#include "link.h"
 #include "pace.h"
 
 enum { PHASES_MAX_SESSIONS = 3000000, PHASES_PAYLOAD_MIN = 8, PHASES_PAYLOAD_MAX = 1152 };
-enum { PHASES_OUT_BYTES = 2048 }; /* one outgoing datagram; a flight's are below the MTU */
 
 struct first_flight;
 struct member;
 
 struct load {
     struct device_group group;
-    struct sockaddr_in target;
+    struct link link;
     uint32_t sessions;
     uint32_t concurrent; /* handshakes at once */
     uint32_t in_flight;  /* requests at once */
     size_t payload_bytes;
     struct member *members;
     struct crowd crowd; /* who makes requests */
-    int fd;
-    struct batch_in in;
-    struct batch_out out;
-    uint8_t out_bytes[BATCH_SIZE][PHASES_OUT_BYTES];
     uint64_t now_ns;
     uint64_t next_scan_ns;
 
@@ -49,11 +44,11 @@ struct load {
     uint64_t stop_ns;                   /* requests: none starts after this; 0 = no limit */
     uint32_t active;                    /* members that wait for something */
     uint64_t done, lost, late, errors;
-    uint64_t drops_before; /* of the kernel, at the socket */
+    uint64_t drops_before; /* of the kernel, at our sockets */
     struct latency latency;
 };
 
-/* Opens the socket and makes the devices. The options and group stand in *l. Exits with a message
+/* Opens the sockets and makes the devices. The options and group stand in *l. Exits with a message
  * when something is missing. */
 void phases_init(struct load *l);
 
