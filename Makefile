@@ -80,7 +80,7 @@ CHAINS_SOURCES := $(wildcard tests/chains/*.c)
 CHAINS := $(if $(CHAINS_SOURCES),$(OUT)/tests/show-chains)
 
 # One program for each of these files; the others in tests/bench are linked into each.
-BENCH_PROGRAMS := $(foreach name,load relay echo flood crypto,$(wildcard tests/bench/$(name).c))
+BENCH_PROGRAMS := $(foreach name,load relay echo flood crypto library sizes,$(wildcard tests/bench/$(name).c))
 BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
 BENCHES := $(BENCH_PROGRAMS:tests/bench/%.c=$(OUT)/bench/%)
 

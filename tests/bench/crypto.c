@@ -1,8 +1,7 @@
-/* What the library alone needs for the server's side, in memory: no socket, no table, no timer. One
- * handshake with its cookie, from the new object on; and one round trip of application data, a
- * record decrypted and one encrypted. The client's side is a device of the load generator and is
- * not timed. Prints one JSON object. */
-#include "device.h"
+/* What wolfCrypt's AEADs alone need for a round trip of application data: a record opened and one
+ * sealed, the set-up of both keys included, under the keys of as many sessions as a gate has. No
+ * record header is parsed, no window kept. Prints one JSON object. */
+#include "wire/aead.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -10,54 +9,88 @@
 #include <string.h>
 #include <time.h>
 #include <wolfssl/options.h>
-#include <wolfssl/ssl.h>
+#include <wolfssl/wolfcrypt/cpuid.h>
 
 static const char usage[] =
     "usage: crypto --suite NAME [options]\n"
-    "  --psk HEX                for psk-ccm8\n"
-    "  --server-cert FILE --server-key FILE --ca FILE --cert FILE --key FILE   for the others\n"
-    "  --cid BYTES     length of the connection ID that the server gives; 0: none (8)\n"
+    "  --sessions N    whose keys are drawn at random (1000)\n"
+    "  --cid BYTES     length of the connection ID in the device's records; 0: none (8)\n"
     "  --payload BYTES 1 to 1152 (64)\n"
-    "  --rounds N      of which the median is told (40)\n";
+    "  --rounds N      of which the median is told (20)\n"
+    "  --without-aes   as on a CPU that has no instructions for AES\n";
 
 enum {
-    QUEUE_SLOTS = 256,
-    DATAGRAM_BYTES = 2048,
-    HANDSHAKES_PER_ROUND = 25,
-    RECORDS_PER_ROUND = 4 * QUEUE_SLOTS,
+    SESSION_BYTES = 384, /* what a gate may keep of a session: so far apart are the keys */
+    LINE_BYTES = 64,
+    RECORDS = 16384, /* in a round */
+    BATCH = 64,      /* as many as the gate takes at once; between two readings of the clock */
     CID_MAX = 32,
-    PAYLOAD_MAX = 1152
+    PAYLOAD_MAX = 1152,
+    AAD_MAX = 23 + CID_MAX,
+    RECORD_MAX = PAYLOAD_MAX + 1 + AEAD_TAG_MAX
 };
 
-struct queue {
-    unsigned count;
-    size_t bytes[QUEUE_SLOTS];
-    uint8_t data[QUEUE_SLOTS][DATAGRAM_BYTES];
+struct suite {
+    const char *name; /* as in device.c */
+    enum aead aead;
+    bool is_1_3;
+};
+
+static const struct suite suites[] = {
+    {"psk-ccm8", AEAD_AES_128_CCM_8, false},
+    {"ecdhe-gcm", AEAD_AES_128_GCM, false},
+    {"tls13-gcm", AEAD_AES_128_GCM, true},
+    {"psk-ccm8-256", AEAD_AES_256_CCM_8, false},
+    {"psk-chacha20", AEAD_CHACHA20_POLY1305, false},
+    {"tls13-psk-gcm", AEAD_AES_128_GCM, true},
+    {"tls13-psk-chacha20", AEAD_CHACHA20_POLY1305, true},
+    {"tls13-gcm-256", AEAD_AES_256_GCM, true},
+};
+
+/* A session's keys; what else the gate keeps of it follows, up to SESSION_BYTES. Those of 128 bits
+ * share a line of the cache, as in the gate. */
+union session {
+    struct {
+        uint8_t iv[2][AEAD_NONCE_BYTES];
+        uint8_t keys[2 * AEAD_KEY_MAX];
+    };
+    uint8_t bytes[SESSION_BYTES];
+};
+
+enum direction { FROM_DEVICE, TO_DEVICE };
+
+struct record {
+    uint32_t session, number;
+    uint8_t bytes[RECORD_MAX];
 };
 
 struct bench {
-    struct device_group group;
-    struct device device;
-    WOLFSSL_CTX *ctx;
-    WOLFSSL *server;
-    const char *certificate, *private_key;
-    unsigned cid_bytes;
-    size_t payload_bytes;
+    const struct suite *suite;
+    uint32_t session_count;
+    size_t cid_bytes, payload_bytes;
     unsigned rounds;
-    struct queue to_server, to_client;
-    const uint8_t *in; /* the datagram that the server reads; NULL: none */
-    size_t in_bytes;
-    uint64_t begin_ns, server_ns;
-    uint64_t clock_ns; /* from one reading of the clock to the next */
+    bool is_without_aes;
+    struct aead_work *work;  /* owned */
+    union session *sessions; /* owned */
+    struct record *records;  /* owned: RECORDS that the devices have sealed */
+    struct record batch[BATCH];
+    uint8_t answer[RECORD_MAX];
+    uint64_t random;
 };
 
-static struct bench bench; /* too large for the stack */
-
-static void fail(const char *what, int error)
+static void fail(const char *what)
 {
-    fprintf(stderr, "crypto: %s: %s (%d)\n", what,
-            wolfSSL_ERR_reason_error_string((unsigned long)error), error);
+    fprintf(stderr, "crypto: %s\n", what);
     exit(1);
+}
+
+/* splitmix64 */
+static uint64_t draw(struct bench *b)
+{
+    uint64_t x = b->random += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
 }
 
 static uint64_t cpu_ns(void)
@@ -67,17 +100,149 @@ static uint64_t cpu_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The server's part begins and ends. Reading the clock is a system call: what it costs is known and
- * taken away. */
-static void begin(struct bench *b)
+/* False if this build has no such instructions, or the CPU has none. */
+static bool uses_aes_instructions(bool is_without)
 {
-    b->begin_ns = cpu_ns();
+#if defined(HAVE_CPUID_INTEL)
+    cpuid_flags_t aes = CPUID_AESNI;
+#elif defined(HAVE_CPUID_AARCH64)
+    cpuid_flags_t aes = CPUID_AES | CPUID_PMULL;
+#endif
+#ifdef HAVE_CPUID
+    cpuid_flags_t flags = cpuid_get_flags();
+    if (is_without) {
+        cpuid_clear_flag(aes); /* before the first AEAD looks */
+    }
+    return !is_without && (flags & aes) != 0;
+#else
+    (void)is_without;
+    return false;
+#endif
 }
 
-static void end(struct bench *b)
+/* What stands in front of the payload, or behind it, and is counted by the AEAD. With a connection
+ * ID (RFC 9146 section 5) or in DTLS 1.3 the type of the content is encrypted along with it. */
+static struct aead_text text_of(const struct bench *b, enum direction direction)
 {
-    uint64_t passed_ns = cpu_ns() - b->begin_ns;
-    b->server_ns += passed_ns > b->clock_ns ? passed_ns - b->clock_ns : 0;
+    static const uint8_t aad[AAD_MAX];
+    size_t cid_bytes = direction == FROM_DEVICE ? b->cid_bytes : 0; /* devices get none */
+    bool is_1_3 = b->suite->is_1_3;
+    size_t aad_of_1_2 = cid_bytes > 0 ? 23 + cid_bytes : 13;
+    return (struct aead_text){
+        .aad = aad,
+        .aad_len = is_1_3 ? 5 + cid_bytes : aad_of_1_2,
+        .in_len = b->payload_bytes + (is_1_3 || cid_bytes > 0),
+    };
+}
+
+/* Makes text one of this session's records, in this direction. The nonce is written to nonce. */
+static void aim(const struct bench *b, struct aead_text *text, uint32_t number,
+                enum direction direction, uint32_t record_number, uint8_t nonce[AEAD_NONCE_BYTES])
+{
+    const union session *session = &b->sessions[number];
+    memcpy(nonce, session->iv[direction], AEAD_NONCE_BYTES);
+    uint32_t low;
+    memcpy(&low, nonce + AEAD_NONCE_BYTES - sizeof low, sizeof low);
+    low ^= record_number;
+    memcpy(nonce + AEAD_NONCE_BYTES - sizeof low, &low, sizeof low);
+    text->nonce = nonce;
+    text->key = session->keys + direction * aead_key_bytes(b->suite->aead);
+}
+
+static void make_keys(struct bench *b)
+{
+    b->sessions = aligned_alloc(LINE_BYTES, b->session_count * sizeof *b->sessions);
+    b->records = malloc(RECORDS * sizeof *b->records);
+    b->work = aead_work_new();
+    if (!b->sessions || !b->records || !b->work) {
+        fail("out of memory");
+    }
+    for (uint32_t i = 0; i < b->session_count; i++) {
+        for (size_t at = 0; at < SESSION_BYTES; at += sizeof(uint64_t)) {
+            uint64_t random = draw(b);
+            memcpy(b->sessions[i].bytes + at, &random, sizeof random);
+        }
+    }
+}
+
+/* The devices' side: other sessions, drawn at random, in every round. */
+static void seal_records(struct bench *b)
+{
+    static const uint8_t payload[PAYLOAD_MAX + 1];
+    struct aead_text text = text_of(b, FROM_DEVICE);
+    text.in = payload;
+    for (uint32_t i = 0; i < RECORDS; i++) {
+        struct record *record = &b->records[i];
+        uint8_t nonce[AEAD_NONCE_BYTES];
+        record->session = (uint32_t)(draw(b) % b->session_count);
+        record->number = i;
+        aim(b, &text, record->session, FROM_DEVICE, i, nonce);
+        text.out = record->bytes;
+        if (!aead_seal(b->work, b->suite->aead, &text)) {
+            fail("cannot seal");
+        }
+    }
+}
+
+/* Reads all that a gate has of its sessions: of a million no key is in the cache any more because
+ * seal_records() has used it; of a thousand all are. */
+static void sweep(const struct bench *b)
+{
+    const volatile uint8_t *bytes = b->sessions->bytes;
+    size_t size = b->session_count * sizeof *b->sessions;
+    for (size_t at = 0; at < size; at += LINE_BYTES) {
+        (void)bytes[at];
+    }
+}
+
+/* The server's side of a batch: each record is opened in its place, and what it held sealed. */
+static void answer(struct bench *b)
+{
+    struct aead_text in = text_of(b, FROM_DEVICE), out = text_of(b, TO_DEVICE);
+    in.in_len += aead_tag_bytes(b->suite->aead);
+    for (unsigned i = 0; i < BATCH; i++) {
+        struct record *record = &b->batch[i];
+        uint8_t nonce[AEAD_NONCE_BYTES];
+        aim(b, &in, record->session, FROM_DEVICE, record->number, nonce);
+        in.in = in.out = record->bytes;
+        if (!aead_open(b->work, b->suite->aead, &in)) {
+            fail("cannot open");
+        }
+        aim(b, &out, record->session, TO_DEVICE, record->number, nonce);
+        out.in = record->bytes;
+        out.out = b->answer;
+        if (!aead_seal(b->work, b->suite->aead, &out)) {
+            fail("cannot seal");
+        }
+    }
+}
+
+/* As the kernel: the datagrams of a batch have just been written when they are looked at. */
+static void receive(struct bench *b, const struct record *records)
+{
+    size_t size = text_of(b, FROM_DEVICE).in_len + aead_tag_bytes(b->suite->aead);
+    for (unsigned i = 0; i < BATCH; i++) {
+        b->batch[i].session = records[i].session;
+        b->batch[i].number = records[i].number;
+        memcpy(b->batch[i].bytes, records[i].bytes, size);
+    }
+}
+
+/* Reading the clock is a system call: what it costs is taken away. */
+static double round_ns(struct bench *b)
+{
+    uint64_t passed_ns = 0, clock_ns = 0;
+    seal_records(b);
+    sweep(b);
+    for (uint32_t i = 0; i < RECORDS; i += BATCH) {
+        receive(b, b->records + i);
+        uint64_t begin_ns = cpu_ns();
+        uint64_t begun_ns = cpu_ns();
+        answer(b);
+        passed_ns += cpu_ns() - begun_ns;
+        clock_ns += begun_ns - begin_ns;
+    }
+    return passed_ns > clock_ns ? (double)(passed_ns - clock_ns) / RECORDS : 0;
 }
 
 static int compare(const void *a, const void *b)
@@ -86,252 +251,43 @@ static int compare(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-static double median(double *values, unsigned count)
-{
-    qsort(values, count, sizeof *values, compare);
-    return values[count / 2];
-}
-
-static void measure_clock(struct bench *b)
-{
-    double costs[1001];
-    for (int i = 0; i < 1001; i++) {
-        uint64_t before_ns = cpu_ns();
-        costs[i] = (double)(cpu_ns() - before_ns);
-    }
-    b->clock_ns = (uint64_t)median(costs, 1001);
-}
-
-static void queue_add(struct queue *queue, const void *data, size_t size)
-{
-    if (queue->count == QUEUE_SLOTS || size > DATAGRAM_BYTES) {
-        fail("too many or too long datagrams", 0);
-    }
-    memcpy(queue->data[queue->count], data, size);
-    queue->bytes[queue->count++] = size;
-}
-
-static void on_client_send(struct device *device, const void *data, size_t size)
-{
-    (void)device;
-    queue_add(&bench.to_server, data, size);
-}
-
-static int on_server_send(WOLFSSL *ssl, char *data, int size, void *context)
-{
-    (void)ssl;
-    (void)context;
-    queue_add(&bench.to_client, data, (size_t)size);
-    return size;
-}
-
-static int on_server_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
-{
-    (void)ssl;
-    (void)context;
-    if (!bench.in) {
-        return WOLFSSL_CBIO_ERR_WANT_READ;
-    }
-    size_t n = bench.in_bytes < (size_t)size ? bench.in_bytes : (size_t)size;
-    memcpy(buffer, bench.in, n);
-    bench.in = NULL;
-    return (int)n;
-}
-
-static unsigned int on_psk(WOLFSSL *ssl, const char *identity, unsigned char *key,
-                           unsigned int key_size)
-{
-    (void)ssl;
-    if (!identity || bench.group.psk_bytes > key_size) {
-        return 0;
-    }
-    memcpy(key, bench.group.psk, bench.group.psk_bytes);
-    return (unsigned int)bench.group.psk_bytes;
-}
-
-/* As the gate's: both versions, client certificates required, nothing kept for a resumption. */
-static void make_context(struct bench *b)
-{
-    b->ctx = wolfSSL_CTX_new(wolfDTLS_server_method());
-    if (!b->ctx || wolfSSL_CTX_SetMinVersion(b->ctx, WOLFSSL_DTLSV1_2) != WOLFSSL_SUCCESS) {
-        fail("a context", 0);
-    }
-    wolfSSL_CTX_SetIORecv(b->ctx, on_server_receive);
-    wolfSSL_CTX_SetIOSend(b->ctx, on_server_send);
-    wolfSSL_CTX_set_session_cache_mode(b->ctx, WOLFSSL_SESS_CACHE_OFF);
-    if (b->group.psk_bytes > 0) {
-        wolfSSL_CTX_set_psk_server_callback(b->ctx, on_psk);
-        return;
-    }
-    if (!b->certificate || !b->private_key || !b->group.ca ||
-        wolfSSL_CTX_use_certificate_chain_file(b->ctx, b->certificate) != WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_use_PrivateKey_file(b->ctx, b->private_key, WOLFSSL_FILETYPE_PEM) !=
-            WOLFSSL_SUCCESS ||
-        wolfSSL_CTX_load_verify_locations(b->ctx, b->group.ca, NULL) != WOLFSSL_SUCCESS) {
-        fail("cannot use the server's certificate, its key or the CA's certificate", 0);
-    }
-    wolfSSL_CTX_set_verify(b->ctx, WOLFSSL_VERIFY_PEER | WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
-}
-
-static void make_server(struct bench *b)
-{
-    static uint8_t secret[32] = {1}, cid[CID_MAX] = {2};
-    struct sockaddr_in peer = {.sin_family = AF_INET}; /* the cookie is bound to it */
-    b->server = wolfSSL_new(b->ctx);
-    if (!b->server || wolfSSL_DTLS_SetCookieSecret(b->server, secret, sizeof secret) != 0 ||
-        wolfSSL_send_hrr_cookie(b->server, secret, sizeof secret) != WOLFSSL_SUCCESS ||
-        wolfSSL_dtls_set_peer(b->server, &peer, sizeof peer) != WOLFSSL_SUCCESS) {
-        fail("a server", 0);
-    }
-    wolfSSL_dtls_set_using_nonblock(b->server, 1);
-    if (b->cid_bytes > 0 &&
-        (wolfSSL_dtls_cid_use(b->server) != WOLFSSL_SUCCESS ||
-         wolfSSL_dtls_cid_set(b->server, cid, b->cid_bytes) != WOLFSSL_SUCCESS)) {
-        fail("a connection ID", 0);
-    }
-}
-
-/* Gives the server what the device has sent. True once it is done. */
-static bool step_server(struct bench *b)
-{
-    bool is_done = false;
-    for (unsigned i = 0; i < b->to_server.count; i++) {
-        b->in = b->to_server.data[i];
-        b->in_bytes = b->to_server.bytes[i];
-        begin(b);
-        int result = wolfSSL_accept(b->server);
-        end(b);
-        int error = result == WOLFSSL_SUCCESS ? 0 : wolfSSL_get_error(b->server, result);
-        if (error != 0 && error != WOLFSSL_ERROR_WANT_READ) {
-            fail("handshake", error);
-        }
-        is_done = is_done || error == 0;
-    }
-    b->to_server.count = 0;
-    return is_done;
-}
-
-static bool step_client(struct bench *b, bool is_done)
-{
-    for (unsigned i = 0; i < b->to_client.count; i++) {
-        uint8_t ignored[PAYLOAD_MAX];
-        size_t size = sizeof ignored;
-        enum device_result result =
-            is_done ? device_read(&b->device, b->to_client.data[i], b->to_client.bytes[i], ignored,
-                                  &size)
-                    : device_connect(&b->device, b->to_client.data[i], b->to_client.bytes[i]);
-        if (result == DEVICE_FAILED) {
-            exit(1); /* it has said why */
-        }
-        is_done = is_done || result == DEVICE_DONE;
-    }
-    b->to_client.count = 0;
-    return is_done;
-}
-
-static void shake_hands(struct bench *b)
-{
-    enum { MAX_FLIGHTS = 10 };
-    bool client_done = false, server_done = false;
-    if (!device_open(&b->device) || device_connect(&b->device, NULL, 0) == DEVICE_FAILED) {
-        exit(1);
-    }
-    begin(b);
-    make_server(b);
-    end(b);
-    for (int i = 0; i < MAX_FLIGHTS && !(client_done && server_done); i++) {
-        server_done = step_server(b) || server_done;
-        client_done = step_client(b, client_done) || client_done;
-    }
-    if (!client_done || !server_done) {
-        fail("the handshake does not end", 0);
-    }
-    step_client(b, true); /* a ticket */
-    b->to_server.count = 0;
-}
-
-static void forget(struct bench *b)
-{
-    wolfSSL_free(b->server);
-    b->server = NULL;
-    device_forget(&b->device);
-    b->to_client.count = b->to_server.count = 0;
-}
-
-static double handshake_ns(struct bench *b)
-{
-    b->server_ns = 0;
-    for (int i = 0; i < HANDSHAKES_PER_ROUND; i++) {
-        shake_hands(b);
-        forget(b);
-    }
-    return (double)b->server_ns / HANDSHAKES_PER_ROUND;
-}
-
-static void answer(struct bench *b)
-{
-    uint8_t payload[PAYLOAD_MAX];
-    begin(b);
-    for (unsigned i = 0; i < b->to_server.count; i++) {
-        b->in = b->to_server.data[i];
-        b->in_bytes = b->to_server.bytes[i];
-        int size = wolfSSL_read(b->server, payload, sizeof payload);
-        if (size != (int)b->payload_bytes || wolfSSL_write(b->server, payload, size) != size) {
-            fail("a round trip", size > 0 ? 0 : wolfSSL_get_error(b->server, size));
-        }
-    }
-    end(b);
-}
-
-static double round_trip_ns(struct bench *b)
-{
-    uint8_t payload[PAYLOAD_MAX] = {0};
-    b->server_ns = 0;
-    for (int done = 0; done < RECORDS_PER_ROUND; done += QUEUE_SLOTS) {
-        for (int i = 0; i < QUEUE_SLOTS; i++) {
-            if (!device_send(&b->device, payload, b->payload_bytes)) {
-                exit(1);
-            }
-        }
-        answer(b);
-        b->to_client.count = b->to_server.count = 0;
-    }
-    return (double)b->server_ns / RECORDS_PER_ROUND;
-}
-
-static double median_us(struct bench *b, double measure_ns(struct bench *b))
+static double median_us(struct bench *b)
 {
     double *rounds = calloc(b->rounds, sizeof *rounds);
     if (!rounds) {
-        fail("calloc", 0);
+        fail("out of memory");
     }
-    measure_ns(b); /* warm-up */
+    round_ns(b); /* warm-up */
     for (unsigned i = 0; i < b->rounds; i++) {
-        rounds[i] = measure_ns(b);
+        rounds[i] = round_ns(b);
     }
-    double us = median(rounds, b->rounds) / 1e3;
+    qsort(rounds, b->rounds, sizeof *rounds, compare);
+    double us = rounds[b->rounds / 2] / 1e3;
     free(rounds);
     return us;
+}
+
+static const struct suite *find_suite(const char *name)
+{
+    for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++) {
+        if (strcmp(suites[i].name, name) == 0) {
+            return &suites[i];
+        }
+    }
+    return NULL;
 }
 
 static bool set_option(struct bench *b, int option, const char *value)
 {
     switch (option) {
-    case 's': b->group.suite = value; return true;
-    case 'k': b->group.psk_hex = value; return true;
-    case 'a': b->group.ca = value; return true;
-    case 'c': b->group.certificate = value; return true;
-    case 'y': b->group.private_key = value; return true;
-    case 'C': b->certificate = value; return true;
-    case 'Y': b->private_key = value; return true;
-    case 'd':
-        b->cid_bytes = (unsigned)strtoul(value, NULL, 10);
-        b->group.offers_cid = b->cid_bytes > 0;
-        return b->cid_bytes <= CID_MAX;
+    case 's': b->suite = find_suite(value); return b->suite;
+    case 'n': b->session_count = (uint32_t)strtoul(value, NULL, 10); return b->session_count >= 1;
+    case 'd': b->cid_bytes = strtoul(value, NULL, 10); return b->cid_bytes <= CID_MAX;
     case 'b':
         b->payload_bytes = strtoul(value, NULL, 10);
         return b->payload_bytes >= 1 && b->payload_bytes <= PAYLOAD_MAX;
     case 'r': b->rounds = (unsigned)strtoul(value, NULL, 10); return b->rounds >= 1;
+    case 'w': b->is_without_aes = true; return true;
     default: return false;
     }
 }
@@ -339,15 +295,11 @@ static bool set_option(struct bench *b, int option, const char *value)
 static bool parse_options(struct bench *b, int argc, char **argv)
 {
     static const struct option options[] = {{"suite", required_argument, NULL, 's'},
-                                            {"psk", required_argument, NULL, 'k'},
-                                            {"ca", required_argument, NULL, 'a'},
-                                            {"cert", required_argument, NULL, 'c'},
-                                            {"key", required_argument, NULL, 'y'},
-                                            {"server-cert", required_argument, NULL, 'C'},
-                                            {"server-key", required_argument, NULL, 'Y'},
+                                            {"sessions", required_argument, NULL, 'n'},
                                             {"cid", required_argument, NULL, 'd'},
                                             {"payload", required_argument, NULL, 'b'},
                                             {"rounds", required_argument, NULL, 'r'},
+                                            {"without-aes", no_argument, NULL, 'w'},
                                             {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -355,35 +307,25 @@ static bool parse_options(struct bench *b, int argc, char **argv)
             return false;
         }
     }
-    return b->group.suite && optind == argc;
+    return b->suite && optind == argc;
 }
 
 int main(int argc, char **argv)
 {
-    struct bench *b = &bench;
-    b->group.send = on_client_send;
-    b->group.offers_cid = true;
-    b->group.devices = 1;
-    b->device.group = &b->group;
-    b->cid_bytes = 8;
-    b->payload_bytes = 64;
-    b->rounds = 40;
+    static struct bench bench = {
+        .session_count = 1000, .cid_bytes = 8, .payload_bytes = 64, .rounds = 20};
+    struct bench *b = &bench; /* too large for the stack */
     if (!parse_options(b, argc, argv)) {
         fputs(usage, stderr);
         return 2;
     }
-    if (!device_group_init(&b->group) || !b->group.ctx) {
-        return 2;
-    }
-    make_context(b);
-    measure_clock(b);
-    double handshake_us = median_us(b, handshake_ns);
-    shake_hands(b);
-    double round_trip_us = median_us(b, round_trip_ns);
-    forget(b);
-    printf("{\"suite\": \"%s\", \"handshake_us\": %.2f, \"round_trip_us\": %.3f}\n", b->group.suite,
-           handshake_us, round_trip_us);
-    wolfSSL_CTX_free(b->ctx);
-    device_group_deinit(&b->group);
+    bool uses_aes = uses_aes_instructions(b->is_without_aes);
+    make_keys(b);
+    printf("{\"suite\": \"%s\", \"sessions\": %u, \"aes_instructions\": %s, "
+           "\"round_trip_us\": %.3f}\n",
+           b->suite->name, b->session_count, uses_aes ? "true" : "false", median_us(b));
+    aead_work_free(b->work);
+    free(b->sessions);
+    free(b->records);
     return 0;
 }

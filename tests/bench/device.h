@@ -17,7 +17,7 @@ typedef void device_send_fn(struct device *device, const void *data, size_t size
 
 /* What all devices of a run have in common. */
 struct device_group {
-    const char *suite; /* a name of device_suites(), or "plain" */
+    const char *suite; /* a name of the table in device.c, or "plain" */
     const char *psk_hex;
     const char *certificate, *private_key, *ca; /* PEM files; NULL: none */
     bool offers_cid;  /* an empty connection ID, so that the server may give one */
@@ -34,15 +34,12 @@ struct device_group {
 struct device {
     struct device_group *group;
     struct WOLFSSL *ssl; /* owned, but for the puppet; NULL: closed, saved, or plain */
-    uint32_t number;     /* also the PSK identity: bench-<number> */
+    uint32_t number;     /* also in the PSK identity */
     const uint8_t *in;   /* the datagram being read, borrowed; NULL: none */
     size_t in_bytes;
 };
 
 enum device_result { DEVICE_DONE, DEVICE_WAIT, DEVICE_FAILED };
-
-/* The names of the suites, for a usage text. */
-const char *device_suites(void);
 
 /* Makes what the devices share. False, with a message on stderr, if an option is wrong. */
 bool device_group_init(struct device_group *group);

@@ -90,7 +90,8 @@ def script(plot):
 
 def speed_rows(results, suite):
     bench = results.get("bench") or {}
-    return [row for row in bench.get("speed") or [] if row["suite"] == suite]
+    rows = [row for row in bench.get("speed") or [] if row["suite"] == suite]
+    return [row for row in rows if row.get("shape", "large") == "large"]
 
 
 def million_of(results):
@@ -98,7 +99,7 @@ def million_of(results):
 
 
 def suite_curves(results, value_of):
-    """Against the number of sessions: (curves, their colours)."""
+    """Against the number of sessions, in large batches: (curves, their colours)."""
     curves, colours = [], []
     for colour, (suite, name) in enumerate(SUITES.items()):
         points = [(row["sessions"], value_of(row)) for row in speed_rows(results, suite)]
@@ -118,7 +119,7 @@ def cpu_plot(results):
     if million:
         few, many = million["few"], million["many"]
         points = [(few["sessions"], few["round_trip_us"]), (million["sessions"], many["round_trip_us"])]
-        curves.append((f"PSK, {many['active']:,} awake at random", True, points))
+        curves.append(("PSK, drawn at random", True, points))
         colours.append(PSK_COLOUR)
     return {
         "title": "CPU per round trip of 64 bytes",
@@ -134,9 +135,8 @@ def memory_plot(results):
     curves, colours = suite_curves(results, lambda row: row["resident_kb"] / 1024)
     million = million_of(results)
     if million:
-        state = "live" if million["parked"] is None else "parked"
         points = [(million["sessions"], million["resident_kb"] / 1024)]
-        curves.append((f"PSK, {state}, with as many keys", True, points))
+        curves.append(("PSK, with as many keys", True, points))
         colours.append(PSK_COLOUR)
     return {
         "title": "Resident memory of the gate",

@@ -1,6 +1,7 @@
 """The programs that take part: gate, relay, backend, generators; their CPU time and memory."""
 
 import ctypes
+import dataclasses
 import json
 import os
 import re
@@ -16,7 +17,6 @@ PSK = "000102030405060708090a0b0c0d0e0f"
 MAX_LOST_SHARE = 0.001
 GATE_READY_MAX_S = 30
 PHASE_MAX_S = 90
-IN_FLIGHT = 1000  # requests at once, at most: they must fit into the sockets' buffers
 CID_BYTES = 8  # what the gate gives by default
 DEFAULT_MAX_SESSIONS = 100000
 PR_SET_PDEATHSIG = 1
@@ -25,6 +25,18 @@ SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
 
 class BenchError(Exception):
     """A run that gives no number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """How requests reach the server: what decides how many it finds at once."""
+
+    in_flight: int  # at most: they must fit into the sockets' buffers
+    has_own_sockets: bool  # each device has one, or they share one
+    is_pinned: bool  # the server has a CPU for itself, devices and backend have the others
+
+
+SHAPES = {"large": Shape(1000, False, False), "small": Shape(64, True, True)}
 
 
 class Program:
@@ -73,6 +85,16 @@ class Program:
             total += int((task / "schedstat").read_text().split()[0])
         return total
 
+    def cpu_ticks(self):
+        """(user, kernel) in hundredths of a second: for their shares in cpu_ns() over a long time."""
+        user = kernel = 0
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            # Behind the name, which may hold anything: utime and stime are fields 14 and 15.
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            user += int(fields[11])
+            kernel += int(fields[12])
+        return user, kernel
+
     def memory_kb(self, what):
         """VmRSS: resident now; VmHWM: the most since forget_peak()."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
@@ -109,9 +131,9 @@ class Program:
 class Gate(Program):
     """The gate; ready once it is made, which took ready_s."""
 
-    def __init__(self, command, folder, cpus, port, metrics_port):
+    def __init__(self, name, command, folder, cpus, port, metrics_port):
         begin = time.monotonic()
-        super().__init__("gate", command, folder, cpus)
+        super().__init__(name, command, folder, cpus)
         self.port = port
         self.metrics_url = f"http://127.0.0.1:{metrics_port}"
         while not self.is_ready():
@@ -182,7 +204,7 @@ def make_credentials(folder, most_sessions):
     make_certificate(folder, "device", "ca")
     with open(folder / "devices.psk", "w", encoding="ascii") as file:
         for number in range(most_sessions):
-            file.write(f"bench-{number}:{PSK}\n")
+            file.write(f"bench-{number:018d}:{PSK}\n")  # the names of device.c
     os.chmod(folder / "devices.psk", 0o600)
 
 
@@ -215,20 +237,20 @@ class Bench:
     def read_port(program):
         return int(program.read_line(5).partition("=")[2])
 
-    def start_relay(self):
-        relay = self.start(
-            "relay", [self.options.programs / "relay", self.backend_port], self.server_cpus
-        )
+    def start_relay(self, devices=0):
+        """devices: how many there will be, if they are many."""
+        command = [self.options.programs / "relay", self.backend_port, devices]
+        relay = self.start("relay", command, self.server_cpus)
         relay.port = self.read_port(relay)
         return relay
 
-    def start_gate(self, workers=None):
-        """workers: other than the option says."""
+    def start_gate(self, workers=None, ciphers="", name="gate"):
+        """workers: other than the option says. ciphers: other than the gate offers by default."""
         port, metrics_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
         gate_settings = list(self.options.gate_setting)
         if self.most_sessions > DEFAULT_MAX_SESSIONS:
             gate_settings.insert(0, f"max_sessions = {self.most_sessions + 1000}")
-        config = self.folder / "gate.ini"
+        config = self.folder / f"{name}.ini"
         config.write_text(
             f"""[gate]
 workers = {workers or self.options.workers}
@@ -242,40 +264,59 @@ psk_file = devices.psk
 certificate = server.pem
 private_key = server.key
 client_ca = ca.pem
+ciphers = {ciphers}
 {lines(self.options.setting)}""",
             encoding="ascii",
         )
         command = [self.options.gate, "-c", config]
-        return Gate(command, self.folder, self.server_cpus, port, metrics_port)
+        return Gate(name, command, self.folder, self.server_cpus, port, metrics_port)
 
     def identity_options(self, suite):
         """What devices of the suite are told of keys and certificates."""
-        if suite == "psk-ccm8":
+        if "psk" in suite:
             return ["--suite", suite, "--psk", PSK]
         options = ["--suite", suite, "--ca", self.folder / "ca.pem"]
         return options + [
             *("--cert", self.folder / "device.pem", "--key", self.folder / "device.key")
         ]
 
-    def start_load(self, port, sessions, suite, concurrent=64, more=()):
+    def start_load(self, port, sessions, suite, concurrent=64, shape="large", more=()):
         command = [self.options.programs / "load", "--target", f"127.0.0.1:{port}"]
         command += ["--sessions", sessions, "--payload", self.options.payload]
-        command += ["--concurrent", concurrent, "--in-flight", IN_FLIGHT, *more]
+        command += ["--concurrent", concurrent, "--in-flight", SHAPES[shape].in_flight, *more]
+        command += ["--own-sockets"] if SHAPES[shape].has_own_sockets else []
         command += ["--cid"] if self.options.cid else []
         command += ["--plain"] if suite == "plain" else self.identity_options(suite)
         return self.start("load", command + ["-"], self.other_cpus, stdin=subprocess.PIPE)
 
-    def run_crypto(self, suite):
-        """What the library alone needs for the server's side; see crypto.c."""
-        command = [self.options.programs / "crypto", "--payload", self.options.payload]
-        command += ["--cid", CID_BYTES if self.options.cid else 0, *self.identity_options(suite)]
-        command += ["--server-cert", self.folder / "server.pem"]
-        command += ["--server-key", self.folder / "server.key"]
-        crypto = self.start("crypto", command, self.cpus)
+    def run_alone(self, name, *arguments):
+        """What a program that needs no other says, one object a line."""
+        program = self.start(name, [self.options.programs / name, *arguments], self.cpus)
         try:
-            return json.loads(crypto.read_line(PHASE_MAX_S))
+            output, _ = program.process.communicate(timeout=PHASE_MAX_S)
+        except subprocess.TimeoutExpired:
+            raise program.failure(f"did not end within {PHASE_MAX_S} s") from None
         finally:
-            crypto.kill()
+            program.kill()
+        if program.process.returncode != 0:
+            raise program.failure(f"ended with status {program.process.returncode}")
+        return [json.loads(line) for line in output.splitlines()]
+
+    def cid_bytes(self):
+        return CID_BYTES if self.options.cid else 0
+
+    def run_crypto(self, suite, sessions, has_aes=True):
+        """us that the AEAD alone needs for a round trip, under keys of so many sessions; see crypto.c."""
+        arguments = ["--suite", suite, "--sessions", sessions, "--payload", self.options.payload]
+        arguments += ["--cid", self.cid_bytes()] + ([] if has_aes else ["--without-aes"])
+        return self.run_alone("crypto", *arguments)[0]["round_trip_us"]
+
+    def run_library(self, suite):
+        """us that wolfSSL alone needs for the server's side of a handshake; see library.c."""
+        arguments = ["--cid", self.cid_bytes(), *self.identity_options(suite)]
+        arguments += ["--server-cert", self.folder / "server.pem"]
+        arguments += ["--server-key", self.folder / "server.key"]
+        return self.run_alone("library", *arguments)[0]["handshake_us"]
 
     def start_flood(self, port, cpus):
         command = [self.options.programs / "flood", f"127.0.0.1:{port}"]
@@ -292,13 +333,17 @@ def stop_load(load):
 def run_phase(server, load, phase, may_lose=False):
     """What the load generator says of the phase; with CPU time, and busy, of server and load."""
     begin_s, before, load_before = time.monotonic(), server.cpu_ns(), load.cpu_ns()
+    user_before, kernel_before = server.cpu_ticks()
     load.write_line(phase)
     result = json.loads(load.read_line(PHASE_MAX_S))
     server.check_alive()
     result["cpu_ns"] = server.cpu_ns() - before
+    user, kernel = server.cpu_ticks()
+    result["user_ticks"], result["kernel_ticks"] = user - user_before, kernel - kernel_before
     elapsed_ns = (time.monotonic() - begin_s) * 1e9
     result["busy"] = result["cpu_ns"] / elapsed_ns
     result["load_busy"] = (load.cpu_ns() - load_before) / elapsed_ns
+    result["round_trip_us"] = result["cpu_ns"] / 1e3 / max(result["done"], 1)
     is_lossy = result["lost"] > MAX_LOST_SHARE * max(result["done"], 1)
     if result["errors"] or (is_lossy and not may_lose):
         raise load.failure(f"{phase}: {result['lost']} lost, {result['errors']} errors")

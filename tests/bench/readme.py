@@ -1,4 +1,5 @@
-"""The part of the top README.md that shows kept results; scripts/gen-docs puts it there."""
+"""The part of the documentation that shows kept results; scripts/gen-docs puts it there. Links are from the
+top of the repository."""
 
 import report
 import results as kept

@@ -11,10 +11,9 @@
 #include <unistd.h>
 
 enum {
-    TABLE_BITS = 17,
-    TABLE_SIZE = 1 << TABLE_BITS,
-    MAX_CLIENTS = TABLE_SIZE / 2, /* the table stays at most half full */
-    FIRST_SOURCE = 0x7f010001     /* 127.1.0.1: client 0 toward the backend */
+    TABLE_BITS_MIN = 17,
+    TABLE_BITS_MAX = 23,
+    FIRST_SOURCE = 0x7f010001 /* 127.1.0.1: client 0 toward the backend */
 };
 
 struct client {
@@ -26,9 +25,10 @@ struct relay {
     int listener;
     int backend;
     struct sockaddr_in backend_address;
-    unsigned client_count;
-    struct client clients[MAX_CLIENTS];
-    uint32_t table[TABLE_SIZE]; /* client number + 1; 0 = free; linear probing */
+    unsigned client_count, client_max; /* the table stays at most half full */
+    struct client *clients;            /* owned */
+    unsigned table_bits;
+    uint32_t *table; /* owned: client number + 1; 0 = free; linear probing */
     struct batch_in in;
     struct batch_out to_backend;
     struct batch_out to_clients;
@@ -49,24 +49,24 @@ static bool is_same(const struct sockaddr_in *a, const struct sockaddr_in *b)
     return a->sin_addr.s_addr == b->sin_addr.s_addr && a->sin_port == b->sin_port;
 }
 
-static uint32_t hash(const struct sockaddr_in *address)
+static uint32_t hash(const struct relay *r, const struct sockaddr_in *address)
 {
     uint64_t key = (uint64_t)address->sin_addr.s_addr << 16 | address->sin_port;
-    return (uint32_t)(key * 0x9e3779b97f4a7c15u >> (64 - TABLE_BITS));
+    return (uint32_t)(key * 0x9e3779b97f4a7c15u >> (64 - r->table_bits));
 }
 
 /* The client of this address, made if it is new; NULL if there is no room for another. */
 static struct client *get_client(struct relay *r, const struct sockaddr_in *address)
 {
-    uint32_t place = hash(address);
+    uint32_t place = hash(r, address);
     while (r->table[place] != 0) {
         struct client *found = &r->clients[r->table[place] - 1];
         if (is_same(&found->address, address)) {
             return found;
         }
-        place = (place + 1) & (TABLE_SIZE - 1);
+        place = (place + 1) & ((1u << r->table_bits) - 1);
     }
-    if (r->client_count == MAX_CLIENTS) {
+    if (r->client_count == r->client_max) {
         return NULL;
     }
     struct client *made = &r->clients[r->client_count++];
@@ -112,6 +112,21 @@ static void from_backend(struct relay *r)
     batch_flush(&r->to_clients);
 }
 
+static void make_table(struct relay *r, unsigned long clients)
+{
+    r->table_bits = TABLE_BITS_MIN;
+    while (r->table_bits < TABLE_BITS_MAX && 1ul << r->table_bits < 2 * clients) {
+        r->table_bits++;
+    }
+    r->client_max = 1u << (r->table_bits - 1);
+    r->clients = calloc(r->client_max, sizeof *r->clients);
+    r->table = calloc((size_t)1 << r->table_bits, sizeof *r->table);
+    if (!r->clients || !r->table) {
+        perror("relay: calloc");
+        exit(1);
+    }
+}
+
 static void watch(int epoll, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
@@ -155,13 +170,17 @@ static void print_totals(const struct relay *r)
 
 int main(int argc, char **argv)
 {
-    unsigned long backend_port = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
+    unsigned long backend_port = argc == 2 || argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
     if (backend_port == 0 || backend_port > 65535) {
-        fprintf(stderr, "usage: relay BACKEND_PORT   (on 127.0.0.1; listens on a free port)\n");
+        fprintf(stderr,
+                "usage: relay BACKEND_PORT [CLIENTS]\n"
+                "  The backend is on 127.0.0.1; listens on a free port there. CLIENTS: how\n"
+                "  many there will be, if they are more than 65536.\n");
         return 2;
     }
     struct relay *r = &relay;
     struct in_addr loopback = {htonl(INADDR_LOOPBACK)};
+    make_table(r, argc == 3 ? strtoul(argv[2], NULL, 10) : 0);
     r->backend_address = (struct sockaddr_in){
         .sin_family = AF_INET, .sin_addr = loopback, .sin_port = htons((uint16_t)backend_port)};
     r->listener = batch_open(
@@ -181,6 +200,8 @@ int main(int argc, char **argv)
     run(r);
     print_totals(r);
     batch_in_deinit(&r->in);
+    free(r->clients);
+    free(r->table);
     close(r->listener);
     close(r->backend);
     return 0;

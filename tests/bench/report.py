@@ -1,6 +1,6 @@
 """A result as Markdown: what it was measured on, tables, bars. Pure: a result in, text out."""
 
-from figures import SUITES, bars
+from figures import NAMES, SUITES, bars
 
 
 def table(titles, rows):
@@ -52,28 +52,43 @@ def bars_list(result):
 def speed_section(rows):
     turns = min(row["turns"] for row in rows)
     return paragraphs(
-        f"Request round trips, CPU in us of the process, median of {turns} turns. *Library*: what\n"
-        "wolfSSL alone needs to decrypt one record and encrypt one. *Ratio*: gate / (relay + library).",
+        f"Request round trips, CPU in us of the process, median of {turns} turns. *Batches*: large with\n"
+        "1,000 requests in flight on one socket; small with 64 in flight, a socket for each device, and a\n"
+        "CPU for gate or relay alone. *AEAD*: what wolfCrypt alone needs to open one record and seal one,\n"
+        "the set-up of both keys included. *Ratio*: gate / (relay + AEAD).",
         round_trip_table(rows),
         "Handshakes, at most 64 at once, CPU in us of the gate; *library*: what wolfSSL alone needs\n"
         "for the server's side, in memory. Memory: growth of resident memory per session.",
-        handshake_table(rows),
+        handshake_table([row for row in rows if "handshake_us" in row]),
     )
 
 
+def shown(row, key, style):
+    """Empty for what the row does not tell: results that were kept before did not know it."""
+    return format(row[key], style) if key in row else ""
+
+
 def round_trip_table(rows):
-    titles = ["suite", "sessions", "gate", "relay", "library", "ratio", "gate - relay", "(range)"]
-    titles += ["gate busy", "gate req/s", "relay req/s", "gate p50 us", "relay p50 us", "gate p99 us"]
+    titles = ["suite", "sessions", "batches", "gate", "user", "kernel", "relay", "user", "kernel"]
+    titles += ["AEAD", "ratio", "(range)", "gate - relay", "(range)", "gate busy", "gate req/s"]
+    titles += ["relay req/s", "gate p50 us", "relay p50 us", "gate p99 us"]
     cells = []
     for row in rows:
+        is_known = "floor_ratio" in row
         cells.append(
             [
                 SUITES[row["suite"]],
                 f"{row['sessions']:,}",
+                row.get("shape", "large"),
                 f"{row['round_trip_us']:.2f}",
+                shown(row, "user_us", ".2f"),
+                shown(row, "kernel_us", ".2f"),
                 f"{row['relay_round_trip_us']:.2f}",
-                f"{row['library_round_trip_us']:.2f}",
-                f"{row['round_trip_ratio']:.2f}",
+                shown(row, "relay_user_us", ".2f"),
+                shown(row, "relay_kernel_us", ".2f"),
+                shown(row, "aead_us", ".2f"),
+                shown(row, "floor_ratio", ".2f"),
+                f"{row['floor_ratio_low']:.2f} to {row['floor_ratio_high']:.2f}" if is_known else "",
                 f"{row['difference_us']:+.2f}",
                 f"{row['difference_low_us']:+.2f} to {row['difference_high_us']:+.2f}",
                 f"{row['busy']:.0%}",
@@ -246,29 +261,85 @@ def reconnect_section(rows):
 
 
 def million_section(million):
-    few, many, parked = million["few"], million["many"], million["parked"]
-    housekeeping = million["housekeeping"]
+    return paragraphs(
+        f"{million['sessions']:,} sessions ({SUITES[million['suite']]}):",
+        table(["", ""], million_rows(million)),
+        "CPU per round trip in us, all devices drawn at random, at most 1,000 requests in flight.\n"
+        "*AEAD without*: as on a CPU that has no instructions for AES.",
+        awake_table(million),
+        *memory_tables(million),
+    )
+
+
+def million_rows(million):
+    housekeeping = million.get("housekeeping")
     rows = [
         ["keys; ready after", f"{million['sessions']:,}; {million['ready_s']:.2f} s"],
         ["handshakes/s; CPU of each", f"{million['handshakes_per_s']:,.0f}; {million['handshake_us']:.1f} us"],
-        ["sessions parked", "not available" if parked is None else f"{parked:,.0f}"],
         ["resident memory without a session", f"{million['base_kb'] / 1024:,.0f} MiB"],
         ["with all", f"{million['resident_kb'] / 1024:,.0f} MiB"],
         ["growth per session", f"{million['bytes_per_session']:,.0f} bytes"],
-        [f"CPU per round trip, {few['sessions']:,} sessions", f"{few['round_trip_us']:.2f} us"],
-        [f"CPU per round trip, {many['active']:,} of all awake", f"{many['round_trip_us']:.2f} us"],
-        ["CPU per round trip that wakes a session", f"{many['waking_us']:.2f} us"],
-        [
-            "times that timers and parking ran; more than 1 ms",
-            f"{housekeeping['turns']:,.0f}; {housekeeping['above_1ms']:,.0f}" if housekeeping else "not available",
-        ],
+        ["housekeeping", housekeeping_text(housekeeping) if housekeeping else "not available"],
         ["memory of the load generator", f"{million['load_kb'] / 1024:,.0f} MiB"],
     ]
-    return paragraphs(
-        f"{million['sessions']:,} sessions ({SUITES[million['suite']]}), drawn at random some of them\n"
-        "awake, at most 1,000 requests in flight:",
-        table(["", ""], rows),
-    )
+    return rows
+
+
+def housekeeping_text(housekeeping):
+    longest_ms = housekeeping.get("longest_ms")
+    times = f"{housekeeping['turns']:,.0f} times, {housekeeping['above_1ms']:,.0f} of them more than 1 ms"
+    return times + (f", none more than {longest_ms:g} ms" if longest_ms else "")
+
+
+def awake_table(million):
+    titles = ["sessions", "gate", "user", "kernel", "relay", "user", "kernel", "AEAD", "AEAD without"]
+    titles += ["gate busy", "gate req/s"]
+    cells = []
+    for sessions, row in ((million["few"]["sessions"], million["few"]), (million["sessions"], million["many"])):
+        cells.append(
+            [
+                f"{sessions:,}",
+                f"{row['round_trip_us']:.2f}",
+                shown(row, "user_us", ".2f"),
+                shown(row, "kernel_us", ".2f"),
+                shown(row, "relay_round_trip_us", ".2f"),
+                shown(row, "relay_user_us", ".2f"),
+                shown(row, "relay_kernel_us", ".2f"),
+                shown(row, "aead_us", ".2f"),
+                shown(row, "aead_without_aes_us", ".2f"),
+                f"{row['busy']:.0%}" if "busy" in row else "",
+                shown(row, "requests_per_s", ",.0f"),
+            ]
+        )
+    ratios = ["ratio", f"{million['ratio']:.2f}", "", "", shown(million, "relay_ratio", ".2f")]
+    return table(titles, [*cells, ratios + [""] * (len(titles) - len(ratios))])
+
+
+def memory_tables(million):
+    """Memory by suite, and by part of a session; none of results that were kept before."""
+    if "memory" not in million:
+        return []
+    rows = [
+        [
+            NAMES[row["suite"]],
+            f"{row['sessions']:,}",
+            f"{row['bytes_per_session']:,.0f}",
+            f"{row['handshakes_per_s']:,.0f}",
+        ]
+        for row in million["memory"]
+    ]
+    parts = [
+        [part["part"], f"{part['bytes']:,}", f"{part['count']:,}", f"{part['bytes'] * part['count']:,}"]
+        for part in million["parts"]
+    ]
+    return [
+        "Memory of a session: growth of resident memory by the number of sessions, when nothing of the\n"
+        "handshake is kept any more; identities of 24 bytes:",
+        table(["suite", "sessions", "bytes each", "handshakes/s"], rows),
+        "What its parts take, by the compiler's word; the rest are tables, the identity's text and what the\n"
+        "allocator adds:",
+        table(["part", "bytes", "of each session", "together"], parts),
+    ]
 
 
 SECTIONS = {

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Benchmark: what the gate costs, and how it stands storms.
 
-Speed beside a plain UDP relay and beside wolfSSL alone; offered load; two workers; a flood of
-ClientHellos from strangers; ten thousand devices that come back at once; a million that sleep.
+Speed beside a plain UDP relay and what cryptography alone needs; offered load; two workers; a flood of
+ClientHellos from strangers; ten thousand devices that come back at once; a million of them.
 Prints tables in Markdown and compares with the result that is kept in the repository. README.md in
 this folder says how to read them.
 """
@@ -25,13 +25,13 @@ import results
 import speed
 import storms
 import workers
-from programs import Bench, BenchError
+from programs import SHAPES, Bench, BenchError
 from progress import Progress
 
 PARTS = ("speed", "offered", "workers", "flood", "reconnect", "million")
 IN_OWN_NETWORK = ("flood", "reconnect")  # the last parts: there is no way back
 MILLION = 1000000
-MOST_OF_LOAD, MOST_OF_RELAY = 3000000, 65536
+MOST_OF_LOAD = 3000000
 # More devices than a part has sessions: their keys are in the gate's file.
 MOST_SESSIONS = max(
     *speed.CURVE_SESSIONS, *offered.HANDSHAKE_DEVICES.values(), storms.STORM_DEVICES
@@ -58,7 +58,7 @@ def numbers(text):
 
 
 def make_parser():
-    suites = list_of(figures.SUITES)
+    suites = list_of(figures.NAMES)
     build = head.TOP / os.environ.get("DTLSGATE_BUILD", "build/release")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gate", type=Path, default=build / "dtlsgate", help="the gate's binary")
@@ -66,7 +66,12 @@ def make_parser():
     parser.add_argument(
         "--only", type=list_of(PARTS), metavar="PART,...", help=f"{PARTS}; all but million"
     )
-    parser.add_argument("--suites", type=suites, default=list(figures.SUITES), metavar="NAME,...")
+    parser.add_argument(
+        "--suites", type=suites, default=list(figures.NAMES), metavar="NAME,...", help=f"{list(figures.NAMES)}"
+    )
+    parser.add_argument(
+        "--shapes", type=list_of(SHAPES), default=list(SHAPES), metavar="NAME,...", help="of speed: large,small"
+    )
     parser.add_argument(
         "--sessions", type=numbers, metavar="N,...", help="of speed; of million (1000000)"
     )
@@ -86,16 +91,27 @@ def make_parser():
         parser.add_argument(
             option, action="append", default=[], metavar="'KEY = VALUE'", help=f"of {section}"
         )
-    parser.add_argument("--pin", action="store_true", help="speed: gate and relay on own CPU")
+    parser.add_argument("--pin", action="store_true", help="speed: gate and relay have a CPU of their own in both shapes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes every run to a file")
     parser.add_argument("--require-bar", action="store_true", help="status 3 if a bar is missed")
     parser.add_argument(
-        "--keep", action="store_true", help="keeps the result: tests/bench/results, README.md"
+        "--keep", action="store_true", help="keeps the result: tests/bench/results, documentation"
     )
     parser.add_argument(
         "--results", type=Path, default=results.FOLDER, metavar="FOLDER", help="another place"
     )
     return parser
+
+
+def check_cpus(parser, options):
+    pinned = [f"the shape {shape}" for shape in options.shapes if SHAPES[shape].is_pinned]
+    pinned += ["--pin"] if options.pin else []
+    cpus = len(os.sched_getaffinity(0))
+    if pinned and cpus <= options.workers:
+        parser.error(
+            f"{pinned[0]} wants a CPU for each of the gate's {options.workers} workers and one for the "
+            f"devices; there are {cpus}. --shapes large, without --pin, goes with fewer"
+        )
 
 
 def parse_options():
@@ -104,20 +120,23 @@ def parse_options():
     every = [part for part in PARTS if part != "million"]
     options.only = options.only or every
     is_whole = set(options.only) in (set(every), {"million"})
-    is_whole = is_whole and set(options.suites) == set(figures.SUITES)
+    is_whole = is_whole and set(options.suites) == set(figures.NAMES)
+    is_whole = is_whole and set(options.shapes) == set(SHAPES)
     if options.keep and not is_whole and options.results == results.FOLDER:
-        parser.error("--keep takes a whole result, without --only and --suites; --results elsewhere")
+        parser.error("--keep takes a whole result, without --only, --suites and --shapes; --results elsewhere")
     if "million" in options.only and len(options.only) > 1:
         parser.error("--only million goes alone")
-    most = MOST_OF_LOAD if "million" in options.only else MOST_OF_RELAY
-    if options.sessions and max(options.sessions) > most:
-        parser.error(f"--sessions: {most:,} at most")
-    names = ("load", "relay", "echo", "flood", "crypto")
+    if options.sessions and max(options.sessions) > MOST_OF_LOAD:
+        parser.error(f"--sessions: {MOST_OF_LOAD:,} at most")
+    if "speed" in options.only:
+        check_cpus(parser, options)
+    names = ("load", "relay", "echo", "flood", "crypto", "library", "sizes")
     for program in [options.gate] + [options.programs / name for name in names]:
         if not os.access(program, os.X_OK):
             parser.error(f"{program} is missing; make bench builds it")
     if options.keep and not plots.is_available():
         parser.error(plots.MISSING)
+    options.suites = [suite for suite in figures.NAMES if suite in options.suites]
     options.gate = options.gate.resolve()
     options.programs = options.programs.resolve()
     return options
@@ -127,9 +146,9 @@ def parse_options():
 
 
 def measure_speed(bench, progress):
-    triples = speed.run_all(bench, progress)
-    runs = [{"suite": s, "sessions": n, "turns": t} for (s, n), t in triples.items()]
-    return speed.summarize(triples), runs
+    turns = speed.run_all(bench, progress)
+    runs = [{"kind": kind, "turns": found} for kind, found in turns.items()]
+    return speed.summarize(turns), runs
 
 
 def measure_offered(bench, progress):

@@ -2,6 +2,7 @@
 measured here."""
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -16,18 +17,26 @@ import programs  # noqa: E402
 import readme  # noqa: E402
 import report  # noqa: E402
 import results  # noqa: E402
+import speed  # noqa: E402
 from progress import Progress  # noqa: E402
 
 
-def speed_row(suite="psk-ccm8", sessions=1000, **others):
+def speed_row(suite="psk-ccm8", sessions=1000, shape="large", **others):
     row = {
         "suite": suite,
         "sessions": sessions,
+        "shape": shape,
         "turns": 5,
         "round_trip_us": 10.0,
+        "user_us": 2.0,
+        "kernel_us": 8.0,
         "relay_round_trip_us": 8.0,
-        "library_round_trip_us": 1.0,
-        "round_trip_ratio": 1.11,
+        "relay_user_us": 0.5,
+        "relay_kernel_us": 7.5,
+        "aead_us": 1.0,
+        "floor_ratio": 1.11,
+        "floor_ratio_low": 1.1,
+        "floor_ratio_high": 1.12,
         "difference_us": 2.0,
         "difference_low_us": 1.5,
         "difference_high_us": 2.5,
@@ -48,7 +57,21 @@ def speed_row(suite="psk-ccm8", sessions=1000, **others):
         "session_kb": 9.0,
         "resident_kb": 20480,
     }
-    return row | others
+    row |= others
+    if shape == "small":
+        for key in ("handshake_us", "library_handshake_us", "handshake_ratio", "close_us", "session_kb"):
+            del row[key]
+    return row
+
+
+def speed_row_before():
+    """As it was kept when there was one shape, and the floor went through the library's objects."""
+    row = speed_row()
+    for key in [*(key for key in row if key.startswith("floor_")), "shape", "aead_us"]:
+        del row[key]
+    for key in ("user_us", "kernel_us", "relay_user_us", "relay_kernel_us"):
+        del row[key]
+    return row | {"library_round_trip_us": 1.0, "round_trip_ratio": 1.11}
 
 
 def offered_row(offered, done):
@@ -91,7 +114,7 @@ def bench_result(**others):
             "load_average": 0.5,
             "options": {"workers": 1, "payload": 64, "connection IDs": True, "settings": ["a = 1"]},
         },
-        "speed": [speed_row(sessions=1), speed_row(), speed_row("tls13-gcm")],
+        "speed": [speed_row(sessions=1), speed_row(), speed_row("tls13-gcm"), speed_row(shape="small")],
         "offered": {
             "handshakes": {"psk-ccm8": [offered_row(1000, 1000), offered_row(2000, 1500)]},
             "requests": {"gate": [offered_row(1000, 1000)], "relay": [offered_row(1000, 1000)]},
@@ -102,23 +125,48 @@ def bench_result(**others):
     } | others
 
 
+def awake(sessions, us):
+    names = "user_us kernel_us relay_round_trip_us relay_user_us relay_kernel_us aead_us"
+    names += " aead_without_aes_us busy requests_per_s"
+    return {name: 1.0 for name in names.split()} | {"sessions": sessions, "round_trip_us": us}
+
+
+def memory_row(suite, bytes_per_session):
+    row = {"suite": suite, "sessions": 1000000, "handshakes_per_s": 10000.0}
+    return row | {"bytes_per_session": bytes_per_session}
+
+
+def million_result_before():
+    """As it was kept when sessions were parked."""
+    found = million_result()
+    for key in ("relay_ratio", "memory", "parts"):
+        del found["million"][key]
+    few = {"sessions": 1000, "round_trip_us": 10.0}
+    many = {"active": 10000, "round_trip_us": 12.0, "waking_us": 20.0}
+    found["million"] |= {"few": few, "many": many, "parked": 990000.0, "bytes_per_session": 614.0}
+    del found["million"]["housekeeping"]["longest_ms"]
+    return found
+
+
 def million_result(**others):
     found = {
         "suite": "psk-ccm8",
         "sessions": 1000000,
         "cid": True,
-        "few": {"sessions": 1000, "round_trip_us": 10.0},
-        "many": {"active": 10000, "round_trip_us": 12.0, "waking_us": 20.0},
+        "few": awake(1000, 10.0),
+        "many": awake(1000000, 12.0),
         "ratio": 1.2,
+        "relay_ratio": 1.1,
         "ready_s": 1.5,
         "handshakes_per_s": 10000.0,
         "handshake_us": 40.0,
-        "parked": 990000.0,
         "base_kb": 100000,
         "resident_kb": 700000,
-        "bytes_per_session": 614.0,
-        "housekeeping": {"turns": 100000.0, "above_1ms": 0.0},
+        "bytes_per_session": 380.0,
+        "housekeeping": {"turns": 100000.0, "above_1ms": 0.0, "longest_ms": 0.3},
         "load_kb": 470000,
+        "memory": [memory_row("psk-ccm8", 380.0), memory_row("tls13-psk-gcm", 440.0)],
+        "parts": [{"part": "session", "bytes": 192, "count": 1}],
     }
     return {"head": bench_result()["head"], "million": found | others}
 
@@ -148,7 +196,7 @@ def test_a_tenth_worse_is_a_warning():
     text = figures.comparison_text(old, new)
     warnings = [line for line in text.splitlines() if "WARNING" in line]
     assert len(warnings) == 1
-    assert "10% worse: 1.2 PSK-AES128-CCM-8 at 1,000: CPU us per round trip: 10 before, 11 now" in text
+    assert "10% worse: 1.2 PSK-AES128-CCM-8 at 1,000 sessions: CPU us per round trip: 10 before, 11 now" in text
     assert "1 are 10% worse or more, 1 as much better" in text
     assert "of commit 0123456789ab" in text and "another" not in text
 
@@ -171,7 +219,7 @@ def test_only_what_both_have_is_compared():
     del new["reconnect"]
     new["speed"] = [speed_row(sessions=10)]
     names = {name for name, *_ in figures.compare(bench_result(), new)}
-    assert names and not any("flood" in name or "at 10:" in name for name in names)
+    assert names and not any("flood" in name or "at 10 sessions:" in name for name in names)
 
 
 def test_another_machine_is_said():
@@ -192,16 +240,16 @@ def missed(result):
 def test_bars_are_met():
     assert missed(bench_result()) == []
     assert missed(million_result()) == []
-    assert len(figures.bars(bench_result())) == 1 + 4 + 1 + 3 + 1
-    assert len(figures.bars(million_result())) == 4
+    assert len(figures.bars(bench_result())) == 1 + 3 + 1 + 1 + 3 + 1
+    assert len(figures.bars(million_result())) == 5
 
 
 @pytest.mark.parametrize(
     "others, text",
     [
-        ({"round_trip_ratio": 1.21}, "of relay and library"),
+        ({"floor_ratio": 1.16}, "1.16 times that of relay and AEAD (9.00 us)"),
+        ({"floor_ratio": 1.16, "shape": "small"}, "at 1,000 sessions, small batches: CPU per round trip"),
         ({"handshake_ratio": 1.26}, "the library's"),
-        ({"difference_us": 4.1}, "over the relay's"),
         ({"handshake_us": 61.0}, "at most 60"),
         ({"sessions": 1, "p50_ratio": 1.6}, "p50 is 1.60 times"),
     ],
@@ -214,8 +262,9 @@ def test_bars_of_speed_are_missed(others, text):
 @pytest.mark.parametrize(
     "others, text",
     [
-        ({"bytes_per_session": 641.0}, "641 bytes"),
-        ({"ratio": 1.6}, "1.60 times"),
+        ({"memory": [memory_row("psk-ccm8", 385.0)]}, "385 bytes each, at most 384"),
+        ({"memory": [memory_row("tls13-psk-gcm", 449.0)]}, "449 bytes each, at most 448"),
+        ({"ratio": 1.36}, "1.36 times"),
         ({"ready_s": 2.1}, "ready in 2.10 s"),
         ({"housekeeping": {"turns": 10.0, "above_1ms": 1.0}}, "1 times"),
     ],
@@ -225,10 +274,70 @@ def test_bars_of_the_million_are_missed(others, text):
     assert len(found) == 1 and text in found[0]
 
 
-def test_a_gate_without_parking_has_no_bar_of_parking():
-    found = million_result(parked=None, housekeeping=None, bytes_per_session=9000.0)
-    assert missed(found) == []
-    assert report.report(found).count("not available") == 2
+def test_suites_without_a_bar_are_only_stated():
+    found = million_result(memory=[memory_row("psk-chacha20", 900.0)])
+    assert len(figures.bars(found)) == 3
+    assert "| 1.2 PSK-CHACHA20-POLY1305 | 1,000,000 | 900 | 10,000 |" in report.report(found)
+
+
+# --- results that were kept before ---
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (bench_result(speed=[speed_row_before()]), bench_result()),
+        (million_result_before(), million_result()),
+    ],
+)
+def test_results_that_were_kept_before_are_compared_and_shown(old, new):
+    assert report.report(old).count("|") > 0
+    assert not missed(old)
+    names = {name for name, *_ in figures.compare(old, new)}
+    assert {"1.2 PSK-AES128-CCM-8 at 1,000 sessions: CPU us per round trip", "1,000,000 sessions: CPU us per round trip"} & names
+    assert not any("small batches" in name or "CHACHA20" in name for name in names)
+    assert "WARNING" not in figures.comparison_text(old, new)
+
+
+def test_what_was_kept_has_no_bar_that_it_was_not_measured_for():
+    assert not any("AEAD" in what for what, _ in figures.bars(bench_result(speed=[speed_row_before()])))
+    assert not any("bytes each" in what for what, _ in figures.bars(million_result_before()))
+
+
+def test_the_kept_results_of_the_repository_are_shown():
+    for kind in results.KINDS:
+        kept = results.load(results.FOLDER, kind)
+        assert kept is None or len(report.report(kept)) > 100
+
+
+# --- medians ---
+
+
+def turn(gate_us, relay_us, aead_us, **ticks):
+    run = {key: 1.0 for key in (*speed.REQUEST_FIGURES, *speed.HANDSHAKE_FIGURES, "lost", "batch")}
+    run |= {"user_ticks": 1, "kernel_ticks": 3} | ticks
+    gate, relay = run | {"round_trip_us": gate_us}, run | {"round_trip_us": relay_us}
+    return {"gate": gate, "relay": relay, "aead_us": aead_us, "library_us": 0.5}
+
+
+def test_a_ratio_is_the_median_of_the_turns_own_ones():
+    turns = [turn(10.0, 8.0, 2.0), turn(24.0, 10.0, 2.0), turn(12.0, 9.0, 1.0)]
+    [row] = speed.summarize({("psk-ccm8", 1000, "large"): turns})
+    assert row["floor_ratio"] == pytest.approx(1.2)
+    assert (row["floor_ratio_low"], row["floor_ratio_high"]) == (1.0, 2.0)
+    assert (row["round_trip_us"], row["user_us"], row["kernel_us"]) == (12.0, 3.0, 9.0)
+    assert row["handshake_ratio"] == 2.0
+
+
+def test_small_batches_tell_nothing_of_handshakes():
+    [row] = speed.summarize({("psk-ccm8", 1000, "small"): [turn(10.0, 8.0, 2.0)]})
+    assert row["floor_ratio"] == 1.0 and not any("handshake" in key for key in row)
+
+
+def test_the_share_of_user_time_is_of_all_turns_together():
+    runs = [{"user_ticks": 0, "kernel_ticks": 1}, {"user_ticks": 3, "kernel_ticks": 0}]
+    assert speed.user_share(runs) == 0.75
+    assert speed.user_share([{"user_ticks": 0, "kernel_ticks": 0}]) == 0
 
 
 # --- tables ---
@@ -244,7 +353,7 @@ def test_report_has_a_part_for_each_measurement():
     text = report.report(bench_result())
     for part in ("commit 0123456789ab", "settings: a = 1", "Two workers", "Flood of", "reboot at once"):
         assert part in text
-    assert "| 1.2 PSK-AES128-CCM-8 | 1,000 | 10.00 | 8.00 | 1.00 | 1.11 |" in text
+    assert "| 1.2 PSK-AES128-CCM-8 | 1,000 | small | 10.00 | 2.00 | 8.00 | 8.00 | 0.50 | 7.50 | 1.00 | 1.11 |" in text
     assert "Flood of" not in report.report(bench_result(flood=None))
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(row.endswith("|") for row in rows)
@@ -280,6 +389,9 @@ def test_what_is_printed_is_what_readme_says(tmp_path):
     text = readme.text(tmp_path)
     assert report.report(result) in text
     assert "results/cpu.svg" in text and "results/memory.svg" not in text
+    top = Path(readme.__file__).resolve().parents[2]
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (top / target).exists(), target
 
 
 def test_plots_say_what_they_were_measured_on_and_no_date():
@@ -349,7 +461,9 @@ def test_housekeeping():
     name = "dtlsgate_housekeeping_seconds_bucket"
     counts = {"0.0001": 5.0, "0.001": 8.0, "0.01": 9.0, "+Inf": 10.0}
     metrics = {(name, le): count for le, count in counts.items()} | {("other", ""): 1.0}
-    assert million.read_housekeeping(metrics) == {"turns": 10.0, "above_1ms": 2.0}
+    assert million.read_housekeeping(metrics) == {"turns": 10.0, "above_1ms": 2.0, "longest_ms": None}
+    metrics[name, "+Inf"] = 9.0
+    assert million.read_housekeeping(metrics)["longest_ms"] == 10
     assert million.read_housekeeping({("other", ""): 1.0}) is None
 
 
