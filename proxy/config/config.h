@@ -1,18 +1,16 @@
-/* Settings: read from an INI file, checked, and kept as one immutable value. config.def declares
- * each setting once; the structs below, the parser, --print-config and the table in README.md are
- * made from it. Reads no credential file: that is creds.c. */
+/* Settings, as one immutable value: config_load.h reads and checks it. config.def declares each
+ * setting once; the structs below, the parser, --print-config and the table in the documents are
+ * made from it. */
 #ifndef CONFIG_H
 #define CONFIG_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "base/addr.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "base/problems.h"
 
 #define CONFIG_LISTENERS_MAX 64
 #define CONFIG_LISTEN_MAX 8 /* addresses of one listener */
@@ -79,30 +77,5 @@ struct config {
     struct listener_config *listeners;
     uint32_t listener_count;
 };
-
-/* Reads the file, defaults filled in. All problems are reported, not only the first; NULL if there
- * was an error (warnings do not count). The caller owns the result. */
-struct config *config_load(const char *path, struct problems *problems) MUST_USE;
-
-/* As config_load, but what could be read is returned in spite of errors, with defaults in the place
- * of bad values, so that later checks can add theirs. Not to be used if there was an error. */
-struct config *config_load_partly(const char *path, struct problems *problems) MUST_USE;
-
-/* As config_load, from an open stream that stays the caller's. `path` is what messages call it, and
- * its folder is where relative paths begin. */
-struct config *config_load_stream(FILE *in, const char *path, struct problems *problems) MUST_USE;
-
-/* NULL is harmless. */
-void config_free(struct config *config);
-
-/* Writes the effective settings, defaults too, as a file that config_load reads back to the same.
- * A path that no line of such a file can hold is written with a comment that says so. */
-void config_print(const struct config *config, FILE *out);
-
-/* Where a listener's key stands in the file, as `gate.ini:12: [listener coaps] psk_file = /x`, for
- * messages of later checks (credentials); the line is that of the section if the file leaves the
- * key out. `key` is a name of config.def. Writes into text (of size bytes) and returns it. */
-const char *config_where(const struct config *config, const struct listener_config *listener,
-                         const char *key, char *text, size_t size);
 
 #endif

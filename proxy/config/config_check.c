@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "config/config_print.h"
 #include "config/config_table.h"
 
 struct check {

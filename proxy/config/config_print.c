@@ -1,8 +1,8 @@
-/* From settings back to text: --print-config, and the places that messages name. */
+#include "config/config_print.h"
+
 #include <assert.h>
 #include <string.h>
 
-#include "config/config.h"
 #include "config/config_table.h"
 
 static void print_section(const struct config_table *table, const void *values, FILE *out)

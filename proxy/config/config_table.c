@@ -79,15 +79,3 @@ void config_table_free_values(const struct config_table *table, void *values)
     for (size_t i = 0; i < table->count; i++)
         config_value_free(&table->settings[i], config_table_member(&table->settings[i], values));
 }
-
-void config_free(struct config *config)
-{
-    if (!config)
-        return;
-    config_table_free_values(&config_gate_table, &config->gate);
-    for (uint32_t i = 0; i < config->listener_count; i++)
-        config_table_free_values(&config_listener_table, &config->listeners[i]);
-    free(config->listeners);
-    free(config->path);
-    free(config);
-}

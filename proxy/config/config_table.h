@@ -1,5 +1,5 @@
 /* The entries of config.def as two tables, and what is done to a whole section by table. Part of
- * config.c. */
+ * config_load.c. */
 #ifndef CONFIG_TABLE_H
 #define CONFIG_TABLE_H
 

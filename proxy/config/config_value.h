@@ -1,5 +1,5 @@
 /* One setting's value: from text to a member of its section's struct and back, by the kinds of
- * config.def. Part of config.c; knows nothing of files and of other settings. */
+ * config.def. Part of config_load.c; knows nothing of files and of other settings. */
 #ifndef CONFIG_VALUE_H
 #define CONFIG_VALUE_H
 

@@ -9,6 +9,7 @@
 #include <wolfssl/ssl.h>
 
 #include "base/bytes.h"
+#include "config/config_print.h"
 #include "creds/creds_flight.h"
 #include "creds/creds_pem.h"
 #include "creds/creds_suites.h"

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/config_print.h"
 #include "run/privileges.h"
 #include "run/reload.h"
 

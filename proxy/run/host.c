@@ -9,6 +9,7 @@
 
 #include "base/cgroup.h"
 #include "base/process.h"
+#include "config/config_print.h"
 
 /* ---- IPv6 ----------------------------------------------------------------------------------- */
 

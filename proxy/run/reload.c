@@ -4,6 +4,7 @@
 #include <sys/random.h>
 
 #include "base/secret.h"
+#include "config/config_load.h"
 #include "handshake/dtls.h"
 #include "run/host.h"
 #include "run/privileges.h"
@@ -17,7 +18,7 @@ static struct generation *out_of_memory(struct generation *generation, struct pr
     return NULL;
 }
 
-/* False if config.c has found the credentials wanting already. */
+/* False if config_check.c has found the credentials wanting already. */
 static bool names_credentials(const struct listener_config *config)
 {
     bool has_certificate = config->certificate[0] != '\0';

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/config.h"
+#include "config/config_load.h"
+#include "config/config_print.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-#include "config/config.h"
+#include "config/config_load.h"
+#include "config/config_print.h"
 #include "config/config_table.h"
 
 #define FILE_PATH "/etc/dtlsgate/gate.ini"

@@ -13,6 +13,8 @@
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
+#include "config/config_load.h"
+
 static char folder[64];
 
 const char *creds_fixture_folder(void)

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/config_load.h"
 #include "run/host.h"
 
 static char root[64];
