@@ -170,9 +170,14 @@ helpers_included = $(shell for helper in $(UNIT_HELPERS:$(OUT)/%.o=%); do \
     grep -qs "$$helper\.h" $(1:.o=.d) && echo $(OUT)/$$helper.o; done)
 test_libraries = $(call helpers_included,$(firstword $^)) $(LIBRARY) $(UNIT_LIBRARY) $(LIBRARY)
 
+# Where nonce_watch.h is included nonce_watch.c stands between these functions and who calls them.
+NONCE_WATCH_CALLS := wc_AesGcmEncrypt wc_AesGcmEncrypt_ex wc_AesCcmEncrypt wc_AesCcmEncrypt_ex \
+    wc_ChaCha20Poly1305_Encrypt wc_Chacha_Process wc_Poly1305_MAC
+wraps = $(if $(filter %/nonce_watch.o,$(1)),$(NONCE_WATCH_CALLS:%=-Wl,--wrap=%))
+
 define unit_test
 $(OUT)/tests/$(basename $(notdir $(1))): $(OUT)/$(1:.c=.o) $(LIBRARY) $(UNIT_LIBRARY)
-	$$(call link,$$< $$(test_libraries),-lcmocka)
+	$$(call link,$$< $$(test_libraries),-lcmocka $$(call wraps,$$(test_libraries)))
 endef
 $(foreach source,$(UNIT_SOURCES),$(eval $(call unit_test,$(source))))
 

@@ -158,6 +158,7 @@ void gate_open(struct gate *gate, const char *ini)
     struct err err;
     gate_close(gate);
     fake_system_seed(1);
+    nonce_watch_reset();
     fake_log_reset();
     fake_udp_reset();
     fake_network_reset(START_MS);

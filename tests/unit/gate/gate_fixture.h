@@ -1,7 +1,8 @@
 /* A gate in memory: the real datapath with everything below it, on fake_udp's network, with
  * devices (memory_client) on one side and a backend on the other, and a clock that jumps from
  * event to event. After every step it checks what must always hold: received = sum of outcomes,
- * the gauges, and the role policy on every datagram that the gate sent. */
+ * the gauges, and the role policy on every datagram that the gate sent. nonce_watch.h holds for all
+ * tests of it. */
 #ifndef GATE_FIXTURE_H
 #define GATE_FIXTURE_H
 
@@ -11,6 +12,7 @@
 #include "gate/gate_policy.h"
 #include "gate/gate_view.h"
 #include "gate/memory_client.h"
+#include "gate/nonce_watch.h"
 #include "worker/datapath.h"
 
 enum { GATE_DEVICES_MAX = 80, GATE_LISTENERS_MAX = 4 };

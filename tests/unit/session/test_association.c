@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "fakes/fake_system.h"
 #include "gate/dtls_pair.h"
+#include "gate/nonce_watch.h"
 #include "gate/record_forge.h"
 #include "handshake/dtls_take_over.h"
 #include "session/association_inside.h"
