@@ -27,6 +27,18 @@ enum association_sealed association_seal(struct association *a, const struct ass
     return sealed;
 }
 
+void association_send_alert(struct association *a, const struct association_call *call,
+                            enum alert alert)
+{
+    association_alert(a, call, alert == ALERT_CLOSE_NOTIFY ? ALERT_WARNING : ALERT_FATAL, alert);
+}
+
+void association_update_keys(struct association *a, const struct association_call *call)
+{
+    if (a->version == VERSION_1_3)
+        association_send_update(a, call, false);
+}
+
 /* ---- what records carry --------------------------------------------------------------------- */
 
 /* Out of memory, nothing that was sent before the close_notify is taken any more. */
@@ -75,7 +87,7 @@ static void on_handshake_12(struct association *a, const struct association_call
         if (call->now_ms < a->v12.refusal_due_ms)
             return;
         a->v12.refusal_due_ms = call->now_ms + ASSOCIATION_REFUSAL_MS;
-        association_send_warning(a, call, ALERT_NO_RENEGOTIATION);
+        association_alert(a, call, ALERT_WARNING, ALERT_NO_RENEGOTIATION);
         break;
     case HANDSHAKE_FINISHED: opened->event = ASSOCIATION_REPEATED; break;
     default: opened->event = ASSOCIATION_CONTROL; break;

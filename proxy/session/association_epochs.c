@@ -23,11 +23,6 @@ enum { OLD_COUNT = sizeof(OLD) / sizeof(OLD[0]) };
 
 /* ---- where which keys are ------------------------------------------------------------------- */
 
-const uint8_t *association_write_keys(const struct association *a)
-{
-    return a->keys + record13_keys_bytes(a->aead);
-}
-
 static uint8_t *write_keys(struct association *a)
 {
     return a->keys + record13_keys_bytes(a->aead);

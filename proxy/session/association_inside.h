@@ -2,8 +2,15 @@
 #ifndef ASSOCIATION_INSIDE_H
 #define ASSOCIATION_INSIDE_H
 
-#include "session/association.h"
+#include "handshake/taken.h"
+#include "session/association_state.h"
 #include "wire/record13.h"
+
+/* The keys of DTLS 1.3 behind the struct; those to read are the first. */
+static inline const uint8_t *association_write_keys(const struct association *association)
+{
+    return association->keys + record13_keys_bytes(association->aead);
+}
 
 /* ---- association_rare.c: what few associations have at a time ---------------------------------
  */
@@ -61,9 +68,8 @@ enum association_sealed association_send(struct association *association,
                                          const struct association_call *call, uint8_t type,
                                          const uint8_t *data, size_t len);
 
-/* A warning, whatever the alert. */
-void association_send_warning(struct association *association, const struct association_call *call,
-                              enum alert alert);
+void association_alert(struct association *association, const struct association_call *call,
+                       uint8_t level, enum alert alert);
 
 /* The device broke a rule: tells it, and says so. */
 void association_fail(struct association *association, const struct association_call *call,
@@ -94,8 +100,6 @@ uint64_t association_epochs_due_ms(const struct association *association);
 void association_drop_old_epochs(struct association *association,
                                  const struct association_call *call);
 
-const uint8_t *association_write_keys(const struct association *association);
-
 /* ---- association_outgoing.c: what is sent until the device acknowledges it --------------------
  */
 
@@ -104,7 +108,7 @@ void association_take_ticket(struct association *association, const struct taken
                              struct slabs *slabs, uint64_t now_ms);
 
 /* Asks for new keys of ours, and of the device if is_requested: now, or later if something else is
- * unacknowledged. */
+ * unacknowledged. If that is a KeyUpdate, nothing. */
 void association_send_update(struct association *association, const struct association_call *call,
                              bool is_requested);
 /* Says that there are no further connection IDs, if nothing else is unacknowledged. */

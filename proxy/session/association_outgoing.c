@@ -146,15 +146,11 @@ void association_send_update(struct association *a, const struct association_cal
                              bool is_requested)
 {
     const uint8_t body[KEY_UPDATE_BYTES] = {is_requested};
+    if (is_update(find_outgoing(a)))
+        return;
     a->v13.owes_update =
         !may_send_message(a) || !send_message(a, call, HANDSHAKE_KEY_UPDATE, body, sizeof(body));
     a->v13.has_asked_update |= is_requested && !a->v13.owes_update;
-}
-
-void association_update_keys(struct association *a, const struct association_call *call)
-{
-    if (a->version == VERSION_1_3 && !is_update(find_outgoing(a)))
-        association_send_update(a, call, false);
 }
 
 void association_send_no_cid(struct association *a, const struct association_call *call)
@@ -170,7 +166,7 @@ void association_look_after_keys(struct association *a, const struct association
     const struct record_limits limits = association_limits(a, call);
     bool is_forged_by_half = a->forged >= limits.forged / 2 && !a->v13.has_asked_update;
     bool is_worn_by_half = a->write_next >= limits.sealed / 2 || a->v13.owes_update;
-    if ((is_forged_by_half || is_worn_by_half) && !is_update(find_outgoing(a)))
+    if (is_forged_by_half || is_worn_by_half)
         association_send_update(a, call, is_forged_by_half); /* R17 */
 }
 

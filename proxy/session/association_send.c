@@ -52,7 +52,7 @@ enum association_sealed association_send(struct association *a, const struct ass
     return ASSOCIATION_SEALED;
 }
 
-static void send_alert(struct association *a, const struct association_call *call, uint8_t level,
+void association_alert(struct association *a, const struct association_call *call, uint8_t level,
                        enum alert alert)
 {
     const struct alert_message message = {.level = level, .code = (uint8_t)alert};
@@ -62,22 +62,10 @@ static void send_alert(struct association *a, const struct association_call *cal
     (void)association_send(a, call, RECORD_ALERT, bytes, sizeof(bytes));
 }
 
-void association_send_warning(struct association *a, const struct association_call *call,
-                              enum alert alert)
-{
-    send_alert(a, call, ALERT_WARNING, alert);
-}
-
-void association_send_alert(struct association *a, const struct association_call *call,
-                            enum alert alert)
-{
-    send_alert(a, call, alert == ALERT_CLOSE_NOTIFY ? ALERT_WARNING : ALERT_FATAL, alert);
-}
-
 void association_fail(struct association *a, const struct association_call *call, enum alert alert,
                       struct association_opened *opened)
 {
-    association_send_alert(a, call, alert);
+    association_alert(a, call, ALERT_FATAL, alert);
     opened->event = ASSOCIATION_FAILED;
     opened->alert = (uint8_t)alert;
 }

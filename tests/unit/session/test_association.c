@@ -17,6 +17,7 @@
 #include "gate/nonce_watch.h"
 #include "gate/record_forge.h"
 #include "handshake/dtls_take_over.h"
+#include "session/association.h"
 #include "session/association_inside.h"
 #include "wire/record12.h"
 
