@@ -1,5 +1,7 @@
 #include "crowd.h"
 
+#include "random.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,15 +14,6 @@ void crowd_deinit(struct crowd *crowd)
 {
     free(crowd->numbers);
     *crowd = (struct crowd){0};
-}
-
-/* splitmix64 */
-static uint64_t draw(struct crowd *crowd)
-{
-    uint64_t x = crowd->random += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
 }
 
 void crowd_take(struct crowd *crowd, uint32_t first, uint32_t size)
@@ -44,7 +37,7 @@ void crowd_draw(struct crowd *crowd, uint32_t size, uint32_t all)
     crowd->size = size;
     crowd->next = 0;
     for (uint32_t i = 0; i < size; i++) {
-        uint32_t other = i + (uint32_t)(draw(crowd) % (all - i));
+        uint32_t other = i + (uint32_t)(random_next(&crowd->random) % (all - i));
         uint32_t number = crowd->numbers[other];
         crowd->numbers[other] = crowd->numbers[i];
         crowd->numbers[i] = number;

@@ -1,13 +1,14 @@
 /* What wolfCrypt's AEADs alone need for a round trip of application data: a record opened and one
  * sealed, the set-up of both keys included, under the keys of as many sessions as a gate has. No
  * record header is parsed, no window kept. Prints one JSON object. */
+#include "random.h"
+#include "rounds.h"
 #include "wire/aead.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <wolfssl/options.h>
 #include <wolfssl/wolfcrypt/cpuid.h>
 
@@ -84,22 +85,6 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* splitmix64 */
-static uint64_t draw(struct bench *b)
-{
-    uint64_t x = b->random += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
-static uint64_t cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* False if this build has no such instructions, or the CPU has none. */
 static bool uses_aes_instructions(bool is_without)
 {
@@ -159,7 +144,7 @@ static void make_keys(struct bench *b)
     }
     for (uint32_t i = 0; i < b->session_count; i++) {
         for (size_t at = 0; at < SESSION_BYTES; at += sizeof(uint64_t)) {
-            uint64_t random = draw(b);
+            uint64_t random = random_next(&b->random);
             memcpy(b->sessions[i].bytes + at, &random, sizeof random);
         }
     }
@@ -174,7 +159,7 @@ static void seal_records(struct bench *b)
     for (uint32_t i = 0; i < RECORDS; i++) {
         struct record *record = &b->records[i];
         uint8_t nonce[AEAD_NONCE_BYTES];
-        record->session = (uint32_t)(draw(b) % b->session_count);
+        record->session = (uint32_t)(random_next(&b->random) % b->session_count);
         record->number = i;
         aim(b, &text, record->session, FROM_DEVICE, i, nonce);
         text.out = record->bytes;
@@ -229,42 +214,21 @@ static void receive(struct bench *b, const struct record *records)
 }
 
 /* Reading the clock is a system call: what it costs is taken away. */
-static double round_ns(struct bench *b)
+static double round_us(void *context)
 {
+    struct bench *b = context;
     uint64_t passed_ns = 0, clock_ns = 0;
     seal_records(b);
     sweep(b);
     for (uint32_t i = 0; i < RECORDS; i += BATCH) {
         receive(b, b->records + i);
-        uint64_t begin_ns = cpu_ns();
-        uint64_t begun_ns = cpu_ns();
+        uint64_t begin_ns = rounds_cpu_ns();
+        uint64_t begun_ns = rounds_cpu_ns();
         answer(b);
-        passed_ns += cpu_ns() - begun_ns;
+        passed_ns += rounds_cpu_ns() - begun_ns;
         clock_ns += begun_ns - begin_ns;
     }
-    return passed_ns > clock_ns ? (double)(passed_ns - clock_ns) / RECORDS : 0;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median_us(struct bench *b)
-{
-    double *rounds = calloc(b->rounds, sizeof *rounds);
-    if (!rounds) {
-        fail("out of memory");
-    }
-    round_ns(b); /* warm-up */
-    for (unsigned i = 0; i < b->rounds; i++) {
-        rounds[i] = round_ns(b);
-    }
-    qsort(rounds, b->rounds, sizeof *rounds, compare);
-    double us = rounds[b->rounds / 2] / 1e3;
-    free(rounds);
-    return us;
+    return passed_ns > clock_ns ? (double)(passed_ns - clock_ns) / 1e3 / RECORDS : 0;
 }
 
 static const struct suite *find_suite(const char *name)
@@ -323,7 +287,8 @@ int main(int argc, char **argv)
     make_keys(b);
     printf("{\"suite\": \"%s\", \"sessions\": %u, \"aes_instructions\": %s, "
            "\"round_trip_us\": %.3f}\n",
-           b->suite->name, b->session_count, uses_aes ? "true" : "false", median_us(b));
+           b->suite->name, b->session_count, uses_aes ? "true" : "false",
+           rounds_median(b->rounds, round_us, b));
     aead_work_free(b->work);
     free(b->sessions);
     free(b->records);

@@ -83,6 +83,16 @@ static unsigned int on_psk(WOLFSSL *ssl, const char *hint, char *identity,
     return (unsigned int)group->psk_bytes;
 }
 
+/* In 1.3 a key is for one suite, which the library takes for AES128-GCM if it is not told. */
+static unsigned int on_psk_13(WOLFSSL *ssl, const char *hint, char *identity,
+                              unsigned int identity_size, unsigned char *key, unsigned int key_size,
+                              const char **suite_name)
+{
+    const struct device *device = wolfSSL_get_psk_callback_ctx(ssl);
+    *suite_name = device->group->suite_name;
+    return on_psk(ssl, hint, identity, identity_size, key, key_size);
+}
+
 static bool parse_psk(struct device_group *group)
 {
     size_t digits = group->psk_hex ? strlen(group->psk_hex) : 0;
@@ -172,6 +182,7 @@ bool device_group_init(struct device_group *group)
         return false;
     }
     wolfSSL_Init();
+    group->suite_name = suite->wolfssl_name;
     group->ctx = wolfSSL_CTX_new(suite->is_1_3 ? wolfDTLSv1_3_client_method()
                                                : wolfDTLSv1_2_client_method());
     /* A device with one curve: no guess at a key share that the server refuses. */
@@ -189,6 +200,9 @@ bool device_group_init(struct device_group *group)
     }
     if (suite->uses_psk) {
         wolfSSL_CTX_set_psk_client_callback(group->ctx, on_psk);
+        if (suite->is_1_3) {
+            wolfSSL_CTX_set_psk_client_tls13_callback(group->ctx, on_psk_13);
+        }
         return true;
     }
     return load_files(group);

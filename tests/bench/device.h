@@ -17,7 +17,8 @@ typedef void device_send_fn(struct device *device, const void *data, size_t size
 
 /* What all devices of a run have in common. */
 struct device_group {
-    const char *suite; /* a name of the table in device.c, or "plain" */
+    const char *suite;      /* a name of the table in device.c, or "plain" */
+    const char *suite_name; /* the library's; set by device_group_init() */
     const char *psk_hex;
     const char *certificate, *private_key, *ca; /* PEM files; NULL: none */
     bool offers_cid;  /* an empty connection ID, so that the server may give one */

@@ -4,6 +4,7 @@
  * nothing. */
 #include "batch.h"
 #include "device.h"
+#include "random.h"
 
 #include <arpa/inet.h>
 #include <netinet/ip.h>
@@ -51,15 +52,6 @@ struct flood {
     struct packet packets[BATCH_SIZE];
     uint64_t state; /* of the random generator */
 };
-
-/* xorshift64*: varied is enough, and it must cost nothing. */
-static uint64_t next_random(struct flood *f)
-{
-    f->state ^= f->state >> 12;
-    f->state ^= f->state << 25;
-    f->state ^= f->state >> 27;
-    return f->state * 0x2545f4914f6cdd1du;
-}
 
 static struct hello *wanted_hello;
 
@@ -112,10 +104,10 @@ static void add_hello(struct flood *f, unsigned i, const struct sockaddr_in *tar
     const struct hello *hello = &f->hellos[i % 2];
     struct packet *packet = &f->packets[i];
     for (size_t at = 0; at < RANDOM_BYTES; at += 8) {
-        uint64_t random = next_random(f);
+        uint64_t random = random_next(&f->state);
         memcpy(packet->hello + RANDOM_AT + at, &random, 8);
     }
-    uint64_t random = next_random(f);
+    uint64_t random = random_next(&f->state);
     if (!f->is_raw) {
         struct in_addr source = {htonl(0x7f020000 + (uint32_t)(random >> 32) % 0x00c00000)};
         batch_add(&f->out, target, source, packet->hello, hello->size);
@@ -215,8 +207,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "flood: cannot make a ClientHello\n");
         return 1;
     }
-    if (getrandom(&f->state, sizeof f->state, 0) != sizeof f->state || f->state == 0) {
-        f->state = 1;
+    if (getrandom(&f->state, sizeof f->state, 0) != sizeof f->state) {
+        perror("flood: getrandom");
+        return 1;
     }
     setvbuf(stdin, NULL, _IONBF, 0); /* what poll() sees is all there is */
     open_sockets(f);

@@ -2,12 +2,12 @@
  * timer. With its cookie, from the new object on. The client's side is a device of the load
  * generator and is not timed. Prints one JSON object. */
 #include "device.h"
+#include "rounds.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
@@ -50,46 +50,25 @@ static void fail(const char *what, int error)
     exit(1);
 }
 
-static uint64_t cpu_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* The server's part begins and ends. Reading the clock is a system call: what it costs is known and
  * taken away. */
 static void begin(struct bench *b)
 {
-    b->begin_ns = cpu_ns();
+    b->begin_ns = rounds_cpu_ns();
 }
 
 static void end(struct bench *b)
 {
-    uint64_t passed_ns = cpu_ns() - b->begin_ns;
+    uint64_t passed_ns = rounds_cpu_ns() - b->begin_ns;
     b->server_ns += passed_ns > b->clock_ns ? passed_ns - b->clock_ns : 0;
 }
 
-static int compare(const void *a, const void *b)
+/* What reading the clock costs. */
+static double clock_ns(void *context)
 {
-    double left = *(const double *)a, right = *(const double *)b;
-    return (left > right) - (left < right);
-}
-
-static double median(double *values, unsigned count)
-{
-    qsort(values, count, sizeof *values, compare);
-    return values[count / 2];
-}
-
-static void measure_clock(struct bench *b)
-{
-    double costs[1001];
-    for (int i = 0; i < 1001; i++) {
-        uint64_t before_ns = cpu_ns();
-        costs[i] = (double)(cpu_ns() - before_ns);
-    }
-    b->clock_ns = (uint64_t)median(costs, 1001);
+    (void)context;
+    uint64_t before_ns = rounds_cpu_ns();
+    return (double)(rounds_cpu_ns() - before_ns);
 }
 
 static void queue_add(struct queue *queue, const void *data, size_t size)
@@ -248,29 +227,15 @@ static void forget(struct bench *b)
     b->to_client.count = b->to_server.count = 0;
 }
 
-static double handshake_ns(struct bench *b)
+static double handshake_us(void *context)
 {
+    struct bench *b = context;
     b->server_ns = 0;
     for (int i = 0; i < HANDSHAKES_PER_ROUND; i++) {
         shake_hands(b);
         forget(b);
     }
-    return (double)b->server_ns / HANDSHAKES_PER_ROUND;
-}
-
-static double median_us(struct bench *b)
-{
-    double *rounds = calloc(b->rounds, sizeof *rounds);
-    if (!rounds) {
-        fail("calloc", 0);
-    }
-    handshake_ns(b); /* warm-up */
-    for (unsigned i = 0; i < b->rounds; i++) {
-        rounds[i] = handshake_ns(b);
-    }
-    double us = median(rounds, b->rounds) / 1e3;
-    free(rounds);
-    return us;
+    return (double)b->server_ns / 1e3 / HANDSHAKES_PER_ROUND;
 }
 
 static bool set_option(struct bench *b, int option, const char *value)
@@ -326,8 +291,9 @@ int main(int argc, char **argv)
         return 2;
     }
     make_context(b);
-    measure_clock(b);
-    printf("{\"suite\": \"%s\", \"handshake_us\": %.2f}\n", b->group.suite, median_us(b));
+    b->clock_ns = (uint64_t)rounds_median(1001, clock_ns, NULL);
+    printf("{\"suite\": \"%s\", \"handshake_us\": %.2f}\n", b->group.suite,
+           rounds_median(b->rounds, handshake_us, b));
     wolfSSL_CTX_free(b->ctx);
     device_group_deinit(&b->group);
     return 0;

@@ -50,16 +50,6 @@ def check_memory(sessions):
         )
 
 
-@contextlib.contextmanager
-def killed_at_the_end(*programs):
-    """Nobody waits for a million close_notify."""
-    try:
-        yield
-    finally:
-        for program in programs:
-            program.kill()
-
-
 def run(bench, sessions, progress):
     check_memory(sessions)
     bench.place(*one_and_others(bench.cpus, min))
@@ -84,10 +74,8 @@ def run(bench, sessions, progress):
 
 def measure_few(bench, sessions, progress):
     progress.show(f"{sessions:,} sessions")
-    gate = bench.start_gate()
-    with killed_at_the_end(gate):
-        load = bench.start_load(gate.port, sessions, SUITE, more=["--save"])
-        with killed_at_the_end(load):
+    with bench.start_gate() as gate:
+        with bench.start_load(gate.port, sessions, SUITE, more=["--save"]) as load:
             establish(gate, load, sessions, progress)
             return measure_awake(bench, gate, load, sessions)
 
@@ -95,10 +83,8 @@ def measure_few(bench, sessions, progress):
 def measure_relay(bench, sessions, progress):
     """The relay beside it, and what the AEAD alone needs, without instructions for AES too."""
     progress.show(f"relay, {sessions:,} devices")
-    relay = bench.start_relay(sessions)
-    with killed_at_the_end(relay):
-        load = bench.start_load(relay.port, sessions, "plain")
-        with killed_at_the_end(load):
+    with bench.start_relay(sessions) as relay:
+        with bench.start_load(relay.port, sessions, "plain") as load:
             establish(relay, load, sessions, progress)
             found = measure_awake(bench, relay, load, sessions)
     return {
@@ -110,13 +96,11 @@ def measure_relay(bench, sessions, progress):
 
 
 def measure_gate(bench, sessions, progress, many):
-    """A gate with all sessions; CPU time goes to many."""
+    """A gate with all sessions; CPU time goes to many. Nobody waits for a million close_notify."""
     progress.show(f"the gate reads {sessions:,} keys")
-    gate = bench.start_gate()
-    with killed_at_the_end(gate):
+    with bench.start_gate() as gate:
         result = {"ready_s": gate.ready_s, "base_kb": gate.memory_kb("VmRSS")}
-        load = bench.start_load(gate.port, sessions, SUITE, more=["--save"])
-        with killed_at_the_end(load):
+        with bench.start_load(gate.port, sessions, SUITE, more=["--save"]) as load:
             try:
                 result |= establish(gate, load, sessions, progress)
                 result["resident_kb"] = settled_kb(gate)
@@ -205,7 +189,7 @@ def measure_others(bench, sessions, progress):
         for suite in (suite for suite in OTHERS if suite in bench.options.suites):
             ciphers, share = OTHERS[suite]
             gate = bench.start_gate(ciphers=ciphers, name=f"gate-{suite}")
-            stack.enter_context(killed_at_the_end(gate))
+            stack.enter_context(gate)
             rows.append((gate, establish_asleep(bench, gate, suite, int(sessions * share), progress)))
         if any(suite.startswith("tls13") for suite in OTHERS if suite in bench.options.suites):
             wait(REMAINDER_S, progress)
@@ -218,12 +202,11 @@ def measure_others(bench, sessions, progress):
 def establish_asleep(bench, gate, suite, sessions, progress):
     sessions = max(1, sessions)
     row = {"suite": suite, "sessions": sessions, "base_kb": gate.memory_kb("VmRSS")}
-    load = bench.start_load(gate.port, sessions, suite)
-    with killed_at_the_end(load):
-        try:
+    try:
+        with bench.start_load(gate.port, sessions, suite) as load:
             made = establish(gate, load, sessions, progress, then="sleep")
-        except BenchError as error:
-            raise BenchError(f"{sessions:,} sessions, {suite}: {error}") from None
+    except BenchError as error:
+        raise BenchError(f"{sessions:,} sessions, {suite}: {error}") from None
     return row | {"handshakes_per_s": made["handshakes_per_s"]}
 
 

@@ -31,20 +31,15 @@ def run_all(bench, progress):
 
 def with_load(bench, suite, devices, concurrent, measure):
     """What measure(server, load) says of gate, or relay for the suite plain, and devices."""
-    server = bench.start_relay() if suite == "plain" else bench.start_gate()
-    load = None
     try:
-        load = bench.start_load(server.port, devices, suite, concurrent)
-        rows = measure(server, load)
-        stop_load(load)
-        server.stop()
-        return rows
+        with bench.start_relay() if suite == "plain" else bench.start_gate() as server:
+            with bench.start_load(server.port, devices, suite, concurrent) as load:
+                rows = measure(server, load)
+                stop_load(load)
+            server.stop()
+            return rows
     except BenchError as error:
         raise BenchError(f"offered load, {suite}: {error}") from None
-    finally:
-        if load:
-            load.kill()
-        server.kill()
 
 
 def row_of(rate, result):

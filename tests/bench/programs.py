@@ -40,7 +40,8 @@ SHAPES = {"large": Shape(1000, False, False), "small": Shape(64, True, True)}
 
 
 class Program:
-    """A child process that ends with this one. The log keeps its standard error."""
+    """A child process that ends with this one, or with the block that it is made for (`with`). The log
+    keeps its standard error."""
 
     def __init__(self, name, command, folder, cpus, **pipes):
         self.name = name
@@ -55,6 +56,12 @@ class Program:
             self.process = subprocess.Popen(
                 [str(part) for part in command], stderr=log, preexec_fn=prepare, text=True, **pipes
             )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
 
     def failure(self, what):
         """An error that shows the end of the log."""
@@ -292,12 +299,11 @@ ciphers = {ciphers}
     def run_alone(self, name, *arguments):
         """What a program that needs no other says, one object a line."""
         program = self.start(name, [self.options.programs / name, *arguments], self.cpus)
-        try:
-            output, _ = program.process.communicate(timeout=PHASE_MAX_S)
-        except subprocess.TimeoutExpired:
-            raise program.failure(f"did not end within {PHASE_MAX_S} s") from None
-        finally:
-            program.kill()
+        with program:
+            try:
+                output, _ = program.process.communicate(timeout=PHASE_MAX_S)
+            except subprocess.TimeoutExpired:
+                raise program.failure(f"did not end within {PHASE_MAX_S} s") from None
         if program.process.returncode != 0:
             raise program.failure(f"ended with status {program.process.returncode}")
         return [json.loads(line) for line in output.splitlines()]

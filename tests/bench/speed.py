@@ -34,24 +34,19 @@ def run(bench, suite, sessions, shape="large", workers=None):
     """One run of the gate, or of the relay for the suite plain. workers: others than the options
     say."""
     choose_cpus(bench, sessions, shape, workers or bench.options.workers)
-    server = bench.start_relay(sessions) if suite == "plain" else bench.start_gate(workers)
-    load = None
-    try:
-        load = bench.start_load(server.port, sessions, suite, shape=shape)
-        has_handshakes = suite != "plain" and shape == "large"
-        result = measure(server, load, sessions, bench.options.scale, has_handshakes)
-        stop_load(load)
-        server.stop()
-        if suite == "plain":
-            result["batch"] = read_relay_batch(server)
-        return result
-    except BenchError as error:
-        tail = "" if server.log_tail() in str(error) else f"\n{server.log_tail()}"
-        raise BenchError(f"{suite}, {sessions} sessions, {shape}: {error}{tail}") from None
-    finally:
-        if load:
-            load.kill()
-        server.kill()
+    with bench.start_relay(sessions) if suite == "plain" else bench.start_gate(workers) as server:
+        try:
+            with bench.start_load(server.port, sessions, suite, shape=shape) as load:
+                has_handshakes = suite != "plain" and shape == "large"
+                result = measure(server, load, sessions, bench.options.scale, has_handshakes)
+                stop_load(load)
+            server.stop()
+            if suite == "plain":
+                result["batch"] = read_relay_batch(server)
+            return result
+        except BenchError as error:
+            tail = "" if server.log_tail() in str(error) else f"\n{server.log_tail()}"
+            raise BenchError(f"{suite}, {sessions} sessions, {shape}: {error}{tail}") from None
 
 
 def read_relay_batch(relay):

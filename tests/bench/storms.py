@@ -48,36 +48,34 @@ def run_flood(bench, progress):
     sink instead, in turn. The generator has a CPU of its own; the others share what is left."""
     generator_cpus, others = one_and_others(bench.cpus, max)
     bench.place(others, others)
-    gate = bench.start_gate()
-    load = flood = None
     try:
-        load = bench.start_load(gate.port, FLOOD_SESSIONS, "psk-ccm8")
-        flood = bench.start_flood(gate.port, generator_cpus)
-        run_phase(gate, load, "handshakes")
-        run_phase(gate, load, f"requests:{20 * FLOOD_SESSIONS}")  # warm-up
-        result = {"resident_before_kb": gate.memory_kb("VmRSS"), "pairs": []}
-        begin = gate.metrics()
-        for repeat in progress.turns(bench.options.repeat):
-            progress.show(f"{repeat}/{bench.options.repeat}")
-            order = ("sink", "gate") if repeat % 2 == 0 else ("gate", "sink")
-            result["pairs"].append(
-                {target: measure_flood(gate, load, flood, target) for target in order}
-            )
-            result.setdefault("resident_first_kb", gate.memory_kb("VmRSS"))
-        result["resident_after_kb"] = gate.memory_kb("VmRSS")
-        # Every session answers; run_phase() sees to that.
-        run_phase(gate, load, f"requests:{4 * FLOOD_SESSIONS}", may_lose=True)
-        change = metrics_change(begin, gate.metrics())
-        result["sessions_lost"] = int(change["dtlsgate_sessions_closed_total", ""])
-        stop_load(load)
-        gate.stop()
-        return result
+        with bench.start_gate() as gate:
+            with bench.start_load(gate.port, FLOOD_SESSIONS, "psk-ccm8") as load:
+                with bench.start_flood(gate.port, generator_cpus) as flood:
+                    result = measure_floods(bench, progress, gate, load, flood)
+                stop_load(load)
+            gate.stop()
+            return result
     except BenchError as error:
         raise BenchError(f"flood: {error}") from None
-    finally:
-        for program in (flood, load, gate):
-            if program:
-                program.kill()
+
+
+def measure_floods(bench, progress, gate, load, flood):
+    run_phase(gate, load, "handshakes")
+    run_phase(gate, load, f"requests:{20 * FLOOD_SESSIONS}")  # warm-up
+    result = {"resident_before_kb": gate.memory_kb("VmRSS"), "pairs": []}
+    begin = gate.metrics()
+    for repeat in progress.turns(bench.options.repeat):
+        progress.show(f"{repeat}/{bench.options.repeat}")
+        order = ("sink", "gate") if repeat % 2 == 0 else ("gate", "sink")
+        result["pairs"].append({target: measure_flood(gate, load, flood, target) for target in order})
+        result.setdefault("resident_first_kb", gate.memory_kb("VmRSS"))
+    result["resident_after_kb"] = gate.memory_kb("VmRSS")
+    # Every session answers; run_phase() sees to that.
+    run_phase(gate, load, f"requests:{4 * FLOOD_SESSIONS}", may_lose=True)
+    change = metrics_change(begin, gate.metrics())
+    result["sessions_lost"] = int(change["dtlsgate_sessions_closed_total", ""])
+    return result
 
 
 def measure_flood(gate, load, flood, target):
@@ -169,40 +167,28 @@ def run_reconnect(bench, suite, progress):
     result = {"suite": suite, "runs": []}
     progress.show(f"{suite}: memory")
     result["stalled_kb"] = measure_stalled(bench, suite)
-    gate = bench.start_gate()
-    load = None
     try:
-        load = bench.start_load(gate.port, STORM_DEVICES, suite, CALM_CONCURRENT)
-        empty_kb = gate.memory_kb("VmRSS")
-        run_phase(gate, load, "handshakes", may_lose=True)
-        result["session_kb"] = (gate.memory_kb("VmRSS") - empty_kb) / STORM_DEVICES
-        for repeat in progress.turns(bench.options.storms):
-            progress.show(f"{suite} {repeat}/{bench.options.storms}")
-            result["runs"].append(measure_reconnect(gate, load))
-        stop_load(load)
-        gate.stop()
-        return result
+        with bench.start_gate() as gate:
+            with bench.start_load(gate.port, STORM_DEVICES, suite, CALM_CONCURRENT) as load:
+                empty_kb = gate.memory_kb("VmRSS")
+                run_phase(gate, load, "handshakes", may_lose=True)
+                result["session_kb"] = (gate.memory_kb("VmRSS") - empty_kb) / STORM_DEVICES
+                for repeat in progress.turns(bench.options.storms):
+                    progress.show(f"{suite} {repeat}/{bench.options.storms}")
+                    result["runs"].append(measure_reconnect(gate, load))
+                stop_load(load)
+            gate.stop()
+            return result
     except BenchError as error:
         raise BenchError(f"reconnect, {suite}: {error}") from None
-    finally:
-        for program in (load, gate):
-            if program:
-                program.kill()
 
 
 def measure_stalled(bench, suite):
     """Resident memory per handshake that waits for its device."""
-    gate = bench.start_gate()
-    load = None
-    try:
-        load = bench.start_load(gate.port, STALLED_DEVICES, suite)
+    with bench.start_gate() as gate, bench.start_load(gate.port, STALLED_DEVICES, suite) as load:
         before_kb = gate.memory_kb("VmRSS")
         run_phase(gate, load, "stall")
         return (gate.memory_kb("VmRSS") - before_kb) / STALLED_DEVICES
-    finally:
-        if load:
-            load.kill()
-        gate.kill()
 
 
 def measure_reconnect(gate, load):
