@@ -332,12 +332,15 @@ def memory_tables(million):
         [part["part"], f"{part['bytes']:,}", f"{part['count']:,}", f"{part['bytes'] * part['count']:,}"]
         for part in million["parts"]
     ]
+    known = sum(part["bytes"] * part["count"] for part in million["parts"])
+    parts.append(["all else", "", "", f"{million['bytes_per_session'] - known:,.0f}"])
+    parts.append(["together, measured", "", "", f"{million['bytes_per_session']:,.0f}"])
     return [
         "Memory of a session: growth of resident memory by the number of sessions, when nothing of the\n"
         "handshake is kept any more; identities of 24 bytes:",
         table(["suite", "sessions", "bytes each", "handshakes/s"], rows),
-        "What its parts take, by the compiler's word; the rest are tables, the identity's text and what the\n"
-        "allocator adds:",
+        f"What its parts take of {SUITES[million['suite']]}, by the compiler's word; *all else*: tables, the\n"
+        "identity's text, what the allocator adds:",
         table(["part", "bytes", "of each session", "together"], parts),
     ]
 

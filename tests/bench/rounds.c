@@ -17,16 +17,16 @@ static int compare(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
-double rounds_median(unsigned count, double round(void *context), void *context)
+double rounds_median(unsigned count, double measure(void *context), void *context)
 {
     double *results = calloc(count, sizeof *results);
     if (!results) {
         perror("calloc");
         exit(1);
     }
-    round(context);
+    measure(context);
     for (unsigned i = 0; i < count; i++) {
-        results[i] = round(context);
+        results[i] = measure(context);
     }
     qsort(results, count, sizeof *results, compare);
     double median = results[count / 2];

@@ -8,6 +8,6 @@
 uint64_t rounds_cpu_ns(void);
 
 /* The median of so many calls, and one before them that does not count. */
-double rounds_median(unsigned count, double round(void *context), void *context);
+double rounds_median(unsigned count, double measure(void *context), void *context);
 
 #endif

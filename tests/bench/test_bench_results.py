@@ -360,6 +360,7 @@ def test_report_has_a_part_for_each_measurement():
 
 
 def test_rows_are_as_wide_as_their_titles():
+    assert "| all else |  |  | 188 |" in report.report(million_result())
     for text in (report.report(bench_result()), report.report(million_result())):
         width = None
         for line in text.splitlines():
