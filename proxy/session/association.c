@@ -192,7 +192,7 @@ void association_open(struct association *a, const struct association_call *call
     case RECORD_TOO_LONG: association_fail(a, call, ALERT_RECORD_OVERFLOW, opened); return;
     default: break;
     }
-    if (a->forged >= association_limits(a, call).forged)
+    if (a->forged >= association_limits(a, call)->forged)
         opened->event = ASSOCIATION_WORN_OUT; /* R17, R37 */
     else if (a->version == VERSION_1_3 && !a->is_closed && opened->event < ASSOCIATION_CLOSED)
         association_look_after_keys(a, call);

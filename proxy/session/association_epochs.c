@@ -81,7 +81,7 @@ static void note_forgery(struct association *a, const struct association_call *c
     for (int i = 0; i < OLD_COUNT; i++) {
         struct association_epoch *old = association_find_rare(a, OLD[i]);
         if (old != NULL && old->epoch == epoch &&
-            ++old->forged >= association_limits(a, call).forged)
+            ++old->forged >= association_limits(a, call)->forged)
             association_drop_rare(a, call->slabs, OLD[i]);
     }
 }

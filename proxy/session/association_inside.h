@@ -6,6 +6,13 @@
 #include "session/association_state.h"
 #include "wire/record13.h"
 
+static inline const struct record_limits *association_limits(const struct association *association,
+                                                             const struct association_call *call)
+{
+    bool is_1_3 = association->version == VERSION_1_3;
+    return call->limits != NULL ? call->limits : record_limits(association->aead, is_1_3);
+}
+
 /* The keys of DTLS 1.3 behind the struct; those to read are the first. */
 static inline const uint8_t *association_write_keys(const struct association *association)
 {
@@ -59,9 +66,6 @@ bool association_set_client_cid(struct association *association, struct slabs *s
 
 /* ---- association_send.c: what leaves ----------------------------------------------------------
  */
-
-struct record_limits association_limits(const struct association *association,
-                                        const struct association_call *call);
 
 /* Seals and sends one record under the present keys. */
 enum association_sealed association_send(struct association *association,

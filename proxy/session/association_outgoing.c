@@ -163,9 +163,9 @@ void association_send_no_cid(struct association *a, const struct association_cal
 
 void association_look_after_keys(struct association *a, const struct association_call *call)
 {
-    const struct record_limits limits = association_limits(a, call);
-    bool is_forged_by_half = a->forged >= limits.forged / 2 && !a->v13.has_asked_update;
-    bool is_worn_by_half = a->write_next >= limits.sealed / 2 || a->v13.owes_update;
+    const struct record_limits *limits = association_limits(a, call);
+    bool is_forged_by_half = a->forged >= limits->forged / 2 && !a->v13.has_asked_update;
+    bool is_worn_by_half = a->write_next >= limits->sealed / 2 || a->v13.owes_update;
     if (is_forged_by_half || is_worn_by_half)
         association_send_update(a, call, is_forged_by_half); /* R17 */
 }

@@ -3,12 +3,6 @@
 
 #include "wire/record12.h"
 
-struct record_limits association_limits(const struct association *a,
-                                        const struct association_call *call)
-{
-    return call->limits != NULL ? *call->limits : record_limits(a->aead, a->version == VERSION_1_3);
-}
-
 static size_t seal_12(const struct association *a, const struct association_call *call,
                       uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
 {
@@ -41,7 +35,7 @@ enum association_sealed association_send(struct association *a, const struct ass
                                          uint8_t type, const uint8_t *data, size_t len)
 {
     uint8_t out[RECORD_PLAINTEXT_MAX + RECORD_OVERHEAD_MAX];
-    if (a->write_next >= association_limits(a, call).sealed)
+    if (a->write_next >= association_limits(a, call)->sealed)
         return ASSOCIATION_NO_KEYS;
     size_t record_len = a->version == VERSION_1_2 ? seal_12(a, call, type, data, len, out)
                                                   : seal_13(a, call, type, data, len, out);

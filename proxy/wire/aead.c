@@ -16,9 +16,8 @@ struct aead_work {
     ChaCha chacha; /* for masks only */
 };
 
-/* wolfCrypt's functions for GCM and CCM are alike; ChaCha20-Poly1305 has none of these. */
-static const struct suite {
-    uint8_t key_bytes, tag_bytes;
+/* wolfCrypt's functions for AES with GCM and with CCM are alike. */
+static const struct mode {
     int (*set_key)(Aes *aes, const byte *key, word32 key_bytes);
     int (*encrypt)(Aes *aes, byte *out, const byte *in, word32 len, const byte *nonce,
                    word32 nonce_bytes, byte *tag, word32 tag_bytes, const byte *aad,
@@ -26,15 +25,13 @@ static const struct suite {
     int (*decrypt)(Aes *aes, byte *out, const byte *in, word32 len, const byte *nonce,
                    word32 nonce_bytes, const byte *tag, word32 tag_bytes, const byte *aad,
                    word32 aad_len);
-} suites[AEAD_COUNT] = {
-    [AEAD_AES_128_GCM] = {16, 16, wc_AesGcmSetKey, wc_AesGcmEncrypt, wc_AesGcmDecrypt},
-    [AEAD_AES_256_GCM] = {32, 16, wc_AesGcmSetKey, wc_AesGcmEncrypt, wc_AesGcmDecrypt},
-    [AEAD_AES_128_CCM] = {16, 16, wc_AesCcmSetKey, wc_AesCcmEncrypt, wc_AesCcmDecrypt},
-    [AEAD_AES_256_CCM] = {32, 16, wc_AesCcmSetKey, wc_AesCcmEncrypt, wc_AesCcmDecrypt},
-    [AEAD_AES_128_CCM_8] = {16, 8, wc_AesCcmSetKey, wc_AesCcmEncrypt, wc_AesCcmDecrypt},
-    [AEAD_AES_256_CCM_8] = {32, 8, wc_AesCcmSetKey, wc_AesCcmEncrypt, wc_AesCcmDecrypt},
-    [AEAD_CHACHA20_POLY1305] = {32, 16, NULL, NULL, NULL},
-};
+} gcm = {wc_AesGcmSetKey, wc_AesGcmEncrypt, wc_AesGcmDecrypt},
+  ccm = {wc_AesCcmSetKey, wc_AesCcmEncrypt, wc_AesCcmDecrypt};
+
+static const struct mode *mode_of(enum aead aead)
+{
+    return aead == AEAD_AES_128_GCM || aead == AEAD_AES_256_GCM ? &gcm : &ccm;
+}
 
 struct aead_work *aead_work_new(void)
 {
@@ -55,42 +52,34 @@ void aead_work_free(struct aead_work *work)
     free(work);
 }
 
-size_t aead_key_bytes(enum aead aead)
-{
-    return suites[aead].key_bytes;
-}
-
-size_t aead_tag_bytes(enum aead aead)
-{
-    return suites[aead].tag_bytes;
-}
-
 bool aead_seal(struct aead_work *work, enum aead aead, const struct aead_text *text)
 {
-    const struct suite *suite = &suites[aead];
+    const struct mode *mode = mode_of(aead);
+    word32 key_bytes = (word32)aead_key_bytes(aead), tag_bytes = (word32)aead_tag_bytes(aead);
     word32 len = (word32)text->in_len, aad_len = (word32)text->aad_len;
     uint8_t *tag = text->out + text->in_len;
     if (aead == AEAD_CHACHA20_POLY1305)
         return wc_ChaCha20Poly1305_Encrypt(text->key, text->nonce, text->aad, aad_len, text->in,
                                            len, text->out, tag) == 0;
-    return suite->set_key(&work->aes, text->key, suite->key_bytes) == 0 &&
-           suite->encrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES, tag,
-                          suite->tag_bytes, text->aad, aad_len) == 0;
+    return mode->set_key(&work->aes, text->key, key_bytes) == 0 &&
+           mode->encrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES, tag,
+                         tag_bytes, text->aad, aad_len) == 0;
 }
 
 bool aead_open(struct aead_work *work, enum aead aead, const struct aead_text *text)
 {
-    const struct suite *suite = &suites[aead];
-    if (text->in_len < suite->tag_bytes)
+    const struct mode *mode = mode_of(aead);
+    word32 key_bytes = (word32)aead_key_bytes(aead), tag_bytes = (word32)aead_tag_bytes(aead);
+    if (text->in_len < tag_bytes)
         return false;
-    word32 len = (word32)text->in_len - suite->tag_bytes, aad_len = (word32)text->aad_len;
+    word32 len = (word32)text->in_len - tag_bytes, aad_len = (word32)text->aad_len;
     const uint8_t *tag = text->in + len;
     if (aead == AEAD_CHACHA20_POLY1305)
         return wc_ChaCha20Poly1305_Decrypt(text->key, text->nonce, text->aad, aad_len, text->in,
                                            len, tag, text->out) == 0;
-    return suite->set_key(&work->aes, text->key, suite->key_bytes) == 0 &&
-           suite->decrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES, tag,
-                          suite->tag_bytes, text->aad, aad_len) == 0;
+    return mode->set_key(&work->aes, text->key, key_bytes) == 0 &&
+           mode->decrypt(&work->aes, text->out, text->in, len, text->nonce, AEAD_NONCE_BYTES, tag,
+                         tag_bytes, text->aad, aad_len) == 0;
 }
 
 static bool mask_by_chacha(struct aead_work *work, const uint8_t *number_key, const uint8_t *sample,
@@ -111,8 +100,8 @@ bool aead_mask(struct aead_work *work, enum aead aead, const uint8_t *number_key
     uint8_t block[AES_BLOCK_SIZE];
     if (aead == AEAD_CHACHA20_POLY1305)
         return mask_by_chacha(work, number_key, sample, mask);
-    if (wc_AesSetKeyDirect(&work->aes, number_key, suites[aead].key_bytes, NULL, AES_ENCRYPTION) !=
-            0 ||
+    if (wc_AesSetKeyDirect(&work->aes, number_key, (word32)aead_key_bytes(aead), NULL,
+                           AES_ENCRYPTION) != 0 ||
         wc_AesEncryptDirect(&work->aes, block, sample) != 0)
         return false;
     memcpy(mask, block, AEAD_MASK_BYTES);

@@ -40,8 +40,17 @@ struct aead_work *aead_work_new(void) MUST_USE;
 /* Wipes it. NULL is harmless. */
 void aead_work_free(struct aead_work *work);
 
-size_t aead_key_bytes(enum aead aead);
-size_t aead_tag_bytes(enum aead aead);
+static inline size_t aead_key_bytes(enum aead aead)
+{
+    static const uint8_t bytes[AEAD_COUNT] = {0, 16, 32, 16, 32, 16, 32, 32};
+    return bytes[aead];
+}
+
+static inline size_t aead_tag_bytes(enum aead aead)
+{
+    static const uint8_t bytes[AEAD_COUNT] = {0, 16, 16, 16, 16, 8, 8, 16};
+    return bytes[aead];
+}
 
 /* What is sealed or opened, under any of them but AEAD_NONE. `in` and `out` are the same or do not
  * overlap. */

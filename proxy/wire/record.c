@@ -31,35 +31,23 @@ bool record_take_type(struct record_content *content)
     return true;
 }
 
-#define LIMITS_GCM                                         \
-    {                                                      \
-        .sealed = TWO_TO_24_5, .forged = (uint64_t)1 << 36 \
-    }
-#define LIMITS_CCM                                         \
-    {                                                      \
-        .sealed = (uint64_t)1 << 23, .forged = TWO_TO_23_5 \
-    }
-/* Our own: with the 2^7 of the RFC's example 128 forged datagrams would end a session. */
-#define LIMITS_CCM_8                                             \
-    {                                                            \
-        .sealed = (uint64_t)1 << 23, .forged = (uint64_t)1 << 20 \
-    }
 enum { TWO_TO_23_5 = 11863283, TWO_TO_24_5 = 23726566 };
+#define TWO_TO(n) ((uint64_t)1 << (n))
 
-struct record_limits record_limits(enum aead aead, bool is_1_3)
+const struct record_limits *record_limits(enum aead aead, bool is_1_3)
 {
     static const struct record_limits limits[AEAD_COUNT] = {
-        [AEAD_AES_128_GCM] = LIMITS_GCM,
-        [AEAD_AES_256_GCM] = LIMITS_GCM,
-        [AEAD_AES_128_CCM] = LIMITS_CCM,
-        [AEAD_AES_256_CCM] = LIMITS_CCM,
-        [AEAD_AES_128_CCM_8] = LIMITS_CCM_8,
-        [AEAD_AES_256_CCM_8] = LIMITS_CCM_8,
+        [AEAD_AES_128_GCM] = {TWO_TO_24_5, TWO_TO(36)},
+        [AEAD_AES_256_GCM] = {TWO_TO_24_5, TWO_TO(36)},
+        [AEAD_AES_128_CCM] = {TWO_TO(23), TWO_TO_23_5},
+        [AEAD_AES_256_CCM] = {TWO_TO(23), TWO_TO_23_5},
+        /* Our own: with the 2^7 of the RFC's example 128 forged datagrams would end a session. */
+        [AEAD_AES_128_CCM_8] = {TWO_TO(23), TWO_TO(20)},
+        [AEAD_AES_256_CCM_8] = {TWO_TO(23), TWO_TO(20)},
         /* The numbers of records end before the key does (R35). */
-        [AEAD_CHACHA20_POLY1305] = {.sealed = (uint64_t)1 << 48, .forged = (uint64_t)1 << 36},
+        [AEAD_CHACHA20_POLY1305] = {TWO_TO(48), TWO_TO(36)},
     };
-    struct record_limits found = limits[aead];
-    if (!is_1_3 && (aead == AEAD_AES_128_GCM || aead == AEAD_AES_256_GCM))
-        found.forged = (uint64_t)1 << 28;
-    return found;
+    static const struct record_limits gcm_12 = {TWO_TO_24_5, TWO_TO(28)};
+    bool is_gcm = aead == AEAD_AES_128_GCM || aead == AEAD_AES_256_GCM;
+    return is_gcm && !is_1_3 ? &gcm_12 : &limits[aead];
 }

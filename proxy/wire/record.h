@@ -76,6 +76,6 @@ struct record_limits {
 };
 
 /* RFC 9147 section 4.5.3 and RFC 8446 section 5.5 for DTLS 1.3, RFC 9325 section 4.4 for 1.2. */
-struct record_limits record_limits(enum aead aead, bool is_1_3);
+const struct record_limits *record_limits(enum aead aead, bool is_1_3);
 
 #endif

@@ -101,7 +101,7 @@ static void take_over(struct scene *s, struct dtls_pair *pair)
     s->owner = malloc(offsetof(struct owner, association) + association_bytes(&s->taken));
     s->association = &s->owner->association;
     assert_true(association_init(s->association, &s->taken, &slabs, s->call.now_ms));
-    s->limits = record_limits(s->taken.aead, s->taken.version == VERSION_1_3);
+    s->limits = *record_limits(s->taken.aead, s->taken.version == VERSION_1_3);
     if (s->taken.version == VERSION_1_3) {
         assert_true(record13_derive(s->device_keys, s->taken.aead, s->taken.v13.read_secret) &&
                     record13_derive(s->gate_keys, s->taken.aead, s->taken.v13.write_secret));
