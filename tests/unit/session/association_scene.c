@@ -1,0 +1,313 @@
+#include "session/association_scene.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/bytes.h"
+#include "gate/record_forge.h"
+#include "handshake/dtls_take_over.h"
+#include "wire/record12.h"
+
+#define PSK_12 .version = VERSION_1_2, .identity = "device1", .key = "0123456789abcdef"
+#define PSK_13 .version = VERSION_1_3, .identity = "device1", .key = "0123456789abcdef"
+#define GCM_13 PSK_13, .suites = "TLS13-AES128-GCM-SHA256"
+
+const struct client_kind scene_kinds_12[7] = {
+    {.name = "psk ccm-8", PSK_12, .suites = "PSK-AES128-CCM-8"},
+    {.name = "psk gcm", PSK_12, .suites = "PSK-AES128-GCM-SHA256"},
+    {.name = "chacha",
+     .version = VERSION_1_2,
+     .certificate = "device",
+     .suites = "ECDHE-ECDSA-CHACHA20-POLY1305"},
+    {.name = "empty cid", PSK_12, .suites = "PSK-AES128-CCM-8", .has_cid = true},
+    {.name = "cid 6", PSK_12, .suites = "PSK-AES128-CCM-8", .has_cid = true, .cid_bytes = 6},
+    {.name = "cid 32", PSK_12, .suites = "PSK-AES128-CCM-8", .has_cid = true, .cid_bytes = 32},
+    {.name = "fragment 512", PSK_12, .suites = "PSK-AES128-CCM-8", .max_fragment = 1},
+};
+const struct client_kind scene_kinds_13[7] = {
+    {.name = "1.3 gcm", GCM_13},
+    {.name = "1.3 ccm-8", PSK_13, .suites = "TLS13-AES128-CCM-8-SHA256"},
+    {.name = "1.3 chacha", PSK_13, .suites = "TLS13-CHACHA20-POLY1305-SHA256"},
+    {.name = "1.3 empty cid", GCM_13, .has_cid = true},
+    {.name = "1.3 cid 6", GCM_13, .has_cid = true, .cid_bytes = 6},
+    {.name = "1.3 cid 32", GCM_13, .has_cid = true, .cid_bytes = 32},
+    {.name = "1.3 certificate",
+     .version = VERSION_1_3,
+     .certificate = "device",
+     .suites = "TLS13-AES128-GCM-SHA256"},
+};
+static struct aead_work *work;
+static struct slabs slabs;
+
+static void keep_sent(void *owner, const uint8_t *record, size_t len)
+{
+    struct scene *s = owner;
+    if (s->sent_count == SCENE_SENT_MAX || len > sizeof(s->sent[0]))
+        return;
+    memcpy(s->sent[s->sent_count], record, len);
+    s->sent_len[s->sent_count++] = len;
+}
+
+/* Begins with s->taken. */
+static void establish(struct scene *s)
+{
+    s->call = (struct association_call){
+        .work = work, .slabs = &slabs, .now_ms = 1000, .send = keep_sent, .owner = s};
+    s->owner = malloc(offsetof(struct owner, association) + association_bytes(&s->taken));
+    s->association = &s->owner->association;
+    assert_true(association_init(s->association, &s->taken, &slabs, s->call.now_ms));
+    s->limits = *record_limits(s->taken.aead, s->taken.version == VERSION_1_3);
+    if (s->taken.version == VERSION_1_3) {
+        assert_true(record13_derive(s->device_keys, s->taken.aead, s->taken.v13.read_secret) &&
+                    record13_derive(s->gate_keys, s->taken.aead, s->taken.v13.write_secret));
+    } else {
+        s->device_next = s->association->window.next;
+    }
+}
+
+void scene_take_over(struct scene *s, struct dtls_pair *pair)
+{
+    memset(s, 0, sizeof(*s));
+    s->pair = pair;
+    assert_true(dtls_take_over(pair->dtls, &s->taken));
+    dtls_free(pair->dtls);
+    pair->dtls = NULL;
+    establish(s);
+}
+
+void scene_make(struct scene *s, enum dtls_version version, enum aead aead, uint8_t cid_len)
+{
+    memset(s, 0, sizeof(*s));
+    s->taken = (struct taken){.version = version,
+                              .aead = aead,
+                              .plaintext_max = RECORD_PLAINTEXT_MAX,
+                              .cid_len = cid_len,
+                              .client_cid_len = cid_len};
+    memset(s->taken.cid, 'g', sizeof(s->taken.cid));
+    memset(s->taken.client_cid, 'd', sizeof(s->taken.client_cid));
+    if (version == VERSION_1_3) {
+        memset(s->taken.v13.read_secret, 'r', sizeof(s->taken.v13.read_secret));
+        memset(s->taken.v13.write_secret, 'w', sizeof(s->taken.v13.write_secret));
+        memset(s->taken.v13.handshake_keys, 'h', sizeof(s->taken.v13.handshake_keys));
+    } else {
+        memset(s->taken.v12.read_key, 'r', sizeof(s->taken.v12.read_key));
+        memset(s->taken.v12.write_key, 'w', sizeof(s->taken.v12.write_key));
+    }
+    establish(s);
+}
+
+void scene_begin(struct scene *s, struct dtls_pair *pair, const struct client_kind *kind)
+{
+    dtls_pair_meet_just(pair, kind);
+    scene_take_over(s, pair);
+    for (uint32_t i = 0; i < pair->to_client.count; i++)
+        memory_client_receive(pair->client, pair->to_client.at[i].data, pair->to_client.at[i].len,
+                              0);
+    dtls_pair_empty(&pair->to_client);
+    scene_hand_over(s);
+    s->device_next += s->taken.version == VERSION_1_3 ? s->association->window.next : 0;
+    assert_int_equal(pair->client->state, CLIENT_UP);
+}
+
+void scene_end(struct scene *s)
+{
+    const uint8_t *bytes = (const uint8_t *)s->association;
+    association_deinit(s->association, &slabs);
+    for (size_t i = 0; i < association_bytes(&s->taken); i++)
+        assert_int_equal(bytes[i], 0);
+    assert_int_equal(slabs_bytes_taken(&slabs), 0);
+    taken_wipe(&s->taken);
+    free(s->owner);
+}
+
+/* What the device has sent: each datagram record by record; `opened` is of the last record. */
+void scene_receive(struct scene *s, const uint8_t *data, size_t len)
+{
+    for (size_t at = 0; at < len; at += s->opened.record_len) {
+        association_open(s->association, &s->call, data + at, len - at, at == 0, s->room,
+                         &s->opened);
+        assert_in_range(s->opened.record_len, 1, len - at);
+    }
+}
+
+void scene_hand_to_gate(struct scene *s)
+{
+    for (uint32_t i = 0; i < s->pair->to_gate.count; i++)
+        scene_receive(s, s->pair->to_gate.at[i].data, s->pair->to_gate.at[i].len);
+    dtls_pair_empty(&s->pair->to_gate);
+}
+
+void scene_hand_to_device(struct scene *s)
+{
+    unsigned count = s->sent_count;
+    s->sent_count = 0;
+    for (unsigned i = 0; i < count; i++)
+        memory_client_receive(s->pair->client, s->sent[i], s->sent_len[i], s->call.now_ms);
+}
+
+void scene_hand_over(struct scene *s)
+{
+    while (s->sent_count + s->pair->to_gate.count != 0) {
+        scene_hand_to_device(s);
+        scene_hand_to_gate(s);
+    }
+}
+
+void scene_assert_both_ways(struct scene *s, const char *text)
+{
+    size_t len = strlen(text);
+    assert_true(memory_client_send(s->pair->client, text, len));
+    scene_hand_to_gate(s);
+    assert_int_equal(s->opened.event, ASSOCIATION_DATA);
+    assert_int_equal(s->opened.data_len, len);
+    assert_memory_equal(s->opened.data, text, len);
+    assert_int_equal(association_seal(s->association, &s->call, (const uint8_t *)text, len),
+                     ASSOCIATION_SEALED);
+    scene_hand_to_device(s);
+    assert_int_equal(memory_client_last(s->pair->client).len, len);
+    assert_memory_equal(memory_client_last(s->pair->client).data, text, len);
+    scene_hand_over(s);
+}
+
+/* A record of the device's with any content. */
+void scene_device_sends(struct scene *s, uint8_t type, const void *data, size_t len)
+{
+    uint8_t record[1024], inner[600];
+    size_t record_len;
+    if (s->taken.version == VERSION_1_2) {
+        const struct record12_keys keys = {.aead = s->taken.aead,
+                                           .key = s->taken.v12.read_key,
+                                           .iv = s->taken.v12.read_iv,
+                                           .cid = s->taken.cid,
+                                           .cid_len = s->taken.cid_len};
+        record_len = record12_seal(work, &keys, s->device_next++, type, data, len, record);
+    } else {
+        memcpy(inner, data, len);
+        inner[len] = type;
+        memset(inner + len + 1, 0, 16);
+        uint8_t first = (uint8_t)(0x2c | (s->association->v13.read_epoch & 3) |
+                                  (s->taken.cid_len != 0 ? FORGE_HAS_CID : 0));
+        record_len = record_forge_13(work, s->taken.aead, s->device_keys, first, s->taken.cid,
+                                     s->taken.cid_len, s->device_next++, inner, len + 17, record);
+    }
+    s->sent_count = 0;
+    scene_receive(s, record, record_len);
+}
+
+/* The device's view of what the gate has sent: the content of the record. */
+struct record_content scene_gate_sent(struct scene *s, unsigned index, uint8_t *room)
+{
+    struct record_window window = {.next = 0, .seen = 0};
+    struct record_content content;
+    assert_true(index < s->sent_count);
+    if (s->taken.version == VERSION_1_2) {
+        const struct record12_keys keys = {.aead = s->taken.aead,
+                                           .key = s->taken.v12.write_key,
+                                           .iv = s->taken.v12.write_iv,
+                                           .cid = association_client_cid(s->association),
+                                           .cid_len = s->association->client_cid_len,
+                                           .plaintext_max = RECORD_PLAINTEXT_MAX};
+        assert_int_equal(
+            record12_open(work, &keys, &window, s->sent[index], s->sent_len[index], room, &content),
+            RECORD_OPENED);
+        return content;
+    }
+    const struct record13_epoch epoch = {
+        .epoch = s->association->v13.write_epoch, .keys = s->gate_keys, .window = &window};
+    const struct record13_reader reader = {.aead = s->taken.aead,
+                                           .epochs = &epoch,
+                                           .epoch_count = 1,
+                                           .cid = association_client_cid(s->association),
+                                           .cid_len = s->association->client_cid_len,
+                                           .plaintext_max = RECORD_PLAINTEXT_MAX};
+    assert_int_equal(
+        record13_open(work, &reader, s->sent[index], s->sent_len[index], true, room, &content),
+        RECORD_OPENED);
+    return content;
+}
+
+void scene_assert_alert(struct scene *s, uint8_t level, enum alert alert)
+{
+    uint8_t room[2048];
+    struct record_content content = scene_gate_sent(s, 0, room);
+    assert_int_equal(content.type, RECORD_ALERT);
+    assert_int_equal(content.data_len, 2);
+    assert_int_equal(content.data[0], level);
+    assert_int_equal(content.data[1], alert);
+}
+
+static size_t write_message(struct scene *s, uint8_t type, const void *body, size_t len,
+                            uint8_t *out)
+{
+    message_write_header(type, (uint32_t)len, s->association->v13.message_seq_expected, out);
+    memcpy(out + HANDSHAKE_HEADER_BYTES, body, len);
+    return HANDSHAKE_HEADER_BYTES + len;
+}
+
+void scene_device_sends_message(struct scene *s, uint8_t type, const void *body, size_t len)
+{
+    uint8_t message[600];
+    size_t message_len = write_message(s, type, body, len, message);
+    scene_device_sends(s, RECORD_HANDSHAKE, message, message_len);
+}
+
+void scene_assert_acknowledged(struct scene *s, unsigned index, uint64_t number)
+{
+    uint8_t room[2048];
+    struct record_content content = scene_gate_sent(s, index, room);
+    assert_int_equal(content.type, RECORD_ACK);
+    assert_int_equal(message_count_acks(content.data, content.data_len), 1);
+    assert_int_equal(message_get_ack(content.data, 0).number, number);
+}
+
+void scene_forge_in(struct scene *s, uint64_t epoch)
+{
+    enum { LEN = 96 };
+    uint8_t record[LEN] = {0}, cid_len = s->taken.cid_len;
+    if (s->taken.version == VERSION_1_2) {
+        record[0] = cid_len != 0 ? RECORD_TLS12_CID : RECORD_APPLICATION_DATA;
+        bytes_put16(record + 1, 0xfefd);
+        bytes_put16(record + 3, (uint16_t)epoch);
+        bytes_put32(record + 7, 1000);
+        memcpy(record + 11, s->taken.cid, cid_len);
+        bytes_put16(record + 11 + cid_len, (uint16_t)(LEN - 13 - cid_len));
+    } else {
+        record[0] = (uint8_t)(0x28 | (epoch & 3) | (cid_len != 0 ? FORGE_HAS_CID : 0));
+        memcpy(record + 1, s->taken.cid, cid_len);
+    }
+    scene_receive(s, record, sizeof(record));
+}
+
+void scene_forge(struct scene *s)
+{
+    scene_forge_in(s, s->taken.version == VERSION_1_3 ? s->association->v13.read_epoch : 1);
+}
+
+void scene_device_changes_keys(struct scene *s)
+{
+    uint8_t *secret = s->taken.v13.read_secret;
+    scene_device_sends_message(s, HANDSHAKE_KEY_UPDATE, "", KEY_UPDATE_BYTES);
+    assert_int_equal(s->opened.event, ASSOCIATION_CONTROL);
+    assert_true(record13_update(s->taken.aead, secret, secret) &&
+                record13_derive(s->device_keys, s->taken.aead, secret));
+    s->device_next = 0;
+}
+
+int scene_set_up(void **state)
+{
+    work = aead_work_new();
+    slabs_init(&slabs);
+    return work == NULL ? -1 : dtls_pair_set_up(state);
+}
+
+int scene_tear_down(void **state)
+{
+    aead_work_free(work);
+    slabs_deinit(&slabs);
+    return dtls_pair_tear_down(state);
+}
