@@ -185,7 +185,8 @@ void memory_client_free(struct memory_client *client)
     free(client);
 }
 
-/* A client's session goes on changing with it, so it is copied. */
+/* A client's session goes on changing with it, so it is copied. Not out of the library's cache,
+ * which all clients share and which may be full. */
 static struct WOLFSSL_SESSION *copy_session(struct WOLFSSL_SESSION *session)
 {
     struct WOLFSSL_SESSION *copy = wolfSSL_SESSION_dup(session);
@@ -197,9 +198,12 @@ static struct WOLFSSL_SESSION *copy_session(struct WOLFSSL_SESSION *session)
 struct WOLFSSL_SESSION *memory_client_session(struct memory_client *client)
 {
     uint8_t ticket[TICKET_MAX];
-    return memory_client_ticket(client, ticket, sizeof(ticket)) > 0
-               ? copy_session(wolfSSL_get_session(client->ssl))
-               : NULL;
+    if (memory_client_ticket(client, ticket, sizeof(ticket)) == 0)
+        return NULL;
+    struct WOLFSSL_SESSION *session = wolfSSL_get1_session(client->ssl);
+    struct WOLFSSL_SESSION *copy = copy_session(session);
+    wolfSSL_SESSION_free(session);
+    return copy;
 }
 
 void memory_client_free_session(struct WOLFSSL_SESSION *session)
@@ -207,20 +211,21 @@ void memory_client_free_session(struct WOLFSSL_SESSION *session)
     wolfSSL_SESSION_free(session);
 }
 
-void memory_client_resume(struct memory_client *client, struct WOLFSSL_SESSION *session)
+bool memory_client_resume(struct memory_client *client, struct WOLFSSL_SESSION *session)
 {
     struct WOLFSSL_SESSION *copy = copy_session(session);
-    if (wolfSSL_set_session(client->ssl, copy) != WOLFSSL_SUCCESS)
-        abort();
+    bool is_taken = wolfSSL_set_session(client->ssl, copy) == WOLFSSL_SUCCESS;
     wolfSSL_SESSION_free(copy);
     if (client->kind->has_no_ems) /* what the session had counts otherwise */
         wolfSSL_DisableExtendedMasterSecret(client->ssl);
+    return is_taken;
 }
 
 void memory_client_resume_with(struct memory_client *client, struct WOLFSSL_SESSION *session,
                                const uint8_t *ticket, size_t len)
 {
-    memory_client_resume(client, session);
+    if (!memory_client_resume(client, session))
+        abort();
     if (wolfSSL_set_SessionTicket(client->ssl, ticket, (word32)len) != WOLFSSL_SUCCESS)
         abort();
 }

@@ -74,8 +74,9 @@ void memory_client_free(struct memory_client *client);
  * it. */
 struct WOLFSSL_SESSION *memory_client_session(struct memory_client *client);
 void memory_client_free_session(struct WOLFSSL_SESSION *session);
-/* Before memory_client_connect: tries to resume. */
-void memory_client_resume(struct memory_client *client, struct WOLFSSL_SESSION *session);
+/* Before memory_client_connect: tries to resume. False if the session is too old for its library:
+ * it connects without. */
+bool memory_client_resume(struct memory_client *client, struct WOLFSSL_SESSION *session);
 /* The same with another ticket in the place of the session's. */
 void memory_client_resume_with(struct memory_client *client, struct WOLFSSL_SESSION *session,
                                const uint8_t *ticket, size_t len);

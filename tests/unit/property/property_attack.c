@@ -233,12 +233,15 @@ static bool is_one_record(const struct world *world, const struct packet *packet
            record.is_protected && record.len == packet->len;
 }
 
-/* With the connection ID of a session, but not authentic. */
+/* With the connection ID of a session, but not authentic: made of what a device has sent, since a
+ * bit that is changed twice is as it was. */
 static void forge(struct world *world, const struct packet *packet, const struct addr *from)
 {
     static const struct origin nobody = {.life = NO_LIFE};
+    const struct origin *origin = &world->model.origins[packet->number];
     uint8_t data[200];
-    if (packet->len > sizeof(data) || !is_one_record(world, packet))
+    if (packet->len > sizeof(data) || !is_one_record(world, packet) || origin->life == NO_LIFE ||
+        origin->is_changed)
         return;
     memcpy(data, packet->data, packet->len);
     world_damage(world, data, packet->len);

@@ -17,28 +17,31 @@ static const struct {
     const char *name;
     bool has_cid;
     uint8_t cid_bytes; /* of the device's own */
+    bool wants_ticket; /* in DTLS 1.3 all get one */
 } kinds[WORLD_KINDS] = {
-    {"1.2 psk ccm-8", false, 0},
-    {"1.2 psk gcm", false, 0},
-    {"1.3 psk", false, 0},
-    {"1.3 psk ccm-8", false, 0},
-    {"1.3 psk, large hello", false, 0},
-    {"1.2 psk ccm-8", true, 0},
-    {"1.2 psk ccm-8", true, 1},
-    {"1.2 psk gcm", true, 8},
-    {"1.3 psk", true, 0},
-    {"1.3 psk", true, 4},
-    {"1.3 psk ccm-8", true, 32},
-    {"1.3 psk, large hello", true, 0},
-    {"1.2 certificate", false, 0},
-    {"1.3 certificate", false, 0},
-    {"1.2 certificate", true, 0},
-    {"1.3 certificate", true, 2},
+    {"1.2 psk ccm-8", false, 0, false},
+    {"1.2 psk gcm", false, 0, true},
+    {"1.3 psk", false, 0, false},
+    {"1.3 psk ccm-8", false, 0, false},
+    {"1.3 psk, large hello", false, 0, false},
+    {"1.2 psk ccm-8", true, 0, false},
+    {"1.2 psk ccm-8", true, 1, true},
+    {"1.2 psk gcm", true, 8, false},
+    {"1.3 psk", true, 0, false},
+    {"1.3 psk", true, 4, false},
+    {"1.3 psk ccm-8", true, 32, false},
+    {"1.3 psk, large hello", true, 0, false},
+    {"1.2 certificate", false, 0, false},
+    {"1.3 certificate", false, 0, false},
+    {"1.2 certificate", true, 0, true},
+    {"1.3 certificate", true, 2, false},
 };
 enum {
     PSK_KINDS = 12,
     IMPOSTORS = 3,
     PATIENCE = 6, /* messages without an answer before a device begins anew */
+    KEY_CHANGES_MAX =
+        2, /* in a life: the low bits of epochs 3 to 5 tell them from the handshake's */
 };
 
 static struct memory_client *client_of(const struct world *world, uint32_t device)
@@ -247,6 +250,17 @@ static void send_fatal_alert(struct world *world, uint32_t device)
                   sizeof(internal_error));
 }
 
+/* DTLS 1.3: its records are of the next epoch as soon as the gate has acknowledged that. */
+static void change_keys(struct world *world, uint32_t device)
+{
+    struct life *life = life_of(world, device);
+    if (life->kind->version != VERSION_1_3 || life->key_changes == KEY_CHANGES_MAX)
+        return;
+    life->key_changes++;
+    world->key_changes++;
+    memory_client_update_keys(client_of(world, device), world->gate->now_ms);
+}
+
 /* ---- where a device is ---------------------------------------------------------------------- */
 
 static void leave_address(struct world *world, uint32_t device)
@@ -314,12 +328,41 @@ static struct memory_client *new_client(struct world *world, uint32_t device, ui
     return client;
 }
 
-/* It knows nothing of an earlier session. */
+static void forget_earlier(struct world_device *d)
+{
+    memory_client_free_session(d->earlier);
+    d->earlier = NULL;
+}
+
+void world_forget_devices(struct world *world)
+{
+    for (uint32_t i = 0; i < WORLD_DEVICES; i++)
+        forget_earlier(&world->devices[i]);
+}
+
+/* Some devices have a place where a session outlives a boot. */
+static void keep_for_later(struct world *world, uint32_t device)
+{
+    struct world_device *d = &world->devices[device];
+    struct memory_client *client = client_of(world, device);
+    if (client->state != CLIENT_UP || !world_happens(world, 60))
+        return;
+    struct WOLFSSL_SESSION *session = memory_client_session(client);
+    if (session == NULL)
+        return;
+    forget_earlier(d);
+    d->earlier = session;
+    d->earlier_kind = (uint32_t)(client->kind - d->kinds);
+}
+
+/* It knows nothing of an earlier session, unless it resumes one; perhaps the same one again. */
 static void boot(struct world *world, uint32_t device)
 {
     struct world_device *d = &world->devices[device];
     struct device *at = &world->gate->devices[device];
-    uint32_t kind = draw_kind(world);
+    keep_for_later(world, device);
+    bool is_resuming = d->earlier != NULL && world_happens(world, 70);
+    uint32_t kind = is_resuming ? d->earlier_kind : draw_kind(world);
     uint32_t listener = (uint32_t)world_draw(world, world->model.listener_count);
     bool is_impostor = device < IMPOSTORS && kind < PSK_KINDS;
     uint32_t life = model_add_life(&world->model, &d->kinds[kind], listener, is_impostor);
@@ -333,6 +376,8 @@ static void boot(struct world *world, uint32_t device)
     d->is_asleep = false;
     at->client = new_client(world, device, kind);
     at->to = gate_listener_addr(world->gate, listener);
+    if (is_resuming && !memory_client_resume(at->client, d->earlier))
+        forget_earlier(d);
     memory_client_connect(at->client, world->gate->now_ms);
 }
 
@@ -363,6 +408,7 @@ void world_add_devices(struct world *world)
             d->kinds[k].has_cid = kinds[k].has_cid;
             d->kinds[k].cid_bytes = kinds[k].cid_bytes;
             d->kinds[k].repeat_max_ms = 8000;
+            d->kinds[k].wants_ticket = kinds[k].wants_ticket;
             if (k < PSK_KINDS) {
                 d->kinds[k].identity = d->identity;
                 d->kinds[k].key = i < IMPOSTORS ? "fedcba9876543210" : KEY;
@@ -400,8 +446,10 @@ static void act_when_up(struct world *world, uint32_t device)
         boot_in_anger(world, device);
     else if (what < 980)
         ask_for_renegotiation(world, device);
-    else if (what < 997)
+    else if (what < 990)
         take_address(world, device); /* the NAT forgot it */
+    else
+        change_keys(world, device);
     if (life_of(world, device)->sent_messages + WORLD_PARTS_MAX > MODEL_MESSAGES_MAX)
         world_device_close(world, device);
 }

@@ -44,6 +44,7 @@ struct life {
     uint32_t listener;
     bool is_impostor;        /* cannot authenticate */
     bool is_broken;          /* its library gave up, and may have sent an alert */
+    uint8_t key_changes;     /* that it has begun */
     uint32_t sent_datagrams; /* by its library, in order */
     uint32_t sent_messages;
     enum life_state state;
@@ -71,7 +72,7 @@ struct origin {
     bool is_changed;         /* bits were flipped, bytes cut off or added, who knows where */
     bool is_stripped;        /* a record of nobody, well-formed but without a connection ID */
     uint8_t damaged;         /* messages that cannot be authentic any more, a bit each */
-    uint8_t epoch;           /* of its last protected record */
+    uint8_t epoch;           /* of its last protected record; those after the handshake are one */
     bool has_rider;          /* a record of another life stands behind: */
     uint32_t rider;
     uint32_t rider_order; /* among the datagrams of that life */

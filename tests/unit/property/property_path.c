@@ -21,6 +21,15 @@ static uint32_t cid_bytes_of(const struct model *model, uint32_t listener)
     return model->gate->generation->config->listeners[listener].cid_bytes;
 }
 
+/* A device of DTLS 1.3 changes its keys twice at most: 0 and 1 are the low bits of epochs 4 and 5,
+ * which follow each other as its datagrams do. */
+static uint8_t epoch_of(const struct life *life, const struct wire_record *record)
+{
+    enum { DATA_13 = 3 };
+    bool is_changed = life->kind->version == VERSION_1_3 && record->is_protected;
+    return is_changed && record->epoch < 2 ? DATA_13 : (uint8_t)record->epoch;
+}
+
 void path_read_record(struct model *model, const struct packet *packet, struct origin *origin)
 {
     struct wire_record record;
@@ -32,7 +41,7 @@ void path_read_record(struct model *model, const struct packet *packet, struct o
               ? wire_read(packet->data, packet->len, cid_bytes, &record)
               : wire_last_protected(packet->data, packet->len, cid_bytes, &record)))
         return;
-    origin->epoch = (uint8_t)record.epoch;
+    origin->epoch = epoch_of(life, &record);
     if (record.cid != NULL && life->cid_len == 0) {
         memcpy(life->cid, record.cid, cid_bytes);
         life->cid_len = (uint8_t)cid_bytes;

@@ -226,5 +226,6 @@ void world_close(struct world *world)
         for (uint32_t j = 0; j < world->devices[i].part_count; j++)
             free(world->devices[i].parts[j].data);
     }
+    world_forget_devices(world);
     model_deinit(&world->model);
 }

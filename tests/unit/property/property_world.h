@@ -24,7 +24,10 @@ struct world_device {
     uint32_t address;    /* NO_ADDRESS: switched off */
     uint32_t unanswered; /* messages since it last got one */
     uint64_t lag_ms;     /* what it sends now takes longer */
-    bool is_asleep;      /* its NAT address is another's meanwhile */
+    /* Of an earlier life, to be resumed; owned, NULL = none. */
+    struct WOLFSSL_SESSION *earlier;
+    uint32_t earlier_kind;
+    bool is_asleep; /* its NAT address is another's meanwhile */
     /* What its library sends is gathered here while it is being made. */
     bool is_gathering;
     struct {
@@ -51,6 +54,7 @@ struct world {
     uint64_t random;
     uint32_t lines;            /* of the log, since it was last emptied */
     uint32_t steps;            /* events that reached the datapath */
+    uint32_t key_changes;      /* that devices have begun */
     unsigned chance_of_answer; /* of the backend, in percent */
     bool is_calm;              /* nothing is delayed for longer */
     uint64_t usual_delay_ms;
@@ -81,6 +85,8 @@ void world_damage(struct world *world, uint8_t *data, size_t len);
 /* ---- devices: property_device.c ---- */
 
 void world_add_devices(struct world *world);
+/* Frees what they keep of earlier lives. */
+void world_forget_devices(struct world *world);
 /* Something happens to one of the devices. */
 void world_act(struct world *world);
 /* The device sends a message; false if it is in no state to do so. */

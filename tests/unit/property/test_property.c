@@ -15,7 +15,12 @@
  *     replayed, forged or late; to a new address little is sent before a second record came from
  *     there; records without its connection ID, or with one that is nobody's, are dropped;
  *   - records of one datagram do not depend on each other;
+ *   - no key meets a nonce twice with other bytes, in the gate, in its tickets or in a device
+ *     (nonce_watch.h);
  *   - every session can be reached in the end, and all memory is given back.
+ * That is so while devices move, sleep, close, vanish, begin anew, resume what they had, and change
+ * their keys, and while the network loses any datagram, last flights too, doubles it, delays it and
+ * lets others overtake it.
  *
  *   PROPERTY_STEPS=n  about so many events in all (default below; fewer with sanitizers)
  *   PROPERTY_SEED=n   only the run with this seed */
@@ -51,7 +56,7 @@ static struct world world;
 static struct {
     uint64_t client[CLIENT_OUTCOME_COUNT], backend[BACKEND_OUTCOME_COUNT];
     uint64_t late[LATE_REASON_COUNT], closed[CLOSE_REASON_COUNT];
-    uint64_t early, reused, refused;
+    uint64_t early, reused, refused, resumed, key_changes;
 } seen;
 
 static int set_up(void **state)
@@ -175,6 +180,8 @@ static void note_seen(const struct gate *gate)
     seen.early += world.model.early_count;
     seen.reused += world.model.reused_count;
     seen.refused += world.model.refused_count;
+    seen.resumed += gate_resumptions(gate);
+    seen.key_changes += world.key_changes;
 }
 
 static uint64_t run(struct gate *gate, uint64_t seed, uint32_t steps)
@@ -220,6 +227,7 @@ static void assert_everything_happened(void)
             fail_msg("no session was %s", close_reason_name(i));
     }
     assert_true(seen.early > 0 && seen.reused > seen.early && seen.refused > 0);
+    assert_true(seen.resumed > 100 && seen.key_changes > 100);
 }
 
 static void invariants_hold(void **state)
