@@ -153,7 +153,8 @@ static bool open_workers(struct gate *gate, struct err *err)
     if (gate->workers == NULL || gate->counters == NULL)
         return err_set(err, "out of memory for %u workers", wanted);
     for (uint32_t i = 0; i < wanted; i++) {
-        gate->workers[i] = worker_open(gate->generation, gate->identities, i, wanted, err);
+        gate->workers[i] = worker_open(gate->generation, gate->identities,
+                                       i > 0 ? gate->workers[0] : NULL, i, wanted, err);
         if (gate->workers[i] == NULL)
             return false;
         gate->counters[i] = worker_counters(gate->workers[i]);

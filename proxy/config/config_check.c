@@ -175,6 +175,26 @@ static void check_backend(const struct check *check, const struct listener_confi
         check_backend_loop(check, listener);
 }
 
+/* The sockets toward the backends are bound to this port of every address, so nobody else can have
+ * it: neither the server nor, with IPv4, the gate's own listener. */
+static void check_backend_port(const struct check *check, const struct listener_config *listener)
+{
+    uint32_t port = check->config->gate.backend_port;
+    if (port == 0)
+        return;
+    bool is_taken = listener->backend.port == port;
+    for (uint32_t i = 0; i < listener->listen.count; i++) {
+        const struct addr *listen = &listener->listen.addrs[i];
+        is_taken |= listen->family == AF_INET && listen->port == port;
+    }
+    if (is_taken)
+        problems_error(check->problems,
+                       "%s:%u: [gate] backend_port = %u: [listener %s] has this port, as the "
+                       "server's or its own; it must be another one, or 0",
+                       check->config->path, check->config->gate.lines[GATE_backend_port], port,
+                       listener->name);
+}
+
 /* --- credentials --- */
 
 static void check_client_auth_required(const struct check *check,
@@ -329,6 +349,7 @@ void config_check(const struct config *config, const uint64_t *rejected, struct 
         check_listen_kinds(&check, listener);
         check_listen_overlaps(&check, listener);
         check_backend(&check, listener);
+        check_backend_port(&check, listener);
         check_credentials(&check, listener);
         check_cids(&check, listener);
         check_tickets(&check, listener);

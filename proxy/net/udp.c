@@ -304,19 +304,23 @@ void udp_discard(const struct udp_socket *socket)
         continue;
 }
 
-bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error)
+bool udp_take_error(struct udp_socket *socket, struct addr *from, struct addr *to, int *error)
 {
+    struct sockaddr_storage name = {0};
     _Alignas(struct cmsghdr) uint8_t control[CONTROL_BYTES];
     uint8_t data[1];
     struct iovec vector = {data, sizeof(data)};
-    struct msghdr header = {.msg_iov = &vector,
+    struct msghdr header = {.msg_name = &name,
+                            .msg_namelen = sizeof(name),
+                            .msg_iov = &vector,
                             .msg_iovlen = 1,
                             .msg_control = control,
                             .msg_controllen = sizeof(control)};
     if (recvmsg(socket->fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
         return false;
     uint32_t drops;
-    *from = (struct addr){0};
+    *from = *to = (struct addr){0};
+    (void)addr_from_sockaddr(to, (struct sockaddr *)&name);
     *error = 0;
     read_control(&header, from, &drops);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c != NULL; c = CMSG_NXTHDR(&header, c)) {

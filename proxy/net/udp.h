@@ -77,9 +77,9 @@ bool udp_receive_some(struct udp_socket *socket, struct udp_in *in, uint32_t max
 /* Throws away what has arrived so far. */
 void udp_discard(const struct udp_socket *socket);
 
-/* Takes one error off the error queue: `from` is the local address that had sent. False if there
- * is none. */
-bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error);
+/* Takes one error off the error queue: `from` is the local address that had sent, `to` where. False
+ * if there is none. */
+bool udp_take_error(struct udp_socket *socket, struct addr *from, struct addr *to, int *error);
 
 /* Sends one datagram at once, outside of any batch. False: *error is an errno. */
 bool udp_send_one(const struct udp_socket *socket, const struct addr *local, const struct addr *to,

@@ -378,13 +378,15 @@ static bool is_address_left(const struct session *s)
 {
     const struct sessions *all = s->all;
     const struct session *leaving = NULL;
-    if (!backend_is_exhausted(all->backend, all->now_ms))
+    uint32_t bucket = session_path_bucket(s);
+    if (!backend_is_exhausted(all->backend, bucket, all->now_ms))
         return true;
     if (s->predecessor != NULL && !outlives(s->predecessor, s))
         leaving = s->predecessor;
     else if (all->established_count >= all->session_max)
         leaving = all->least_recent;
-    return leaving != NULL && !backend_is_noisy(all->backend, leaving->slot);
+    return leaving != NULL && slots_bucket_of(leaving->slot) == bucket &&
+           !backend_is_noisy(all->backend, leaving->slot);
 }
 
 /* Nobody has to leave for it. */
@@ -437,7 +439,8 @@ bool session_on_established(struct session *s)
     if (s->state == SESSION_ENDED)
         return false; /* no memory for its own place in the table */
     evict_least_recent(all);
-    s->slot = backend_take(all->backend, s, s->listener->index, all->now_ms, &is_early);
+    s->slot = backend_take(all->backend, session_path_bucket(s), s, s->listener->index, all->now_ms,
+                           &is_early);
     if (s->slot == BACKEND_NO_SLOT) { /* no memory for one more */
         refuse_without_address(s);
         return false;

@@ -65,13 +65,12 @@ static bool is_of(const struct session_linger *l, const struct listener *listene
 }
 
 /* Reads what has been fed. True if data went to the backend. */
-static bool run(struct sessions *all, struct session_linger *l, struct udp_out *to_backend,
-                bool *send_failed)
+static bool run(struct sessions *all, struct session_linger *l, bool *send_failed)
 {
     bool has_forwarded = false;
     for (;;) {
         size_t len;
-        uint8_t *room = udp_out_room(to_backend, DTLS_PLAINTEXT_MAX);
+        uint8_t *room = backend_room(all->backend, DTLS_PLAINTEXT_MAX);
         enum dtls_event event = dtls_next(l->dtls, room, &len);
         if (event != DTLS_PLAINTEXT) {
             if (event != DTLS_DONE || !dtls_has_gap_before(l->dtls, l->closure))
@@ -80,16 +79,14 @@ static bool run(struct sessions *all, struct session_linger *l, struct udp_out *
         }
         if (!dtls_is_newer(l->closure, dtls_current(l->dtls)))
             continue;
-        struct addr source = backend_slot_addr(all->backend, l->slot);
-        udp_out_queue(to_backend, &all->backend->socket, &source, &l->listener->config->backend,
-                      len, send_failed);
+        backend_send(all->backend, l->slot, l->listener->index, len, send_failed);
         has_forwarded = true;
     }
 }
 
 bool session_linger_forward(struct sessions *all, const struct listener *listener,
                             const struct udp_datagram *datagram, const struct classified *kind,
-                            struct udp_out *to_backend, bool *send_failed)
+                            bool *send_failed)
 {
     for (uint32_t i = 0; i < all->lingers.count && kind->protected_len != 0; i++) {
         struct session_linger *l = at(&all->lingers, i);
@@ -101,7 +98,7 @@ bool session_linger_forward(struct sessions *all, const struct listener *listene
         }
         l->bytes_left -= kind->protected_len;
         dtls_feed(l->dtls, datagram->data, kind->protected_len, all->now_ms);
-        if (run(all, l, to_backend, send_failed))
+        if (run(all, l, send_failed))
             return true;
     }
     return false;

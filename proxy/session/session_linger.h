@@ -55,7 +55,7 @@ void session_linger_begin(struct session *session);
  * datagram: it is to be treated as if nothing lingered. */
 bool session_linger_forward(struct sessions *sessions, const struct listener *listener,
                             const struct udp_datagram *datagram, const struct classified *kind,
-                            struct udp_out *to_backend, bool *send_failed);
+                            bool *send_failed);
 
 /* The backend address is given to another session. */
 void session_linger_yield(struct sessions *sessions, uint32_t slot);

@@ -13,9 +13,7 @@ enum { DRAWS_MAX = 64 };
 
 uint32_t session_path_bucket(const struct session *s)
 {
-    const struct sessions *all = s->all;
-    return steering_bucket_of_worker(steering_bucket_of_addr(&s->entry.key.client), all->worker,
-                                     all->worker_count);
+    return sessions_bucket_of(s->all, &s->entry.key.client);
 }
 
 static bool draw_cid(const struct sessions *all, struct table_cid_entry *entry, size_t len,

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "net/steering.h"
 #include "session/session.h"
 #include "session/session_log.h"
 
@@ -66,6 +67,12 @@ struct session *sessions_find_cid(const struct sessions *all, const struct liste
     struct table_cid_entry *entry =
         session_table_find_cid(&all->table, listener->index, cid, listener->config->cid_bytes);
     return entry != NULL ? SESSION_OF_ENTRY(entry, struct session, cid_entry) : NULL;
+}
+
+uint32_t sessions_bucket_of(const struct sessions *all, const struct addr *client)
+{
+    return steering_bucket_of_worker(steering_bucket_of_addr(client), all->worker,
+                                     all->worker_count);
 }
 
 bool sessions_reserve_timer(struct sessions *all)

@@ -88,6 +88,9 @@ struct session *sessions_find(const struct sessions *sessions, const struct list
 struct session *sessions_find_cid(const struct sessions *sessions, const struct listener *listener,
                                   const uint8_t *cid);
 
+/* The bucket of sessions that begin at that address: of their connection IDs and their slots. */
+uint32_t sessions_bucket_of(const struct sessions *sessions, const struct addr *client);
+
 /* Room for the timer of one more session, ahead of need: a timer is set where failure could not be
  * handled. */
 bool sessions_reserve_timer(struct sessions *sessions) MUST_USE;

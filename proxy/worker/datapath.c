@@ -24,10 +24,7 @@ struct passage {
 /* Hands one record's plaintext, which is already in the room of the batch, to the backend. */
 static void to_backend(struct passage *p, struct session *s, size_t len)
 {
-    struct datapath *dp = p->dp;
-    struct addr source = backend_slot_addr(&dp->backend, s->slot);
-    udp_out_queue(&dp->to_backend, &dp->backend.socket, &source, &s->listener->config->backend, len,
-                  p->send_failed);
+    backend_send(&p->dp->backend, s->slot, s->listener->index, len, p->send_failed);
     session_on_data_from_client(s);
 }
 
@@ -48,7 +45,7 @@ static enum client_outcome run_session(struct passage *p, struct session *s,
     size_t len;
 
     for (;;) {
-        uint8_t *room = udp_out_room(&p->dp->to_backend, DTLS_PLAINTEXT_MAX);
+        uint8_t *room = backend_room(&p->dp->backend, DTLS_PLAINTEXT_MAX);
         enum dtls_event event = dtls_next(s->dtls, room, &len);
         switch (event) {
         case DTLS_PLAINTEXT:
@@ -194,7 +191,8 @@ static enum client_outcome over_limit(struct passage *p, enum client_outcome lim
 static bool may_get_address(const struct passage *p)
 {
     struct sessions *all = &p->dp->sessions;
-    return !backend_is_exhausted(&p->dp->backend, all->now_ms) ||
+    uint32_t bucket = sessions_bucket_of(all, &p->datagram->from);
+    return !backend_is_exhausted(&p->dp->backend, bucket, all->now_ms) ||
            all->established_count >= all->session_max ||
            sessions_find(all, p->listener, &p->datagram->from) != NULL;
 }
@@ -366,7 +364,7 @@ static enum client_outcome from_client(struct passage *p)
     if (p->kind.kind == DATAGRAM_HELLO)
         return hello(p);
     if (session_linger_forward(&p->dp->sessions, p->listener, p->datagram, &p->kind,
-                               &p->dp->to_backend, p->send_failed))
+                               p->send_failed))
         return CLIENT_forwarded;
     return p->kind.cid != NULL ? by_cid(p) : by_address(p);
 }
@@ -387,7 +385,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
                             .send_failed = &send_failed[i]};
         outcomes[i] = from_client(&p);
     }
-    udp_out_flush(&dp->to_backend);
+    backend_flush(&dp->backend);
     udp_out_flush(&dp->to_client);
     sessions_reap(&dp->sessions);
 
@@ -397,7 +395,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
         if (send_failed[i]) {
             outcomes[i] = CLIENT_backend_send_failed;
             session_log_send_failed(&dp->sessions, &dp->generation->listeners[listener],
-                                    dp->to_backend.error);
+                                    backend_send_error(&dp->backend));
         }
         counter_add(&c->client[outcomes[i]], 1);
     }
@@ -413,43 +411,22 @@ struct backend_fate {
     unsigned late;     /* reason, with BACKEND_late */
 };
 
-/* From elsewhere than the listener's backend. That of another listener may have been talking to an
- * earlier session at this address, and must not be forgotten over this one. */
-static void from_wrong_sender(struct datapath *dp, const struct udp_datagram *d,
-                              const struct backend_found *found)
-{
-    for (uint32_t i = 0; i < dp->counters.listener_count; i++)
-        if (addr_equal(&d->from, &dp->generation->listeners[i].config->backend)) {
-            backend_on_noise(&dp->backend, found->slot, dp->sessions.now_ms);
-            break;
-        }
-    session_log_wrong_sender(&dp->sessions, &dp->generation->listeners[found->listener], &d->from);
-}
-
+/* The fate of a datagram that is for nobody is known already. */
 static struct backend_fate from_backend(struct datapath *dp, const struct udp_datagram *d,
+                                        const struct backend_recipient *recipient,
                                         bool *send_failed)
 {
-    struct backend_found found = backend_find(&dp->backend, &d->to, dp->sessions.now_ms);
-    struct backend_fate fate = {.late = found.late, .listener = found.listener};
-
-    if (found.listener >= dp->counters.listener_count) {
-        fate.listener = dp->counters.listener_count;
-        fate.outcome = BACKEND_late;
+    struct session *s = recipient->owner;
+    bool is_known = recipient->listener < dp->counters.listener_count;
+    struct backend_fate fate = {.outcome = recipient->outcome,
+                                .listener =
+                                    is_known ? recipient->listener : dp->counters.listener_count,
+                                .late = recipient->late};
+    if (fate.outcome == BACKEND_wrong_sender)
+        session_log_wrong_sender(&dp->sessions, &dp->generation->listeners[fate.listener],
+                                 &d->from);
+    if (s == NULL)
         return fate;
-    }
-    const struct listener_config *config = dp->generation->listeners[found.listener].config;
-    if (!addr_equal(&d->from, &config->backend)) {
-        from_wrong_sender(dp, d, &found);
-        fate.outcome = BACKEND_wrong_sender;
-        return fate;
-    }
-    struct session *s = found.owner;
-    if (s == NULL || found.is_stale) {
-        if (s == NULL)
-            backend_on_noise(&dp->backend, found.slot, dp->sessions.now_ms);
-        fate.outcome = BACKEND_late;
-        return fate;
-    }
     if (d->len == 0) {
         fate.outcome = BACKEND_empty;
         return fate;
@@ -489,9 +466,11 @@ void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint
     dp->sessions.now_ms = now_ms;
 
     for (uint32_t i = 0; i < batch->count; i++) {
-        if (backend_take_mark(&dp->backend, &batch->at[i], now_ms))
+        const struct udp_datagram *d = &batch->at[i];
+        struct backend_recipient recipient = backend_recipient(&dp->backend, d, now_ms);
+        if (recipient.is_mark)
             continue;
-        fates[count] = from_backend(dp, &batch->at[i], &send_failed[count]);
+        fates[count] = from_backend(dp, d, &recipient, &send_failed[count]);
         count++;
     }
     udp_out_flush(&dp->to_client);
@@ -512,17 +491,16 @@ void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint
 
 void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)
 {
-    struct addr from;
+    uint32_t listener;
     int error;
     dp->sessions.now_ms = now_ms;
-    for (int i = 0; i < UDP_BATCH && udp_take_error(&dp->backend.socket, &from, &error); i++) {
-        struct backend_found found = backend_find(&dp->backend, &from, now_ms);
-        uint32_t listener = found.listener < dp->counters.listener_count
-                                ? found.listener
-                                : dp->counters.listener_count;
-        counter_add(&dp->counters.by_listener[listener].backend_icmp_errors, 1);
-        if (listener < dp->counters.listener_count)
+    for (int i = 0; i < UDP_BATCH && backend_take_error(&dp->backend, &listener, &error); i++) {
+        bool is_known = listener < dp->counters.listener_count;
+        if (is_known)
             session_log_backend_error(&dp->sessions, &dp->generation->listeners[listener], error);
+        else
+            listener = dp->counters.listener_count;
+        counter_add(&dp->counters.by_listener[listener].backend_icmp_errors, 1);
     }
 }
 

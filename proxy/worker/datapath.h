@@ -28,16 +28,17 @@ struct datapath {
     struct backend backend;
     struct sessions sessions;
     struct cookie_front *fronts; /* one a listener */
-    struct udp_out to_client, to_backend;
+    struct udp_out to_client;
     struct datapath_limits *limits; /* one a listener */
     struct datapath_tickets tickets;
     bool is_stopping;
 };
 
-/* Opens the backend socket and makes everything of one worker but its listening sockets. */
+/* Opens the backend socket and makes everything of one worker but its listening sockets.
+ * port: that the first worker's backend socket has; no matter for the first. */
 bool datapath_init(struct datapath *dp, const struct generation *generation,
                    const struct sessions_shared *shared, uint32_t worker, uint32_t worker_count,
-                   struct err *err) MUST_USE;
+                   uint16_t port, struct err *err) MUST_USE;
 void datapath_deinit(struct datapath *dp);
 
 /* A batch received on a listening socket of the listener. */

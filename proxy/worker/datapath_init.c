@@ -30,7 +30,7 @@ static bool init_limits(struct datapath *dp, const struct listener *listener, st
 
 bool datapath_init(struct datapath *dp, const struct generation *generation,
                    const struct sessions_shared *shared, uint32_t worker, uint32_t worker_count,
-                   struct err *err)
+                   uint16_t port, struct err *err)
 {
     uint32_t listener_count = generation->config->listener_count;
     *dp = (struct datapath){.generation = generation};
@@ -51,7 +51,7 @@ bool datapath_init(struct datapath *dp, const struct generation *generation,
         return false;
     }
     if (dp->counters.by_listener == NULL || dp->fronts == NULL || dp->limits == NULL ||
-        !udp_out_init(&dp->to_client) || !udp_out_init(&dp->to_backend)) {
+        !udp_out_init(&dp->to_client)) {
         datapath_deinit(dp);
         return err_set(err, "out of memory for worker %u", worker);
     }
@@ -62,9 +62,8 @@ bool datapath_init(struct datapath *dp, const struct generation *generation,
             return false;
         }
     }
-    const struct gate_config *gate = &generation->config->gate;
-    if (!backend_open(&dp->backend, worker, worker_count, gate->max_sessions, gate->tombstone_ms,
-                      &dp->counters, err)) {
+    if (!backend_open(&dp->backend, generation->config, worker, worker_count, port, &dp->counters,
+                      err)) {
         datapath_deinit(dp);
         return false;
     }
@@ -91,7 +90,6 @@ void datapath_deinit(struct datapath *dp)
     for (uint32_t i = 0; dp->fronts != NULL && i < dp->counters.listener_count; i++)
         cookie_deinit(&dp->fronts[i]);
     udp_out_deinit(&dp->to_client);
-    udp_out_deinit(&dp->to_backend);
     free(dp->fronts);
     for (uint32_t i = 0; dp->limits != NULL && i < dp->counters.listener_count; i++)
         limit_prefixes_deinit(&dp->limits[i].hellos);

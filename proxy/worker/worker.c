@@ -243,7 +243,7 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
     (void)loop;
     (void)events;
 
-    for (int i = 0; i < ROUNDS_MAX && udp_receive(&worker->datapath.backend.socket, &worker->in);
+    for (int i = 0; i < ROUNDS_MAX && backend_receive(&worker->datapath.backend, &worker->in);
          i++) {
         now_ms = read_clock_ms();
         datapath_from_backend(&worker->datapath, &worker->in, now_ms);
@@ -361,8 +361,10 @@ static bool open_listening(struct worker *worker, const struct generation *gener
 }
 
 struct worker *worker_open(const struct generation *generation, struct identities *identities,
-                           uint32_t index, uint32_t count, struct err *err)
+                           const struct worker *first, uint32_t index, uint32_t count,
+                           struct err *err)
 {
+    uint16_t port = first != NULL ? backend_port(&first->datapath.backend) : 0;
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker == NULL) {
         err_set(err, "out of memory for worker %u", index);
@@ -374,7 +376,7 @@ struct worker *worker_open(const struct generation *generation, struct identitie
     pthread_mutex_init(&worker->mailbox.lock, NULL); /* cannot fail without attributes */
     const struct sessions_shared shared = {
         .identities = identities, .end_elsewhere = end_elsewhere, .context = worker};
-    if (!datapath_init(&worker->datapath, generation, &shared, index, count, err)) {
+    if (!datapath_init(&worker->datapath, generation, &shared, index, count, port, err)) {
         pthread_mutex_destroy(&worker->mailbox.lock);
         free(worker);
         return NULL;
@@ -452,8 +454,11 @@ bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err
         if (!steering_attach(listening->socket.fd, &steering, err))
             return false;
     }
+    if (!backend_steer(&first->datapath.backend, count, err))
+        return false;
     /* What has arrived before may be at the wrong worker. */
     for (uint32_t w = 0; w < count; w++) {
+        backend_discard(&workers[w]->datapath.backend);
         for (uint32_t i = 0; i < workers[w]->listening_count; i++) {
             udp_discard(&workers[w]->listening[i].socket);
             udp_discard(&workers[w]->listening[i].hello_socket);

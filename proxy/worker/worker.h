@@ -17,9 +17,11 @@ enum { WORKER_BEAT_MS = 1000 };
 struct worker;
 
 /* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
- * caller owns the result. Workers must be opened in order: their sockets are numbered by it. */
+ * caller owns the result. Workers must be opened in order: their sockets are numbered by it. first:
+ * the first one, for the others; NULL for itself. */
 struct worker *worker_open(const struct generation *generation, struct identities *identities,
-                           uint32_t index, uint32_t count, struct err *err) MUST_USE;
+                           const struct worker *first, uint32_t index, uint32_t count,
+                           struct err *err) MUST_USE;
 
 /* Opens a second socket for the ClientHellos of each address and worker, and has the kernel steer
  * by the rule of steering.h. All `count` workers must be open, none started. Without it there must

@@ -47,7 +47,7 @@ static void open_all(void)
     for (uint32_t i = 0; i < DEVICES; i++) {
         fuzz_device_connect(&devices[i], &gate, i,
                             i == LIVE_13 ? &fuzz_device_13 : &fuzz_device_12);
-        sources[i] = gate_slot_addr(&gate.dp, i);
+        sources[i] = gate_slot_addr_of(&gate.dp, &devices[i].addr);
         plaintext_max[i] = gate_plaintext_max(&gate.dp, &devices[i].addr);
     }
     /* The device's acknowledgement of the last flight, and the time of early ACKs. */
@@ -118,7 +118,7 @@ static struct addr target_addr(uint8_t selector, const uint8_t *data, size_t len
     if (target < DEVICES)
         return sources[target];
     if (target == NEVER_A_SLOT)
-        return gate_slot_addr(&gate.dp, DEVICES);
+        return gate_slot_addr(&gate.dp, slots_number(0, SLOTS_BUCKET_MAX - 1));
     if (target == ANY_ADDRESS && len >= 4)
         memcpy(addr.ip, data, 4);
     else

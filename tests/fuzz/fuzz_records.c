@@ -100,7 +100,7 @@ static void check_to_client(const struct fuzz_sent *sent)
 
 static bool has_session(const struct victim *victim)
 {
-    return gate_has_session_from(&gate.dp, &victim->source, gate.now_ms);
+    return gate_has_session_from(&gate.dp, &victim->source);
 }
 
 static void check_sent(void)
@@ -233,7 +233,7 @@ static void part_from(struct victim *victim)
         victim->has_only_data = false;
         fuzz_gate_run_from_client(&gate);
     }
-    gate_end_session_from(&gate.dp, &victim->source, gate.now_ms);
+    gate_end_session_from(&gate.dp, &victim->source);
     memory_client_free(victim->device.client);
 }
 

@@ -224,14 +224,16 @@ def test_a_start_that_fails(settings, name):
         assert all(word in check.stderr for word in words), check.stderr
 
 
-@pytest.mark.parametrize("kind", ["listener", "metrics"])
+@pytest.mark.parametrize("kind", ["listener", "backend_port", "metrics"])
 def test_a_port_that_is_held(settings, kind):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "listener"
-                       else socket.SOCK_STREAM) as occupant:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "metrics"
+                       else socket.SOCK_DGRAM) as occupant:
         occupant.bind((settings.host, 0))
         taken = "%s:%d" % occupant.getsockname()
         if kind == "listener":
             settings.listener["listen"] = taken
+        elif kind == "backend_port":
+            settings.gate["backend_port"] = occupant.getsockname()[1]
         else:
             occupant.listen()
             settings.gate["metrics"] = taken

@@ -1,6 +1,7 @@
 """Several workers: each device is served by one of them, and the counters are the sum of all."""
 
 import ctypes
+import ipaddress
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,15 @@ from test_addresses import free_port
 DEVICES = 16
 
 
+def bucket_of(source):
+    """Of a session, by its address toward the backend (net/steering.h): its worker is that, modulo their number."""
+    return int.from_bytes(ipaddress.ip_address(source[0]).packed, "big") & 0xfff
+
+
+def workers_of(backend, count):
+    return {bucket_of(source) % count for source in backend.sources()}
+
+
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_sessions_on_all_workers(start_proxy, backend, make_device, version):
     proxy = start_proxy(backend, gate={"workers": 2})
@@ -27,7 +37,8 @@ def test_sessions_on_all_workers(start_proxy, backend, make_device, version):
     proxy.expect_client("forwarded", 3 * DEVICES)
     sources = backend.sources()
     assert len(sources) == DEVICES
-    assert len({port for _, port in sources}) == 2, "both workers have sessions"
+    assert workers_of(backend, 2) == {0, 1}, "both workers have sessions"
+    assert len({port for _, port in sources}) == 1, "they share a port"
     assert len({host for host, _ in sources}) == DEVICES, "no address is used by two"
 
 
@@ -39,8 +50,9 @@ def test_a_device_stays_with_its_worker(start_proxy, backend, make_device):
         for turn in range(3):
             device.connect().exchange(b"turn %d" % turn)
     assert proxy.sessions() == 8 and proxy.closed("replaced") == 16
-    ports = [port for _, port in backend.sources()]
-    assert all(len(set(ports[i:i + 3])) == 1 for i in range(0, 24, 3))
+    buckets = [bucket_of(source) for source in backend.sources()]
+    assert all(len(set(buckets[i:i + 3])) == 1 for i in range(0, 24, 3))
+    assert len(set(backend.sources())) == 24, "each session has an address of its own"
 
 
 def test_one_session_per_identity_over_all_workers(start_proxy, backend, make_device):
@@ -50,7 +62,7 @@ def test_one_session_per_identity_over_all_workers(start_proxy, backend, make_de
         device.exchange(b"session %d" % number)
         proxy.wait_closed("replaced", number)
         wait_until(lambda: proxy.sessions() == 1, "one session")
-    assert len({port for _, port in backend.sources()}) > 1, "more than one worker had them"
+    assert len(workers_of(backend, 4)) > 1, "more than one worker had them"
     device.exchange(b"the last one stays")
 
 
@@ -84,6 +96,17 @@ def test_late_datagrams_on_all_workers(start_proxy, silent_backend, make_device)
     for device in devices:
         assert device.recv() == "closed"
         assert device.raw_recv(0.01) is None
+
+
+def test_restart_with_another_number_of_workers(make_proxy, backend, make_device):
+    """The server sees the same port."""
+    port = free_port()
+    for workers in (3, 1, 2):
+        proxy = make_proxy(backend, gate={"workers": workers, "backend_port": port}).start()
+        for number in range(DEVICES):
+            make_device(proxy).connect().exchange(b"device %d" % number)
+        proxy.stop()
+    assert {source_port for _, source_port in backend.sources()} == {port}
 
 
 def test_one_limit_for_all_workers(start_proxy, backend, make_device):
@@ -131,7 +154,7 @@ def test_connection_ids_find_their_worker(start_proxy, backend, make_shim, make_
         assert proxy.client_outcome(outcome) == 0
     sources = backend.sources()
     assert len(sources) == len(devices)
-    assert len({port for _, port in sources}) == 2, "both workers have sessions"
+    assert workers_of(backend, 2) == {0, 1}, "both workers have sessions"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace needs root")

@@ -132,6 +132,7 @@ static void test_defaults(void **state)
     assert_int_equal(config->gate.log_level, LOG_INFO);
     assert_string_equal(config->gate.user, "");
     assert_int_equal(config->gate.max_sessions, 100000);
+    assert_int_equal(config->gate.backend_port, 0);
     assert_int_equal(config->gate.tombstone_ms, 247000);
     assert_int_equal(config->listener_count, 1);
     assert_string_equal(listener->name, "coaps");
@@ -161,6 +162,7 @@ static const char everything[] = "[gate]\n"
                                  "log_level = debug\n"
                                  "user = dtlsgate\n"
                                  "max_sessions = 7\n"
+                                 "backend_port = 45683\n"
                                  "tombstone = 5m\n"
                                  "\n"
                                  "[listener a.b-c_D9]\n"
@@ -197,10 +199,11 @@ static void test_every_value(void **state)
     assert_int_equal(config->gate.log_level, LOG_DEBUG);
     assert_string_equal(config->gate.user, "dtlsgate");
     assert_int_equal(config->gate.max_sessions, 7);
+    assert_int_equal(config->gate.backend_port, 45683);
     assert_int_equal(config->gate.tombstone_ms, 300000);
     assert_string_equal(listener->name, "a.b-c_D9");
-    assert_int_equal(listener->line, 9);
-    assert_int_equal(listener->lines[LISTENER_listen], 10);
+    assert_int_equal(listener->line, 10);
+    assert_int_equal(listener->lines[LISTENER_listen], 11);
     assert_int_equal(listener->listen.count, 2);
     assert_string_equal(addr_format(&listener->listen.addrs[0], text), "0.0.0.0:5684");
     assert_string_equal(addr_format(&listener->listen.addrs[1], text), "[::]:5684");
@@ -924,6 +927,20 @@ static void test_client_auth(void **state)
     unload(&loaded);
 }
 
+static void test_backend_port(void **state)
+{
+    (void)state;
+    static const char part[] = ":2: [gate] backend_port = 5683: [listener coaps] has this port";
+#define GATE_AT_5683 "[gate]\nbackend_port = 5683\n"
+#define AT(listen, backend) \
+    "[listener coaps]\nlisten = " listen "\nbackend = " backend "\npsk_file = a\n"
+    expect_error(GATE_AT_5683 AT("192.0.2.1:5684", "127.0.0.1:5683"), part);
+    expect_error(GATE_AT_5683 AT("[::]:5684, 192.0.2.1:5683", "127.0.0.1:5685"), part);
+    config_free(good(GATE_AT_5683 AT("[::]:5683", "127.0.0.1:5685")));
+    config_free(good("[gate]\nbackend_port = 0\n" AT("192.0.2.1:5684", "127.0.0.1:5683")));
+    expect_error("[gate]\nbackend_port = 65536\n" GOOD, "out of range");
+}
+
 static void test_times(void **state)
 {
     (void)state;
@@ -1111,6 +1128,7 @@ int main(void)
         cmocka_unit_test(test_backend),
         cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_client_auth),
+        cmocka_unit_test(test_backend_port),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_all_problems_in_one_run),
         cmocka_unit_test(test_earlier_problems_do_not_count),

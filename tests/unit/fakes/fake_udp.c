@@ -32,7 +32,7 @@ static struct {
     uint32_t socket_count;
     bool is_refused[DIRECTION_COUNT];
     bool loses_own;
-    struct addr errors_from[ERRORS_MAX];
+    struct addr errors_from[ERRORS_MAX], errors_to[ERRORS_MAX];
     int errors[ERRORS_MAX];
     uint32_t error_count;
     uint32_t kernel_drops;
@@ -55,10 +55,11 @@ void fake_udp_lose_own(bool is_lost)
     kernel.loses_own = is_lost;
 }
 
-void fake_udp_add_error(const struct addr *local, int error)
+void fake_udp_add_error(const struct addr *from, const struct addr *to, int error)
 {
     assert(kernel.error_count < ERRORS_MAX);
-    kernel.errors_from[kernel.error_count] = *local;
+    kernel.errors_from[kernel.error_count] = *from;
+    kernel.errors_to[kernel.error_count] = *to;
     kernel.errors[kernel.error_count++] = error;
 }
 
@@ -203,13 +204,19 @@ bool udp_receive(struct udp_socket *socket, struct udp_in *in)
     return true;
 }
 
-bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error)
+void udp_discard(const struct udp_socket *socket)
+{
+    kernel.sockets[socket->fd].inbox_count = 0;
+}
+
+bool udp_take_error(struct udp_socket *socket, struct addr *from, struct addr *to, int *error)
 {
     (void)socket;
     if (kernel.error_count == 0)
         return false;
     kernel.error_count--;
     *from = kernel.errors_from[kernel.error_count];
+    *to = kernel.errors_to[kernel.error_count];
     *error = kernel.errors[kernel.error_count];
     return true;
 }

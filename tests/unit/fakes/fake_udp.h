@@ -19,7 +19,7 @@ void fake_udp_refuse(enum direction direction, bool is_refused);
 /* What a socket sends to itself is lost as long as this is set. */
 void fake_udp_lose_own(bool is_lost);
 /* Puts an entry on the backend socket's error queue. */
-void fake_udp_add_error(const struct addr *local, int error);
+void fake_udp_add_error(const struct addr *from, const struct addr *to, int error);
 /* The next batch received on any socket reports this many drops. */
 void fake_udp_add_kernel_drops(uint32_t drops);
 

@@ -100,10 +100,23 @@ void udp_close(struct udp_socket *socket)
     socket->fd = -1;
 }
 
-bool udp_take_error(struct udp_socket *socket, struct addr *from, int *error)
+bool udp_receive(struct udp_socket *socket, struct udp_in *in)
+{
+    (void)socket;
+    (void)in;
+    return false;
+}
+
+void udp_discard(const struct udp_socket *socket)
+{
+    (void)socket;
+}
+
+bool udp_take_error(struct udp_socket *socket, struct addr *from, struct addr *to, int *error)
 {
     (void)socket;
     (void)from;
+    (void)to;
     (void)error;
     return false;
 }
@@ -160,6 +173,8 @@ uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
     struct fuzz_sent *s = &sent[sent_count++];
     *s = (struct fuzz_sent){
         .is_to_backend = socket->fd == BACKEND_FD, .from = *local, .to = *to, .len = len};
+    if (s->is_to_backend)
+        s->from.port = socket->bound.port;
     s->data = malloc(len > 0 ? len : 1);
     MUST(s->data != NULL);
     memcpy(s->data, out->buffers->room, len);
@@ -231,7 +246,7 @@ void fuzz_gate_open(struct fuzz_gate *gate)
     gate->identities = identities_new(&err);
     MUST(gate->identities != NULL);
     const struct sessions_shared shared = {.identities = gate->identities};
-    MUST(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, &err));
+    MUST(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
 }
 
 void fuzz_gate_close(struct fuzz_gate *gate)

@@ -169,7 +169,7 @@ void gate_open(struct gate *gate, const char *ini)
     gate->identities = identities_new(&err);
     assert_non_null(gate->identities);
     const struct sessions_shared shared = {.identities = gate->identities};
-    assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, &err));
+    assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
     assert_true(udp_in_init(&gate->in));
     gate->is_open = true;
     for (uint32_t i = 0; i < gate->dp.counters.listener_count; i++)
@@ -215,12 +215,28 @@ static void on_client_sends(void *context, const uint8_t *datagram, size_t len)
     fake_network_send(CLIENT_TO_GATE, &device->addr, &device->to, datagram, len);
 }
 
+void gate_limit_slots(struct gate *gate, uint32_t slot_max)
+{
+    gate_set_slot_max(&gate->dp, slot_max);
+    gate->is_one_bucket = true;
+}
+
+/* To another port, so that it shares a bucket with all others that are. */
+static void move_into_bucket(struct addr *addr)
+{
+    enum { BUCKET = 0xabc };
+    while (steering_bucket_of_addr(addr) != BUCKET)
+        addr->port++;
+}
+
 struct device *gate_add(struct gate *gate, const struct client_kind *kind)
 {
     assert_true(gate->device_count < GATE_DEVICES_MAX);
     struct device *device = &gate->devices[gate->device_count];
     device->gate = gate;
     device->addr = gate_device_addr(gate->device_count);
+    if (gate->is_one_bucket)
+        move_into_bucket(&device->addr);
     device->to = gate_listener_addr(gate, 0);
     device->client = memory_client_new(kind, gate_keys(), on_client_sends, device);
     assert_non_null(device->client);

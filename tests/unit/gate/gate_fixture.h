@@ -55,6 +55,7 @@ struct gate {
     uint64_t now_ms, due_ms;
     uint32_t memory_left;   /* allocations of wolfSSL in the gate that succeed; UINT32_MAX = all */
     bool is_open, has_echo; /* has_echo: the backend answers each datagram with the same bytes */
+    bool is_one_bucket;     /* of the devices that are added */
 };
 
 /* Kinds of devices that can connect to USUAL; the last has no name. */
@@ -74,6 +75,9 @@ void gate_doing(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Builds the generation from the text of a configuration file. Opening again closes first. */
 void gate_open(struct gate *gate, const char *ini);
 void gate_close(struct gate *gate);
+
+/* Lets each bucket have so many backend addresses. Devices that are added from now on share one. */
+void gate_limit_slots(struct gate *gate, uint32_t slot_max);
 
 /* A new device with an address of its own, toward the first listener. */
 struct device *gate_add(struct gate *gate, const struct client_kind *kind);

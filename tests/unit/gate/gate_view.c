@@ -119,28 +119,29 @@ uint16_t gate_backend_port(const struct datapath *dp)
 
 uint32_t gate_slot_max(const struct datapath *dp)
 {
-    return dp->backend.slot_max;
+    return dp->backend.slots.share;
 }
 
 void gate_set_slot_max(struct datapath *dp, uint32_t slot_max)
 {
-    dp->backend.slot_max = slot_max;
+    dp->backend.slots.share = slot_max;
+    dp->backend.slots.extra_left = 0;
 }
 
-static struct session *find_from(struct datapath *dp, const struct addr *source, uint64_t now_ms)
+static struct session *find_from(const struct datapath *dp, const struct addr *source)
 {
-    return backend_find(&dp->backend, source, now_ms).owner;
+    return backend_owner(&dp->backend, slots_number_of_addr(source));
 }
 
-bool gate_has_session_from(struct datapath *dp, const struct addr *source, uint64_t now_ms)
+bool gate_has_session_from(const struct datapath *dp, const struct addr *source)
 {
-    const struct session *s = find_from(dp, source, now_ms);
+    const struct session *s = find_from(dp, source);
     return s != NULL && s->state == SESSION_ESTABLISHED;
 }
 
-void gate_end_session_from(struct datapath *dp, const struct addr *source, uint64_t now_ms)
+void gate_end_session_from(struct datapath *dp, const struct addr *source)
 {
-    struct session *s = find_from(dp, source, now_ms);
+    struct session *s = find_from(dp, source);
     if (s != NULL)
         session_end(s, CLOSE_idle, false);
     sessions_reap(&dp->sessions);

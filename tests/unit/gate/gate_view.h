@@ -54,11 +54,12 @@ struct addr gate_slot_addr(const struct datapath *dp, uint32_t slot);
 struct udp_socket *gate_backend_socket(struct datapath *dp);
 uint16_t gate_backend_port(const struct datapath *dp);
 uint32_t gate_slot_max(const struct datapath *dp);
+/* Of each bucket. */
 void gate_set_slot_max(struct datapath *dp, uint32_t slot_max);
 /* An established session has this address toward the backend. */
-bool gate_has_session_from(struct datapath *dp, const struct addr *source, uint64_t now_ms);
+bool gate_has_session_from(const struct datapath *dp, const struct addr *source);
 /* Ends it, without a word; nothing happens if there is none. */
-void gate_end_session_from(struct datapath *dp, const struct addr *source, uint64_t now_ms);
+void gate_end_session_from(struct datapath *dp, const struct addr *source);
 
 /* Sessions that their device has closed and that wait for records from before; when the wait for
  * the oldest one is over. */

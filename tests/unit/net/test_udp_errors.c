@@ -97,16 +97,17 @@ static void test_error_queue_names_the_sender(void **state)
     }
     udp_out_flush(&f->out);
     for (int i = 0; i < 3; i++) {
-        struct addr from, source = udp_fixture_parse(sources[i]);
+        struct addr from, to, source = udp_fixture_parse(sources[i]);
         int error;
-        assert_true(udp_take_error(&backend, &from, &error));
+        assert_true(udp_take_error(&backend, &from, &to, &error));
+        assert_true(addr_equal(&to, &dead));
         assert_int_equal(error, ECONNREFUSED);
         assert_int_equal(from.family, AF_INET);
         assert_memory_equal(from.ip, source.ip, 4);
     }
-    struct addr from;
+    struct addr from, to;
     int error;
-    assert_false(udp_take_error(&backend, &from, &error));
+    assert_false(udp_take_error(&backend, &from, &to, &error));
     udp_close(&backend);
 }
 
@@ -127,7 +128,7 @@ static void test_pending_errors_lose_nothing(void **state)
         udp_fixture_queue(&f->out, &backend, &source, &alive, &i, 1, &failed[i]);
     }
     udp_out_flush(&f->out);
-    struct addr from;
+    struct addr from, to;
     /* The error is there before the batch. */
     uint8_t last = EACH;
     bool last_failed = false;
@@ -160,7 +161,7 @@ static void test_pending_errors_lose_nothing(void **state)
     }
     assert_int_equal(next, EACH);
     int error, errors = 0;
-    while (udp_take_error(&backend, &from, &error))
+    while (udp_take_error(&backend, &from, &to, &error))
         errors++;
     assert_int_equal(errors, EACH + 2);
     close(fd);

@@ -86,7 +86,8 @@ void world_send_before_session(struct world *world, const struct packet *packet)
     if (origin->life == NO_LIFE || model->lives[origin->life].state != LIFE_WITHOUT_SESSION ||
         !world_happens(world, 5))
         return;
-    world_note(world, model->lives[origin->life].listener, model_next_source(model), NOTE_MIN, 0);
+    uint32_t next = model_next_source(model, steering_bucket_of_addr(&packet->from));
+    world_note(world, model->lives[origin->life].listener, next, NOTE_MIN, 0);
 }
 
 void world_backend_receive(struct world *world, const struct packet *packet)
@@ -157,7 +158,7 @@ static struct addr draw_address(struct world *world)
     if (world_happens(world, 40) && model->live_count > 0)
         return model->lives[model->live[world_draw(world, model->live_count)]].addr;
     uint64_t range = world_happens(world, 70) ? WORLD_ADDRESSES : MODEL_ADDRESSES;
-    return gate_device_addr((uint32_t)world_draw(world, range));
+    return model->addrs[world_draw(world, range)];
 }
 
 static struct addr draw_listener(struct world *world)

@@ -33,7 +33,7 @@ static void note_handshakes(struct model *model)
             continue;
         struct model_counts counts = model_counts_of(model, input->listener);
         struct model_handshake *h =
-            &model->handshakes[input->listener][model_address_index(&input->packet->from)];
+            &model->handshakes[input->listener][model_address_index(model, &input->packet->from)];
         if (counts.begun != model->before[input->listener].begun)
             /* It may have been refused already, in this very step. */
             *h = (struct model_handshake){.is_open = true,
@@ -269,7 +269,7 @@ static void check_datagram(struct model *model, const struct packet *packet, boo
         check_cookie(model, packet);
         return;
     }
-    uint32_t listener = 0, index = model_address_index(&packet->to);
+    uint32_t listener = 0, index = model_address_index(model, &packet->to);
     struct addr from = gate_listener_addr(model->gate, 0);
     while (!addr_equal(&from, &packet->from))
         from = gate_listener_addr(model->gate, ++listener);

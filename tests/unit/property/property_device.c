@@ -280,7 +280,7 @@ static void take_address(struct world *world, uint32_t device)
     leave_address(world, device);
     world->holders[address] = device;
     world->devices[device].address = address;
-    world->gate->devices[device].addr = gate_device_addr(address);
+    world->gate->devices[device].addr = world->model.addrs[address];
 }
 
 /* The NAT forgot it. What it sent before may arrive after what it sends from the new address. */
@@ -479,7 +479,7 @@ void world_act(struct world *world)
 
 void world_device_receive(struct world *world, const struct packet *packet)
 {
-    uint32_t address = model_address_index(&packet->to);
+    uint32_t address = model_address_index(&world->model, &packet->to);
     if (address >= WORLD_ADDRESSES || world->holders[address] == WORLD_DEVICES)
         return;
     uint32_t device = world->holders[address];

@@ -14,11 +14,26 @@
 
 enum { ALERT_REPEATS = 3, FIRST_SOURCE = 0x7f010000 };
 
+/* The same everywhere but in the middle of the IP address. */
+static struct addr draw_addr(uint32_t index)
+{
+    static const uint32_t buckets[MODEL_BUCKETS] = {0x123, 0x124, 0xfff};
+    struct addr addr = gate_device_addr(index);
+    for (uint32_t middle = 0; steering_bucket_of_addr(&addr) != buckets[index % MODEL_BUCKETS];
+         middle++) {
+        addr.ip[1] = (uint8_t)(middle >> 8);
+        addr.ip[2] = (uint8_t)middle;
+    }
+    return addr;
+}
+
 void model_init(struct model *model, struct gate *gate)
 {
     *model = (struct model){.gate = gate,
                             .listener_count = gate->dp.counters.listener_count,
                             .next_origin = {.life = NO_LIFE}};
+    for (uint32_t i = 0; i < MODEL_ADDRESSES; i++)
+        model->addrs[i] = draw_addr(i);
 }
 
 void model_deinit(struct model *model)
@@ -37,11 +52,10 @@ uint32_t model_add_life(struct model *model, const struct client_kind *kind, uin
     return model->life_count++;
 }
 
-uint32_t model_address_index(const struct addr *addr)
+uint32_t model_address_index(const struct model *model, const struct addr *addr)
 {
-    uint32_t index = addr->port - gate_device_addr(0).port;
-    struct addr expected = gate_device_addr(index);
-    if (index >= MODEL_ADDRESSES || !addr_equal(&expected, addr))
+    uint32_t index = addr->port - model->addrs[0].port;
+    if (index >= MODEL_ADDRESSES || !addr_equal(&model->addrs[index], addr))
         fail_msg("datagram for an address that no device ever had");
     return index;
 }
@@ -110,7 +124,8 @@ void model_begin_step(struct model *model)
 
 bool model_has_handshake(const struct model *model, uint32_t listener, const struct addr *addr)
 {
-    const struct model_handshake *h = &model->handshakes[listener][model_address_index(addr)];
+    const struct model_handshake *h =
+        &model->handshakes[listener][model_address_index(model, addr)];
     return h->is_open || h->closed_step == model->step;
 }
 
@@ -233,13 +248,26 @@ static bool is_free(const struct model *model, const struct model_slot *slot)
     return model->lives[slot->life].state != LIFE_IN_SESSION;
 }
 
+static uint32_t bucket_of(uint32_t source)
+{
+    return source % STEERING_BUCKETS;
+}
+
+static bool has_unused(const struct model *model, uint32_t bucket)
+{
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < model->slot_count; i++)
+        used += bucket_of(model->slots[i].source) == bucket;
+    return used < gate_slot_max(&model->gate->dp);
+}
+
 /* It is used once more. That must be the one that was silent for longest, and never one that a
  * backend has been heard at within the tombstone time. */
 static void check_reuse(struct model *model, const struct model_slot *chosen)
 {
     if (!is_free(model, chosen))
         fail_msg("%08x belongs to two sessions", chosen->source);
-    if (model->slot_count < gate_slot_max(&model->gate->dp))
+    if (has_unused(model, bucket_of(chosen->source)))
         fail_msg("%08x is used again, and others never were", chosen->source);
     bool is_early = !has_rested(model, chosen);
     if (is_early && chosen->is_noisy)
@@ -247,7 +275,8 @@ static void check_reuse(struct model *model, const struct model_slot *chosen)
                  (unsigned)(model->gate->now_ms - chosen->silent_since_ms));
     for (uint32_t i = 0; i < model->slot_count; i++) {
         const struct model_slot *other = &model->slots[i];
-        if (!is_free(model, other) || (!has_rested(model, other) && (!is_early || other->is_noisy)))
+        if (bucket_of(other->source) != bucket_of(chosen->source) || !is_free(model, other) ||
+            (!has_rested(model, other) && (!is_early || other->is_noisy)))
             continue;
         if (other->silent_since_ms < chosen->silent_since_ms)
             fail_msg("%08x is used again, and %08x was silent for longer", chosen->source,
@@ -257,14 +286,17 @@ static void check_reuse(struct model *model, const struct model_slot *chosen)
     model->reused_count++;
 }
 
-static void take_slot(struct model *model, uint32_t life, uint32_t source)
+static void take_slot(struct model *model, uint32_t life, uint32_t source,
+                      const struct addr *client)
 {
     struct model_slot *slot = find_slot(model, source);
+    if (bucket_of(source) != steering_bucket_of_addr(client))
+        fail_msg("%08x is not in the bucket of its device's address", source);
     if (source < FIRST_SOURCE || source >= 0x7fffffffu)
         fail_msg("%08x is no backend address of ours", source);
     if (slot == NULL) {
         assert_true(model->slot_count < MODEL_LIVES_MAX);
-        assert_true(model->slot_count < gate_slot_max(&model->gate->dp));
+        assert_true(has_unused(model, bucket_of(source)));
         model->slots[model->slot_count++] = (struct model_slot){.source = source, .life = life};
         return;
     }
@@ -307,30 +339,45 @@ unsigned model_late_reason(struct model *model, const struct life *life)
     return slot->is_forgotten ? LATE_UNKNOWN : (unsigned)life->reason;
 }
 
-uint32_t model_next_source(const struct model *model)
+/* Of the bucket's slots the one that would be used again, or NULL. */
+static const struct model_slot *find_usable(const struct model *model, uint32_t bucket)
 {
-    const struct model_slot *next = NULL;
-    if (model->slot_count < gate_slot_max(&model->gate->dp))
-        return FIRST_SOURCE + model->slot_count;
+    const struct model_slot *usable = NULL;
     for (uint32_t i = 0; i < model->slot_count; i++) {
         const struct model_slot *slot = &model->slots[i];
-        if (is_free(model, slot) && (!slot->is_noisy || has_rested(model, slot)) &&
-            (next == NULL || slot->silent_since_ms < next->silent_since_ms))
-            next = slot;
+        if (bucket_of(slot->source) == bucket && is_free(model, slot) &&
+            (!slot->is_noisy || has_rested(model, slot)) &&
+            (usable == NULL || slot->silent_since_ms < usable->silent_since_ms))
+            usable = slot;
     }
-    return next != NULL ? next->source : FIRST_SOURCE;
+    return usable;
 }
 
-/* A device is not let in, for want of an address. */
-static void on_refused(struct model *model)
+uint32_t model_next_source(const struct model *model, uint32_t bucket)
 {
-    for (uint32_t i = 0; i < model->slot_count; i++) {
-        const struct model_slot *slot = &model->slots[i];
-        if (is_free(model, slot) && (!slot->is_noisy || has_rested(model, slot)))
-            fail_msg("a device is refused, and %08x could be used again", slot->source);
+    uint32_t used = FIRST_SOURCE + bucket;
+    if (has_unused(model, bucket)) {
+        for (uint32_t i = 0; i < model->slot_count; i++)
+            used += bucket_of(model->slots[i].source) == bucket ? STEERING_BUCKETS : 0;
+        return used;
     }
-    if (model->slot_count < gate_slot_max(&model->gate->dp))
-        fail_msg("a device is refused, and there are addresses that were never used");
+    const struct model_slot *next = find_usable(model, bucket);
+    return next != NULL ? next->source : used;
+}
+
+static bool is_exhausted(const struct model *model, uint32_t bucket)
+{
+    return !has_unused(model, bucket) && find_usable(model, bucket) == NULL;
+}
+
+/* A device is not let in, for want of an address. client: which, if it is known. */
+static void on_refused(struct model *model, const struct addr *client)
+{
+    bool is_right = client != NULL && is_exhausted(model, steering_bucket_of_addr(client));
+    for (uint32_t i = 0; client == NULL && i < MODEL_BUCKETS; i++)
+        is_right |= is_exhausted(model, steering_bucket_of_addr(&model->addrs[i]));
+    if (!is_right)
+        fail_msg("a device is refused, and there is an address for it");
     model->refused_count++;
 }
 
@@ -341,14 +388,15 @@ static void on_established(struct model *model, const char *line)
     uint32_t listener = field_listener(model, line);
     uint32_t index = find_claimant(model, line, &client, listener);
     struct life *life = &model->lives[index];
-    take_slot(model, index, model_source_of(&source));
+    take_slot(model, index, model_source_of(&source), &client);
     life->state = LIFE_IN_SESSION;
     life->session = field_number(line, "session");
     life->addr = client;
     life->source = model_source_of(&source);
     life->used_ms = model->gate->now_ms;
     life->began_step = life->used_step = model->step;
-    struct model_handshake *handshake = &model->handshakes[listener][model_address_index(&client)];
+    struct model_handshake *handshake =
+        &model->handshakes[listener][model_address_index(model, &client)];
     if (!handshake->is_open)
         fail_msg("a session without a handshake: %s", line);
     *handshake = (struct model_handshake){.closed_step = model->step};
@@ -416,9 +464,9 @@ static void on_failed(struct model *model, const char *line)
 {
     struct addr client = field_addr(line, "client");
     if (strstr(line, " reason=no_backend_address") != NULL)
-        on_refused(model);
+        on_refused(model, &client);
     struct model_handshake *handshake =
-        &model->handshakes[field_listener(model, line)][model_address_index(&client)];
+        &model->handshakes[field_listener(model, line)][model_address_index(model, &client)];
     /* A hello that is refused at once never was a handshake, and may be told so. */
     if (strstr(line, " session=") != NULL) {
         handshake->is_open = false;
@@ -440,7 +488,7 @@ void model_on_log(struct model *model, const char *line)
         on_failed(model, line);
     else if (strstr(line, "event=limit_reached ") != NULL &&
              strstr(line, " limit=no_backend_address") != NULL)
-        on_refused(model);
+        on_refused(model, NULL);
 }
 
 /* ---- what is on the network ----------------------------------------------------------------- */

@@ -14,7 +14,8 @@
 enum {
     MODEL_LIVES_MAX = 2048,
     MODEL_MESSAGES_MAX = 512, /* of one life */
-    MODEL_ADDRESSES = 160,    /* indices of gate_device_addr() */
+    MODEL_ADDRESSES = 160,    /* that devices and strangers send from */
+    MODEL_BUCKETS = 3,        /* that these are in */
     MODEL_NOTES_MAX = 32768,  /* from backends */
     MODEL_STEP_MAX = 1024,    /* datagrams of one kind in one step */
     NO_LIFE = 0xffffffffu,
@@ -120,6 +121,7 @@ struct model_counts {
 struct model {
     struct gate *gate;
     uint32_t listener_count, step;
+    struct addr addrs[MODEL_ADDRESSES]; /* few buckets, so that devices get each other's slots */
     bool is_stopping, is_network_good;
     struct life lives[MODEL_LIVES_MAX];
     uint32_t life_count;
@@ -177,8 +179,8 @@ bool model_is_session_at(const struct model *model, uint32_t life, uint32_t list
 /* The two authenticate as the same. */
 bool model_is_same_identity(const struct life *a, const struct life *b);
 
-/* Index of gate_device_addr(). */
-uint32_t model_address_index(const struct addr *addr);
+/* Which of `addrs` it is. */
+uint32_t model_address_index(const struct model *model, const struct addr *addr);
 /* The life that owns or last owned a backend address, or NULL. */
 struct life *model_owner_of(struct model *model, uint32_t source);
 /* The life has closed its session, but a datagram of it that the network was slow with is from
@@ -187,8 +189,8 @@ bool model_is_overtaken(struct model *model, const struct life *life, uint32_t o
 /* A backend was heard at the address of that life, which is in session or not, and it is for
  * nobody. */
 void model_on_noise(struct model *model, const struct life *life, bool is_live);
-/* The address that the next session will be given, if nothing comes between. */
-uint32_t model_next_source(const struct model *model);
+/* The address that the next session of that bucket will be given, if nothing comes between. */
+uint32_t model_next_source(const struct model *model, uint32_t bucket);
 /* What a datagram to the address of that life, whose session is over, counts as late for. */
 unsigned model_late_reason(struct model *model, const struct life *life);
 /* What the counters of a listener say now. */

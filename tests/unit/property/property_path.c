@@ -161,7 +161,7 @@ static void judge_authentic(struct model *model, const struct model_input *input
     bool has_moved = next != NULL && addr_equal(&next->to, &input->packet->from);
     if (is_newest && !has_moved && path->doubtful_step != model->step)
         fail_msg("the session of life %u does not follow its device to address %u", index,
-                 model_address_index(&input->packet->from));
+                 model_address_index(model, &input->packet->from));
     if (!has_moved || number_of(&input->origin) <= path->newest_sure)
         return;
     next->is_explained = true;
@@ -199,7 +199,7 @@ void path_judge(struct model *model)
         struct life *life = &model->lives[move->life];
         if (!move->is_explained && life->path.doubtful_step != model->step)
             fail_msg("the session of life %u moves to address %u without cause", move->life,
-                     model_address_index(&move->to));
+                     model_address_index(model, &move->to));
         /* That may have begun before it came. */
         if (model_has_handshake(model, life->listener, &move->to))
             life->path.holds_address = false;

@@ -54,9 +54,9 @@ static const struct {
 enum { LISTENERS = sizeof(listeners) / sizeof(listeners[0]) };
 
 static const struct {
-    uint32_t max_sessions, tombstone_s, slots; /* slots 0: as many as there are */
+    uint32_t max_sessions, tombstone_s, slots; /* slots: of each of MODEL_BUCKETS */
 } gates[] = {
-    {6, 5, 0}, {1000, 247, 0}, {12, 60, 16}, {20, 247, 0}, {16, 30, 20},
+    {6, 5, 100}, {1000, 247, 200}, {12, 60, 6}, {20, 247, 100}, {16, 30, 7},
 };
 enum { GATES = sizeof(gates) / sizeof(gates[0]) };
 
@@ -92,8 +92,7 @@ static void open_gate(struct world *world, uint64_t seed)
     assert_true(len < sizeof(ini));
     gate_open(world->gate, ini);
     unlink(path);
-    if (gates[which].slots != 0)
-        gate_set_slot_max(&world->gate->dp, gates[which].slots);
+    gate_set_slot_max(&world->gate->dp, gates[which].slots);
     fake_system_seed(seed);
 }
 

@@ -28,6 +28,7 @@ enum {
     IDLE_MS = 60000,
     HANDSHAKE_MS = 20000,
     TOMBSTONE_MS = 30000,
+    SLOTS_MAX = 256, /* of a bucket */
     STEPS = 6000,
     SEEDS = 5,
 };
@@ -63,7 +64,7 @@ struct model {
     struct sessions all;
     struct believed at[LISTENERS][ADDRESSES];
     uint64_t use_number;
-    uint64_t released_ms[1024]; /* by slot; 0 = never */
+    uint64_t released_ms[STEERING_BUCKETS][SLOTS_MAX]; /* by slot; 0 = never */
     uint64_t closed[CLOSE_REASON_COUNT], superseded, timeouts, established, failed;
     uint64_t random;
 };
@@ -86,12 +87,13 @@ static int set_up(void **state)
     unlink(path);
     struct addr bound = {.ip = {192, 0, 2, 1}, .port = 5684, .family = AF_INET};
     if (m->generation == NULL || !udp_open_listener(&m->socket, &bound, &err) ||
-        !backend_open(&m->backend, 0, 1, SESSION_MAX, TOMBSTONE_MS, &m->counters, &err) ||
+        !backend_open(&m->backend, m->generation->config, 0, 1, 0, &m->counters, &err) ||
         !udp_out_init(&m->to_client))
         return -1;
     m->counters.listener_count = LISTENERS + 1;
     m->counters.by_listener = m->by_listener;
-    m->backend.slot_max = sizeof(m->released_ms) / sizeof(m->released_ms[0]);
+    m->backend.slots.share = SLOTS_MAX;
+    m->backend.slots.extra_left = 0;
     const struct sessions_limits limits = {.worker = 0,
                                            .worker_count = 1,
                                            .session_max = SESSION_MAX,
@@ -127,10 +129,15 @@ static struct addr address(int index)
         .ip = {198, 51, 100, (uint8_t)(1 + index)}, .port = 5000, .family = AF_INET};
 }
 
+static uint64_t *released_ms_of(struct model *m, uint32_t slot)
+{
+    return &m->released_ms[slots_bucket_of(slot)][slot / STEERING_BUCKETS - SLOTS_FIRST_INDEX];
+}
+
 static void note_end(struct model *m, struct believed *b, enum close_reason reason)
 {
     m->closed[reason]++;
-    m->released_ms[b->slot] = m->all.now_ms;
+    *released_ms_of(m, b->slot) = m->all.now_ms;
     b->session = NULL;
 }
 
@@ -183,9 +190,10 @@ static void establish(struct model *m, struct believed *b)
     b->slot = b->session->slot;
     note_use(m, b);
     m->established++;
-    assert_true(b->slot < 1024);
-    if (m->released_ms[b->slot] != 0)
-        assert_true(m->all.now_ms - m->released_ms[b->slot] >= TOMBSTONE_MS);
+    assert_int_equal(slots_bucket_of(b->slot),
+                     steering_bucket_of_addr(&b->session->entry.key.client));
+    if (*released_ms_of(m, b->slot) != 0)
+        assert_true(m->all.now_ms - *released_ms_of(m, b->slot) >= TOMBSTONE_MS);
 }
 
 static void use(struct model *m, struct believed *b, bool is_from_client)
@@ -244,9 +252,8 @@ static void check_address(struct model *m, int l, int a, uint32_t *sessions, uin
         assert_int_equal(b->session->state, SESSION_ESTABLISHED);
         assert_ptr_equal(b->session->successor, b->handshake);
         struct addr source = backend_slot_addr(&m->backend, b->slot);
-        struct backend_found owner = backend_find(&m->backend, &source, m->all.now_ms);
-        assert_ptr_equal(owner.owner, b->session);
-        assert_int_equal(owner.listener, l);
+        assert_ptr_equal(backend_owner(&m->backend, slots_number_of_addr(&source)), b->session);
+        assert_int_equal(slots_find(&m->backend.slots, b->slot)->listener, l);
         /* A timer may be early, never late. */
         assert_true(next_ms <= b->used_ms + IDLE_MS);
     }

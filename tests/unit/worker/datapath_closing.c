@@ -337,7 +337,7 @@ static void addresses_are_reused_late_and_oldest_first(void **state)
     const char *kind = "1.2 psk ccm-8";
     struct ended first[3];
     gate_open(gate, USUAL);
-    gate_set_slot_max(&gate->dp, 6);
+    gate_limit_slots(gate, 6);
     for (int i = 0; i < 3; i++)
         first[i] = used_session(gate, kind);
     for (int i = 0; i < 3; i++) {
@@ -363,7 +363,7 @@ static void dry_pool_takes_the_oldest_early_or_refuses(void **state)
     struct gate *gate = *state;
     const char *kind = "1.2 psk ccm-8";
     gate_open(gate, USUAL);
-    gate_set_slot_max(&gate->dp, 2);
+    gate_limit_slots(gate, 2);
     struct ended first = used_session(gate, kind);
     struct ended second = used_session(gate, kind);
     device_close(second.device);

@@ -417,9 +417,12 @@ static void backend_that_is_down_is_counted_and_logged(void **state)
     struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
     struct addr source = source_of(gate, device);
     struct addr nobody = {.ip = {127, 0, 0, 1}, .family = AF_INET};
-    for (int i = 0; i < 3; i++)
-        fake_udp_add_error(&source, 111);
-    fake_udp_add_error(&nobody, 111);
+    struct addr backend = gate->generation->config->listeners[0].backend;
+    for (int i = 0; i < 2; i++)
+        fake_udp_add_error(&source, &backend, 111);
+    /* Of another worker: that one's session is not known here, but its backend is. */
+    fake_udp_add_error(&nobody, &backend, 111);
+    fake_udp_add_error(&nobody, &nobody, 111);
     datapath_backend_errors(&gate->dp, gate->now_ms);
     assert_int_equal(counter_get(&gate_counters(gate, 0)->backend_icmp_errors), 3);
     assert_int_equal(counter_get(&gate_counters(gate, 1)->backend_icmp_errors), 1);

@@ -109,7 +109,7 @@ static void address_is_given_away_early(void **state)
     const struct client_kind *kind;
     for (unsigned k = 0; (kind = linger_doing_kind_at(k)) != NULL; k++) {
         gate_open(gate, USUAL);
-        gate_set_slot_max(&gate->dp, 1);
+        gate_limit_slots(gate, 1);
         struct linger_closed c = linger_closed_session(gate, kind, 1);
         assert_int_equal(gate_closing_count(&gate->dp), 1);
         struct device *other = gate_connected(gate, gate_kind("1.2 psk ccm-8"));

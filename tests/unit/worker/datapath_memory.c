@@ -109,7 +109,7 @@ static void without_random_bytes_there_is_no_gate(void **state)
     gate_open(gate, USUAL);
     fake_system_fail_random(ENOSYS, 1);
     const struct sessions_shared shared = {.identities = gate->identities};
-    assert_false(datapath_init(&dp, gate->generation, &shared, 0, 1, &err));
+    assert_false(datapath_init(&dp, gate->generation, &shared, 0, 1, 0, &err));
     assert_non_null(strstr(err.text, "random"));
 }
 

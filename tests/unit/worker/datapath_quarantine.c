@@ -56,7 +56,7 @@ static void backend_that_never_stops(void **state)
     for (size_t p = 0; p < sizeof(paces_ms) / sizeof(paces_ms[0]); p++) {
         gate_doing("every %u ms", paces_ms[p]);
         gate_open(gate, USUAL_20S);
-        gate_set_slot_max(&gate->dp, 2);
+        gate_limit_slots(gate, 2);
         struct past observer = closed_session(gate, kind_12);
         uint64_t sent = 0;
         for (int round = 0; round < 20; round++) {
@@ -100,7 +100,7 @@ static void assert_stale_are_dropped(struct gate *gate, bool has_marks)
 {
     enum { STALE = 200 };
     gate_open(gate, USUAL_20S);
-    gate_set_slot_max(&gate->dp, 2);
+    gate_limit_slots(gate, 2);
     struct past before = closed_session(gate, kind_12);
     uint64_t took_ms = establish(gate, gate_add(gate, gate_kind(kind_12)));
     gate_run(gate, 2 * TOMBSTONE_MS);
@@ -144,7 +144,7 @@ static void noise_of_another_listener_is_remembered(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, TWO_BACKENDS);
-    gate_set_slot_max(&gate->dp, 2);
+    gate_limit_slots(gate, 2);
     struct past observer = closed_session(gate, kind_12);
     struct past staying = used_session(gate, kind_12);
     /* Silent until now, so it is taken early; then the observation goes on. */
@@ -179,7 +179,7 @@ static void strangers_make_no_noise(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL_20S);
-    gate_set_slot_max(&gate->dp, 1);
+    gate_limit_slots(gate, 1);
     struct past past = closed_session(gate, kind_12);
     struct addr stranger = {.ip = {127, 0, 0, 9}, .port = 5683, .family = AF_INET};
     for (int i = 0; i < 10; i++) {
@@ -199,7 +199,7 @@ static void exhausted_pool_refuses(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL_20S);
-    gate_set_slot_max(&gate->dp, 2);
+    gate_limit_slots(gate, 2);
     struct past staying = used_session(gate, kind_12);
     struct past observer = closed_session(gate, kind_12);
     assert_int_equal(gate_inject_from_backend(gate, &observer.source, "notification", 12),
@@ -223,7 +223,7 @@ static void exhausted_pool_lets_its_own_devices_begin_anew(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL_20S);
-    gate_set_slot_max(&gate->dp, 2);
+    gate_limit_slots(gate, 2);
     struct past old = used_session(gate, kind_12);
     struct past observer = closed_session(gate, kind_12);
     gate_inject_from_backend(gate, &observer.source, "notification", 12);
@@ -242,7 +242,7 @@ static void last_address_is_taken_meanwhile(void **state)
         const char *kind = k == 0 ? kind_12 : kind_13;
         gate_doing("%s", kind);
         gate_open(gate, USUAL_20S);
-        gate_set_slot_max(&gate->dp, 1);
+        gate_limit_slots(gate, 1);
         struct device *first = gate_add(gate, gate_kind(kind));
         struct device *second = gate_add(gate, gate_kind(kind));
         device_connect(first);
