@@ -15,6 +15,9 @@ enum {
     /* A datagram overtaken by this many is surely inside of the replay window of 64 records. */
     WINDOW = 24,
     ALERT_REPEATS_MS = 60000,
+    /* What was sent with the keys before is taken for two minutes, the time for which a network may
+     * hold it back (RFC 9147 section 4.2.1). */
+    OLD_KEYS_MS = 100000,
 };
 
 static const struct listener_config *config_of(const struct model *model, uint32_t listener)
@@ -361,6 +364,15 @@ static void check_end(const struct model *model, uint32_t index)
 
 /* ---- from devices --------------------------------------------------------------------------- */
 
+/* The gate still has the keys that it was made with. */
+static bool has_keys_of(const struct model *model, const struct origin *origin)
+{
+    const struct life *life = &model->lives[origin->life];
+    return origin->generation >= life->generation ||
+           (origin->generation + 1 == life->generation &&
+            model->gate->now_ms - life->generation_ms < OLD_KEYS_MS);
+}
+
 /* What an untouched datagram carried is at the backend, if its session was there before and after
  * it, or it is from before its end, and it came from where the session is, or has its connection
  * ID. */
@@ -375,7 +387,7 @@ static void check_arrival(struct model *model, const struct model_input *input)
         life->began_step == model->step || origin->is_changed ||
         input->listener != life->listener ||
         (life->cid_len == 0 && !addr_equal(&input->packet->from, &life->addr)) ||
-        origin->order + WINDOW < life->newest)
+        origin->order + WINDOW < life->newest || !has_keys_of(model, origin))
         return;
     for (uint32_t i = 0; i < origin->message_count; i++) {
         uint32_t message = origin->first_message + i;
@@ -396,6 +408,11 @@ static void note_newest(struct model *model, const struct model_input *input)
     uint32_t last = origin->order + (origin->message_count > 0 ? origin->message_count - 1 : 0);
     if (last > life->newest)
         life->newest = last;
+    if (origin->generation > life->generation && !origin->is_changed &&
+        input->listener == life->listener) {
+        life->generation = origin->generation;
+        life->generation_ms = model->gate->now_ms;
+    }
 }
 
 /* ---- the step ------------------------------------------------------------------------------- */

@@ -61,6 +61,9 @@ struct life {
     enum close_reason reason;
     uint32_t closure; /* which of its datagrams closed it */
     uint32_t newest;  /* of its datagrams that arrived */
+    /* The same of its keys, and when the first record with them arrived. */
+    uint8_t generation;
+    uint64_t generation_ms;
     uint64_t arrived[MODEL_MESSAGES_MAX / 64];
 };
 
@@ -74,6 +77,7 @@ struct origin {
     bool is_stripped;        /* a record of nobody, well-formed but without a connection ID */
     uint8_t damaged;         /* messages that cannot be authentic any more, a bit each */
     uint8_t epoch;           /* of its last protected record; those after the handshake are one */
+    uint8_t generation;      /* how often the keys of that record had changed */
     bool has_rider;          /* a record of another life stands behind: */
     uint32_t rider;
     uint32_t rider_order; /* among the datagrams of that life */

@@ -23,11 +23,14 @@ static uint32_t cid_bytes_of(const struct model *model, uint32_t listener)
 
 /* A device of DTLS 1.3 changes its keys twice at most: 0 and 1 are the low bits of epochs 4 and 5,
  * which follow each other as its datagrams do. */
-static uint8_t epoch_of(const struct life *life, const struct wire_record *record)
+static void note_epoch(const struct life *life, const struct wire_record *record,
+                       struct origin *origin)
 {
     enum { DATA_13 = 3 };
-    bool is_changed = life->kind->version == VERSION_1_3 && record->is_protected;
-    return is_changed && record->epoch < 2 ? DATA_13 : (uint8_t)record->epoch;
+    bool has_changed =
+        life->kind->version == VERSION_1_3 && record->is_protected && record->epoch < 2;
+    origin->epoch = has_changed ? DATA_13 : (uint8_t)record->epoch;
+    origin->generation = has_changed ? (uint8_t)(record->epoch + 1) : 0;
 }
 
 void path_read_record(struct model *model, const struct packet *packet, struct origin *origin)
@@ -41,7 +44,7 @@ void path_read_record(struct model *model, const struct packet *packet, struct o
               ? wire_read(packet->data, packet->len, cid_bytes, &record)
               : wire_last_protected(packet->data, packet->len, cid_bytes, &record)))
         return;
-    origin->epoch = epoch_of(life, &record);
+    note_epoch(life, &record, origin);
     if (record.cid != NULL && life->cid_len == 0) {
         memcpy(life->cid, record.cid, cid_bytes);
         life->cid_len = (uint8_t)cid_bytes;
