@@ -53,8 +53,7 @@ static void keep_sent(void *owner, const uint8_t *record, size_t len)
     s->sent_len[s->sent_count++] = len;
 }
 
-/* Begins with s->taken. */
-static void establish(struct scene *s)
+void scene_establish(struct scene *s)
 {
     s->call = (struct association_call){
         .work = work, .slabs = &slabs, .now_ms = 1000, .send = keep_sent, .owner = s};
@@ -63,6 +62,7 @@ static void establish(struct scene *s)
     assert_true(association_init(s->association, &s->taken, &slabs, s->call.now_ms));
     s->limits = *record_limits(s->taken.aead, s->taken.version == VERSION_1_3);
     if (s->taken.version == VERSION_1_3) {
+        s->device_epoch = 3;
         assert_true(record13_derive(s->device_keys, s->taken.aead, s->taken.v13.read_secret) &&
                     record13_derive(s->gate_keys, s->taken.aead, s->taken.v13.write_secret));
     } else {
@@ -77,10 +77,10 @@ void scene_take_over(struct scene *s, struct dtls_pair *pair)
     assert_true(dtls_take_over(pair->dtls, &s->taken));
     dtls_free(pair->dtls);
     pair->dtls = NULL;
-    establish(s);
+    scene_establish(s);
 }
 
-void scene_make(struct scene *s, enum dtls_version version, enum aead aead, uint8_t cid_len)
+void scene_fill(struct scene *s, enum dtls_version version, enum aead aead, uint8_t cid_len)
 {
     memset(s, 0, sizeof(*s));
     s->taken = (struct taken){.version = version,
@@ -98,7 +98,12 @@ void scene_make(struct scene *s, enum dtls_version version, enum aead aead, uint
         memset(s->taken.v12.read_key, 'r', sizeof(s->taken.v12.read_key));
         memset(s->taken.v12.write_key, 'w', sizeof(s->taken.v12.write_key));
     }
-    establish(s);
+}
+
+void scene_make(struct scene *s, enum dtls_version version, enum aead aead, uint8_t cid_len)
+{
+    scene_fill(s, version, aead, cid_len);
+    scene_establish(s);
 }
 
 void scene_begin(struct scene *s, struct dtls_pair *pair, const struct client_kind *kind)
@@ -174,29 +179,44 @@ void scene_assert_both_ways(struct scene *s, const char *text)
     scene_hand_over(s);
 }
 
-/* A record of the device's with any content. */
-void scene_device_sends(struct scene *s, uint8_t type, const void *data, size_t len)
+void scene_device_sends_in(struct scene *s, uint64_t epoch, const uint8_t *keys, uint64_t number,
+                           uint8_t type, const void *data, size_t len)
 {
     uint8_t record[1024], inner[600];
-    size_t record_len;
-    if (s->taken.version == VERSION_1_2) {
-        const struct record12_keys keys = {.aead = s->taken.aead,
-                                           .key = s->taken.v12.read_key,
-                                           .iv = s->taken.v12.read_iv,
-                                           .cid = s->taken.cid,
-                                           .cid_len = s->taken.cid_len};
-        record_len = record12_seal(work, &keys, s->device_next++, type, data, len, record);
-    } else {
-        memcpy(inner, data, len);
-        inner[len] = type;
-        memset(inner + len + 1, 0, 16);
-        uint8_t first = (uint8_t)(0x2c | (s->association->v13.read_epoch & 3) |
-                                  (s->taken.cid_len != 0 ? FORGE_HAS_CID : 0));
-        record_len = record_forge_13(work, s->taken.aead, s->device_keys, first, s->taken.cid,
-                                     s->taken.cid_len, s->device_next++, inner, len + 17, record);
-    }
+    memcpy(inner, data, len);
+    inner[len] = type;
+    memset(inner + len + 1, 0, 16);
+    uint8_t first = (uint8_t)(0x2c | (epoch & 3) | (s->taken.cid_len != 0 ? FORGE_HAS_CID : 0));
+    size_t record_len = record_forge_13(work, s->taken.aead, keys, first, s->taken.cid,
+                                        s->taken.cid_len, number, inner, len + 17, record);
     s->sent_count = 0;
     scene_receive(s, record, record_len);
+}
+
+void scene_device_sends(struct scene *s, uint8_t type, const void *data, size_t len)
+{
+    uint8_t record[1024];
+    if (s->taken.version == VERSION_1_3) {
+        scene_device_sends_in(s, s->device_epoch, s->device_keys, s->device_next++, type, data,
+                              len);
+        return;
+    }
+    const struct record12_keys keys = {.aead = s->taken.aead,
+                                       .key = s->taken.v12.read_key,
+                                       .iv = s->taken.v12.read_iv,
+                                       .cid = s->taken.cid,
+                                       .cid_len = s->taken.cid_len};
+    size_t record_len = record12_seal(work, &keys, s->device_next++, type, data, len, record);
+    s->sent_count = 0;
+    scene_receive(s, record, record_len);
+}
+
+void scene_device_acknowledges(struct scene *s, uint64_t epoch, uint64_t number)
+{
+    const struct record_number acked = {epoch, number};
+    uint8_t ack[ACK_HEADER_BYTES + ACK_NUMBER_BYTES];
+    message_write_ack(&acked, ack);
+    scene_device_sends(s, RECORD_ACK, ack, sizeof(ack));
 }
 
 /* The device's view of what the gate has sent: the content of the record. */
@@ -295,6 +315,7 @@ void scene_device_changes_keys(struct scene *s)
     assert_int_equal(s->opened.event, ASSOCIATION_CONTROL);
     assert_true(record13_update(s->taken.aead, secret, secret) &&
                 record13_derive(s->device_keys, s->taken.aead, secret));
+    s->device_epoch++;
     s->device_next = 0;
 }
 

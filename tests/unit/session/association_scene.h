@@ -33,7 +33,7 @@ struct scene {
     uint8_t room[SCENE_ROOM];
     /* The device by our own hands: as an authenticated one that may send anything. */
     uint8_t device_keys[RECORD13_KEYS_MAX], gate_keys[RECORD13_KEYS_MAX];
-    uint64_t device_next;
+    uint64_t device_epoch, device_next;
 };
 
 /* For cmocka; the state is a struct dtls_pair. */
@@ -44,8 +44,11 @@ int scene_tear_down(void **state);
 void scene_take_over(struct scene *s, struct dtls_pair *pair);
 /* A client of that kind shakes hands, and both have nothing more to say. */
 void scene_begin(struct scene *s, struct dtls_pair *pair, const struct client_kind *kind);
-/* The same without a client: the device is played by our own hands alone. */
+/* The same without a client: the device is played by our own hands alone. Or in two steps, for who
+ * wants something else in s->taken. */
 void scene_make(struct scene *s, enum dtls_version version, enum aead aead, uint8_t cid_len);
+void scene_establish(struct scene *s);
+void scene_fill(struct scene *s, enum dtls_version version, enum aead aead, uint8_t cid_len);
 /* Fails the test if anything of it is left in memory. */
 void scene_end(struct scene *s);
 
@@ -60,6 +63,10 @@ void scene_assert_both_ways(struct scene *s, const char *text);
 
 /* The device sends a record with any content; what the gate had sent before is forgotten. */
 void scene_device_sends(struct scene *s, uint8_t type, const void *data, size_t len);
+/* The same in any epoch of DTLS 1.3 and under any keys. */
+void scene_device_sends_in(struct scene *s, uint64_t epoch, const uint8_t *keys, uint64_t number,
+                           uint8_t type, const void *data, size_t len);
+void scene_device_acknowledges(struct scene *s, uint64_t epoch, uint64_t number);
 /* A handshake message, the one that is expected next. */
 void scene_device_sends_message(struct scene *s, uint8_t type, const void *body, size_t len);
 /* A KeyUpdate, not lost. */

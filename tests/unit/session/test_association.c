@@ -329,6 +329,33 @@ static void contents_of_records(void **test)
         EACH_KIND(scene_kinds_13, s, *test) check_row(s, &rows_13[row]);
 }
 
+/* RFC 8446 section 6.1, RFC 5246 section 7.2.1. */
+static void what_comes_behind_a_closure(void **test)
+{
+    static const struct {
+        uint8_t type, byte;
+    } rows[] = {{RECORD_APPLICATION_DATA, 'x'},
+                {RECORD_ALERT, ALERT_FATAL},
+                {RECORD_HANDSHAKE, HANDSHAKE_CLIENT_HELLO},
+                {RECORD_ACK, 0},
+                {99, '?'}};
+    struct scene *s = &scene;
+    (void)test;
+    for (enum dtls_version version = VERSION_1_2; version <= VERSION_1_3; version++) {
+        scene_make(s, version, AEAD_AES_128_GCM, 8);
+        scene_device_sends(s, RECORD_ALERT, "\1\0", 2);
+        assert_int_equal(s->opened.event, ASSOCIATION_CLOSED);
+        for (size_t i = 0; i < COUNT(rows); i++) {
+            const uint8_t data[] = {rows[i].byte, 0};
+            scene_device_sends(s, rows[i].type, data, sizeof(data));
+            assert_int_equal(s->opened.verdict, RECORD_OPENED);
+            assert_int_equal(s->opened.event, ASSOCIATION_DISCARDED);
+            assert_int_equal(s->sent_count, 0);
+        }
+        scene_end(s);
+    }
+}
+
 static void renegotiations_are_refused_once_a_second(void **test)
 {
     struct scene *s = &scene;
@@ -357,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_finished_that_is_repeated_is_acknowledged),
         cmocka_unit_test(a_ticket_is_given_up),
         cmocka_unit_test(contents_of_records),
+        cmocka_unit_test(what_comes_behind_a_closure),
         cmocka_unit_test(renegotiations_are_refused_once_a_second),
     };
     return cmocka_run_group_tests(tests, scene_set_up, scene_tear_down);

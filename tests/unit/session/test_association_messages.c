@@ -86,7 +86,6 @@ static void there_are_no_further_connection_ids(void **test)
 /* What we say of them is repeated until it is acknowledged, as every message is. */
 static void the_answer_is_repeated_until_it_is_acknowledged(void **test)
 {
-    static const uint8_t ack[] = {0, 16, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 2};
     struct scene *s = &scene;
     uint8_t room[2048];
     (void)test;
@@ -101,7 +100,7 @@ static void the_answer_is_repeated_until_it_is_acknowledged(void **test)
     struct record_content again = scene_gate_sent(s, 0, room);
     assert_int_equal(again.data[0], HANDSHAKE_NEW_CONNECTION_ID);
     assert_int_equal(bytes_get16(again.data + 4), seq);
-    scene_device_sends(s, RECORD_ACK, ack, sizeof(ack));
+    scene_device_acknowledges(s, 3, 2);
     assert_int_equal(association_due_ms(s->association), 1000 + ASSOCIATION_REMAINDER_MS);
     scene_end(s);
 }
@@ -143,6 +142,23 @@ static void messages_in_fragments(void **test)
             }
         }
     }
+}
+
+static void one_message_in_fragments_after_the_other(void **test)
+{
+    static const uint8_t bodies[2][6] = {{0, 3, 2, 'a', 'b', CID_IMMEDIATE},
+                                         {0, 3, 2, 'c', 'd', CID_IMMEDIATE}};
+    struct scene *s = &scene;
+    (void)test;
+    scene_make(s, VERSION_1_3, AEAD_AES_128_GCM, 8);
+    for (int i = 0; i < 2; i++) {
+        uint16_t seq = s->association->v13.message_seq_expected;
+        device_sends_fragment(s, HANDSHAKE_NEW_CONNECTION_ID, seq, bodies[i], 6, 0, 3);
+        device_sends_fragment(s, HANDSHAKE_NEW_CONNECTION_ID, seq, bodies[i], 6, 3, 6);
+        assert_int_equal(s->association->client_cid_len, 2);
+        assert_memory_equal(association_client_cid(s->association), bodies[i] + 3, 2);
+    }
+    scene_end(s);
 }
 
 static void what_comes_too_early_is_not_acknowledged(void **test)
@@ -193,6 +209,7 @@ int main(void)
         cmocka_unit_test(there_are_no_further_connection_ids),
         cmocka_unit_test(the_answer_is_repeated_until_it_is_acknowledged),
         cmocka_unit_test(messages_in_fragments),
+        cmocka_unit_test(one_message_in_fragments_after_the_other),
         cmocka_unit_test(what_comes_too_early_is_not_acknowledged),
         cmocka_unit_test(a_message_that_is_too_long),
         cmocka_unit_test(fragments_that_contradict_each_other),
