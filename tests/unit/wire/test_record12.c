@@ -11,20 +11,17 @@
 
 #include "base/bytes.h"
 #include "wire/record12.h"
-#include "wire/record_vectors.h"
-
-static struct aead_work *work;
+#include "wire/record_fixture.h"
 
 static const uint8_t key[32] = "0123456789abcdefghijklmnopqrstu";
 static const uint8_t iv[12] = "an iv for 12";
-static const uint8_t cid[32] = "a connection ID of 32 bytes, yes";
 
 static struct record12_keys keys_of(enum aead aead, size_t cid_len)
 {
     return (struct record12_keys){.aead = aead,
                                   .key = key,
                                   .iv = iv,
-                                  .cid = cid,
+                                  .cid = record_cid,
                                   .cid_len = cid_len,
                                   .nonce_base = 0x1122334455667788,
                                   .plaintext_max = RECORD_PLAINTEXT_MAX};
@@ -50,16 +47,9 @@ static void open_vector(const struct record_vector *vector)
     struct record_window window = {0};
     struct record_content content;
     uint8_t room[sizeof(vector->record)];
-    enum record_verdict verdict =
-        record12_open(work, &keys, &window, vector->record, vector->record_len, room, &content);
-    if (verdict != RECORD_OPENED)
-        fail_msg("%s: %d", vector->name, verdict);
-    assert_int_equal(content.record_len, vector->record_len);
-    assert_int_equal(content.epoch, 1);
-    assert_int_equal(content.number, vector->number);
-    assert_int_equal(content.type, vector->type);
-    assert_int_equal(content.data_len, vector->plaintext_len);
-    assert_memory_equal(content.data, vector->plaintext, vector->plaintext_len);
+    enum record_verdict verdict = record12_open(record_work, &keys, &window, vector->record,
+                                                vector->record_len, room, &content);
+    record_assert_opened(vector, verdict, &content);
     assert_int_equal(window.next, vector->number + 1);
 }
 
@@ -72,7 +62,7 @@ static void seal_vector(const struct record_vector *vector)
         keys.nonce_base =
             ((uint64_t)bytes_get32(nonce) << 32 | bytes_get32(nonce + 4)) - vector->number;
     }
-    size_t len = record12_seal(work, &keys, vector->number, vector->type, vector->plaintext,
+    size_t len = record12_seal(record_work, &keys, vector->number, vector->type, vector->plaintext,
                                vector->plaintext_len, out);
     if (len != vector->record_len)
         return; /* Mbed TLS pads */
@@ -105,10 +95,12 @@ static void seal_and_open(enum aead aead, size_t cid_len, size_t data_len)
     uint8_t *room = malloc(data_len + RECORD_OVERHEAD_MAX);
     memset(data, 0x5a, data_len);
     uint64_t number = (uint64_t)1 << 47 | data_len;
-    size_t len = record12_seal(work, &keys, number, RECORD_APPLICATION_DATA, data, data_len, out);
+    size_t len =
+        record12_seal(record_work, &keys, number, RECORD_APPLICATION_DATA, data, data_len, out);
     assert_in_range(len, data_len + 1, data_len + RECORD_OVERHEAD_MAX);
     assert_int_equal(out[0], cid_len != 0 ? RECORD_TLS12_CID : RECORD_APPLICATION_DATA);
-    assert_int_equal(record12_open(work, &keys, &window, out, len, room, &content), RECORD_OPENED);
+    assert_int_equal(record12_open(record_work, &keys, &window, out, len, room, &content),
+                     RECORD_OPENED);
     assert_int_equal(content.number, number);
     assert_int_equal(content.type, RECORD_APPLICATION_DATA);
     assert_int_equal(content.data_len, data_len);
@@ -147,15 +139,15 @@ static struct sample make_sample(enum aead aead, size_t cid_len)
 {
     struct sample sample = {.keys = keys_of(aead, cid_len)};
     static const uint8_t data[DATA] = "twenty bytes of data";
-    sample.len =
-        record12_seal(work, &sample.keys, 7, RECORD_APPLICATION_DATA, data, DATA, sample.record);
+    sample.len = record12_seal(record_work, &sample.keys, 7, RECORD_APPLICATION_DATA, data, DATA,
+                               sample.record);
     assert_int_not_equal(sample.len, 0);
     return sample;
 }
 
 static enum record_verdict open_sample(struct sample *sample, struct record_content *content)
 {
-    return record12_open(work, &sample->keys, &sample->window, sample->record, sample->len,
+    return record12_open(record_work, &sample->keys, &sample->window, sample->record, sample->len,
                          sample->room, content);
 }
 
@@ -225,7 +217,7 @@ static void the_cid_is_authenticated(void **state)
     struct record_content content;
     uint8_t other[8];
     (void)state;
-    memcpy(other, cid, sizeof(other));
+    memcpy(other, record_cid, sizeof(other));
     other[3] ^= 1;
     sample.record[11 + 3] ^= 1;
     sample.keys.cid = other;
@@ -265,12 +257,12 @@ static void several_in_a_datagram(void **state)
     size_t len = 0;
     (void)state;
     for (uint8_t i = 0; i < 3; i++)
-        len += record12_seal(work, &keys, i, RECORD_APPLICATION_DATA, &i, 1, datagram + len);
+        len += record12_seal(record_work, &keys, i, RECORD_APPLICATION_DATA, &i, 1, datagram + len);
     datagram[30] ^= 1; /* the first is forged; RFC 6347 section 4.1: the others are not */
     size_t at = 0;
     for (uint8_t i = 0; i < 3; i++) {
         enum record_verdict verdict =
-            record12_open(work, &keys, &window, datagram + at, len - at, room, &content);
+            record12_open(record_work, &keys, &window, datagram + at, len - at, room, &content);
         assert_int_equal(verdict, i == 0 ? RECORD_FORGED : RECORD_OPENED);
         assert_true(i == 0 || (content.data_len == 1 && content.data[0] == i));
         at += content.record_len;
@@ -287,8 +279,8 @@ static enum record_verdict open_inner(const uint8_t *inner, size_t len,
     struct record12_keys keys = keys_of(AEAD_AES_128_GCM, 8);
     struct record_window window = {0};
     uint8_t record[ROOM];
-    size_t record_len = record12_seal(work, &keys, 1, 0, inner, len, record);
-    return record12_open(work, &keys, &window, record, record_len, room, content);
+    size_t record_len = record12_seal(record_work, &keys, 1, 0, inner, len, record);
+    return record12_open(record_work, &keys, &window, record, record_len, room, content);
 }
 
 static void padding_is_taken_off(void **state)
@@ -336,23 +328,9 @@ static void the_nonce_is_base_and_number(void **state)
     uint8_t record[ROOM];
     (void)state;
     keys.nonce_base = UINT64_MAX - 1;
-    assert_int_not_equal(record12_seal(work, &keys, 3, 23, NULL, 0, record), 0);
+    assert_int_not_equal(record12_seal(record_work, &keys, 3, 23, NULL, 0, record), 0);
     static const uint8_t expected[8] = {0, 0, 0, 0, 0, 0, 0, 1};
     assert_memory_equal(record + 13, expected, 8);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    work = aead_work_new();
-    return work == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    aead_work_free(work);
-    return 0;
 }
 
 int main(void)
@@ -373,5 +351,5 @@ int main(void)
         cmocka_unit_test(longer_than_agreed),
         cmocka_unit_test(the_nonce_is_base_and_number),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, record_set_up, record_tear_down);
 }

@@ -13,15 +13,12 @@
 #include "base/bytes.h"
 #include "gate/record_forge.h"
 #include "wire/record13.h"
-#include "wire/record_vectors.h"
+#include "wire/record_fixture.h"
 
 enum { ROOM = 512 };
 
-static struct aead_work *work;
-
 static const uint8_t secret[RECORD13_SECRET_MAX] =
     "a traffic secret for tests, of forty-eight bytes";
-static const uint8_t cid[32] = "a connection ID of 32 bytes, yes";
 
 /* ---- records of others ---------------------------------------------------------------------- */
 
@@ -42,16 +39,9 @@ static void open_vector(const struct record_vector *vector)
                                            .cid = vector->cid,
                                            .cid_len = vector->cid_len,
                                            .plaintext_max = RECORD_PLAINTEXT_MAX};
-    enum record_verdict verdict =
-        record13_open(work, &reader, vector->record, vector->record_len, true, room, &content);
-    if (verdict != RECORD_OPENED)
-        fail_msg("%s: %d", vector->name, verdict);
-    assert_int_equal(content.record_len, vector->record_len);
-    assert_int_equal(content.epoch, 3);
-    assert_int_equal(content.number, vector->number);
-    assert_int_equal(content.type, vector->type);
-    assert_int_equal(content.data_len, vector->plaintext_len);
-    assert_memory_equal(content.data, vector->plaintext, vector->plaintext_len);
+    enum record_verdict verdict = record13_open(record_work, &reader, vector->record,
+                                                vector->record_len, true, room, &content);
+    record_assert_opened(vector, verdict, &content);
 }
 
 static void seal_vector(const struct record_vector *vector)
@@ -64,8 +54,8 @@ static void seal_vector(const struct record_vector *vector)
                                            .keys = keys,
                                            .cid = vector->cid,
                                            .cid_len = vector->cid_len};
-    size_t len = record13_seal(work, &writer, vector->number, vector->type, vector->plaintext,
-                               vector->plaintext_len, out);
+    size_t len = record13_seal(record_work, &writer, vector->number, vector->type,
+                               vector->plaintext, vector->plaintext_len, out);
     assert_int_equal(len, vector->record_len);
     assert_memory_equal(out, vector->record, len);
     sealed_alike++;
@@ -125,7 +115,7 @@ static void peer_init(struct peer *peer, enum aead aead, size_t cid_len)
     peer->reader = (struct record13_reader){.aead = aead,
                                             .epochs = &peer->epoch,
                                             .epoch_count = 1,
-                                            .cid = cid,
+                                            .cid = record_cid,
                                             .cid_len = cid_len,
                                             .plaintext_max = RECORD_PLAINTEXT_MAX};
 }
@@ -134,14 +124,14 @@ static void peer_seal(struct peer *peer, uint8_t first, uint64_t number)
 {
     static const uint8_t inner[] = "twenty bytes of data\x17";
     peer->len =
-        record_forge_13(work, peer->reader.aead, peer->keys, first, cid, peer->reader.cid_len,
-                        number, inner, sizeof(inner) - 1, peer->record);
+        record_forge_13(record_work, peer->reader.aead, peer->keys, first, record_cid,
+                        peer->reader.cid_len, number, inner, sizeof(inner) - 1, peer->record);
 }
 
 static enum record_verdict peer_open(struct peer *peer, bool is_first,
                                      struct record_content *content)
 {
-    return record13_open(work, &peer->reader, peer->record, peer->len, is_first, peer->room,
+    return record13_open(record_work, &peer->reader, peer->record, peer->len, is_first, peer->room,
                          content);
 }
 
@@ -181,17 +171,21 @@ static void what_is_sealed_is_opened(void **state)
                 struct peer peer;
                 struct record_content content;
                 peer_init(&peer, aead, cid_len);
-                const struct record13_writer writer = {
-                    .aead = aead, .epoch = 7, .keys = peer.keys, .cid = cid, .cid_len = cid_len};
+                const struct record13_writer writer = {.aead = aead,
+                                                       .epoch = 7,
+                                                       .keys = peer.keys,
+                                                       .cid = record_cid,
+                                                       .cid_len = cid_len};
                 peer.epoch.epoch = 7;
                 uint8_t *data = calloc(1, lens[i] + 1),
                         *out = malloc(lens[i] + RECORD_OVERHEAD_MAX),
                         *room = malloc(lens[i] + RECORD_OVERHEAD_MAX);
-                size_t len =
-                    record13_seal(work, &writer, i, RECORD_APPLICATION_DATA, data, lens[i], out);
+                size_t len = record13_seal(record_work, &writer, i, RECORD_APPLICATION_DATA, data,
+                                           lens[i], out);
                 assert_in_range(len, 1, lens[i] + RECORD_OVERHEAD_MAX);
-                assert_int_equal(record13_open(work, &peer.reader, out, len, true, room, &content),
-                                 RECORD_OPENED);
+                assert_int_equal(
+                    record13_open(record_work, &peer.reader, out, len, true, room, &content),
+                    RECORD_OPENED);
                 assert_int_equal(content.epoch, 7);
                 assert_int_equal(content.data_len, lens[i]);
                 assert_memory_equal(content.data, data, lens[i]);
@@ -253,11 +247,11 @@ static void too_long_to_be_a_record(void **state)
     datagram[0] = 0x2f;
     bytes_put16(datagram + 3, 16384 + 257);
     assert_int_equal(
-        record13_open(work, &peer.reader, datagram, sizeof(datagram), true, room, &content),
+        record13_open(record_work, &peer.reader, datagram, sizeof(datagram), true, room, &content),
         RECORD_MALFORMED);
     bytes_put16(datagram + 3, 16384 + 256);
     assert_int_equal(
-        record13_open(work, &peer.reader, datagram, sizeof(datagram), true, room, &content),
+        record13_open(record_work, &peer.reader, datagram, sizeof(datagram), true, room, &content),
         RECORD_FORGED);
 }
 
@@ -307,7 +301,7 @@ static void the_cid_is_authenticated(void **state)
     (void)state;
     peer_init(&peer, AEAD_AES_128_CCM_8, 8);
     peer_seal(&peer, 0x3f, 1);
-    memcpy(other, cid, sizeof(other));
+    memcpy(other, record_cid, sizeof(other));
     other[3] ^= 1;
     peer.record[1 + 3] ^= 1;
     peer.reader.cid = other;
@@ -437,9 +431,9 @@ static enum record_verdict open_inner(const uint8_t *inner, size_t len,
     static uint8_t record[RECORD_PLAINTEXT_MAX + 512], room[sizeof(record)];
     struct peer peer;
     peer_init(&peer, AEAD_AES_128_GCM, 0);
-    size_t record_len =
-        record_forge_13(work, peer.reader.aead, peer.keys, 0x2f, cid, 0, 1, inner, len, record);
-    return record13_open(work, &peer.reader, record, record_len, true, room, content);
+    size_t record_len = record_forge_13(record_work, peer.reader.aead, peer.keys, 0x2f, record_cid,
+                                        0, 1, inner, len, record);
+    return record13_open(record_work, &peer.reader, record, record_len, true, room, content);
 }
 
 static void inner_plaintexts(void **state)
@@ -473,20 +467,6 @@ static void longer_than_agreed(void **state)
     assert_int_equal(peer.window.next, 2);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    work = aead_work_new();
-    return work == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    aead_work_free(work);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -508,5 +488,5 @@ int main(void)
         cmocka_unit_test(inner_plaintexts),
         cmocka_unit_test(longer_than_agreed),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, record_set_up, record_tear_down);
 }
