@@ -80,6 +80,14 @@ void scene_take_over(struct scene *s, struct dtls_pair *pair)
     scene_establish(s);
 }
 
+/* No two are alike: each is a key, or makes one. */
+static void fill_secret(uint8_t *secret, size_t len)
+{
+    static uint32_t count;
+    memset(secret, 's', len);
+    bytes_put32(secret, count++);
+}
+
 void scene_fill(struct scene *s, enum dtls_version version, enum aead aead, uint8_t cid_len)
 {
     memset(s, 0, sizeof(*s));
@@ -91,12 +99,12 @@ void scene_fill(struct scene *s, enum dtls_version version, enum aead aead, uint
     memset(s->taken.cid, 'g', sizeof(s->taken.cid));
     memset(s->taken.client_cid, 'd', sizeof(s->taken.client_cid));
     if (version == VERSION_1_3) {
-        memset(s->taken.v13.read_secret, 'r', sizeof(s->taken.v13.read_secret));
-        memset(s->taken.v13.write_secret, 'w', sizeof(s->taken.v13.write_secret));
-        memset(s->taken.v13.handshake_keys, 'h', sizeof(s->taken.v13.handshake_keys));
+        fill_secret(s->taken.v13.read_secret, sizeof(s->taken.v13.read_secret));
+        fill_secret(s->taken.v13.write_secret, sizeof(s->taken.v13.write_secret));
+        fill_secret(s->taken.v13.handshake_keys, sizeof(s->taken.v13.handshake_keys));
     } else {
-        memset(s->taken.v12.read_key, 'r', sizeof(s->taken.v12.read_key));
-        memset(s->taken.v12.write_key, 'w', sizeof(s->taken.v12.write_key));
+        fill_secret(s->taken.v12.read_key, sizeof(s->taken.v12.read_key));
+        fill_secret(s->taken.v12.write_key, sizeof(s->taken.v12.write_key));
     }
 }
 

@@ -27,7 +27,7 @@ static void old_keys_are_kept_as_long_as_they_are_of_use(void **test)
     (void)test;
     scene_make(s, VERSION_1_3, AEAD_CHACHA20_POLY1305, 8);
     memcpy(old, s->device_keys, sizeof(old));
-    scene_device_sends(s, RECORD_APPLICATION_DATA, "first", 5);
+    scene_device_sends(s, RECORD_APPLICATION_DATA, "old", 3);
     scene_device_changes_keys(s);
     s->call.now_ms += 600000; /* the device has not heard our ACK, and goes on with its old keys */
     association_on_time(s->association, &s->call);
