@@ -1,9 +1,11 @@
 /* For test_association.c and its like: an association as a session has it, face to face with a real
- * client, or with an authenticated device by our own hands, which may send anything. */
+ * client, or with an authenticated device by our own hands, which may send anything. nonce_watch.h
+ * holds for all of it. */
 #ifndef ASSOCIATION_SCENE_H
 #define ASSOCIATION_SCENE_H
 
 #include "gate/dtls_pair.h"
+#include "gate/nonce_watch.h"
 #include "session/association.h"
 #include "session/association_inside.h"
 

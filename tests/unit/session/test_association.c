@@ -12,7 +12,6 @@
 
 #include "base/bytes.h"
 #include "fakes/fake_system.h"
-#include "gate/nonce_watch.h"
 #include "session/association_scene.h"
 
 static struct scene scene;

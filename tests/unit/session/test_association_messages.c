@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
-#include "gate/nonce_watch.h"
 #include "session/association_scene.h"
 
 static struct scene scene;
