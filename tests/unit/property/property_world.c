@@ -45,7 +45,7 @@ static const struct {
      "idle_timeout = 25s\nidle_timeout_cid = 40s\nhandshake_timeout = 8s\nretransmit = 500ms\n"
      "cid_length = 2\n"},
     {"narrow", 5686, 5683,
-     "max_handshakes = 2\nhandshakes_per_s = 4\nhellos_per_prefix_per_s = 16\n"
+     "max_handshakes = 2\nhandshakes_per_s = 4\nhellos_per_prefix_per_s = 2\n"
      "idle_timeout = 10m\ncid_length = 0\n"},
     {"small", 5687, 5703,
      "mtu = 300\nidle_timeout = 2m\nidle_timeout_cid = 5m\nretransmit = 1s\n"
