@@ -1,8 +1,10 @@
 #include "backend/slots.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 enum {
     POOL_MIN = 65536,
@@ -34,6 +36,9 @@ bool slots_init(struct slots *slots, uint32_t worker, uint32_t worker_count, uin
         .extra_left = (uint32_t)(pool / 2 / worker_count),
         .tombstone_ms = tombstone_ms,
     };
+    if (getrandom(&slots->first, sizeof(slots->first), 0) != sizeof(slots->first))
+        return err_set(err, "no random numbers: %s", strerror(errno));
+    slots->first %= SLOTS_BUCKET_MAX;
     for (int i = 0; i < SLOT_LISTS; i++)
         slots->lists[i] = (struct slots_list){.oldest = SLOTS_NONE, .newest = SLOTS_NONE};
     slots->buckets = calloc(STEERING_BUCKETS / worker_count + 1, sizeof(*slots->buckets));
@@ -71,17 +76,29 @@ static struct slots_bucket *bucket_of(const struct slots *slots, uint32_t slot)
     return &slots->buckets[slots_bucket_of(slot) / slots->worker_count];
 }
 
+/* Of the slot at that place in its bucket's array, and the other way round. */
+static uint32_t number_of(const struct slots *slots, uint32_t bucket, uint32_t place)
+{
+    return slots_number(bucket, (slots->first + place) % SLOTS_BUCKET_MAX);
+}
+
+static uint32_t place_of(const struct slots *slots, uint32_t slot)
+{
+    uint32_t index = slot / STEERING_BUCKETS - SLOTS_FIRST_INDEX;
+    return (index + SLOTS_BUCKET_MAX - slots->first) % SLOTS_BUCKET_MAX;
+}
+
 static struct backend_slot *at(const struct slots *slots, uint32_t slot)
 {
-    return &bucket_of(slots, slot)->at[slot / STEERING_BUCKETS - SLOTS_FIRST_INDEX];
+    return &bucket_of(slots, slot)->at[place_of(slots, slot)];
 }
 
 const struct backend_slot *slots_find(const struct slots *slots, uint32_t slot)
 {
-    uint32_t index = slot / STEERING_BUCKETS; /* SLOTS_NONE is beyond every count */
-    if (index < SLOTS_FIRST_INDEX ||
+    uint32_t index = slot / STEERING_BUCKETS;
+    if (index < SLOTS_FIRST_INDEX || index > SLOTS_LAST_INDEX ||
         steering_worker_of_bucket(slots_bucket_of(slot), slots->worker_count) != slots->worker ||
-        index - SLOTS_FIRST_INDEX >= bucket_of(slots, slot)->count)
+        place_of(slots, slot) >= bucket_of(slots, slot)->count)
         return NULL;
     return at(slots, slot);
 }
@@ -179,7 +196,7 @@ uint64_t slots_on_time(struct slots *slots, uint64_t now_ms)
 
 /* ---- taking and giving back ----------------------------------------------------------------- */
 
-/* By index, or SLOTS_NONE. */
+/* Places in the bucket, or SLOTS_NONE. */
 struct choice {
     uint32_t rested; /* silent for the tombstone time */
     uint32_t silent; /* since its session ended */
@@ -213,7 +230,7 @@ static bool may_grow(const struct slots *slots, const struct slots_bucket *bucke
            (bucket->count < slots->share || slots->extra_left > 0);
 }
 
-/* The index of one that was never used. */
+/* The place of one that was never used. */
 static uint32_t add_slot(struct slots *slots, struct slots_bucket *bucket)
 {
     if (!may_grow(slots, bucket))
@@ -231,15 +248,15 @@ static uint32_t add_slot(struct slots *slots, struct slots_bucket *bucket)
     return bucket->count++;
 }
 
-static uint32_t reuse_slot(struct slots *slots, uint32_t bucket, uint32_t index, uint64_t now_ms)
+static uint32_t reuse_slot(struct slots *slots, uint32_t bucket, uint32_t place, uint64_t now_ms)
 {
-    uint32_t slot = slots_number(bucket, index);
+    uint32_t slot = number_of(slots, bucket, place);
     leave_list(slots, slot);
     counter_lower(&slots->counters->backend_address_silence, now_ms - at(slots, slot)->since);
-    return index;
+    return place;
 }
 
-/* The index of the one to take, or SLOTS_NONE. */
+/* The place of the one to take, or SLOTS_NONE. */
 static uint32_t choose(struct slots *slots, uint32_t bucket, uint64_t now_ms, bool *is_early)
 {
     struct slots_bucket *b = bucket_of(slots, bucket);
@@ -262,10 +279,10 @@ uint32_t slots_take(struct slots *slots, uint32_t bucket, void *owner, uint32_t 
     assert(steering_worker_of_bucket(bucket, slots->worker_count) == slots->worker);
     *is_early = false;
     (void)slots_on_time(slots, now_ms);
-    uint32_t index = choose(slots, bucket, now_ms, is_early);
-    if (index == SLOTS_NONE)
+    uint32_t place = choose(slots, bucket, now_ms, is_early);
+    if (place == SLOTS_NONE)
         return SLOTS_NONE;
-    uint32_t slot = slots_number(bucket, index);
+    uint32_t slot = number_of(slots, bucket, place);
     *at(slots, slot) = (struct backend_slot){.owner = owner,
                                              .since = since & SLOTS_SINCE_MASK,
                                              .state = SLOT_TAKEN,

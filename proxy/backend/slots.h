@@ -62,7 +62,7 @@ struct slots_list {
 };
 
 struct slots_bucket {
-    struct backend_slot *at; /* owned; the slots that were ever used, by their index */
+    struct backend_slot *at; /* owned; the slots that were ever used */
     uint16_t count, capacity;
 };
 
@@ -73,6 +73,9 @@ struct slots {
     uint32_t worker, worker_count;
     /* A bucket may have `share` slots whatever the others have, and as many more as are left. */
     uint32_t share, extra_left;
+    /* The index of each bucket's first slot, drawn at random: after a restart at the same port
+     * hardly anybody is given what the sessions before had, which backends may still send to. */
+    uint32_t first;
     uint64_t tombstone_ms;
 };
 

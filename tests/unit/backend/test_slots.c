@@ -29,6 +29,7 @@ static int set_up(void **state)
         print_error("%s\n", err.text);
         return -1;
     }
+    slots->first = 0;
     *state = slots;
     return 0;
 }
@@ -434,6 +435,32 @@ static void test_a_bucket_may_have_more_than_its_share(void **state)
     assert_gauges(slots, SLOTS_BUCKET_MAX, 0);
 }
 
+/* A process begins where no other is likely to have begun, and goes on from the last to the first.
+ */
+static void test_a_bucket_begins_anywhere(void **state)
+{
+    struct slots *slots = *state;
+    struct slots others[8];
+    uint32_t same = 0;
+    for (int i = 0; i < 8; i++) {
+        struct err err;
+        assert_true(slots_init(&others[i], 0, 1, SESSIONS_MAX, TOMBSTONE_MS, &counters, &err));
+        assert_true(others[i].first < SLOTS_BUCKET_MAX);
+        same += others[i].first == others[0].first;
+        slots_deinit(&others[i]);
+    }
+    assert_true(same < 8);
+    slots->first = SLOTS_BUCKET_MAX - 2;
+    assert_null(slots_find(slots, slots_number(BUCKET, SLOTS_BUCKET_MAX - 2)));
+    for (uint32_t i = 0; i < 5; i++) {
+        uint32_t expected = (SLOTS_BUCKET_MAX - 2 + i) % SLOTS_BUCKET_MAX;
+        assert_int_equal(take(slots, 0), expected);
+        assert_ptr_equal(find_slot(slots, expected, 0).owner, &owner_a);
+    }
+    assert_null(slots_find(slots, slots_number(BUCKET, SLOTS_BUCKET_MAX - 3)));
+    assert_null(slots_find(slots, slots_number(BUCKET, 3)));
+}
+
 /* What others have used up does not lock anybody out; and it comes back. */
 static void test_every_bucket_has_its_share(void **state)
 {
@@ -598,6 +625,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_slot_is_in_its_bucket, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_bucket_may_have_more_than_its_share, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_a_bucket_begins_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_bucket_has_its_share, set_up, tear_down),
         cmocka_unit_test(test_size_of_the_pool),
         cmocka_unit_test_setup_teardown(test_grows_and_shrinks, set_up, tear_down),

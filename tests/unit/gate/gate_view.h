@@ -54,7 +54,7 @@ struct addr gate_slot_addr(const struct datapath *dp, uint32_t slot);
 struct udp_socket *gate_backend_socket(struct datapath *dp);
 uint16_t gate_backend_port(const struct datapath *dp);
 uint32_t gate_slot_max(const struct datapath *dp);
-/* Of each bucket. */
+/* Of each bucket, from its first address on. */
 void gate_set_slot_max(struct datapath *dp, uint32_t slot_max);
 /* An established session has this address toward the backend. */
 bool gate_has_session_from(const struct datapath *dp, const struct addr *source);

@@ -94,6 +94,7 @@ static int set_up(void **state)
     m->counters.by_listener = m->by_listener;
     m->backend.slots.share = SLOTS_MAX;
     m->backend.slots.extra_left = 0;
+    m->backend.slots.first = 0;
     const struct sessions_limits limits = {.worker = 0,
                                            .worker_count = 1,
                                            .session_max = SESSION_MAX,

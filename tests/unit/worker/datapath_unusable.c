@@ -122,16 +122,22 @@ static void wrong_key_of_a_ticket_is_told(void **state)
     struct gate *gate = *state;
     uint8_t ticket[1024];
     gate_open(gate, USUAL);
-    struct device *one = gate_connected(gate, &kind), *two = gate_connected(gate, &kind);
+    struct device *one = gate_connected(gate, &kind);
     gate_run(gate, 100);
     struct WOLFSSL_SESSION *session = memory_client_session(one->client);
-    size_t len = memory_client_ticket(two->client, ticket, sizeof(ticket));
     assert_non_null(session);
-    struct device *device = gate_add(gate, &kind);
-    memory_client_resume_with(device->client, session, ticket, len);
+    /* The ticket's age is hidden by a random number that belongs to it. If it does not fit, as it
+     * mostly does not here, the binder is not looked at. */
+    for (int i = 0; i < 35 && fake_log_count("event=handshake_failed", NULL) == 0; i++) {
+        struct device *two = gate_connected(gate, &kind);
+        gate_run(gate, 100);
+        size_t len = memory_client_ticket(two->client, ticket, sizeof(ticket));
+        struct device *device = gate_add(gate, &kind);
+        memory_client_resume_with(device->client, session, ticket, len);
+        device_connect(device);
+        gate_run(gate, 100);
+    }
     memory_client_free_session(session);
-    device_connect(device);
-    gate_run(gate, 100);
     assert_int_equal(fake_log_count("event=handshake_failed", "reason=protocol_error",
                                     "detail=the binder of its ticket is wrong", NULL),
                      1);
