@@ -14,16 +14,13 @@
 
 enum { ALERT_REPEATS = 3, FIRST_SOURCE = 0x7f010000 };
 
-/* The same everywhere but in the middle of the IP address. */
+/* The IP address tells which it is, the port brings it into its bucket. */
 static struct addr draw_addr(uint32_t index)
 {
     static const uint32_t buckets[MODEL_BUCKETS] = {0x123, 0x124, 0xfff};
     struct addr addr = gate_device_addr(index);
-    for (uint32_t middle = 0; steering_bucket_of_addr(&addr) != buckets[index % MODEL_BUCKETS];
-         middle++) {
-        addr.ip[1] = (uint8_t)(middle >> 8);
-        addr.ip[2] = (uint8_t)middle;
-    }
+    while (steering_bucket_of_addr(&addr) != buckets[index % MODEL_BUCKETS])
+        addr.port++;
     return addr;
 }
 
@@ -54,7 +51,7 @@ uint32_t model_add_life(struct model *model, const struct client_kind *kind, uin
 
 uint32_t model_address_index(const struct model *model, const struct addr *addr)
 {
-    uint32_t index = addr->port - model->addrs[0].port;
+    uint32_t index = (uint32_t)addr->ip[3] - model->addrs[0].ip[3];
     if (index >= MODEL_ADDRESSES || !addr_equal(&model->addrs[index], addr))
         fail_msg("datagram for an address that no device ever had");
     return index;
