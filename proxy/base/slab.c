@@ -5,29 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/bytes.h"
-
-/* A cell that is not taken is as good as freed: the address sanitizer says so. And it looks for
- * pointers to what was allocated in blocks, too. */
-#if defined(__SANITIZE_ADDRESS__)
-#define HAS_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_ASAN 1
-#endif
-#endif
-#ifdef HAS_ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/lsan_interface.h>
-#define POISON(cell, size) ASAN_POISON_MEMORY_REGION(cell, size)
-#define UNPOISON(cell, size) ASAN_UNPOISON_MEMORY_REGION(cell, size)
-#define REGISTER(block, size) __lsan_register_root_region(block, size)
-#define UNREGISTER(block, size) __lsan_unregister_root_region(block, size)
-#else
-#define POISON(cell, size) ((void)0)
-#define UNPOISON(cell, size) ((void)0)
-#define REGISTER(block, size) ((void)0)
-#define UNREGISTER(block, size) ((void)0)
-#endif
+#include "base/poison.h"
 
 /* Pages that were never touched cost nothing, so a large block does not harm a small fleet. */
 enum { BLOCK_BYTES = 1 << 20, ALIGNMENT = 16, CELL_MAX_BYTES = 1 << 16 };
@@ -62,11 +40,11 @@ void slab_deinit(struct slab *slab)
     while (slab->blocks != NULL) {
         struct slab_block *block = slab->blocks;
         size_t used = cells_per_block(slab) - slab->fresh;
-        UNPOISON(block, BLOCK_BYTES);
+        POISON_OFF(block, BLOCK_BYTES);
         bytes_wipe(cell_at(slab, 0), used * slab->cell_bytes);
         slab->blocks = block->next;
         slab->fresh = 0; /* the others are full */
-        UNREGISTER(block, BLOCK_BYTES);
+        POISON_UNREGISTER(block, BLOCK_BYTES);
         munmap(block, BLOCK_BYTES);
     }
     *slab = (struct slab){.cell_bytes = slab->cell_bytes};
@@ -85,8 +63,8 @@ static bool add_block(struct slab *slab)
     block->next = slab->blocks;
     slab->blocks = block;
     slab->fresh = cells_per_block(slab);
-    REGISTER(block, BLOCK_BYTES);
-    POISON(cell_at(slab, 0), slab->fresh * slab->cell_bytes);
+    POISON_REGISTER(block, BLOCK_BYTES);
+    POISON_ON(cell_at(slab, 0), slab->fresh * slab->cell_bytes);
     return true;
 }
 
@@ -98,9 +76,9 @@ void *slab_take(struct slab *slab)
             return NULL;
         cell = cell_at(slab, cells_per_block(slab) - slab->fresh);
         slab->fresh--;
-        UNPOISON(cell, slab->cell_bytes);
+        POISON_OFF(cell, slab->cell_bytes);
     } else {
-        UNPOISON(cell, slab->cell_bytes);
+        POISON_OFF(cell, slab->cell_bytes);
         slab->free = cell->next;
         cell->next = NULL; /* the rest was wiped */
     }
@@ -118,7 +96,7 @@ void slab_give(struct slab *slab, void *cell)
     freed->next = slab->free;
     slab->free = freed;
     slab->taken--;
-    POISON(cell, slab->cell_bytes);
+    POISON_ON(cell, slab->cell_bytes);
 }
 
 /* ---- of any size ---------------------------------------------------------------------------- */
