@@ -15,13 +15,19 @@
 
 /* Zeroed = not set. */
 struct timer {
-    uint64_t due_ms;
     uint32_t place; /* 1-based place in the heap, 0 = not in it */
 };
 
-/* The heap is in chunks, so that nothing is copied when it grows: a million timers are 8 MB. */
+struct timers_entry {
+    uint64_t due_ms;
+    struct timer *timer;
+};
+
+/* The heap is in chunks, so that nothing is copied when it grows: a million timers are 16 MB. The
+ * deadlines are in it, not with the owners: who looks for the earliest one looks at the heap only.
+ */
 struct timers {
-    struct timer ***chunks;
+    struct timers_entry **chunks;
     uint32_t count, chunk_count;
 };
 
@@ -38,6 +44,9 @@ bool timers_reserve(struct timers *timers, uint32_t count) MUST_USE;
 void timers_set(struct timers *timers, struct timer *timer, uint64_t due_ms);
 /* Harmless if the timer is not set. */
 void timers_cancel(struct timers *timers, struct timer *timer);
+
+/* What the timer is set to, or TIMERS_NONE. */
+uint64_t timers_due_ms(const struct timers *timers, const struct timer *timer);
 
 /* The earliest deadline, or TIMERS_NONE. */
 uint64_t timers_next_due_ms(const struct timers *timers);

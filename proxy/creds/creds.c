@@ -116,23 +116,6 @@ static void load_context(const struct loading *loading)
         wolfssl_refused(loading, "the groups");
 }
 
-/* The first object of a context without suites gives it some: here, where no other thread looks. */
-static bool has_made_first(struct WOLFSSL_CTX *ctx)
-{
-    struct WOLFSSL *first = ctx ? wolfSSL_new(ctx) : NULL;
-    wolfSSL_free(first);
-    return first;
-}
-
-static void load_park_contexts(const struct loading *loading)
-{
-    struct WOLFSSL_CTX **contexts = loading->creds->park_ctx;
-    contexts[VERSION_1_2] = wolfSSL_CTX_new(wolfDTLSv1_2_server_method());
-    contexts[VERSION_1_3] = wolfSSL_CTX_new(wolfDTLSv1_3_server_method());
-    if (!has_made_first(contexts[VERSION_1_2]) || !has_made_first(contexts[VERSION_1_3]))
-        wolfssl_refused(loading, "a context");
-}
-
 static void load_psks(const struct loading *loading)
 {
     const char *path = loading->listener->psk_file;
@@ -282,7 +265,6 @@ struct creds *creds_load(const struct config *config, const struct listener_conf
     }
     load_psks(&loading);
     load_context(&loading);
-    load_park_contexts(&loading);
     if (creds->ctx)
         load_certificates(&loading);
     /* A file that is not there, or not good, may be in the making: of a certificate that is being
@@ -303,8 +285,6 @@ void creds_free(struct creds *creds)
     if (!creds)
         return;
     wolfSSL_CTX_free(creds->ctx);
-    for (int i = 0; i < VERSION_COUNT; i++)
-        wolfSSL_CTX_free(creds->park_ctx[i]);
     psk_free(creds->psks);
     secret_free(&creds->private_key);
     secret_free(&creds->kept_master);

@@ -38,9 +38,6 @@ struct creds {
      * session cache is off. Callbacks are not set: without the PSK callbacks no PSK suite is
      * chosen, without the ticket callback no ticket is given. */
     struct WOLFSSL_CTX *ctx;
-    /* For sessions that are taken up again: one version each, and no credentials. Callbacks are not
-     * set. */
-    struct WOLFSSL_CTX *park_ctx[VERSION_COUNT];
     struct psk_store *psks; /* NULL: the listener takes no PSK */
     /* The CAs of client_ca. The context has none and refuses every certificate until a callback
      * judges it, see dtls_certificate.c. */

@@ -8,14 +8,13 @@
 #include <wolfssl/wolfcrypt/hmac.h>
 
 #include "base/bytes.h"
+#include "wire/message.h"
 
 enum {
     SECRET_BYTES = 32,
     RECORD_HEADER = 13,
     TYPE_ALERT = 21,
-    ALERT_FATAL = 2,
     ALERT_HANDSHAKE_FAILURE = 40,
-    ALERT_ILLEGAL_PARAMETER = 47,
     ALERT_PROTOCOL_VERSION = 70,
     ALERT_INTERNAL_ERROR = 80,
     ALERT_MISSING_EXTENSION = 109, /* or nothing in common */
@@ -42,6 +41,12 @@ void cookie_deinit(struct cookie_front *front)
 {
     dtls_free(front->spare);
     front->spare = NULL;
+}
+
+void cookie_drop(struct cookie_result *result)
+{
+    dtls_free(result->dtls);
+    result->dtls = NULL;
 }
 
 /* secret = HMAC-SHA256(master, period): all workers have the same one without sharing anything
@@ -99,7 +104,7 @@ static void explain_refusal(const struct cookie_front *front, const struct dtls_
     result->detail = "";
     if (front->reply_len < RECORD_HEADER + 2 || front->reply[0] != TYPE_ALERT)
         return;
-    result->detail = dtls_alert_name(front->reply[RECORD_HEADER + 1]);
+    result->detail = alert_name(front->reply[RECORD_HEADER + 1]);
     switch (front->reply[RECORD_HEADER + 1]) {
     case ALERT_ILLEGAL_PARAMETER:
         if (has_known_psk(peer))

@@ -33,6 +33,9 @@ struct cookie_result {
     const char *detail;           /* the same in words; "" = the reason says it all */
 };
 
+/* Frees what the verdict left: a hello that is good may still be refused for a limit. */
+void cookie_drop(struct cookie_result *result);
+
 struct cookie_front {
     const struct listener *listener; /* borrowed */
     const uint8_t *master;           /* of the generation, 32 bytes, borrowed */

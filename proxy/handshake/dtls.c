@@ -56,22 +56,29 @@ static size_t before_missing_cid(const struct dtls *dtls)
 /* DTLS 1.2 has no ACKs; over one the library would end the handshake. */
 static size_t before_plain_ack(const struct dtls *dtls, size_t len)
 {
-    if (dtls->is_established || dtls_version(dtls) != VERSION_1_2)
+    if (dtls_version(dtls) != VERSION_1_2)
         return len;
     return classify_before_plain_ack(dtls->in, len, dtls->listener->config->cid_bytes);
 }
 
-/* What the library is handed at once. In a handshake as many whole records as it has asked for, so
- * that it sees a flight as one. Afterwards one record: of what it has at once, it drops all that
- * stands behind a record that is not authentic or was there before, and records are to be looked at
- * one by one (RFC 6347 section 4.1). */
+/* DTLS 1.3, a record of epoch 3: the session's. (The library would end the handshake over one whose
+ * keys it does not have, or answer under keys that are to be ours.) */
+static bool is_of_session(const struct dtls *dtls)
+{
+    enum { CIPHERTEXT_AND_EPOCH = 0xe3, CIPHERTEXT_OF_EPOCH_3 = 0x23 }; /* 001CSLEE */
+    return (dtls->in[0] & CIPHERTEXT_AND_EPOCH) == CIPHERTEXT_OF_EPOCH_3;
+}
+
+/* What the library is handed at once: one record. Of what it has at once, it drops all that stands
+ * behind a record that is not authentic or was there before; and records are to be looked at one by
+ * one (RFC 6347 section 4.1). */
 static size_t portion(const struct dtls *dtls, size_t bytes_max)
 {
-    size_t cid_len = dtls->listener->config->cid_bytes;
     size_t usable = before_plain_ack(dtls, before_missing_cid(dtls));
-    if (!dtls->is_established)
-        return classify_whole_records(dtls->in, usable, cid_len, bytes_max, dtls->body_max);
-    size_t len = classify_record_len(dtls->in, usable, cid_len, dtls->body_max);
+    if (is_of_session(dtls))
+        return 0;
+    size_t len =
+        classify_record_len(dtls->in, usable, dtls->listener->config->cid_bytes, RECORD_BODY_MAX);
     return len <= bytes_max ? len : 0;
 }
 
@@ -81,49 +88,34 @@ static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     struct dtls *dtls = context;
     size_t len = dtls->in != NULL ? portion(dtls, (size_t)size) : 0;
-    if (len != 0 && !dtls->is_established) {
-        const char *suite = choose_psk13_suite(dtls->listener->creds, dtls->in, len);
-        if (suite != NULL)
-            dtls->peer->psk13_suite = suite;
-        if (!dtls->peer->offer.is_read)
-            hello_offer_read(&dtls->peer->offer, dtls->in, len);
-    }
-    if (len != 0)
-        memcpy(buffer, dtls->in, len);
-    /* Over another version than the one that it has chosen the library ends the handshake. */
-    if (!dtls->is_established)
-        classify_level_versions((uint8_t *)buffer, len, dtls->listener->config->cid_bytes);
-    if (len == dtls->in_len || len == 0) {
-        dtls->has_cut = len == 0 && dtls->in != NULL;
-        dtls->in = NULL;
+    if (len == 0) {
+        dtls->has_cut = dtls->in != NULL;
         /* The library would otherwise allocate a buffer for a datagram that is not there. */
         wolfSSL_SSLDisableRead(ssl);
-    } else {
-        dtls->in += len;
-        dtls->in_len -= (uint32_t)len;
+        return WOLFSSL_CBIO_ERR_WANT_READ;
     }
+    const char *suite = choose_psk13_suite(dtls->listener->creds, dtls->in, len);
+    if (suite != NULL)
+        dtls->peer->psk13_suite = suite;
+    if (!dtls->peer->offer.is_read)
+        hello_offer_read(&dtls->peer->offer, dtls->in, len);
+    memcpy(buffer, dtls->in, len);
+    /* Over another version than the one that it has chosen the library ends the handshake. */
+    classify_level_versions((uint8_t *)buffer, len, dtls->listener->config->cid_bytes);
+    dtls->in_len -= (uint32_t)len;
+    dtls->in = dtls->in_len != 0 ? dtls->in + len : NULL;
+    if (dtls->in == NULL)
+        wolfSSL_SSLDisableRead(ssl);
     /* dtls_feed made the library ask for as much as there is; put back what bounds the records that
-     * it sends itself: flights, and once established alerts, ACKs and key updates. */
-    wolfSSL_dtls_set_mtu(ssl, dtls->is_established ? DATAGRAM_OUT_MAX : record_max(dtls->listener));
-    return len != 0 ? (int)len : WOLFSSL_CBIO_ERR_WANT_READ;
-}
-
-/* The alert that is being sent, or was sent last. */
-static bool is_renegotiation_refusal(WOLFSSL *ssl)
-{
-    WOLFSSL_ALERT_HISTORY alerts;
-    return wolfSSL_get_alert_history(ssl, &alerts) == WOLFSSL_SUCCESS &&
-           alerts.last_tx.level == alert_warning && alerts.last_tx.code == no_renegotiation;
+     * it sends itself. */
+    wolfSSL_dtls_set_mtu(ssl, record_max(dtls->listener));
+    return (int)len;
 }
 
 static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
 {
     struct dtls *dtls = context;
-    if (dtls->is_reading && is_renegotiation_refusal(ssl)) {
-        dtls->has_refused = true;
-        if (dtls->is_refusal_silent)
-            return size;
-    }
+    (void)ssl;
     if (dtls->send != NULL)
         dtls->send(dtls->owner, (const uint8_t *)buffer, (size_t)size);
     return size;
@@ -140,13 +132,11 @@ static unsigned find_psk(WOLFSSL *ssl, const char *identity, unsigned char *key,
 
     if (identity_len <= PSK_IDENTITY_MAX)
         found = creds_find_psk(dtls->listener->creds, identity, identity_len, &key_len);
-    if (dtls->peer != NULL) {
-        size_t kept = identity_len < PSK_IDENTITY_MAX ? identity_len : PSK_IDENTITY_MAX;
-        memcpy(dtls->peer->identity, identity, kept);
-        dtls->peer->identity_len = (uint8_t)kept;
-        dtls->peer->is_psk_unknown = found == NULL;
-        dtls->peer->has_identity_nul = memchr(identity, '\0', identity_len) != NULL;
-    }
+    size_t kept = identity_len < PSK_IDENTITY_MAX ? identity_len : PSK_IDENTITY_MAX;
+    memcpy(dtls->peer->identity, identity, kept);
+    dtls->peer->identity_len = (uint8_t)kept;
+    dtls->peer->is_psk_unknown = found == NULL;
+    dtls->peer->has_identity_nul = memchr(identity, '\0', identity_len) != NULL;
     if (found == NULL || key_len > key_max)
         return 0;
     memcpy(key, found, key_len);
@@ -157,7 +147,7 @@ static unsigned find_psk13(WOLFSSL *ssl, const char *identity, unsigned char *ke
                            const char **suite)
 {
     struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
-    if (dtls->peer == NULL || dtls->peer->psk13_suite == NULL)
+    if (dtls->peer->psk13_suite == NULL)
         return 0;
     *suite = dtls->peer->psk13_suite;
     return find_psk(ssl, identity, key, key_max);
@@ -215,8 +205,6 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config)
 {
     WOLFSSL_CTX *ctx = creds->ctx;
     set_io(ctx);
-    set_io(creds->park_ctx[VERSION_1_2]);
-    set_io(creds->park_ctx[VERSION_1_3]);
     if (creds->psks != NULL) {
         if ((config->versions & CONFIG_VERSION_1_2) != 0)
             wolfSSL_CTX_set_psk_server_callback(ctx, find_psk);
@@ -227,49 +215,50 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config)
         dtls_ticket_prepare(creds);
 }
 
-struct dtls *dtls_new_of(const struct listener *listener, struct WOLFSSL_CTX *ctx)
+static bool prepare(struct dtls *dtls, const struct listener *listener)
 {
-    struct dtls *dtls = calloc(1, sizeof(*dtls));
-    if (dtls == NULL)
-        return NULL;
     dtls->listener = listener;
-    dtls->body_max = RECORD_BODY_MAX;
-    dtls->ssl = wolfSSL_new(ctx);
-    if (dtls->ssl == NULL) {
-        dtls_free(dtls);
-        return NULL;
-    }
+    dtls->peer = calloc(1, sizeof(*dtls->peer));
+    dtls->ssl = wolfSSL_new(listener->creds->ctx);
+    if (dtls->peer == NULL || dtls->ssl == NULL)
+        return false;
     wolfSSL_SetIOReadCtx(dtls->ssl, dtls);
     wolfSSL_SetIOWriteCtx(dtls->ssl, dtls);
     wolfSSL_dtls_set_using_nonblock(dtls->ssl, 1);
-    /* The session keeps the time, in milliseconds. With 0 the library's own count of seconds
+    /* The handshake keeps the time, in milliseconds. With 0 the library's own count of seconds
      * stays at 0 and never reaches the maximum at which it would give up. */
     wolfSSL_dtls_set_timeout_init(dtls->ssl, 0);
-    return dtls;
-}
-
-struct dtls *dtls_new(const struct listener *listener)
-{
-    struct dtls *dtls = dtls_new_of(listener, listener->creds->ctx);
-    if (dtls == NULL)
-        return NULL;
-    dtls->peer = calloc(1, sizeof(*dtls->peer));
-    if (dtls->peer == NULL) {
-        dtls_free(dtls);
-        return NULL;
-    }
     wolfSSL_dtls_set_mtu(dtls->ssl, record_max(listener));
     /* A second ClientHello in fragments, as post-quantum key shares make them. */
     if ((listener->config->versions & CONFIG_VERSION_1_3) != 0)
         wolfSSL_dtls13_allow_ch_frag(dtls->ssl, 1);
+    return true;
+}
+
+struct dtls *dtls_new(const struct listener *listener)
+{
+    struct dtls *dtls = calloc(1, sizeof(*dtls));
+    if (dtls != NULL && !prepare(dtls, listener)) {
+        dtls_free(dtls);
+        return NULL;
+    }
     return dtls;
+}
+
+static void free_peer(struct dtls_peer *peer)
+{
+    if (peer == NULL)
+        return;
+    free(peer->refused);
+    bytes_wipe(peer, sizeof(*peer));
+    free(peer);
 }
 
 void dtls_free(struct dtls *dtls)
 {
     if (dtls == NULL)
         return;
-    dtls_forget_peer(dtls);
+    free_peer(dtls->peer);
     if (dtls->ssl != NULL)
         wolfSSL_free(dtls->ssl); /* wipes its keys */
     free(dtls);
@@ -294,25 +283,6 @@ bool dtls_set_cid(struct dtls *dtls, const uint8_t *cid, size_t len)
     return wolfSSL_dtls_cid_set(dtls->ssl, copy, (unsigned)len) == WOLFSSL_SUCCESS;
 }
 
-struct dtls_record_number dtls_newest(const struct dtls *dtls)
-{
-    word64 epoch, next;
-    wolfSSL_dtls_get_newest_record(dtls->ssl, &epoch, &next);
-    return (struct dtls_record_number){.epoch = epoch, .next = next};
-}
-
-struct dtls_record_number dtls_current(const struct dtls *dtls)
-{
-    word64 epoch, number;
-    wolfSSL_dtls_get_current_record(dtls->ssl, &epoch, &number);
-    return (struct dtls_record_number){.epoch = epoch, .next = number + 1};
-}
-
-bool dtls_has_gap_before(const struct dtls *dtls, struct dtls_record_number record)
-{
-    return wolfSSL_dtls_has_gap_before(dtls->ssl, record.epoch, record.next - 1) != 0;
-}
-
 void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner)
 {
     dtls->send = send;
@@ -330,86 +300,38 @@ static uint32_t drops(const struct dtls *dtls)
 void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len, uint64_t now_ms)
 {
     dtls->now_ms = now_ms;
-    dtls->in = data;
+    dtls->in = len != 0 ? data : NULL;
     dtls->in_len = (uint32_t)len;
     dtls->drops_before = drops(dtls);
-    dtls->has_cut = dtls->has_refused = false;
-    if (dtls->is_1_3)
-        dtls->mark_before = wolfSSL_dtls13_get_received_mark(dtls->ssl);
+    dtls->has_cut = false;
     /* The library reads at most its MTU (plus some); see on_receive for the other half. */
     size_t mtu = dtls->listener->config->mtu_bytes;
-    if (len > mtu || dtls->is_established)
+    if (len > mtu)
         mtu = len;
     wolfSSL_dtls_set_mtu(dtls->ssl, (word16)(mtu < DATAGRAM_OUT_MAX ? mtu : DATAGRAM_OUT_MAX));
     wolfSSL_SSLEnableRead(dtls->ssl);
 }
 
-static enum dtls_event event_of_error(const struct dtls *dtls, int result)
+enum dtls_event dtls_accept(struct dtls *dtls)
 {
+    int result = wolfSSL_accept(dtls->ssl);
+    if (result == WOLFSSL_SUCCESS) {
+        dtls_ticket_adopt_holder(dtls);
+        return DTLS_ESTABLISHED;
+    }
     switch (wolfSSL_get_error(dtls->ssl, result)) {
     case WOLFSSL_ERROR_WANT_READ:
-    case WOLFSSL_ERROR_WANT_WRITE: return DTLS_DONE;
-    case WOLFSSL_ERROR_ZERO_RETURN: return DTLS_CLOSED;
-    case FATAL_ERROR: return DTLS_ALERTED;
-    case DECRYPT_ERROR: return dtls->is_established ? DTLS_FORGED : DTLS_FAILED;
+    case WOLFSSL_ERROR_WANT_WRITE:
+        creds_settle_verify(dtls->listener->creds, dtls->ssl);
+        return DTLS_GOES_ON;
     default: return DTLS_FAILED;
     }
 }
 
-/* Largest body of a DTLS 1.3 record: 2^14 bytes, the content type, the tag. For a longer one
- * wolfSSL ends the session, before it has looked whether the record is authentic. */
-static uint16_t ciphertext_max(const char *suite)
+const uint8_t *dtls_rest(const struct dtls *dtls, size_t *len)
 {
-    return 16384 + 1 + (strstr(suite, "_CCM_8_") != NULL ? 8 : 16);
-}
-
-void dtls_settle(struct dtls *dtls)
-{
-    dtls->is_established = true;
-    dtls->is_1_3 = dtls_version(dtls) == VERSION_1_3;
-    dtls->body_max = dtls->is_1_3 ? ciphertext_max(dtls_suite(dtls)) : UINT16_MAX;
-    wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
-    int max = wolfSSL_GetMaxOutputSize(dtls->ssl);
-    dtls->plaintext_max = (uint16_t)(max > 0 ? max : 0);
-}
-
-enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len)
-{
-    if (!dtls->is_established) {
-        int result = wolfSSL_accept(dtls->ssl);
-        if (result != WOLFSSL_SUCCESS) {
-            enum dtls_event event = event_of_error(dtls, result);
-            if (event == DTLS_DONE)
-                creds_settle_verify(dtls->listener->creds, dtls->ssl);
-            return event;
-        }
-        dtls_settle(dtls);
-        dtls_ticket_adopt_holder(dtls);
-        return DTLS_ESTABLISHED;
-    }
-    dtls->is_reading = true;
-    int result = wolfSSL_read(dtls->ssl, plaintext, DTLS_PLAINTEXT_MAX);
-    dtls->is_reading = false;
-    if (result > 0) {
-        *len = (size_t)result;
-        return DTLS_PLAINTEXT;
-    }
-    return event_of_error(dtls, result);
-}
-
-enum dtls_sent dtls_send(struct dtls *dtls, const uint8_t *data, size_t len)
-{
-    if (len > dtls->plaintext_max)
-        return DTLS_TOO_LARGE;
-    wolfSSL_dtls_set_mtu(dtls->ssl, DATAGRAM_OUT_MAX);
-    int result = wolfSSL_write(dtls->ssl, data, (int)len);
-    return result == (int)len ? DTLS_SENT : DTLS_NOT_SENT;
-}
-
-void dtls_send_close_notify(struct dtls *dtls)
-{
-    if (dtls->is_established)
-        wolfSSL_shutdown(dtls->ssl);
+    *len = dtls->in != NULL ? dtls->in_len : 0;
+    return dtls->in;
 }
 
 bool dtls_on_timeout(struct dtls *dtls)
@@ -435,18 +357,9 @@ bool dtls_has_unreadable(const struct dtls *dtls)
     return bad_macs > 0;
 }
 
-bool dtls_has_received(const struct dtls *dtls)
-{
-    return dtls->is_1_3 && wolfSSL_dtls13_get_received_mark(dtls->ssl) != dtls->mark_before;
-}
-
 uint32_t dtls_discarded(const struct dtls *dtls)
 {
-    uint32_t dropped = drops(dtls) - dtls->drops_before + dtls->has_cut;
-    /* In 1.3 a record outside of the window is not among the drops. */
-    if (dropped == 0 && dtls->is_1_3 && !dtls_has_received(dtls))
-        dropped = 1;
-    return dropped;
+    return drops(dtls) - dtls->drops_before + dtls->has_cut;
 }
 
 enum dtls_version dtls_version(const struct dtls *dtls)
@@ -480,7 +393,7 @@ bool dtls_is_resumed(const struct dtls *dtls)
 enum credential dtls_credential(const struct dtls *dtls)
 {
     /* A ticket is a PSK to DTLS 1.3. */
-    if (dtls_is_resumed(dtls) && dtls->peer != NULL && dtls->peer->holder.good_until_ms != 0)
+    if (dtls_is_resumed(dtls) && dtls->peer->holder.good_until_ms != 0)
         return (enum credential)dtls->peer->holder.credential;
     if (dtls_is_resumed(dtls))
         return CREDENTIAL_NONE;
@@ -488,7 +401,7 @@ enum credential dtls_credential(const struct dtls *dtls)
                                                     : is_psk_suite(dtls_suite(dtls));
     if (is_psk)
         return CREDENTIAL_PSK;
-    if (dtls->peer != NULL && dtls->peer->is_certificate_good)
+    if (dtls->peer->is_certificate_good)
         return CREDENTIAL_CERTIFICATE;
     return CREDENTIAL_NONE;
 }
@@ -498,20 +411,4 @@ bool dtls_has_sent_alert(const struct dtls *dtls)
     WOLFSSL_ALERT_HISTORY alerts;
     return wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS &&
            alerts.last_tx.level == alert_fatal;
-}
-
-void dtls_forget_peer(struct dtls *dtls)
-{
-    if (dtls->peer == NULL)
-        return;
-    free(dtls->peer->refused);
-    bytes_wipe(dtls->peer, sizeof(*dtls->peer));
-    free(dtls->peer);
-    dtls->peer = NULL;
-}
-
-void dtls_forget_handshake(struct dtls *dtls)
-{
-    dtls_forget_peer(dtls);
-    wolfSSL_dtls_forget_handshake(dtls->ssl);
 }

@@ -1,5 +1,5 @@
-/* One session's wolfSSL object: feed datagrams, send plaintext, retransmit, close. All calls of
- * wolfSSL for a session are here (the stateless front is cookie.c). Knows no socket: what the
+/* A handshake's wolfSSL object: feed datagrams, retransmit, tell what came of it. All calls of
+ * wolfSSL for a handshake are here (the stateless front is cookie.c). Knows no socket: what the
  * library sends leaves through a function that the owner sets. One worker's thread. */
 #ifndef DTLS_H
 #define DTLS_H
@@ -14,17 +14,10 @@
 #include "handshake/hello_offer.h"
 #include "handshake/ticket.h"
 
-/* Largest plaintext of one record (RFC 6347 section 4.1). */
-#define DTLS_PLAINTEXT_MAX 16384
-
 enum dtls_event {
-    DTLS_DONE,        /* the datagram is used up */
-    DTLS_PLAINTEXT,   /* one record's plaintext; call again */
-    DTLS_ESTABLISHED, /* the handshake is complete; call again */
-    DTLS_CLOSED,      /* close_notify from the client */
-    DTLS_ALERTED,     /* fatal alert from the client */
-    DTLS_FORGED,      /* more forged records than its keys bear (RFC 9147 section 4.5.3) */
-    DTLS_FAILED,      /* fatal error; an alert may have been sent */
+    DTLS_GOES_ON, /* the datagram is used up, or the rest of it has to wait */
+    DTLS_ESTABLISHED,
+    DTLS_FAILED, /* an alert may have been sent */
 };
 
 /* What is learned about the client in a handshake. */
@@ -53,21 +46,13 @@ struct dtls {
     const struct listener *listener; /* borrowed */
     dtls_send_fn send;               /* NULL: nothing is sent */
     void *owner;
-    const uint8_t *in; /* the datagram being fed, borrowed; NULL = none or taken */
+    const uint8_t *in; /* what is left of the datagram being fed, borrowed; NULL = nothing */
     uint32_t in_len;
     uint64_t now_ms;        /* when the datagram was fed */
     uint32_t drops_before;  /* drop statistics when the datagram was fed */
-    uint64_t mark_before;   /* of DTLS 1.3: wolfSSL_dtls13_get_received_mark() */
-    bool is_reading;        /* within wolfSSL_read */
-    bool has_refused;       /* a renegotiation, since the datagram was fed */
-    bool is_refusal_silent; /* set by the owner: the warning is not sent */
     bool has_cut;           /* the end of the datagram was not handed over: no record of ours */
-    uint16_t body_max;      /* longer records are not handed over */
-    uint16_t plaintext_max; /* what fits into one record; set when established */
     bool has_own_cid;       /* the gate has given it a connection ID */
-    bool is_established;
-    bool is_1_3;            /* when established */
-    struct dtls_peer *peer; /* owned; until dtls_forget_peer */
+    struct dtls_peer *peer; /* owned */
 };
 
 /* Once in the process, before and after everything else of wolfSSL. */
@@ -82,10 +67,6 @@ void dtls_prepare(struct creds *creds, const struct listener_config *config);
 
 /* A server-side object that has not seen a datagram; NULL if out of memory. The caller owns it. */
 struct dtls *dtls_new(const struct listener *listener) MUST_USE;
-/* The same of another context of the listener, for a session that is established elsewhere: nothing
- * is learned about the client. dtls_settle() once it is established: the bounds on its records. */
-struct dtls *dtls_new_of(const struct listener *listener, struct WOLFSSL_CTX *ctx) MUST_USE;
-void dtls_settle(struct dtls *dtls);
 /* NULL is harmless. */
 void dtls_free(struct dtls *dtls);
 
@@ -97,39 +78,16 @@ bool dtls_has_cid(const struct dtls *dtls);
 /* Sets the gate's own, once, before the flight that answers the hello. False: out of memory. */
 bool dtls_set_cid(struct dtls *dtls, const uint8_t *cid, size_t len) MUST_USE;
 
-/* What follows a record: its epoch, its sequence number plus one. */
-struct dtls_record_number {
-    uint64_t epoch, next;
-};
-
-static inline bool dtls_is_newer(struct dtls_record_number a, struct dtls_record_number b)
-{
-    return a.epoch > b.epoch || (a.epoch == b.epoch && a.next > b.next);
-}
-
-/* The newest record that was authentic. */
-struct dtls_record_number dtls_newest(const struct dtls *dtls);
-/* The record over which dtls_next has just returned DTLS_PLAINTEXT or DTLS_CLOSED. */
-struct dtls_record_number dtls_current(const struct dtls *dtls);
-/* A record with data from before that one has not come, and would still be taken. */
-bool dtls_has_gap_before(const struct dtls *dtls, struct dtls_record_number record);
-
 void dtls_set_sender(struct dtls *dtls, dtls_send_fn send, void *owner);
 
-/* Gives the object a datagram, then dtls_next is called until it returns anything but
- * DTLS_PLAINTEXT or DTLS_ESTABLISHED. `data` must stay valid until then. */
+/* Gives the object a datagram, which must stay valid until dtls_accept() has returned. */
 void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len, uint64_t now_ms);
-/* plaintext has room for DTLS_PLAINTEXT_MAX bytes; len is set with DTLS_PLAINTEXT only. */
-enum dtls_event dtls_next(struct dtls *dtls, uint8_t *plaintext, size_t *len);
-
-enum dtls_sent { DTLS_SENT, DTLS_TOO_LARGE, DTLS_NOT_SENT };
-
-/* Sends plaintext as one record, never more. */
-enum dtls_sent dtls_send(struct dtls *dtls, const uint8_t *data, size_t len);
-
-/* Sends a close_notify if the session is established. After DTLS_CLOSED it makes reading possible
- * again, for what the network overtook. */
-void dtls_send_close_notify(struct dtls *dtls);
+/* Goes on with what was fed. The library gets one record at a time (T1), so that whatever stands
+ * behind the last one of the handshake is left for the session, and in DTLS 1.3 none that the
+ * session's keys protect. */
+enum dtls_event dtls_accept(struct dtls *dtls);
+/* What of the datagram was not handed over; *len is its bytes. */
+const uint8_t *dtls_rest(const struct dtls *dtls, size_t *len);
 
 /* The retransmission timer has run out: repeats what is unanswered. False on a fatal error. */
 bool dtls_on_timeout(struct dtls *dtls);
@@ -141,11 +99,7 @@ bool dtls_wants_quick_timeout(const struct dtls *dtls);
 bool dtls_was_ack(const struct dtls *dtls);
 /* Records came that do not decrypt. */
 bool dtls_has_unreadable(const struct dtls *dtls);
-/* DTLS 1.3, established: a record of the datagram fed last was authentic and new. */
-bool dtls_has_received(const struct dtls *dtls);
-
-/* Records of the datagram fed last that were discarded: not authentic or not new. What follows a
- * record that is not authentic is discarded with it and counts as one. */
+/* Records of the datagram fed last that were discarded: not authentic or not new. */
 uint32_t dtls_discarded(const struct dtls *dtls);
 
 enum dtls_version dtls_version(const struct dtls *dtls);
@@ -155,7 +109,7 @@ const char *dtls_suite(const struct dtls *dtls); /* IANA name */
 bool dtls_is_resumed(const struct dtls *dtls);
 
 /* The credential that authenticates the established session, or the one that it was resumed from;
- * before dtls_forget_peer. */
+ * if there is one. */
 enum credential dtls_credential(const struct dtls *dtls);
 
 /* Why the handshake failed, and words on it that an operator can act on ("" if the reason says it
@@ -172,12 +126,5 @@ const char *dtls_offer_doubt(const struct hello_offer *offer);
 
 /* The library has sent a fatal alert. */
 bool dtls_has_sent_alert(const struct dtls *dtls);
-/* The name of RFC 8446 section 6, or of the registry behind it. */
-const char *dtls_alert_name(uint8_t code);
-
-/* Wipes what was learned in the handshake; call it when it has been logged. */
-void dtls_forget_peer(struct dtls *dtls);
-/* The same, and what the library keeps of it: the flights can not be repeated any more. */
-void dtls_forget_handshake(struct dtls *dtls);
 
 #endif

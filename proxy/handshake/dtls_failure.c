@@ -1,6 +1,8 @@
 /* Why a handshake failed, in words that an operator can act on. */
 #include "handshake/dtls.h"
 
+#include "wire/message.h"
+
 #include <wolfssl/options.h>
 
 #include <wolfssl/error-ssl.h>
@@ -14,51 +16,6 @@ static bool looks_like_wrong_key(const struct dtls *dtls)
     return dtls_has_unreadable(dtls) && dtls_version(dtls) == VERSION_1_2 &&
            !dtls_is_resumed(dtls) && dtls_credential(dtls) == CREDENTIAL_PSK &&
            dtls->peer != NULL && dtls->peer->identity_len > 0 && !dtls->peer->is_psk_unknown;
-}
-
-/* The names of IANA's registry, which has those of RFC 8446 section 6 and more. */
-const char *dtls_alert_name(uint8_t code)
-{
-    switch (code) {
-    case 0: return "close_notify";
-    case 10: return "unexpected_message";
-    case 20: return "bad_record_mac";
-    case 21: return "decryption_failed";
-    case 22: return "record_overflow";
-    case 30: return "decompression_failure";
-    case 40: return "handshake_failure";
-    case 41: return "no_certificate";
-    case 42: return "bad_certificate";
-    case 43: return "unsupported_certificate";
-    case 44: return "certificate_revoked";
-    case 45: return "certificate_expired";
-    case 46: return "certificate_unknown";
-    case 47: return "illegal_parameter";
-    case 48: return "unknown_ca";
-    case 49: return "access_denied";
-    case 50: return "decode_error";
-    case 51: return "decrypt_error";
-    case 52: return "too_many_cids_requested";
-    case 60: return "export_restriction";
-    case 70: return "protocol_version";
-    case 71: return "insufficient_security";
-    case 80: return "internal_error";
-    case 86: return "inappropriate_fallback";
-    case 90: return "user_canceled";
-    case 100: return "no_renegotiation";
-    case 109: return "missing_extension";
-    case 110: return "unsupported_extension";
-    case 111: return "certificate_unobtainable";
-    case 112: return "unrecognized_name";
-    case 113: return "bad_certificate_status_response";
-    case 114: return "bad_certificate_hash_value";
-    case 115: return "unknown_psk_identity";
-    case 116: return "certificate_required";
-    case 117: return "general_error";
-    case 120: return "no_application_protocol";
-    case 121: return "ech_required";
-    default: return "an alert without a name";
-    }
 }
 
 /* RFC 7250 section 4.2: no type of certificate in common. */
@@ -129,7 +86,7 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     case WOLFSSL_ERROR_ZERO_RETURN: *detail = "close_notify"; return HANDSHAKE_client_alert;
     case FATAL_ERROR:
         if (wolfSSL_get_alert_history(dtls->ssl, &alerts) == WOLFSSL_SUCCESS)
-            *detail = dtls_alert_name((uint8_t)alerts.last_rx.code);
+            *detail = alert_name((uint8_t)alerts.last_rx.code);
         return HANDSHAKE_client_alert;
     case VERSION_ERROR: return HANDSHAKE_version;
     case MEMORY_E: return HANDSHAKE_internal_error;

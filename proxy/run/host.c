@@ -75,35 +75,26 @@ static void fit_ipv6(struct config *config, struct problems *problems)
 enum {
     GATE_BYTES = 8 << 20,
     WORKER_BYTES = 200 << 10,
-    PARKED_BYTES = 640 + 48, /* with addresses that rest */
-    LIVE_BYTES = 8000,
-    LIVE_1_3_BYTES = 10000 + 48,
+    /* The larger kinds, with a connection ID, an identity, and addresses that rest. */
+    SESSION_1_2_BYTES = 512,
+    SESSION_1_3_BYTES = 704,
     HANDSHAKE_BYTES = 22000,
-    LIVE_SESSIONS = 20000, /* that are not parked, as datapath_init.c has it */
 };
 
 struct needs {
     uint64_t gate, handshakes, sessions;
-    bool has_1_3; /* sessions that cannot be parked */
 };
 
-static struct needs needs_of(const struct config *config, uint64_t limit)
+static struct needs needs_of(const struct config *config)
 {
-    uint64_t session_count = config->gate.max_sessions;
-    uint64_t live_count = LIVE_SESSIONS;
+    uint64_t session_bytes = SESSION_1_2_BYTES;
     struct needs needs = {.gate = GATE_BYTES + (config->gate.workers - 1) * WORKER_BYTES};
     for (uint32_t i = 0; i < config->listener_count; i++) {
         needs.handshakes += (uint64_t)config->listeners[i].max_handshakes * HANDSHAKE_BYTES;
-        needs.has_1_3 |= (config->listeners[i].versions & CONFIG_VERSION_1_3) != 0;
+        if ((config->listeners[i].versions & CONFIG_VERSION_1_3) != 0)
+            session_bytes = SESSION_1_3_BYTES;
     }
-    needs.sessions = session_count * PARKED_BYTES +
-                     (live_count < session_count ? live_count : session_count) * LIVE_BYTES;
-    /* If already those that can be parked are too many, that is what to say. */
-    if (needs.has_1_3 && needs.gate + needs.handshakes + needs.sessions <= limit) {
-        needs.sessions = session_count * LIVE_1_3_BYTES;
-    } else {
-        needs.has_1_3 = false;
-    }
+    needs.sessions = config->gate.max_sessions * session_bytes;
     return needs;
 }
 
@@ -118,7 +109,7 @@ static void fit_memory(const struct config *config, const char *root, struct pro
     cgroup_read(root, &limits);
     if (limits.memory_bytes == 0 || config->listener_count == 0)
         return;
-    struct needs needs = needs_of(config, limits.memory_bytes);
+    struct needs needs = needs_of(config);
     if (needs.gate + needs.handshakes + needs.sessions <= limits.memory_bytes)
         return;
     uint64_t gate = to_mib(needs.gate), handshakes = to_mib(needs.handshakes),
@@ -129,13 +120,12 @@ static void fit_memory(const struct config *config, const char *root, struct pro
         snprintf(where, sizeof(where), ":%u", line);
     problems_warning(
         problems,
-        "%s%s: [gate] max_sessions = %u: may need %" PRIu64 " MiB%s, and the memory limit of the "
+        "%s%s: [gate] max_sessions = %u: may need %" PRIu64 " MiB, and the memory limit of the "
         "control group is %" PRIu64 " MiB, beyond which the kernel kills the gate: %" PRIu64
         " MiB + %" PRIu64 " MiB for handshakes + %" PRIu64 " MiB for sessions; raise the limit, or "
-        "lower max_sessions%s",
+        "lower max_sessions",
         config->path, where, config->gate.max_sessions, gate + handshakes + sessions,
-        needs.has_1_3 ? " if all devices speak DTLS 1.3" : "", limits.memory_bytes >> 20, gate,
-        handshakes, sessions, needs.has_1_3 ? " or leave 1.3 out of versions" : "");
+        limits.memory_bytes >> 20, gate, handshakes, sessions);
 }
 
 void host_fit(struct config *config, const char *root, struct problems *problems)

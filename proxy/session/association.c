@@ -9,7 +9,7 @@
 /* ---- sealing -------------------------------------------------------------------------------- */
 
 /* With a connection ID the type counts too (R32). */
-static size_t plaintext_max(const struct association *a)
+size_t association_plaintext_max(const struct association *a)
 {
     bool has_inner_type = a->version == VERSION_1_2 && a->client_cid_len != 0;
     return has_inner_type && a->plaintext_max == RECORD_PLAINTEXT_MAX ? RECORD_PLAINTEXT_MAX - 1u
@@ -19,7 +19,7 @@ static size_t plaintext_max(const struct association *a)
 enum association_sealed association_seal(struct association *a, const struct association_call *call,
                                          const uint8_t *data, size_t len)
 {
-    if (len > plaintext_max(a))
+    if (len > association_plaintext_max(a))
         return ASSOCIATION_TOO_LARGE;
     enum association_sealed sealed = association_send(a, call, RECORD_APPLICATION_DATA, data, len);
     if (sealed == ASSOCIATION_SEALED && a->version == VERSION_1_3)
@@ -170,10 +170,24 @@ static void on_opened(struct association *a, const struct association_call *call
     }
     if (a->version == VERSION_1_3)
         association_resume_outgoing(a, call);
-    if (a->version == VERSION_1_3 && content->epoch == 2)
+    /* A device that gives up at the very end of the handshake may say so in its epoch, and is gone.
+     */
+    if (a->version == VERSION_1_3 && content->epoch == 2 && content->type != RECORD_ALERT)
         association_on_remainder(a, call, content, opened);
     else
         on_content(a, call, content, opened);
+}
+
+/* What follows the newest record that has come. A device goes on under its old keys until it has
+ * heard that we have its new ones. */
+static struct record_number next_newest(const struct association *a)
+{
+    if (a->version == VERSION_1_2)
+        return (struct record_number){1, a->window.next};
+    const struct record_window *previous =
+        a->window.next == 0 ? association_previous_window(a) : NULL;
+    return previous != NULL ? (struct record_number){a->v13.read_epoch - 1u, previous->next}
+                            : (struct record_number){a->v13.read_epoch, a->window.next};
 }
 
 void association_open(struct association *a, const struct association_call *call,
@@ -181,11 +195,16 @@ void association_open(struct association *a, const struct association_call *call
                       struct association_opened *opened)
 {
     struct record_content content;
+    const struct record_number next = next_newest(a);
     *opened = (struct association_opened){.event = ASSOCIATION_DISCARDED};
     opened->verdict = a->version == VERSION_1_2
                           ? open_12(a, call, data, len, room, &content)
                           : association_open_epochs(a, call, data, len, is_first, room, &content);
     opened->record_len = content.record_len;
+    opened->is_authentic = opened->verdict == RECORD_OPENED;
+    opened->is_newest =
+        opened->is_authentic &&
+        !is_newer(next, (struct record_number){content.epoch, content.number}); /* R38 */
     switch (opened->verdict) {
     case RECORD_OPENED: on_opened(a, call, &content, opened); break;
     case RECORD_WITHOUT_TYPE: association_fail(a, call, ALERT_UNEXPECTED_MESSAGE, opened); return;
@@ -198,17 +217,29 @@ void association_open(struct association *a, const struct association_call *call
         association_look_after_keys(a, call);
 }
 
-bool association_has_gap(const struct association *a)
+static bool has_gap_before(const struct record_window *window, uint64_t number)
 {
-    /* In 1.3 older epochs count as complete: whoever changes keys has heard that all was received.
-     */
-    const struct association_closure *closure = association_find_rare(a, RARE_CLOSURE);
-    uint64_t before = closure != NULL ? closure->number.number : 0;
-    for (uint64_t age = 1; age < RECORD_WINDOW_BITS && age <= before; age++) {
-        if (!record_window_has(&a->window, before - age))
+    for (uint64_t age = 1; age < RECORD_WINDOW_BITS && age <= number; age++) {
+        if (!record_window_has(window, number - age))
             return true;
     }
     return false;
+}
+
+/* A record of the epoch before is missing; none before the one that was newest. */
+static bool has_old_gap(const struct association *a)
+{
+    const struct record_window *old =
+        a->version == VERSION_1_3 ? association_previous_window(a) : NULL;
+    return old != NULL && old->next != 0 && has_gap_before(old, old->next - 1);
+}
+
+bool association_has_gap(const struct association *a)
+{
+    const struct association_closure *closure = association_find_rare(a, RARE_CLOSURE);
+    if (closure == NULL)
+        return false;
+    return has_gap_before(&a->window, closure->number.number) || has_old_gap(a);
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */

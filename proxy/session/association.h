@@ -25,6 +25,9 @@ void association_open(struct association *association, const struct association_
                       const uint8_t *data, size_t len, bool is_first, uint8_t *room,
                       struct association_opened *opened);
 
+/* The longest plaintext that one record to the device takes. */
+size_t association_plaintext_max(const struct association *association);
+
 /* Sends data as one record, never more; it may be empty. */
 enum association_sealed association_seal(struct association *association,
                                          const struct association_call *call, const uint8_t *data,

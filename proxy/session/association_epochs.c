@@ -183,3 +183,9 @@ void association_drop_old_epochs(struct association *a, const struct association
             association_drop_rare(a, call->slabs, OLD[i]);
     }
 }
+
+const struct record_window *association_previous_window(const struct association *a)
+{
+    const struct association_epoch *previous = association_find_rare(a, RARE_PREVIOUS_EPOCH);
+    return previous != NULL ? &previous->window : NULL;
+}

@@ -99,6 +99,9 @@ bool association_next_read_epoch(struct association *association,
                                  const struct association_call *call) MUST_USE;
 bool association_next_write_epoch(struct association *association) MUST_USE;
 
+/* Of the epoch before; NULL = it is not read any more. */
+const struct record_window *association_previous_window(const struct association *association);
+
 /* When the next older epoch is to be dropped; UINT64_MAX = there is none. */
 uint64_t association_epochs_due_ms(const struct association *association);
 void association_drop_old_epochs(struct association *association,

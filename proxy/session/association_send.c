@@ -31,12 +31,11 @@ static size_t seal_13(const struct association *a, const struct association_call
     return record13_seal(call->work, &writer, a->write_next, type, data, len, out);
 }
 
-enum association_sealed association_send(struct association *a, const struct association_call *call,
-                                         uint8_t type, const uint8_t *data, size_t len)
+static enum association_sealed seal_and_send(struct association *a,
+                                             const struct association_call *call, uint8_t type,
+                                             const uint8_t *data, size_t len)
 {
     uint8_t out[RECORD_PLAINTEXT_MAX + RECORD_OVERHEAD_MAX];
-    if (a->write_next >= association_limits(a, call)->sealed)
-        return ASSOCIATION_NO_KEYS;
     size_t record_len = a->version == VERSION_1_2 ? seal_12(a, call, type, data, len, out)
                                                   : seal_13(a, call, type, data, len, out);
     a->write_next++; /* whatever became of it: no number is used twice */
@@ -46,14 +45,27 @@ enum association_sealed association_send(struct association *a, const struct ass
     return ASSOCIATION_SEALED;
 }
 
+enum association_sealed association_send(struct association *a, const struct association_call *call,
+                                         uint8_t type, const uint8_t *data, size_t len)
+{
+    if (a->write_next >= association_limits(a, call)->sealed)
+        return ASSOCIATION_NO_KEYS;
+    return seal_and_send(a, call, type, data, len);
+}
+
 void association_alert(struct association *a, const struct association_call *call, uint8_t level,
                        enum alert alert)
 {
     const struct alert_message message = {.level = level, .code = (uint8_t)alert};
     uint8_t bytes[ALERT_BYTES];
     message_write_alert(&message, bytes);
-    /* Lost, it is not missed. */
-    (void)association_send(a, call, RECORD_ALERT, bytes, sizeof(bytes));
+    /* Lost, it is not missed. One that ends the session is sent even by keys that have sealed all
+     * that they may: two bytes more do no harm, and without them the device would keep a session
+     * that is dead. */
+    if (alert == ALERT_NO_RENEGOTIATION)
+        (void)association_send(a, call, RECORD_ALERT, bytes, sizeof(bytes));
+    else
+        (void)seal_and_send(a, call, RECORD_ALERT, bytes, sizeof(bytes));
 }
 
 void association_fail(struct association *a, const struct association_call *call, enum alert alert,

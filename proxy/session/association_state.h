@@ -59,6 +59,8 @@ struct association_opened {
     struct record_number number; /* unless it was discarded */
     const uint8_t *data;         /* ASSOCIATION_DATA: in the room of the caller's; may be empty */
     size_t data_len;
+    bool is_authentic; /* and was not there before; set before anything is sent over it */
+    bool is_newest;    /* the same, and newer than all before: it says where the device is (R38) */
     size_t record_len; /* bytes of the datagram that are done with */
     uint8_t alert;     /* received or sent */
 };

@@ -2,494 +2,594 @@
 
 #include <string.h>
 
-#include "session/session_linger.h"
+#include "base/bytes.h"
+#include "net/steering.h"
+#include "session/closing.h"
+#include "session/last_flight.h"
+#include "session/path.h"
 #include "session/session_log.h"
 
-enum {
-    /* Between two refusals of a renegotiation. Some libraries end a session over a handful. */
-    REFUSAL_INTERVAL_MS = 1000,
-    /* A device that gave up sends nothing more; one that did not goes on, or repeats itself. */
-    GIVE_UP_MS = 10000,
-    /* How long the last flight of DTLS 1.2 is kept for a device that has not used its session yet:
-     * twice the longest life of a datagram (RFC 6347 section 4.2.4). */
-    LAST_FLIGHT_MS = 240000,
-    /* Of a handshake, with all repetitions: a dozen of the largest. */
-    FED_BYTES_MAX = 128 * 1024,
+/* The life of a session:
+ *
+ *   state        on                                        what happens              next
+ *   NEW          session_begin: all limits agree           found, counted            ESTABLISHED
+ *                else                                      close_notify              ENDED
+ *   ESTABLISHED  close_notify, all before it came          close_notify              ENDED
+ *                close_notify, records before it missing   close_notify              CLOSING
+ *                fatal alert of the device                 -                         ENDED
+ *                the device broke a rule                   our alert                 ENDED
+ *                keys worn out, idle, evicted, shutdown    close_notify              ENDED
+ *                replaced by a newer one                   -                         ENDED
+ *   CLOSING      the missing records came, 2 s, its
+ *                backend address is given to another one   -                         ENDED
+ */
+
+/* When the gate stops. More would take longer than it has. */
+enum { FAREWELLS_MAX = 250000 };
+
+/* Timers that are looked at, at once; each may end a session. */
+enum { TIMERS_AT_ONCE = 64 };
+
+bool sessions_init(struct sessions *all, const struct sessions_settings *settings, struct err *err)
+{
+    return session_store_init(all, settings, err);
+}
+
+void sessions_deinit(struct sessions *all)
+{
+    session_store_deinit(all);
+}
+
+struct session *sessions_find(const struct sessions *all, const struct listener *listener,
+                              const struct addr *client)
+{
+    return session_store_find(all, listener->index, client);
+}
+
+struct session *sessions_find_cid(const struct sessions *all, const struct listener *listener,
+                                  const uint8_t *cid)
+{
+    return session_store_find_cid(all, listener->index, cid, listener->config->cid_bytes);
+}
+
+bool session_is_recent(const struct session *s, uint64_t now_ms)
+{
+    enum { DUPLICATE_MS = 10000 };
+    return now_ms - s->established_ms < DUPLICATE_MS;
+}
+
+/* ---- records, both ways --------------------------------------------------------------------- */
+
+/* One call of the association, and what it needs to reach the device. */
+struct turn {
+    struct sessions *all;
+    struct session *session;
+    const struct arrival *arrival;    /* NULL: it is not over a datagram of the device */
+    struct association_opened opened; /* the record at hand */
+    uint64_t datagram;                /* that was queued last, for a record that may follow */
+    bool *failed;
+    uint32_t record_count; /* that the association has made */
+    bool is_kept_back;     /* the first of them; a KeyUpdate may follow data */
+    bool has_moved;        /* over this datagram, which cannot prove the address as well */
 };
 
-static struct counters *counters_of(const struct sessions *all, const struct listener *listener)
+/* The record at hand is authentic and new: so the device is there where it came from, and is
+ * answered there. */
+static void note_path(struct turn *t)
 {
-    return &all->counters->by_listener[listener->index];
+    if (t->arrival != NULL && t->opened.is_authentic && !t->has_moved &&
+        t->session->state == SESSION_ESTABLISHED)
+        t->has_moved = path_on_authentic(t->all, t->session, t->arrival, t->opened.is_newest);
+    t->opened.is_authentic = false; /* once a record */
 }
 
-/* ---- counting ------------------------------------------------------------------------------- */
-
-static void count_established(const struct session *s, enum credential credential)
+static void send_record(void *owner, const uint8_t *record, size_t len)
 {
-    static const uint32_t bounds_ms[HANDSHAKE_BUCKET_COUNT] = {HANDSHAKE_BUCKETS_MS};
-    struct counters *c = counters_of(s->all, s->listener);
-    uint64_t took_ms = s->all->now_ms - s->begun_ms;
-    uint32_t bucket = 0;
-
-    while (bucket < HANDSHAKE_BUCKET_COUNT && took_ms > bounds_ms[bucket])
-        bucket++;
-    if (dtls_is_resumed(s->dtls))
-        counter_add(&c->resumptions[s->version][credential], 1);
-    else
-        counter_add(&c->handshakes[s->version][credential][HANDSHAKE_established], 1);
-    counter_add(&c->handshake_ms_bucket[bucket], 1);
-    counter_add(&c->handshake_ms_sum, took_ms);
-    counter_add(&c->sessions, 1);
+    struct turn *t = owner;
+    note_path(t);
+    t->datagram = 0; /* nothing joins another: a stack may look for no second record there */
+    bool is_sent = path_send(t->all, t->session, record, len, &t->datagram, t->failed);
+    if (t->record_count++ == 0)
+        t->is_kept_back = !is_sent;
 }
 
-/* An identity that was named proves nothing, if in the end a certificate was asked for. */
-static enum credential credential_tried(const struct dtls *dtls, enum handshake_result result)
+static struct association_call call_of(struct turn *t, bool is_contested)
 {
-    if (result == HANDSHAKE_no_certificate)
-        return CREDENTIAL_NONE;
-    if (dtls->peer == NULL)
-        return CREDENTIAL_UNKNOWN;
-    if (dtls->peer->certificate_flaw != FLAW_NONE || dtls->peer->is_certificate_good)
-        return CREDENTIAL_CERTIFICATE;
-    return dtls->peer->identity_len > 0 ? CREDENTIAL_PSK : CREDENTIAL_UNKNOWN;
-}
-
-static void count_failed(struct sessions *all, const struct dtls *dtls,
-                         enum handshake_result result)
-{
-    struct counters *c = counters_of(all, dtls->listener);
-    counter_add(&c->handshakes[dtls_version(dtls)][credential_tried(dtls, result)][result], 1);
-}
-
-void sessions_on_refused(struct sessions *all, const struct dtls *dtls, const struct addr *client)
-{
-    const char *detail;
-    enum handshake_result result = dtls_failure(dtls, &detail);
-    count_failed(all, dtls, result);
-    session_log_refused(all, dtls, client, result, detail);
-}
-
-void sessions_on_ticket_unusable(struct sessions *all, const struct listener *listener,
-                                 const struct addr *client, uint8_t alert)
-{
-    struct counters *c = counters_of(all, listener);
-    counter_add(&c->handshakes[VERSION_1_3][CREDENTIAL_UNKNOWN][HANDSHAKE_client_alert], 1);
-    session_log_ticket_unusable(all, listener, client, alert);
-}
-
-/* ---- in use --------------------------------------------------------------------------------- */
-
-static void mark_used(struct session *s)
-{
-    s->last_used_ms = s->all->now_ms;
-    session_stay_awake(s);
-    if (s->all->most_recent != s) {
-        sessions_forget_use(s);
-        sessions_note_use(s);
-    } else if (s->all->next_to_park == NULL) {
-        s->all->next_to_park = s; /* it was parked since */
-    }
-}
-
-static void forget_plain_alert(struct session *s);
-
-void session_feed(struct session *s, const uint8_t *data, size_t len)
-{
-    if (s->state == SESSION_HANDSHAKE) {
-        forget_plain_alert(s);
-        session_progress_on_feed(&s->handshake->progress, data, len);
-    }
-    session_flight_on_feed(s);
-    s->last_fed_bytes = (uint32_t)len;
-    s->fed_bytes += s->last_fed_bytes;
-    s->dtls->is_refusal_silent = s->all->now_ms < s->refusal_due_ms;
-    dtls_feed(s->dtls, data, len, s->all->now_ms);
-}
-
-void session_on_data_from_client(struct session *s)
-{
-    /* The device has the last flight, or it would not use the keys. */
-    session_flight_free(s);
-    s->fed_bytes = s->last_fed_bytes = 0;
-    s->from_client++;
-    mark_used(s);
-}
-
-void session_on_data_from_backend(struct session *s)
-{
-    s->from_backend++;
-    mark_used(s);
+    return (struct association_call){
+        .work = t->all->work,
+        .slabs = t->all->slabs,
+        .now_ms = t->all->now_ms,
+        .send = send_record,
+        .owner = t,
+        .is_contested = is_contested,
+        .limits = t->all->limits,
+    };
 }
 
 /* ---- deadlines ------------------------------------------------------------------------------ */
 
-/* handshake_timeout while in the handshake, an idle timeout afterwards. */
-static uint64_t end_due_ms(const struct session *s)
+static uint64_t idle_due_ms(const struct sessions *all, const struct session *s)
 {
-    const struct listener_config *config = s->listener->config;
-    if (s->state == SESSION_HANDSHAKE) {
-        uint64_t timeout_ms = s->begun_ms + config->handshake_timeout_ms;
-        return s->handshake->given_up_ms < timeout_ms ? s->handshake->given_up_ms : timeout_ms;
-    }
-    return s->last_used_ms + (session_path_has_cid(&s->cid_entry) ? config->idle_timeout_cid_ms
-                                                                  : config->idle_timeout_ms);
+    const struct listener_config *config = session_listener(all, s)->config;
+    return s->last_used_ms +
+           (s->association.cid_len != 0 ? config->idle_timeout_cid_ms : config->idle_timeout_ms);
 }
 
-static uint64_t last_flight_due_ms(const struct session *s)
+static uint64_t earlier(uint64_t a, uint64_t b)
 {
-    bool is_kept = s->state == SESSION_ESTABLISHED && s->handshake != NULL;
-    return is_kept && s->version == VERSION_1_2 ? s->established_ms + LAST_FLIGHT_MS : TIMERS_NONE;
+    return a < b ? a : b;
+}
+
+static void set_timer(struct sessions *all, struct session *s)
+{
+    uint64_t due_ms = earlier(idle_due_ms(all, s), last_flight_due_ms(s));
+    timers_set(&all->timers, &s->timer, earlier(due_ms, association_due_ms(&s->association)));
 }
 
 /* A deadline that moved away is noticed when the timer fires: a datagram then costs no heap
  * operation. */
-static void set_timer(struct session *s)
+static void set_timer_if_earlier(struct sessions *all, struct session *s)
 {
-    uint64_t due_ms = end_due_ms(s);
-    if (session_flight_due_ms(s) < due_ms)
-        due_ms = session_flight_due_ms(s);
-    if (last_flight_due_ms(s) < due_ms)
-        due_ms = last_flight_due_ms(s);
-    if (s->timer.place == 0 || due_ms < s->timer.due_ms)
-        timers_set(&s->all->timers, &s->timer, due_ms);
+    uint64_t due_ms = association_due_ms(&s->association);
+    if (due_ms != UINT64_MAX && due_ms < timers_due_ms(&all->timers, &s->timer))
+        timers_set(&all->timers, &s->timer, due_ms);
 }
 
-void session_on_plain_alert(struct session *s, uint8_t level, uint8_t code)
+static void on_timer(struct sessions *all, struct session *s)
 {
-    enum { FATAL = 2, CLOSE_NOTIFY = 0 };
-    struct session_handshake *h = s->handshake;
-    if ((level != FATAL && code != CLOSE_NOTIFY) || h->given_up_ms != TIMERS_NONE)
-        return;
-    h->alert_code = code;
-    h->given_up_ms = s->all->now_ms + GIVE_UP_MS;
-    s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
-    if (!s->has_stalled)
-        session_log_stalled(s, HANDSHAKE_client_alert, dtls_alert_name(code));
-    s->has_stalled = true;
-    set_timer(s);
-}
-
-/* The device goes on, so the alert was not its own. */
-static void forget_plain_alert(struct session *s)
-{
-    if (s->handshake->given_up_ms == TIMERS_NONE)
-        return;
-    s->handshake->given_up_ms = TIMERS_NONE;
-    s->retransmit_due_ms = s->all->now_ms + s->retransmit_after_ms;
-}
-
-/* A wrong PSK shows in DTLS 1.2 only by a Finished that does not decrypt. */
-static void notice_wrong_key(struct session *s)
-{
-    const char *detail;
-    if (s->state != SESSION_HANDSHAKE || s->has_stalled ||
-        dtls_failure(s->dtls, &detail) != HANDSHAKE_wrong_key)
-        return;
-    s->has_stalled = true;
-    session_log_stalled(s, HANDSHAKE_wrong_key, "");
-}
-
-/* The library keeps what it cannot use yet: fragments of handshake messages, in DTLS 1.3 up to 3 MB
- * of them, also after the handshake. So there is a bound on what comes without any data. False if
- * the session has ended over it. */
-static bool is_within_bounds(struct session *s)
-{
-    /* A stranger's records do not count, unless the device's own stand before them. */
-    if (s->state == SESSION_ESTABLISHED && !dtls_has_received(s->dtls))
-        s->fed_bytes -= s->last_fed_bytes;
-    s->last_fed_bytes = 0;
-    if (s->fed_bytes <= FED_BYTES_MAX)
-        return true;
-    if (s->state == SESSION_HANDSHAKE)
-        session_fail(s, HANDSHAKE_protocol_error, "too many bytes");
-    else
-        session_end(s, CLOSE_fatal_alert, true);
-    return false;
-}
-
-void session_on_fed(struct session *s, bool was_discarded)
-{
-    if (!is_within_bounds(s))
-        return;
-    if (s->state == SESSION_HANDSHAKE)
-        session_progress_on_fed(&s->handshake->progress, was_discarded, dtls_was_ack(s->dtls));
-    session_path_settle_cid(s);
-    notice_wrong_key(s);
-    if (s->dtls->has_refused && !s->dtls->is_refusal_silent)
-        s->refusal_due_ms = s->all->now_ms + REFUSAL_INTERVAL_MS;
-    session_flight_on_fed(s, was_discarded);
-    set_timer(s);
-}
-
-void session_on_timer(struct session *s)
-{
-    uint64_t now_ms = s->all->now_ms;
-    if (s->state == SESSION_HANDSHAKE && now_ms >= end_due_ms(s)) {
-        if (now_ms >= s->handshake->given_up_ms)
-            session_fail(s, HANDSHAKE_client_alert, dtls_alert_name(s->handshake->alert_code));
-        else
-            session_on_failed(s);
+    struct turn t = {.all = all, .session = s};
+    const struct association_call call = call_of(&t, false);
+    if (all->now_ms >= idle_due_ms(all, s)) {
+        session_end(all, s, CLOSE_idle, true, all->now_ms);
         return;
     }
-    if (s->state == SESSION_ESTABLISHED && now_ms >= end_due_ms(s)) {
-        session_end(s, CLOSE_idle, true);
-        return;
+    if (all->now_ms >= last_flight_due_ms(s))
+        last_flight_drop(all, s);
+    if (all->now_ms >= association_due_ms(&s->association))
+        association_on_time(&s->association, &call);
+    set_timer(all, s);
+}
+
+/* ---- from the device ------------------------------------------------------------------------ */
+
+static void mark_used(struct sessions *all, struct session *s)
+{
+    s->last_used_ms = SESSION_MS(all->now_ms);
+}
+
+static void count_one(uint32_t *count)
+{
+    if (*count != UINT32_MAX)
+        ++*count;
+}
+
+static void forward(struct turn *t)
+{
+    struct session *s = t->session;
+    backend_send(t->all->backend, s->slot, s->listener, t->opened.data_len,
+                 t->arrival->send_failed);
+    if (s->state != SESSION_ESTABLISHED)
+        return; /* it came behind the close_notify, and was sent before that */
+    if (s->rare != NULL)
+        last_flight_drop(t->all, s); /* the device has it, or it would not use the keys */
+    count_one(&s->from_client);
+    mark_used(t->all, s);
+}
+
+/* What the datagram is after this record, if it was `before`: data counts more than all else. */
+static enum client_outcome act_on(struct turn *t, enum client_outcome before)
+{
+    struct sessions *all = t->all;
+    struct session *s = t->session;
+    enum client_outcome outcome = CLIENT_record_discarded;
+    switch (t->opened.event) {
+    case ASSOCIATION_DISCARDED:
+        counter_add(&session_counters(all, s)->records_discarded, 1);
+        return before;
+    case ASSOCIATION_DATA: forward(t); return CLIENT_forwarded;
+    case ASSOCIATION_CONTROL: outcome = CLIENT_control; break;
+    case ASSOCIATION_REFUSED: outcome = CLIENT_renegotiation_refused; break;
+    case ASSOCIATION_REPEATED:
+        outcome = last_flight_repeat(all, s) ? CLIENT_handshake : CLIENT_control;
+        break;
+    case ASSOCIATION_CLOSED:
+        session_end(all, s, CLOSE_closed_by_client, true, all->now_ms);
+        outcome = CLIENT_session_closed;
+        break;
+    case ASSOCIATION_ALERTED:
+    case ASSOCIATION_FAILED:
+        session_end(all, s, CLOSE_fatal_alert, false, all->now_ms);
+        outcome = CLIENT_session_closed;
+        break;
+    case ASSOCIATION_WORN_OUT:
+        session_end(all, s, CLOSE_forgery_limit, true, all->now_ms);
+        outcome = CLIENT_session_closed;
+        break;
     }
-    if (now_ms >= last_flight_due_ms(s))
-        session_flight_free(s);
-    session_flight_on_timer(s);
-    if (s->state != SESSION_ENDED)
-        set_timer(s);
+    return before == CLIENT_forwarded ? before : outcome;
 }
 
-/* ---- beginning and end ---------------------------------------------------------------------- */
-
-struct session *session_begin(struct sessions *all, struct dtls *dtls,
-                              const struct udp_socket *socket, const struct addr *client,
-                              const struct addr *local, uint64_t hello_tag)
+/* The length of a record that is none of the session's, as its header tells: of epoch 0, as those
+ * before the device's Finished of DTLS 1.2 when it repeats its last flight; of DTLS 1.2 in a
+ * session of 1.3. 0: it may be the session's, or there is no telling. */
+static size_t foreign_len(const struct session *s, const uint8_t *data, size_t len)
 {
-    struct session *old = sessions_find(all, dtls->listener, client);
-    if (old != NULL && old->state == SESSION_HANDSHAKE) {
-        session_end(old, CLOSE_replaced, false);
-        old = NULL;
-    } else if (old != NULL && old->successor != NULL) {
-        session_end(old->successor, CLOSE_replaced, false);
+    enum { HEADER = 13, EPOCH_AT = 3, LENGTH_AT = 11 };
+    if ((data[0] & 0xe0) == 0x20 || len < HEADER || data[0] == RECORD_TLS12_CID ||
+        (s->association.version == VERSION_1_2 && bytes_get16(data + EPOCH_AT) != 0))
+        return 0;
+    size_t record_len = HEADER + (size_t)bytes_get16(data + LENGTH_AT);
+    return record_len < len ? record_len : len;
+}
+
+static enum client_outcome receive(struct sessions *all, struct session *s, const struct arrival *a,
+                                   const uint8_t *data, size_t len, bool is_contested)
+{
+    struct turn t = {.all = all, .session = s, .arrival = a};
+    const struct association_call call = call_of(&t, is_contested);
+    enum client_outcome outcome = CLIENT_record_discarded;
+    bool is_first = data == a->datagram->data;
+    t.has_moved = !is_first && !path_is_proved(s);
+    size_t record_len;
+    all->now_ms = a->now_ms;
+    for (; len > 0 && s->state != SESSION_ENDED; data += record_len, len -= record_len) {
+        record_len = foreign_len(s, data, len);
+        if (record_len == 0) {
+            uint8_t *room = backend_room(all->backend, len);
+            association_open(&s->association, &call, data, len, is_first, room, &t.opened);
+            note_path(&t);
+            outcome = act_on(&t, outcome);
+            record_len = t.opened.record_len;
+        } else {
+            counter_add(&session_counters(all, s)->records_discarded, 1);
+        }
+        is_first = false;
     }
+    if (s->state == SESSION_ESTABLISHED)
+        set_timer_if_earlier(all, s);
+    return outcome;
+}
 
-    struct session *s = slabs_take(&all->slabs, sizeof(*s));
-    struct session_handshake *h = slabs_take(&all->slabs, sizeof(*h));
-    if (s == NULL || h == NULL || !sessions_reserve_timer(all))
-        goto out_of_memory;
-    s->entry.key = (struct table_key){.client = *client, .listener = dtls->listener->index};
-    s->all = all;
-    s->dtls = dtls;
-    s->handshake = h;
-    s->listener = dtls->listener;
-    s->path = (struct session_path){.local = *local, .socket = socket, .is_proved = true};
-    s->number = all->next_number;
-    s->hello_tag = hello_tag;
-    s->begun_ms = all->now_ms;
-    s->retransmit_due_ms = s->ack_due_ms = h->given_up_ms = TIMERS_NONE;
-    s->slot = BACKEND_NO_SLOT;
-    s->state = SESSION_HANDSHAKE;
-    s->retransmit_after_ms = (uint32_t)s->listener->config->retransmit_ms;
-    if (!session_path_take_cid(s) || (old == NULL && !session_table_add(&all->table, &s->entry))) {
-        session_table_remove_cid(&all->table, &s->cid_entry);
-        goto out_of_memory;
+enum client_outcome session_receive(struct sessions *all, struct session *s,
+                                    const struct arrival *a, bool is_contested)
+{
+    return receive(all, s, a, a->datagram->data, a->kind.usable_len, is_contested);
+}
+
+enum client_outcome session_receive_rest(struct sessions *all, struct session *s,
+                                         const struct arrival *a, const uint8_t *data, size_t len)
+{
+    return receive(all, s, a, data, len, false);
+}
+
+bool sessions_receive_closing(struct sessions *all, const struct arrival *a)
+{
+    all->now_ms = a->now_ms;
+    return closing_receive(all, a);
+}
+
+/* ---- from the backend ----------------------------------------------------------------------- */
+
+enum backend_outcome session_send(struct sessions *all, struct session *s, const uint8_t *data,
+                                  size_t len, bool *failed, uint64_t now_ms)
+{
+    struct turn t = {.all = all, .session = s, .failed = failed};
+    const struct association_call call = call_of(&t, false);
+    all->now_ms = now_ms;
+    switch (association_seal(&s->association, &call, data, len)) {
+    case ASSOCIATION_SEALED: break;
+    case ASSOCIATION_TOO_LARGE: session_log_too_large(all, s, len); return BACKEND_too_large;
+    case ASSOCIATION_NO_KEYS:
+        session_end(all, s, CLOSE_key_limit, true, now_ms);
+        return BACKEND_encrypt_failed;
     }
-    if (old != NULL) {
-        old->successor = s;
-        s->predecessor = old;
-    }
-    session_refusal_forget(all, s->listener, client);
-    dtls_set_sender(dtls, session_flight_on_record, s);
-    all->next_number += all->number_step;
-    all->handshake_count++;
-    sessions_note_use(s);
-    counter_add(&counters_of(all, s->listener)->handshakes_in_progress, 1);
-    return s;
-
-out_of_memory:
-    slabs_give(&all->slabs, h, sizeof(*h));
-    slabs_give(&all->slabs, s, sizeof(*s));
-    dtls_free(dtls);
-    return NULL;
+    set_timer_if_earlier(all, s); /* keys that are worn by half are changed */
+    if (t.is_kept_back)
+        return BACKEND_address_unproved;
+    count_one(&s->from_backend);
+    mark_used(all, s);
+    return BACKEND_forwarded;
 }
 
-/* Takes a handshake out of the books and of the table, and sets it aside to be freed. */
-void session_retire(struct session *s)
+/* ---- beginning ------------------------------------------------------------------------------ */
+
+static uint32_t bucket_of(const struct sessions *all, const struct addr *client)
 {
-    struct sessions *all = s->all;
-    timers_cancel(&all->timers, &s->timer);
-    if (s->predecessor != NULL)
-        s->predecessor->successor = NULL;
-    s->predecessor = NULL;
-    session_path_leave_address(s);
-    session_table_remove_cid(&all->table, &s->cid_entry);
-    s->state = SESSION_ENDED;
-    dtls_free(s->dtls);
-    s->dtls = NULL;
-    park_drop(&all->park, s->parked);
-    s->parked = NULL;
-    session_flight_free(s);
-    s->less_recent = all->ended;
-    all->ended = s;
+    return steering_bucket_of_worker(steering_bucket_of_addr(client), all->worker,
+                                     all->worker_count);
 }
 
-static void leave_handshake(struct session *s)
+static bool is_other_device(const struct session *old, const struct handshake_who *who)
 {
-    sessions_forget_use(s);
-    s->all->handshake_count--;
-    counter_subtract(&counters_of(s->all, s->listener)->handshakes_in_progress, 1);
-}
-
-void session_fail(struct session *s, enum handshake_result result, const char *detail)
-{
-    count_failed(s->all, s->dtls, result);
-    session_log_failed(s, result, detail);
-    session_refusal_keep(s);
-    leave_handshake(s);
-    session_retire(s);
-}
-
-void session_on_failed(struct session *s)
-{
-    const char *detail;
-    enum handshake_result result = dtls_failure(s->dtls, &detail);
-    if (result == HANDSHAKE_timeout)
-        detail = session_progress_tell(&s->handshake->progress, dtls_has_unreadable(s->dtls)).words;
-    session_fail(s, result, detail);
-}
-
-static void evict_least_recent(struct sessions *all)
-{
-    if (all->established_count >= all->session_max && all->least_recent != NULL)
-        session_end(all->least_recent, CLOSE_evicted, true);
-}
-
-static void note_identity(struct session *s, enum credential credential)
-{
-    const struct dtls_peer *peer = s->dtls->peer;
-    s->is_anonymous = credential == CREDENTIAL_NONE;
-    identities_make_key(s->all->shared.identities, s->listener->index, credential, peer->identity,
-                        peer->identity_len, &s->identity);
+    if (old->who == NULL || who->credential == CREDENTIAL_NONE)
+        return false;
+    return old->who->credential != who->credential || old->who->identity_len != who->identity_len ||
+           memcmp(old->who->identity, who->identity, who->identity_len) != 0;
 }
 
 /* A device that reboots begins anew from its old address (RFC 6347 section 4.2.8). But a NAT also
  * gives that address to another device: then a session that is found by its connection ID goes on,
  * and only its place in the table of addresses is lost. */
-static bool outlives(const struct session *old, const struct session *s)
+static bool outlives(const struct session *old, const struct handshake_who *who)
 {
-    bool is_other_device = !old->is_anonymous && !s->is_anonymous &&
-                           memcmp(&old->identity, &s->identity, sizeof(s->identity)) != 0;
-    return is_other_device && session_path_has_cid(&old->cid_entry);
+    return old->association.cid_len != 0 && is_other_device(old, who);
 }
 
-static void succeed(struct session *old, const struct session *s)
+/* The one that has to end for it, or NULL. To be asked once: the next least used one is another. */
+static struct session *leaving_for(struct sessions *all, const struct handshake *h)
 {
-    if (outlives(old, s))
-        session_path_leave_address(old);
-    else
-        session_end(old, CLOSE_replaced, false);
+    struct session *old = session_store_find(all, h->listener->index, &h->entry.key.client);
+    if (old != NULL && !outlives(old, &h->who))
+        return old;
+    return all->count >= all->max ? session_store_least_used(all) : NULL;
 }
 
-/* There is a backend address for the session, or will be when another one has made way for it. */
-static bool is_address_left(const struct session *s)
+/* An address is left for it, or will be when `leaving` has made way: but only in its bucket, and
+ * not if the server still sends there. */
+static bool is_address_left(struct sessions *all, uint32_t bucket, const struct session *leaving)
 {
-    const struct sessions *all = s->all;
-    const struct session *leaving = NULL;
-    uint32_t bucket = session_path_bucket(s);
-    if (!backend_is_exhausted(all->backend, bucket, all->now_ms))
+    return !backend_is_exhausted(all->backend, bucket, all->now_ms) ||
+           (leaving != NULL && slots_bucket_of(leaving->slot) == bucket &&
+            !backend_is_noisy(all->backend, leaving->slot));
+}
+
+bool sessions_may_begin(struct sessions *all, const struct listener *listener,
+                        const struct addr *client, uint64_t now_ms)
+{
+    return !backend_is_exhausted(all->backend, bucket_of(all, client), now_ms) ||
+           all->count >= all->max || sessions_find(all, listener, client) != NULL;
+}
+
+static bool keep_who(struct sessions *all, struct session *s, const struct handshake_who *who)
+{
+    if (who->credential == CREDENTIAL_NONE)
         return true;
-    if (s->predecessor != NULL && !outlives(s->predecessor, s))
-        leaving = s->predecessor;
-    else if (all->established_count >= all->session_max)
-        leaving = all->least_recent;
-    return leaving != NULL && slots_bucket_of(leaving->slot) == bucket &&
-           !backend_is_noisy(all->backend, leaving->slot);
-}
-
-/* Nobody has to leave for it. */
-static void refuse_without_address(struct session *s)
-{
-    session_log_limit(s->all, s->listener, CLIENT_no_backend_address);
-    dtls_send_close_notify(s->dtls); /* the device believes that it has a session */
-    session_fail(s, HANDSHAKE_no_backend_address, "");
-}
-
-static struct identities_session name_of(const struct session *s)
-{
-    return (struct identities_session){
-        .worker = s->all->worker, .slot = s->slot, .number = s->number};
-}
-
-/* sessions_per_identity, over all workers. */
-static void end_oldest_of_identity(struct session *s)
-{
-    const struct sessions_shared *shared = &s->all->shared;
-    struct identities_session oldest;
-    if (s->is_anonymous ||
-        !identities_begin(shared->identities, &s->identity,
-                          s->listener->config->sessions_per_identity, name_of(s), &oldest))
-        return;
-    if (oldest.worker == s->all->worker)
-        sessions_end_replaced(s->all, &oldest);
-    else
-        shared->end_elsewhere(shared->context, &oldest);
-}
-
-bool session_on_established(struct session *s)
-{
-    struct sessions *all = s->all;
-    enum credential credential = dtls_credential(s->dtls);
-    bool is_early = false;
-
-    if (credential == CREDENTIAL_NONE && s->listener->config->client_auth == CLIENT_AUTH_REQUIRED) {
-        dtls_send_close_notify(s->dtls); /* the device believes that it has a session */
-        session_fail(s, HANDSHAKE_no_certificate, "");
+    s->who = slabs_take(all->slabs, sizeof(*s->who) + who->identity_len);
+    if (s->who == NULL)
         return false;
-    }
-    note_identity(s, credential);
-    if (!is_address_left(s)) {
-        refuse_without_address(s);
-        return false;
-    }
-    if (s->predecessor != NULL)
-        succeed(s->predecessor, s);
-    if (s->state == SESSION_ENDED)
-        return false; /* no memory for its own place in the table */
-    evict_least_recent(all);
-    s->slot = backend_take(all->backend, session_path_bucket(s), s, s->listener->index, all->now_ms,
-                           &is_early);
-    if (s->slot == BACKEND_NO_SLOT) { /* no memory for one more */
-        refuse_without_address(s);
-        return false;
-    }
-    if (is_early)
-        counter_add(&counters_of(all, s->listener)->backend_addresses_taken_early, 1);
-    session_linger_yield(all, s->slot);
-    sessions_make_room(all);
-    leave_handshake(s);
-    s->state = SESSION_ESTABLISHED;
-    s->version = (uint8_t)dtls_version(s->dtls);
-    s->fed_bytes = s->last_fed_bytes = 0;
-    s->established_ms = s->last_used_ms = all->now_ms;
-    if (s->version == VERSION_1_2)
-        s->retransmit_due_ms = s->ack_due_ms = TIMERS_NONE;
-    all->established_count++;
-    session_count_live(s, true);
-    sessions_note_use(s);
-    count_established(s, credential);
-    session_log_established(s, credential);
-    dtls_forget_handshake(s->dtls);
-    end_oldest_of_identity(s);
+    s->who->credential = who->credential;
+    s->who->identity_len = who->identity_len;
+    memcpy(s->who->identity, who->identity, who->identity_len);
     return true;
 }
 
-void session_end(struct session *s, enum close_reason reason, bool with_farewell)
+/* With all that belongs to it, in no table yet. NULL: out of memory. */
+static struct session *make(struct sessions *all, const struct handshake *h,
+                            const struct taken *taken)
 {
-    struct sessions *all = s->all;
-    if (s->state == SESSION_ENDED)
-        return;
-    if (s->state == SESSION_HANDSHAKE) {
-        session_fail(s, reason == CLOSE_shutdown ? HANDSHAKE_shutdown : HANDSHAKE_superseded, "");
+    struct session *s = session_store_make(all, taken);
+    if (s == NULL)
+        return NULL;
+    s->number = h->number;
+    s->hello_tag = (uint32_t)h->hello_tag;
+    s->client = h->entry.key.client;
+    memcpy(s->local_ip, h->flight.way.local.ip, sizeof(s->local_ip));
+    s->socket = h->flight.way.socket;
+    s->listener = (uint16_t)h->listener->index;
+    s->established_ms = s->last_used_ms = SESSION_MS(all->now_ms);
+    s->state = SESSION_NEW;
+    if (keep_who(all, s, &h->who))
+        return s;
+    session_store_free(all, s);
+    return NULL;
+}
+
+static enum handshake_result find_fault(struct sessions *all, const struct handshake *h,
+                                        uint32_t bucket, const struct session *leaving)
+{
+    if (h->who.credential == CREDENTIAL_NONE &&
+        h->listener->config->client_auth == CLIENT_AUTH_REQUIRED)
+        return HANDSHAKE_no_certificate;
+    if (!is_address_left(all, bucket, leaving))
+        return HANDSHAKE_no_backend_address;
+    return HANDSHAKE_established;
+}
+
+static void make_room(struct sessions *all, const struct handshake *h, struct session *leaving)
+{
+    struct session *old = session_store_find(all, h->listener->index, &h->entry.key.client);
+    if (leaving != NULL && leaving == old && !outlives(old, &h->who)) {
+        session_end(all, leaving, CLOSE_replaced, false, all->now_ms);
         return;
     }
-    if (with_farewell && session_wake(s))
-        dtls_send_close_notify(s->dtls);
-    if (s->parked == NULL)
-        session_count_live(s, false);
+    if (old != NULL)
+        session_store_leave_address(all, old);
+    if (leaving != NULL)
+        session_end(all, leaving, CLOSE_evicted, true, all->now_ms);
+}
+
+static bool enter_tables(struct sessions *all, struct session *s)
+{
+    if (!session_store_enter_address(all, s))
+        return false;
+    if (session_store_enter_cid(all, s))
+        return true;
+    session_store_leave_address(all, s);
+    return false;
+}
+
+static bool take_slot(struct sessions *all, struct session *s, uint32_t bucket)
+{
+    bool is_early = false;
+    s->slot = backend_take(all->backend, bucket, s, s->listener, all->now_ms, &is_early);
+    if (s->slot == BACKEND_NO_SLOT)
+        return false;
+    if (is_early)
+        counter_add(&session_counters(all, s)->backend_addresses_taken_early, 1);
+    closing_yield(all, s->slot);
+    return true;
+}
+
+static struct identities_session name_of(const struct sessions *all, const struct session *s)
+{
+    return (struct identities_session){.worker = all->worker, .slot = s->slot, .number = s->number};
+}
+
+static void make_identity_key(const struct sessions *all, const struct session *s,
+                              struct identities_key *key)
+{
+    identities_make_key(all->identities, s->listener, s->who->credential, s->who->identity,
+                        s->who->identity_len, key);
+}
+
+/* sessions_per_identity, over all workers. */
+static void end_oldest_of_identity(struct sessions *all, struct session *s)
+{
+    struct identities_key key;
+    struct identities_session oldest;
+    uint32_t limit = session_listener(all, s)->config->sessions_per_identity;
+    if (s->who == NULL || limit == 0)
+        return;
+    make_identity_key(all, s, &key);
+    if (!identities_begin(all->identities, &key, limit, name_of(all, s), &oldest))
+        return;
+    if (oldest.worker == all->worker)
+        sessions_end_replaced(all, &oldest, all->now_ms);
     else
-        counter_subtract(&counters_of(all, s->listener)->sessions_parked, 1);
-    session_log_closed(s, reason);
-    counter_add(&counters_of(all, s->listener)->closed[reason], 1);
-    counter_subtract(&counters_of(all, s->listener)->sessions, 1);
-    if (!s->is_anonymous && s->listener->config->sessions_per_identity != 0)
-        identities_end(all->shared.identities, &s->identity, name_of(s));
+        all->end_elsewhere(all->context, &oldest);
+}
+
+/* The device believes that it has a session. */
+static void refuse(struct sessions *all, struct session *s)
+{
+    struct turn t = {.all = all, .session = s};
+    const struct association_call call = call_of(&t, false);
+    association_send_alert(&s->association, &call, ALERT_CLOSE_NOTIFY);
+    session_store_free(all, s);
+}
+
+static void establish(struct sessions *all, struct session *s, struct handshake *h)
+{
+    session_store_enter_order(all, s);
+    s->state = SESSION_ESTABLISHED;
+    all->count++;
+    counter_add(&session_counters(all, s)->sessions, 1);
+    last_flight_keep(all, s, &h->flight);
+    set_timer(all, s);
+    session_log_established(all, s, h);
+    end_oldest_of_identity(all, s);
+}
+
+struct session *session_begin(struct sessions *all, struct handshake *h, const struct taken *taken,
+                              const struct arrival *last, enum handshake_result *why)
+{
+    all->now_ms = last->now_ms;
+    uint32_t bucket = bucket_of(all, &h->entry.key.client);
+    struct session *s = make(all, h, taken);
+    *why = HANDSHAKE_internal_error;
+    if (s == NULL)
+        return NULL;
+    struct session *leaving = leaving_for(all, h);
+    enum handshake_result fault = find_fault(all, h, bucket, leaving);
+    if (fault != HANDSHAKE_established) {
+        *why = fault;
+        refuse(all, s);
+        return NULL;
+    }
+    make_room(all, h, leaving);
+    if (!take_slot(all, s, bucket)) { /* no memory for one more */
+        *why = HANDSHAKE_no_backend_address;
+        refuse(all, s);
+        return NULL;
+    }
+    if (!enter_tables(all, s)) {
+        backend_release(all->backend, s->slot, CLOSE_replaced, all->now_ms);
+        refuse(all, s);
+        return NULL;
+    }
+    establish(all, s, h);
+    (void)path_on_authentic(all, s, last, true); /* the device's Finished */
+    return s;
+}
+
+/* ---- ends ----------------------------------------------------------------------------------- */
+
+static void leave_books(struct sessions *all, struct session *s, enum close_reason reason)
+{
+    struct counters *c = session_counters(all, s);
+    session_log_closed(all, s, reason);
+    counter_add(&c->closed[reason], 1);
+    counter_subtract(&c->sessions, 1);
+    if (s->who != NULL && session_listener(all, s)->config->sessions_per_identity != 0) {
+        struct identities_key key;
+        make_identity_key(all, s, &key);
+        identities_end(all->identities, &key, name_of(all, s));
+    }
     backend_release(all->backend, s->slot, reason, all->now_ms);
-    if (reason == CLOSE_closed_by_client)
-        session_linger_begin(s);
-    all->established_count--;
-    sessions_forget_use(s);
-    session_retire(s);
+    all->count--;
+    timers_cancel(&all->timers, &s->timer);
+    session_store_leave_order(all, s);
+    session_store_leave_address(all, s);
+    session_store_leave_cid(all, s);
+}
+
+void session_end(struct sessions *all, struct session *s, enum close_reason reason,
+                 bool with_farewell, uint64_t now_ms)
+{
+    struct turn t = {.all = all, .session = s};
+    const struct association_call call = call_of(&t, false);
+    if (s->state != SESSION_ESTABLISHED)
+        return;
+    all->now_ms = now_ms;
+    if (with_farewell)
+        association_send_alert(&s->association, &call, ALERT_CLOSE_NOTIFY);
+    leave_books(all, s, reason);
+    session_store_drop_rare(all, s);
+    if (reason == CLOSE_closed_by_client && association_has_gap(&s->association)) {
+        closing_begin(all, s);
+        return;
+    }
+    s->state = SESSION_ENDED;
+    session_store_retire(all, s);
+}
+
+void sessions_end_replaced(struct sessions *all, const struct identities_session *session,
+                           uint64_t now_ms)
+{
+    struct session *s = backend_owner(all->backend, session->slot);
+    if (s != NULL && s->number == session->number)
+        session_end(all, s, CLOSE_replaced, false, now_ms);
+}
+
+void sessions_end_all(struct sessions *all, uint64_t now_ms)
+{
+    struct session *s;
+    uint32_t told = 0, untold = 0;
+    all->now_ms = now_ms;
+    while ((s = session_store_newest(all)) != NULL) {
+        bool is_told = told < FAREWELLS_MAX;
+        told += is_told;
+        untold += !is_told;
+        all->is_ending_quietly = !is_told;
+        session_end(all, s, CLOSE_shutdown, is_told, now_ms);
+    }
+    session_log_untold(untold);
+    closing_end_all(all);
+}
+
+/* ---- time ----------------------------------------------------------------------------------- */
+
+void sessions_on_time(struct sessions *all, uint64_t now_ms)
+{
+    struct timer *timer;
+    all->now_ms = now_ms;
+    for (int i = 0; i < TIMERS_AT_ONCE; i++) {
+        if ((timer = timers_take_due(&all->timers, now_ms)) == NULL)
+            break;
+        on_timer(all, TIMER_OWNER(timer, struct session, timer));
+    }
+    closing_on_time(all);
+    log_limiter_flush(&all->limiter, now_ms);
+}
+
+uint64_t sessions_due_ms(const struct sessions *all)
+{
+    uint64_t due_ms = earlier(timers_next_due_ms(&all->timers), closing_due_ms(all));
+    /* Lines held back are reported when the second has ended. */
+    return all->limiter.held_back != 0 ? earlier(due_ms, all->now_ms + 1000) : due_ms;
+}
+
+void sessions_reap(struct sessions *all)
+{
+    session_store_reap(all);
 }

@@ -1,107 +1,79 @@
-/* The life of a session, from a good cookie to its end: the only place where its state changes.
- * One worker's thread. */
+/* A session: one door for what comes from its device, one for what goes to it, one for its end. One
+ * worker's thread. */
 #ifndef SESSION_H
 #define SESSION_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/timers.h"
-#include "count/counters.h"
-#include "handshake/dtls.h"
-#include "session/session_flight.h"
-#include "session/session_park.h"
-#include "session/session_path.h"
-#include "session/session_table.h"
-#include "session/sessions.h"
+#include "handshake/arrival.h"
+#include "handshake/handshake.h"
+#include "session/session_store.h"
 
-enum session_state {
-    SESSION_HANDSHAKE,   /* proved its address; ends with success, failure or handshake_timeout */
-    SESSION_ESTABLISHED, /* has a backend slot; ends for a close_reason */
-    SESSION_ENDED,       /* nothing goes to the device any more; freed by sessions_reap */
-};
+bool sessions_init(struct sessions *all, const struct sessions_settings *settings,
+                   struct err *err) MUST_USE;
+/* Frees everything; nothing is sent. */
+void sessions_deinit(struct sessions *all);
 
-struct session {
-    struct table_entry entry;         /* key: where the device was seen last, in the table or not */
-    struct table_cid_entry cid_entry; /* cid_len 0 = it has no connection ID */
-    struct session_path path;         /* where the device is */
-    struct timer timer;               /* set to the earliest of the deadlines below */
-    struct sessions *all;
-    struct dtls *dtls;                         /* owned; NULL when parked or ended */
-    struct parked *parked;                     /* owned by all->park; NULL unless parked */
-    struct session_handshake *handshake;       /* owned; may be NULL once established */
-    const struct listener *listener;           /* borrowed */
-    struct session *less_recent, *more_recent; /* established: order of use; ended: less_recent
-                                                  links the list of those to free */
-    struct session *successor;   /* handshake begun from the address of this established session */
-    struct session *predecessor; /* the other way round */
-    uint64_t number;             /* for logs, unique in the process */
-    uint64_t hello_tag;          /* of the hello that began it */
-    uint64_t begun_ms, established_ms, last_used_ms;
-    uint64_t retransmit_due_ms;         /* TIMERS_NONE = none */
-    uint64_t ack_due_ms;                /* DTLS 1.3: a gap was seen; TIMERS_NONE = none */
-    uint64_t refusal_due_ms;            /* before that, a renegotiation is refused in silence */
-    uint64_t from_client, from_backend; /* application datagrams */
-    uint32_t retransmit_after_ms;       /* current interval, doubling */
-    uint32_t fed_bytes, last_fed_bytes; /* since the last application data; of the last datagram */
-    uint32_t slot;                      /* BACKEND_NO_SLOT until established */
-    uint8_t state;                      /* enum session_state */
-    uint8_t version;                    /* enum dtls_version, when established */
-    struct identities_key identity;     /* tells devices apart, unless is_anonymous */
-    bool is_anonymous;                  /* established without a credential */
-    bool has_stalled;                   /* a wrong key has been reported */
-    bool has_sent;                      /* the library sent something since it was cleared */
-    bool is_woken;                      /* for the datagram at hand, and not put to use yet */
-    bool was_woken_in_vain;             /* by the latest record from the network */
-};
+/* The session that the device's address belongs to, or the connection ID of a record; NULL = none.
+ */
+struct session *sessions_find(const struct sessions *all, const struct listener *listener,
+                              const struct addr *client);
+struct session *sessions_find_cid(const struct sessions *all, const struct listener *listener,
+                                  const uint8_t *cid);
 
-/* Begins the handshake of a device that proved its address. Takes dtls. An established session of
- * the same address lives on until this one is established; an unfinished handshake is given up.
- * NULL: out of memory (dtls is freed). */
-struct session *session_begin(struct sessions *sessions, struct dtls *dtls,
-                              const struct udp_socket *socket, const struct addr *client,
-                              const struct addr *local, uint64_t hello_tag);
+/* A hello that is repeated later than any network delays it comes from a device without a random
+ * generator, after a reboot. */
+bool session_is_recent(const struct session *s, uint64_t now_ms);
 
-/* The handshake is complete. False: nobody was authenticated, or there is no backend address; the
- * session has ended then. */
-bool session_on_established(struct session *session) MUST_USE;
+/* Makes a session of a complete handshake, at the address where that began, or where its last
+ * datagram came from; the caller then tells the handshake. One of the same device at that address
+ * ends as replaced. NULL: *why; the device, which believes that it has a session, has been told. */
+struct session *session_begin(struct sessions *all, struct handshake *handshake,
+                              const struct taken *taken, const struct arrival *last,
+                              enum handshake_result *why);
 
-/* The handshake failed. Nothing more is sent. */
-void session_on_failed(struct session *session);
-/* The same, for a reason of our own. */
-void session_fail(struct session *session, enum handshake_result result, const char *detail);
+/* The datagram of a device, from its beginning. Opens the records, answers what the protocol itself
+ * answers, moves the session to where the device is, passes plaintext on to the backend; the
+ * session may have ended then. is_contested: a handshake runs at the same address (T9). Returns
+ * what the datagram was. */
+enum client_outcome session_receive(struct sessions *all, struct session *s,
+                                    const struct arrival *arrival, bool is_contested);
+/* The same for a part of a datagram, behind the end of a handshake. */
+enum client_outcome session_receive_rest(struct sessions *all, struct session *s,
+                                         const struct arrival *arrival, const uint8_t *data,
+                                         size_t len);
 
-/* Gives the session's object a datagram; then dtls_next() is called until it is used up, then
- * session_on_fed(), which keeps the retransmission timer and a bound on what is fed: the session
- * may have ended then. */
-void session_feed(struct session *session, const uint8_t *data, size_t len);
-void session_on_fed(struct session *session, bool was_discarded);
+/* Data from before a device's close_notify, of a session that has ended over it, goes to the
+ * backend. False if there is none in the datagram: it is to be treated as if there were no such
+ * session. */
+bool sessions_receive_closing(struct sessions *all, const struct arrival *arrival);
 
-/* An alert in plaintext, for a handshake: of the device, or of anybody who forges its address. It
- * says that the device has given up, and is not fed to the library, which would believe it. The
- * handshake falls silent, and fails unless the device goes on. */
-void session_on_plain_alert(struct session *session, uint8_t level, uint8_t code);
+/* Protects a backend's datagram and sends it to the device. *failed is set if the kernel does not
+ * take it; it must stay valid until the batch is flushed. */
+enum backend_outcome session_send(struct sessions *all, struct session *s, const uint8_t *data,
+                                  size_t len, bool *failed, uint64_t now_ms);
 
-/* Application data went one way or the other. */
-void session_on_data_from_client(struct session *session);
-void session_on_data_from_backend(struct session *session);
+/* The one way in which sessions end. With a farewell a close_notify is sent. Harmless if it has
+ * ended. */
+void session_end(struct sessions *all, struct session *s, enum close_reason reason,
+                 bool with_farewell, uint64_t now_ms);
+/* Ends the session as replaced, if it is still there. */
+void sessions_end_replaced(struct sessions *all, const struct identities_session *session,
+                           uint64_t now_ms);
+/* Ends all sessions with a close_notify each, as many as there is time for. */
+void sessions_end_all(struct sessions *all, uint64_t now_ms);
 
-/* Ends a session, established or not. With a farewell a close_notify is sent, if established. */
-void session_end(struct session *session, enum close_reason reason, bool with_farewell);
+/* There is a backend address for a session of that device, or will be when another one has made way
+ * for it. */
+bool sessions_may_begin(struct sessions *all, const struct listener *listener,
+                        const struct addr *client, uint64_t now_ms);
 
-/* The session's timer is due. */
-void session_on_timer(struct session *session);
+/* Timers that are due; when to be called next, TIMERS_NONE = no need. */
+void sessions_on_time(struct sessions *all, uint64_t now_ms);
+uint64_t sessions_due_ms(const struct sessions *all);
 
-/* Takes a session out of the table and sets it aside for sessions_reap, without counting, logging
- * or sending anything. For session_end and the like, and for sessions_deinit. */
-void session_retire(struct session *session);
-
-/* A handshake failed before there was a session: counted and logged in the same way. */
-void sessions_on_refused(struct sessions *sessions, const struct dtls *dtls,
-                         const struct addr *client);
-
-/* The same of a device whose alert says that it cannot use the ticket of DTLS 1.3 in its hello. */
-void sessions_on_ticket_unusable(struct sessions *sessions, const struct listener *listener,
-                                 const struct addr *client, uint8_t alert);
+/* Frees those that have ended; call it when no pointer to one is held. */
+void sessions_reap(struct sessions *all);
 
 #endif

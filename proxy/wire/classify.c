@@ -218,16 +218,6 @@ size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size
     return is_good ? record.len : 0;
 }
 
-size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,
-                              size_t body_max)
-{
-    size_t at = 0, record_len;
-    while ((record_len = classify_record_len(data + at, len - at, cid_len, body_max)) != 0 &&
-           at + record_len <= bytes_max)
-        at += record_len;
-    return at;
-}
-
 size_t classify_before_plain_ack(const uint8_t *data, size_t len, size_t cid_len)
 {
     size_t at = 0;

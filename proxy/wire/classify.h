@@ -54,11 +54,6 @@ const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *si
 /* Bytes of the first record; 0 if it is malformed or has a body of more than body_max. */
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max);
 
-/* Bytes of whole records from the beginning that fit into bytes_max, up to the first one with a
- * body of more than body_max. */
-size_t classify_whole_records(const uint8_t *data, size_t len, size_t cid_len, size_t bytes_max,
-                              size_t body_max);
-
 /* Bytes of whole records up to the first ACK in plaintext. */
 size_t classify_before_plain_ack(const uint8_t *data, size_t len, size_t cid_len);
 

@@ -25,6 +25,9 @@ struct alert_message {
     uint8_t level, code;
 };
 
+/* The name in IANA's registry, which has those of RFC 8446 section 6 and more. */
+const char *alert_name(uint8_t code);
+
 bool message_read_alert(const uint8_t *data, size_t len, struct alert_message *alert);
 void message_write_alert(const struct alert_message *alert, uint8_t out[ALERT_BYTES]);
 

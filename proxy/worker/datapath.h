@@ -1,5 +1,5 @@
-/* The way of a datagram, both directions. One worker's thread; the worker calls these functions and
- * nothing below them, and so do the tests. */
+/* The way of a datagram, both directions. START HERE. One worker's thread; the worker calls these
+ * functions and nothing below them, and so do the tests. */
 #ifndef DATAPATH_H
 #define DATAPATH_H
 
@@ -10,35 +10,44 @@
 #include "count/counters.h"
 #include "creds/generation.h"
 #include "handshake/cookie.h"
-#include "net/limit.h"
+#include "handshake/handshake.h"
 #include "net/udp.h"
 #include "session/session.h"
-#include "worker/datapath_tickets.h"
-
-/* What strangers may cost a listener: this worker's share. */
-struct datapath_limits {
-    uint32_t handshake_max; /* at once */
-    struct limit_bucket handshakes;
-    struct limit_prefixes hellos;
-};
+#include "worker/admission.h"
+#include "worker/datapath_log.h"
+#include "worker/unusable_tickets.h"
 
 struct datapath {
     const struct generation *generation; /* borrowed */
     struct worker_counters counters;     /* read by the metrics thread */
+    struct slabs slabs;                  /* what belongs to handshakes and sessions; key material */
     struct backend backend;
+    struct handshakes handshakes;
     struct sessions sessions;
     struct cookie_front *fronts; /* one a listener */
+    struct admission admission;
+    struct unusable_tickets tickets;
+    struct datapath_log log;
     struct udp_out to_client;
-    struct datapath_limits *limits; /* one a listener */
-    struct datapath_tickets tickets;
+    /* Since the start: datagrams that sessions have carried; handshakes that were begun. */
+    uint64_t data_count, begun_count;
+    uint32_t worker, worker_count;
     bool is_stopping;
 };
 
+/* What a worker has in common with the others. */
+struct datapath_shared {
+    struct identities *identities; /* borrowed */
+    /* Sees to it that the session of another worker ends as replaced. */
+    void (*end_elsewhere)(void *context, const struct identities_session *session);
+    void *context;
+};
+
 /* Opens the backend socket and makes everything of one worker but its listening sockets.
- * port: that the first worker's backend socket has; no matter for the first. */
+ * backend_port: that of the first worker, for all others; see backend_open(). */
 bool datapath_init(struct datapath *dp, const struct generation *generation,
-                   const struct sessions_shared *shared, uint32_t worker, uint32_t worker_count,
-                   uint16_t port, struct err *err) MUST_USE;
+                   const struct datapath_shared *shared, uint32_t worker, uint32_t worker_count,
+                   uint16_t backend_port, struct err *err) MUST_USE;
 void datapath_deinit(struct datapath *dp);
 
 /* A batch received on a listening socket of the listener. */
@@ -58,7 +67,7 @@ uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms);
 void datapath_end_session(struct datapath *dp, const struct identities_session *session,
                           uint64_t now_ms);
 
-/* Says close_notify to every live session. What comes afterwards is counted as shutting_down. */
+/* Says close_notify to every session. What comes afterwards is counted as shutting_down. */
 void datapath_stop(struct datapath *dp, uint64_t now_ms);
 
 #endif

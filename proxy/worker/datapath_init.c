@@ -1,73 +1,84 @@
-/* Beginning and end of a worker's datapath, and its shares of the limits. */
+/* Beginning and end of a worker's datapath. */
 #include "worker/datapath.h"
 
 #include <stdlib.h>
 
-/* Of sessions that are parked, until parking goes: sessions that need none take its place. */
-enum { PARK_AFTER_MS = 30000, LIVE_SESSIONS = 20000 };
-
-/* A worker's share of a limit over all workers, at least 1. */
-static uint32_t share(uint32_t limit, uint32_t worker_count)
+static bool is_cid_taken(void *context, const struct listener *listener, const uint8_t *cid)
 {
-    return (limit + worker_count - 1) / worker_count;
+    const struct datapath *dp = context;
+    return sessions_find_cid(&dp->sessions, listener, cid) != NULL;
 }
 
-/* Devices of one network come to few workers, so that a small share would refuse them early. */
-enum { PREFIX_SHARE_MIN = 4 };
-
-static bool init_limits(struct datapath *dp, const struct listener *listener, struct err *err)
+static bool init_handshakes(struct datapath *dp, struct err *err)
 {
-    const struct listener_config *config = listener->config;
-    struct datapath_limits *limits = &dp->limits[listener->index];
-    uint32_t worker_count = dp->sessions.worker_count;
-    uint32_t hellos_per_s = share(config->hellos_per_prefix_per_s, worker_count);
-    if (hellos_per_s != 0 && hellos_per_s < PREFIX_SHARE_MIN)
-        hellos_per_s = PREFIX_SHARE_MIN;
-    limits->handshake_max = share(config->max_handshakes, worker_count);
-    limits->handshakes.per_s = share(config->handshakes_per_s, worker_count);
-    return limit_prefixes_init(&limits->hellos, hellos_per_s, err);
+    const struct handshakes_settings settings = {
+        .worker = dp->worker,
+        .worker_count = dp->worker_count,
+        .listener_count = dp->counters.listener_count,
+        .to_client = &dp->to_client,
+        .slabs = &dp->slabs,
+        .counters = &dp->counters,
+        .is_cid_taken = is_cid_taken,
+        .context = dp,
+    };
+    return handshakes_init(&dp->handshakes, &settings, err);
+}
+
+static bool init_sessions(struct datapath *dp, const struct datapath_shared *shared,
+                          struct err *err)
+{
+    const struct sessions_settings settings = {
+        .worker = dp->worker,
+        .worker_count = dp->worker_count,
+        .session_max = admission_share(dp->generation->config->gate.max_sessions, dp->worker_count),
+        .listeners = dp->generation->listeners,
+        .identities = shared->identities,
+        .end_elsewhere = shared->end_elsewhere,
+        .context = shared->context,
+        .backend = &dp->backend,
+        .to_client = &dp->to_client,
+        .slabs = &dp->slabs,
+        .counters = &dp->counters,
+    };
+    return sessions_init(&dp->sessions, &settings, err);
+}
+
+static bool init_fronts(struct datapath *dp)
+{
+    uint32_t count = dp->counters.listener_count;
+    dp->fronts = calloc(count, sizeof(*dp->fronts));
+    for (uint32_t i = 0; dp->fronts != NULL && i < count; i++)
+        cookie_init(&dp->fronts[i], &dp->generation->listeners[i], dp->generation->cookie_master);
+    return dp->fronts != NULL;
+}
+
+static bool init(struct datapath *dp, const struct datapath_shared *shared, uint16_t backend_port,
+                 struct err *err)
+{
+    dp->counters.by_listener =
+        calloc(dp->counters.listener_count + 1, sizeof(*dp->counters.by_listener));
+    if (dp->counters.by_listener == NULL || !init_fronts(dp) || !udp_out_init(&dp->to_client))
+        return err_set(err, "out of memory for worker %u", dp->worker);
+    return init_handshakes(dp, err) && init_sessions(dp, shared, err) &&
+           admission_init(&dp->admission, dp->generation, dp->worker_count, err) &&
+           backend_open(&dp->backend, dp->generation->config, dp->worker, dp->worker_count,
+                        backend_port, &dp->counters, err);
 }
 
 bool datapath_init(struct datapath *dp, const struct generation *generation,
-                   const struct sessions_shared *shared, uint32_t worker, uint32_t worker_count,
-                   uint16_t port, struct err *err)
+                   const struct datapath_shared *shared, uint32_t worker, uint32_t worker_count,
+                   uint16_t backend_port, struct err *err)
 {
-    uint32_t listener_count = generation->config->listener_count;
-    *dp = (struct datapath){.generation = generation};
+    *dp =
+        (struct datapath){.generation = generation, .worker = worker, .worker_count = worker_count};
     dp->backend.socket.fd = -1;
-    dp->counters.listener_count = listener_count;
-    dp->counters.by_listener = calloc(listener_count + 1, sizeof(*dp->counters.by_listener));
-    dp->fronts = calloc(listener_count, sizeof(*dp->fronts));
-    dp->limits = calloc(listener_count, sizeof(*dp->limits));
-    struct sessions_limits limits = {.worker = worker,
-                                     .worker_count = worker_count,
-                                     .session_max =
-                                         share(generation->config->gate.max_sessions, worker_count),
-                                     .live_max = share(LIVE_SESSIONS, worker_count),
-                                     .park_after_ms = PARK_AFTER_MS,
-                                     .shared = *shared};
-    if (!sessions_init(&dp->sessions, &limits, &dp->backend, &dp->to_client, &dp->counters, err)) {
-        datapath_deinit(dp);
-        return false;
-    }
-    if (dp->counters.by_listener == NULL || dp->fronts == NULL || dp->limits == NULL ||
-        !udp_out_init(&dp->to_client)) {
-        datapath_deinit(dp);
-        return err_set(err, "out of memory for worker %u", worker);
-    }
-    for (uint32_t i = 0; i < listener_count; i++) {
-        cookie_init(&dp->fronts[i], &generation->listeners[i], generation->cookie_master);
-        if (!init_limits(dp, &generation->listeners[i], err)) {
-            datapath_deinit(dp);
-            return false;
-        }
-    }
-    if (!backend_open(&dp->backend, generation->config, worker, worker_count, port, &dp->counters,
-                      err)) {
-        datapath_deinit(dp);
-        return false;
-    }
-    return true;
+    dp->counters.listener_count = generation->config->listener_count;
+    slabs_init(&dp->slabs);
+    datapath_log_init(&dp->log);
+    if (init(dp, shared, backend_port, err))
+        return true;
+    datapath_deinit(dp);
+    return false;
 }
 
 /* The farewells of many sessions are more than a socket buffer holds. The gate ends within 5 s. */
@@ -75,27 +86,27 @@ enum { FAREWELL_WAIT_MS = 3000 };
 
 void datapath_stop(struct datapath *dp, uint64_t now_ms)
 {
-    dp->sessions.now_ms = now_ms;
     dp->is_stopping = true;
     dp->to_client.wait_ms = FAREWELL_WAIT_MS;
-    sessions_end_all(&dp->sessions);
+    handshakes_end_all(&dp->handshakes, now_ms);
+    sessions_end_all(&dp->sessions, now_ms);
     udp_out_flush(&dp->to_client);
+    handshakes_reap(&dp->handshakes);
     sessions_reap(&dp->sessions);
 }
 
 void datapath_deinit(struct datapath *dp)
 {
+    handshakes_deinit(&dp->handshakes);
     sessions_deinit(&dp->sessions);
     backend_close(&dp->backend);
     for (uint32_t i = 0; dp->fronts != NULL && i < dp->counters.listener_count; i++)
         cookie_deinit(&dp->fronts[i]);
     udp_out_deinit(&dp->to_client);
+    admission_deinit(&dp->admission);
+    slabs_deinit(&dp->slabs);
     free(dp->fronts);
-    for (uint32_t i = 0; dp->limits != NULL && i < dp->counters.listener_count; i++)
-        limit_prefixes_deinit(&dp->limits[i].hellos);
-    free(dp->limits);
     free(dp->counters.by_listener);
     dp->fronts = NULL;
-    dp->limits = NULL;
     dp->counters.by_listener = NULL;
 }

@@ -11,6 +11,7 @@
 #include "net/steering.h"
 #include "worker/datapath.h"
 #include "worker/hello_share.h"
+#include "worker/mailbox.h"
 
 enum {
     /* Batches taken from one socket before the others get their turn. */
@@ -31,13 +32,6 @@ struct listening {
     uint32_t listener;
 };
 
-/* Sessions that another worker wants ended. */
-struct mailbox {
-    pthread_mutex_t lock; /* of what follows */
-    struct identities_session *sessions;
-    uint32_t count, capacity;
-};
-
 struct worker {
     struct ev_loop *loop;
     ev_io backend_watcher;
@@ -48,7 +42,7 @@ struct worker {
     ev_timer beat_timer; /* see WORKER_BEAT_MS */
     ev_timer end_timer;
     ev_async stop_watcher, mail_watcher;
-    struct mailbox mailbox;
+    struct mailbox mailbox;        /* the other workers write, this one takes */
     struct worker *const *workers; /* all of them, by index; borrowed */
     ev_timer hello_timer;          /* active while hellos pause */
     struct hello_share hello_share;
@@ -80,7 +74,7 @@ static uint64_t read_clock_ns(clockid_t clock)
 }
 
 /* Runs what is due and sets the loop's one timer to what is due next. After each batch from either
- * side: it may have woken as many sessions as it is long, and no more are parked at once. */
+ * side, so that what it has set is known. */
 static void keep_time(struct worker *worker, uint64_t now_ms)
 {
     uint64_t began_ns = read_clock_ns(CLOCK_MONOTONIC);
@@ -119,16 +113,6 @@ static void on_client_readable(struct ev_loop *loop, ev_io *watcher, int events)
 
 /* ---- hellos --------------------------------------------------------------------------------- */
 
-static uint64_t count_data(const struct worker *worker)
-{
-    const struct worker_counters *counters = &worker->datapath.counters;
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < counters->listener_count; i++)
-        count += counter_get(&counters->by_listener[i].client[CLIENT_forwarded]) +
-                 counter_get(&counters->by_listener[i].backend[BACKEND_forwarded]);
-    return count;
-}
-
 static void start_hellos(struct worker *worker)
 {
     for (uint32_t i = 0; i < worker->listening_count; i++)
@@ -163,7 +147,7 @@ static void on_hello_readable(struct ev_loop *loop, ev_io *watcher, int events)
     /* The same for all sockets, or the first would leave nothing to the others. */
     if (worker->hello_turn != ev_iteration(loop)) {
         worker->hello_turn = ev_iteration(loop);
-        worker->hello_quota = hello_share_quota(&worker->hello_share, count_data(worker),
+        worker->hello_quota = hello_share_quota(&worker->hello_share, worker->datapath.data_count,
                                                 read_clock_ns(CLOCK_MONOTONIC));
     }
     if (worker->hello_quota == 0) {
@@ -171,7 +155,7 @@ static void on_hello_readable(struct ev_loop *loop, ev_io *watcher, int events)
         return;
     }
     uint64_t began_ns = read_clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    uint64_t begun = counter_get(&c->client[CLIENT_handshake_begun]);
+    uint64_t begun = worker->datapath.begun_count;
     if (!udp_receive_some(&listening->hello_socket, &worker->in, worker->hello_quota) ||
         worker->in.count == 0)
         return;
@@ -181,57 +165,42 @@ static void on_hello_readable(struct ev_loop *loop, ev_io *watcher, int events)
     datapath_from_client(&worker->datapath, listening->listener, &listening->socket, &worker->in,
                          now_ms);
     keep_time(worker, now_ms);
-    begun = counter_get(&c->client[CLIENT_handshake_begun]) - begun;
+    begun = worker->datapath.begun_count - begun;
     hello_share_spend(&worker->hello_share, worker->in.count, (uint32_t)begun,
                       read_clock_ns(CLOCK_THREAD_CPUTIME_ID) - began_ns);
 }
 
 /* ---- from other workers --------------------------------------------------------------------- */
 
-/* Out of memory, the session lives on until its idle timeout: sessions_per_identity bounds what a
- * device in a loop costs, and is no promise to anybody. */
-static void put(struct mailbox *mailbox, const struct identities_session *session)
-{
-    if (mailbox->count == mailbox->capacity) {
-        uint32_t capacity = mailbox->capacity == 0 ? 64 : mailbox->capacity * 2;
-        struct identities_session *grown =
-            realloc(mailbox->sessions, capacity * sizeof(*mailbox->sessions));
-        if (grown == NULL)
-            return;
-        mailbox->sessions = grown;
-        mailbox->capacity = capacity;
-    }
-    mailbox->sessions[mailbox->count++] = *session;
-}
-
-/* In the thread of the worker that `context` is, for the one that has the session. */
+/* In the thread of the worker that `context` is, for the one that has the session. Out of memory,
+ * the session lives on until its idle timeout: sessions_per_identity bounds what a device in a loop
+ * costs, and is no promise to anybody. */
 static void end_elsewhere(void *context, const struct identities_session *session)
 {
     const struct worker *self = context;
     struct worker *other = self->workers[session->worker];
-    pthread_mutex_lock(&other->mailbox.lock);
-    put(&other->mailbox, session);
-    pthread_mutex_unlock(&other->mailbox.lock);
-    ev_async_send(other->loop, &other->mail_watcher);
+    const struct mail mail = {.kind = MAIL_END_SESSION, .session = *session};
+    if (mailbox_put(&other->mailbox, &mail))
+        ev_async_send(other->loop, &other->mail_watcher);
 }
 
 static void on_mail(struct ev_loop *loop, ev_async *watcher, int events)
 {
     struct worker *worker = watcher->data;
-    struct mailbox *mailbox = &worker->mailbox;
     uint64_t now_ms = read_clock_ms();
+    uint32_t count;
+    struct mail *mail = mailbox_take_all(&worker->mailbox, &count);
     (void)loop;
     (void)events;
 
-    pthread_mutex_lock(&mailbox->lock);
-    struct identities_session *sessions = mailbox->sessions;
-    uint32_t count = mailbox->count;
-    mailbox->sessions = NULL;
-    mailbox->count = mailbox->capacity = 0;
-    pthread_mutex_unlock(&mailbox->lock);
-    for (uint32_t i = 0; i < count; i++)
-        datapath_end_session(&worker->datapath, &sessions[i], now_ms);
-    free(sessions);
+    for (uint32_t i = 0; i < count; i++) {
+        switch (mail[i].kind) {
+        case MAIL_END_SESSION:
+            datapath_end_session(&worker->datapath, &mail[i].session, now_ms);
+            break;
+        }
+    }
+    free(mail);
 }
 
 /* ---- the rest ------------------------------------------------------------------------------- */
@@ -373,11 +342,11 @@ struct worker *worker_open(const struct generation *generation, struct identitie
     worker->index = index;
     worker->count = count;
     worker->timer_due_ms = TIMERS_NONE;
-    pthread_mutex_init(&worker->mailbox.lock, NULL); /* cannot fail without attributes */
-    const struct sessions_shared shared = {
+    mailbox_init(&worker->mailbox);
+    const struct datapath_shared shared = {
         .identities = identities, .end_elsewhere = end_elsewhere, .context = worker};
     if (!datapath_init(&worker->datapath, generation, &shared, index, count, port, err)) {
-        pthread_mutex_destroy(&worker->mailbox.lock);
+        mailbox_deinit(&worker->mailbox);
         free(worker);
         return NULL;
     }
@@ -516,8 +485,7 @@ void worker_close(struct worker *worker)
         ev_loop_destroy(worker->loop);
     datapath_deinit(&worker->datapath);
     udp_in_deinit(&worker->in);
-    pthread_mutex_destroy(&worker->mailbox.lock);
-    free(worker->mailbox.sessions);
+    mailbox_deinit(&worker->mailbox);
     free(worker->listening);
     free(worker);
 }

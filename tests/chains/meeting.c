@@ -156,17 +156,11 @@ static void device_goes_on(struct meeting *m)
     }
 }
 
-/* Runs the gate's object until it has used up the datagram. */
 static void gate_goes_on(struct meeting *m)
 {
-    static _Thread_local uint8_t room[DTLS_PLAINTEXT_MAX];
-    size_t len;
-    enum dtls_event event;
-    do {
-        event = dtls_next(m->dtls, room, &len);
-        m->is_established = m->is_established || event == DTLS_ESTABLISHED;
-    } while (event == DTLS_PLAINTEXT || event == DTLS_ESTABLISHED);
-    m->is_over = event != DTLS_DONE;
+    enum dtls_event event = dtls_accept(m->dtls);
+    m->is_established = event == DTLS_ESTABLISHED;
+    m->is_over = event != DTLS_GOES_ON;
 }
 
 /* Before there is an object: by way of the cookie. */

@@ -68,6 +68,8 @@ static void test_move_and_cancel(void **state)
     assert_int_equal(timers_next_due_ms(&timers), 5);
     timers_set(&timers, &a, TIMERS_NONE);
     assert_int_equal(a.place, 0);
+    assert_true(timers_due_ms(&timers, &a) == TIMERS_NONE);
+    assert_int_equal(timers_due_ms(&timers, &b), 20);
     assert_int_equal(timers_next_due_ms(&timers), 20);
     timers_cancel(&timers, &b);
     timers_cancel(&timers, &b);
@@ -106,15 +108,15 @@ static uint64_t model_next(const uint64_t *due_ms)
 
 /* By way of the chunks; TEST_CHUNK is timers.c's. */
 enum { TEST_CHUNK = 4096 };
-static const struct timer *at_place(const struct timers *timers, uint32_t place)
+static const struct timers_entry *at_place(const struct timers *timers, uint32_t place)
 {
-    return timers->chunks[(place - 1) / TEST_CHUNK][(place - 1) % TEST_CHUNK];
+    return &timers->chunks[(place - 1) / TEST_CHUNK][(place - 1) % TEST_CHUNK];
 }
 
 static void check_places(const struct timers *timers)
 {
     for (uint32_t place = 1; place <= timers->count; place++) {
-        assert_int_equal(at_place(timers, place)->place, place);
+        assert_int_equal(at_place(timers, place)->timer->place, place);
         if (place > 1)
             assert_true(at_place(timers, place / 2)->due_ms <= at_place(timers, place)->due_ms);
     }
@@ -152,6 +154,7 @@ static void test_random_against_model(void **state)
             assert_true(model_next(due_ms) > now_ms);
         }
         assert_true(timers_next_due_ms(&timers) == model_next(due_ms));
+        assert_true(timers_due_ms(&timers, &all[i]) == due_ms[i]);
         if (step % 100 == 0)
             check_places(&timers);
     }
@@ -166,30 +169,34 @@ static void test_many_chunks(void **state)
     enum { COUNT = 20000 };
     struct timers timers;
     static struct timer all[COUNT];
-    static bool is_taken[COUNT];
+    static uint64_t due_ms[COUNT]; /* TIMERS_NONE: cancelled, or taken */
     unsigned short seed[3] = {4, 5, 6};
     timers_init(&timers);
     for (int round = 0; round < 2; round++) {
         for (uint32_t i = 0; i < COUNT; i++) {
             assert_true(timers_reserve(&timers, i + 1));
-            timers_set(&timers, &all[i], (uint64_t)(nrand48(seed) % 100000));
-            is_taken[i] = false;
+            due_ms[i] = (uint64_t)(nrand48(seed) % 100000);
+            timers_set(&timers, &all[i], due_ms[i]);
         }
         assert_int_equal(timers.count, COUNT);
         assert_int_equal(timers.chunk_count, (COUNT + TEST_CHUNK - 1) / TEST_CHUNK);
         check_places(&timers);
-        for (uint32_t i = 0; i < COUNT; i += 3)
-            timers_set(&timers, &all[i], (uint64_t)(nrand48(seed) % 100000));
-        for (uint32_t i = 1; i < COUNT; i += 3)
+        for (uint32_t i = 0; i < COUNT; i += 3) {
+            due_ms[i] = (uint64_t)(nrand48(seed) % 100000);
+            timers_set(&timers, &all[i], due_ms[i]);
+        }
+        for (uint32_t i = 1; i < COUNT; i += 3) {
+            due_ms[i] = TIMERS_NONE;
             timers_cancel(&timers, &all[i]);
+        }
         check_places(&timers);
         uint32_t left = timers.count;
         uint64_t last_ms = 0;
         for (struct timer *timer; (timer = timers_take_due(&timers, UINT64_MAX)) != NULL; left--) {
-            size_t i = (size_t)(timer - all);
-            assert_true(timer->due_ms >= last_ms && i % 3 != 1 && !is_taken[i]);
-            is_taken[i] = true;
-            last_ms = timer->due_ms;
+            uint64_t *due = &due_ms[timer - all];
+            assert_true(*due >= last_ms && *due != TIMERS_NONE);
+            last_ms = *due;
+            *due = TIMERS_NONE;
         }
         assert_int_equal(left, 0);
     }

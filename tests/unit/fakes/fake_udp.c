@@ -302,7 +302,9 @@ bool udp_out_append(struct udp_out *out, uint64_t number, const void *data, size
 void udp_out_flush(struct udp_out *out)
 {
     struct udp_out_buffers *b = out->buffers;
-    for (uint32_t i = 0; i < b->count; i++) {
+    uint32_t count = b->count;
+    b->count = 0; /* a check that fails within leaves nothing to be freed twice */
+    for (uint32_t i = 0; i < count; i++) {
         const struct fake_socket *s = &kernel.sockets[b->queued[i].socket->fd];
         enum direction direction = s->is_backend ? GATE_TO_BACKEND : GATE_TO_CLIENT;
         struct addr from = b->queued[i].local;
@@ -317,5 +319,4 @@ void udp_out_flush(struct udp_out *out)
             out->error = EINVAL;
         free(b->queued[i].data);
     }
-    b->count = 0;
 }

@@ -31,10 +31,9 @@ struct dtls_pair {
     struct memory_client *client;
     struct dtls *dtls;
     struct datagrams to_gate, to_client;
-    enum dtls_event event; /* the last one but DTLS_PLAINTEXT */
+    enum dtls_event event; /* the last one */
     bool was_established;
-    struct client_message plaintext; /* received last */
-    uint32_t plaintexts;
+    size_t rest_len; /* of the datagram fed last: what the object was not handed */
 };
 
 /* For cmocka. */
@@ -54,7 +53,7 @@ void dtls_pair_meet_briefly(struct dtls_pair *pair, const struct client_kind *ki
 void dtls_pair_meet_just(struct dtls_pair *pair, const struct client_kind *kind);
 void dtls_pair_talk(struct dtls_pair *pair);
 
-/* Gives the gate's object a datagram and runs it until that is used up. */
+/* Gives the gate's object a datagram, unless its handshake is complete. */
 void dtls_pair_feed(struct dtls_pair *pair, const uint8_t *data, size_t len);
 
 void dtls_pair_empty(struct datagrams *queue);

@@ -245,7 +245,7 @@ void fuzz_gate_open(struct fuzz_gate *gate)
     gate->generation = memory_generation(FUZZ_GATE_INI);
     gate->identities = identities_new(&err);
     MUST(gate->identities != NULL);
-    const struct sessions_shared shared = {.identities = gate->identities};
+    const struct datapath_shared shared = {.identities = gate->identities};
     MUST(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
 }
 

@@ -168,7 +168,7 @@ void gate_open(struct gate *gate, const char *ini)
     assert_non_null(gate->generation);
     gate->identities = identities_new(&err);
     assert_non_null(gate->identities);
-    const struct sessions_shared shared = {.identities = gate->identities};
+    const struct datapath_shared shared = {.identities = gate->identities};
     assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
     assert_true(udp_in_init(&gate->in));
     gate->is_open = true;

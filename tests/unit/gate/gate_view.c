@@ -2,75 +2,88 @@
 
 #include <string.h>
 
-#include "session/session_linger.h"
-#include "session/sessions.h"
+#include "session/path.h"
 
-/* Established or not; NULL = nothing is found there. */
-static struct session *find(const struct datapath *dp, const struct addr *client)
+static struct session *find_session(const struct datapath *dp, const struct addr *client)
 {
     return sessions_find(&dp->sessions, &dp->generation->listeners[0], client);
 }
 
-static struct session *find_established(const struct datapath *dp, const struct addr *client)
+static struct handshake *find_handshake(const struct datapath *dp, const struct addr *client)
 {
-    struct session *s = find(dp, client);
-    return s != NULL && s->state == SESSION_ESTABLISHED ? s : NULL;
+    return handshakes_find(&dp->handshakes, &dp->generation->listeners[0], client);
 }
 
 /* ---- all of them ---------------------------------------------------------------------------- */
 
 uint32_t gate_session_count(const struct datapath *dp)
 {
-    return dp->sessions.established_count;
+    return dp->sessions.count;
 }
 
 uint32_t gate_handshake_count(const struct datapath *dp)
 {
-    return dp->sessions.handshake_count;
+    return dp->handshakes.count;
 }
 
 bool gate_is_empty(const struct datapath *dp)
 {
-    return dp->sessions.established_count == 0 && dp->sessions.handshake_count == 0 &&
-           session_table_count(&dp->sessions.table) == 0;
+    return dp->sessions.count == 0 && dp->handshakes.count == 0 &&
+           dp->sessions.by_address.count == 0 && dp->sessions.by_cid.count == 0 &&
+           handshake_table_count(&dp->handshakes.table) == 0 &&
+           handshake_table_count_cid(&dp->handshakes.table) == 0;
 }
 
 bool gate_is_reaped(const struct datapath *dp)
 {
-    return dp->sessions.ended == NULL;
+    return dp->sessions.ended == CELLS_NONE && dp->handshakes.ended == NULL;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 uint64_t gate_next_due_ms(const struct datapath *dp)
 {
-    return sessions_next_due_ms(&dp->sessions);
+    return earlier(earlier(sessions_due_ms(&dp->sessions), handshakes_due_ms(&dp->handshakes)),
+                   datapath_log_due_ms(&dp->log));
 }
 
 uint64_t gate_next_timer_ms(const struct datapath *dp)
 {
-    return timers_next_due_ms(&dp->sessions.timers);
+    return earlier(timers_next_due_ms(&dp->sessions.timers),
+                   timers_next_due_ms(&dp->handshakes.timers));
+}
+
+size_t gate_bytes_kept(const struct datapath *dp)
+{
+    return cells_bytes_taken(&dp->sessions.cells) + slabs_bytes_taken(&dp->slabs);
 }
 
 /* ---- one of them ---------------------------------------------------------------------------- */
 
 bool gate_has_session_at(const struct datapath *dp, const struct addr *client)
 {
-    return find_established(dp, client) != NULL;
+    return find_session(dp, client) != NULL;
 }
 
 bool gate_is_proved_at(const struct datapath *dp, const struct addr *client)
 {
-    const struct session *s = find_established(dp, client);
-    return s != NULL && s->path.is_proved;
+    const struct session *s = find_session(dp, client);
+    return s != NULL && path_is_proved(s);
 }
 
 size_t gate_copy_cid(const struct datapath *dp, const struct addr *client,
                      uint8_t cid[GATE_CID_MAX])
 {
-    const struct session *s = find(dp, client);
-    if (s == NULL)
+    const struct session *s = find_session(dp, client);
+    const struct handshake *h = find_handshake(dp, client);
+    if (s == NULL && h == NULL)
         return GATE_NOT_THERE;
-    memcpy(cid, s->cid_entry.cid, s->cid_entry.cid_len);
-    return s->cid_entry.cid_len;
+    size_t len = s != NULL ? s->association.cid_len : h->cid_entry.cid_len;
+    memcpy(cid, s != NULL ? association_cid(&s->association) : h->cid_entry.cid, len);
+    return len;
 }
 
 size_t gate_cid_bytes(const struct datapath *dp, const struct addr *client)
@@ -81,24 +94,23 @@ size_t gate_cid_bytes(const struct datapath *dp, const struct addr *client)
 
 size_t gate_plaintext_max(const struct datapath *dp, const struct addr *client)
 {
-    const struct session *s = find_established(dp, client);
-    return s != NULL && s->dtls != NULL ? s->dtls->plaintext_max : 0;
+    const struct session *s = find_session(dp, client);
+    return s != NULL ? association_plaintext_max(&s->association) : 0;
 }
 
 struct identities_session gate_name_of(const struct datapath *dp, const struct addr *client)
 {
-    const struct session *s = find_established(dp, client);
+    const struct session *s = find_session(dp, client);
     if (s == NULL)
         return (struct identities_session){0};
-    return (struct identities_session){
-        .worker = dp->sessions.worker, .slot = s->slot, .number = s->number};
+    return (struct identities_session){.worker = dp->worker, .slot = s->slot, .number = s->number};
 }
 
 /* ---- toward the backend --------------------------------------------------------------------- */
 
 struct addr gate_slot_addr_of(const struct datapath *dp, const struct addr *client)
 {
-    const struct session *s = find_established(dp, client);
+    const struct session *s = find_session(dp, client);
     return s != NULL ? gate_slot_addr(dp, s->slot) : (struct addr){0};
 }
 
@@ -144,7 +156,7 @@ void gate_end_session_from(struct datapath *dp, const struct addr *source)
 {
     struct session *s = find_from(dp, source);
     if (s != NULL)
-        session_end(s, CLOSE_idle, false);
+        session_end(&dp->sessions, s, CLOSE_idle, false, dp->sessions.now_ms);
     sessions_reap(&dp->sessions);
 }
 
@@ -153,38 +165,44 @@ void gate_end_session_from(struct datapath *dp, const struct addr *source)
 uint32_t gate_closing_count(const struct datapath *dp)
 {
     uint32_t count = 0;
-    for (unsigned i = 0; i < SESSION_LINGERS_MAX; i++)
-        count += dp->sessions.lingers.at[i].dtls != NULL;
+    for (unsigned i = 0; i < SESSION_CLOSING_MAX; i++)
+        count += dp->sessions.closing[i].session != NULL;
     return count;
 }
 
 uint64_t gate_closing_end_ms(const struct datapath *dp)
 {
-    return dp->sessions.lingers.at[dp->sessions.lingers.oldest].end_ms;
+    return dp->sessions.closing[dp->sessions.closing_oldest].end_ms;
 }
 
 /* ---- what tests change ---------------------------------------------------------------------- */
 
 void gate_set_worker(struct datapath *dp, uint32_t index, uint32_t count)
 {
-    dp->sessions.worker = index;
-    dp->sessions.worker_count = count;
+    dp->worker = dp->sessions.worker = dp->handshakes.worker = index;
+    dp->worker_count = dp->sessions.worker_count = dp->handshakes.worker_count = count;
 }
 
 void gate_set_end_elsewhere(struct datapath *dp,
                             void (*end_elsewhere)(void *, const struct identities_session *),
                             void *context)
 {
-    dp->sessions.shared.end_elsewhere = end_elsewhere;
-    dp->sessions.shared.context = context;
+    dp->sessions.end_elsewhere = end_elsewhere;
+    dp->sessions.context = context;
+}
+
+void gate_set_record_limits(struct datapath *dp, const struct record_limits *limits)
+{
+    dp->sessions.limits = limits;
 }
 
 struct gate_limits gate_limits_of(const struct datapath *dp)
 {
-    return (struct gate_limits){.session_max = dp->sessions.session_max,
-                                .handshake_max = dp->limits[0].handshake_max,
-                                .handshakes_per_s = dp->limits[0].handshakes.per_s,
-                                .hellos_per_s = dp->limits[0].hellos.per_s};
+    const struct admission_limits *limits = &dp->admission.limits[0];
+    return (struct gate_limits){.session_max = dp->sessions.max,
+                                .handshake_max = limits->handshake_max,
+                                .handshakes_per_s = limits->handshakes.per_s,
+                                .hellos_per_s = limits->hellos.per_s};
 }
 
 void gate_forget_spare(struct datapath *dp)
@@ -194,5 +212,5 @@ void gate_forget_spare(struct datapath *dp)
 
 void gate_forget_refusals(struct datapath *dp)
 {
-    dp->sessions.refusals = (struct session_refusals){0};
+    dp->handshakes.refusals = (struct refusals){0};
 }

@@ -9,16 +9,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "session/closing.h"
 #include "worker/datapath.h"
 
 enum {
-    GATE_CID_MAX = TABLE_CID_MAX,
+    GATE_CID_MAX = RECORD_CID_MAX,
     GATE_NOT_THERE = 255, /* in place of the length of a connection ID */
     /* Sessions that their device has closed, of which records are missing: how many, how long, and
      * how many bytes of records to each. */
-    GATE_CLOSING_MAX = SESSION_LINGERS_MAX,
-    GATE_CLOSING_MS = SESSION_LINGER_MS,
-    GATE_CLOSING_BYTES = SESSION_LINGER_BYTES,
+    GATE_CLOSING_MAX = SESSION_CLOSING_MAX,
+    GATE_CLOSING_MS = CLOSING_MS,
+    GATE_CLOSING_BYTES = CLOSING_BYTES,
 };
 
 /* Established sessions, and handshakes that have proved their address. */
@@ -32,6 +33,9 @@ bool gate_is_reaped(const struct datapath *dp);
 uint64_t gate_next_due_ms(const struct datapath *dp);
 /* The same, of sessions and handshakes alone. */
 uint64_t gate_next_timer_ms(const struct datapath *dp);
+
+/* What sessions and handshakes take, and what belongs to them, without the library's own. */
+size_t gate_bytes_kept(const struct datapath *dp);
 
 /* An established session is found at the address. */
 bool gate_has_session_at(const struct datapath *dp, const struct addr *client);
@@ -72,6 +76,9 @@ void gate_set_worker(struct datapath *dp, uint32_t index, uint32_t count);
 void gate_set_end_elsewhere(struct datapath *dp,
                             void (*end_elsewhere)(void *, const struct identities_session *),
                             void *context);
+
+/* How much keys may be used; NULL = as the RFCs say. Borrowed. */
+void gate_set_record_limits(struct datapath *dp, const struct record_limits *limits);
 
 /* This worker's share of what is limited; of the first listener where each has its own. */
 struct gate_limits {

@@ -9,6 +9,10 @@
 
 #include <cmocka.h>
 
+#include <wolfssl/options.h>
+
+#include <wolfssl/ssl.h>
+
 #include "base/bytes.h"
 #include "gate/dtls_pair.h"
 #include "handshake/dtls_take_over.h"
@@ -198,7 +202,7 @@ static void the_next_record_is_the_librarys(void **test)
             uint8_t record[ROOM];
             size_t len = record12_seal(work, &keys, taken.write_next + (uint64_t)round,
                                        RECORD_APPLICATION_DATA, (const uint8_t *)"abc", 3, record);
-            assert_int_equal(dtls_send(p->dtls, (const uint8_t *)"abc", 3), DTLS_SENT);
+            assert_int_equal(wolfSSL_write(p->dtls->ssl, "abc", 3), 3);
             assert_int_equal(p->to_client.count, 1);
             assert_int_equal(p->to_client.at[0].len, len);
             assert_memory_equal(p->to_client.at[0].data, record, len);
@@ -264,9 +268,6 @@ static void a_ticket_is_left_to_repeat(void **test)
     assert_int_equal(ticket->bytes[0], NEW_SESSION_TICKET);
     assert_int_equal(bytes_get24(ticket->bytes + 9), ticket->bytes_len - HEADER);
     assert_int_equal(ticket->fragments[0].number_count, 1);
-    dtls_pair_talk(p); /* the device acknowledges it */
-    assert_true(dtls_take_over(p->dtls, &taken));
-    assert_int_equal(ticket->count, 0);
     taken_wipe(&taken);
 }
 

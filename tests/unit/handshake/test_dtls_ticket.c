@@ -142,20 +142,6 @@ static void test_ageing_ticket(void **state)
     }
 }
 
-/* After the handshake, when nothing is known of the device any more. */
-static void test_no_ticket_without_a_peer(void **state)
-{
-    struct fixture *f = *state;
-    set_up_for(f, "1.2");
-    struct blob blob = make_ticket(f, "device1"), sealed = {.len = STATE_BYTES};
-    dtls_forget_peer(f->dtls);
-    assert_int_equal(open_ticket(f, &blob), WOLFSSL_TICKET_RET_REJECT);
-    int len = BODY_ROOM;
-    assert_int_equal(dtls_ticket_seal_or_open(f->dtls->ssl, sealed.name, sealed.iv, sealed.mac, 1,
-                                              sealed.body, STATE_BYTES, &len, NULL),
-                     WOLFSSL_TICKET_RET_REJECT);
-}
-
 /* A chain is as good as its first certificate to expire. */
 static void test_expiry(void **state)
 {
@@ -180,7 +166,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_one_ticket_counts),
         TEST(test_ageing_ticket),
-        TEST(test_no_ticket_without_a_peer),
         TEST(test_expiry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

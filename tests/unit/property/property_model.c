@@ -195,7 +195,7 @@ static uint32_t field_listener(const struct model *model, const char *line)
 static bool is_of_handshake(const struct model *model, const struct model_input *input,
                             const char *line, const struct addr *client)
 {
-    char expected[128], cid[2 * TABLE_CID_MAX + 1] = "";
+    char expected[128], cid[2 * RECORD_CID_MAX + 1] = "";
     const struct life *life = &model->lives[input->origin.life];
     if (strstr(line, " cid=") == NULL)
         return life->cid_len == 0 && addr_equal(&input->packet->from, client);

@@ -9,7 +9,7 @@
 #define PROPERTY_MODEL_H
 
 #include "gate/gate_fixture.h"
-#include "session/session_table.h"
+#include "wire/record.h"
 
 enum {
     MODEL_LIVES_MAX = 2048,
@@ -50,14 +50,15 @@ struct life {
     uint32_t sent_messages;
     enum life_state state;
     /* Of the session: */
-    uint64_t session;           /* number in the log */
-    uint8_t cid[TABLE_CID_MAX]; /* that it puts on its records; cid_len 0 = none */
+    uint64_t session;            /* number in the log */
+    uint8_t cid[RECORD_CID_MAX]; /* that it puts on its records; cid_len 0 = none */
     uint8_t cid_len;
     struct addr addr; /* where its datagrams go */
     struct life_path path;
     uint32_t source; /* its backend address */
     uint64_t used_ms, ended_ms;
     uint32_t began_step, ended_step, used_step;
+    bool is_worn_out; /* its keys could protect no more */
     enum close_reason reason;
     uint32_t closure; /* which of its datagrams closed it */
     uint32_t newest;  /* of its datagrams that arrived */
@@ -127,6 +128,7 @@ struct model {
     uint32_t listener_count, step;
     struct addr addrs[MODEL_ADDRESSES]; /* few buckets, so that devices get each other's slots */
     bool is_stopping, is_network_good;
+    bool has_low_limits; /* keys may be used a few times only */
     struct life lives[MODEL_LIVES_MAX];
     uint32_t life_count;
     uint32_t live[MODEL_LIVES_MAX]; /* those in session */

@@ -113,10 +113,15 @@ static void reach_device(uint32_t device)
     if (life->state != LIFE_IN_SESSION || !is_there || !world_device_speak(&world, device))
         return;
     world_run(&world, 10);
+    /* Its keys may be worn out, and its session over. */
+    if (life->state != LIFE_IN_SESSION && world.model.has_low_limits)
+        return;
     uint32_t before = world.gate->devices[device].client->message_count;
     if (!world_device_speak(&world, device))
         return;
     world_run(&world, 10);
+    if (life->state != LIFE_IN_SESSION && world.model.has_low_limits)
+        return;
     if (world.gate->devices[device].client->message_count == before)
         fail_msg("device %u hears no answer", device);
     if (!addr_equal(&world.gate->devices[device].addr, &life->addr))
@@ -211,7 +216,7 @@ static void assert_everything_happened(void)
 {
     for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++) {
         if (seen.client[i] == 0 && i != CLIENT_out_of_memory && i != CLIENT_backend_send_failed &&
-            i != CLIENT_wrong_worker && strcmp(client_outcome_name(i), "limit_parked") != 0)
+            i != CLIENT_wrong_worker)
             fail_msg("no datagram of a device ended as %s", client_outcome_name(i));
     }
     for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++) {
@@ -219,11 +224,11 @@ static void assert_everything_happened(void)
             fail_msg("no datagram of a backend ended as %s", backend_outcome_name(i));
     }
     for (unsigned i = 0; i < LATE_REASON_COUNT; i++) {
-        if (seen.late[i] == 0)
+        if (seen.late[i] == 0 && i != CLOSE_forgery_limit)
             fail_msg("no datagram of a backend was late as %s", late_reason_name(i));
     }
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++) {
-        if (seen.closed[i] == 0)
+        if (seen.closed[i] == 0 && i != CLOSE_forgery_limit)
             fail_msg("no session was %s", close_reason_name(i));
     }
     assert_true(seen.early > 0 && seen.reused > seen.early && seen.refused > 0);

@@ -64,13 +64,16 @@ static void the_handshakes_epoch_is_only_acknowledged(void **test)
     scene_assert_acknowledged(s, 0, 5);
     scene_device_sends_in(s, 2, keys, 5, RECORD_HANDSHAKE, "\x14", 1);
     assert_int_equal(s->opened.verdict, RECORD_REPLAYED);
-    static const uint8_t others[] = {RECORD_ALERT, RECORD_APPLICATION_DATA, RECORD_ACK,
-                                     RECORD_CHANGE_CIPHER_SPEC, 99};
+    static const uint8_t others[] = {RECORD_APPLICATION_DATA, RECORD_ACK, RECORD_CHANGE_CIPHER_SPEC,
+                                     99};
     for (uint64_t i = 0; i < sizeof(others); i++) {
         scene_device_sends_in(s, 2, keys, 6 + i, others[i], "\1\0", 2);
         assert_int_equal(s->opened.event, ASSOCIATION_DISCARDED);
         assert_int_equal(s->sent_count, 0);
     }
+    /* But a device that gives up so late is gone. */
+    scene_device_sends_in(s, 2, keys, 15, RECORD_ALERT, "\2\50", 2);
+    assert_int_equal(s->opened.event, ASSOCIATION_ALERTED);
     s->call.now_ms += ASSOCIATION_REMAINDER_MS;
     association_on_time(s->association, &s->call);
     scene_device_sends_in(s, 2, keys, 20, RECORD_HANDSHAKE, "\x14", 1);

@@ -26,12 +26,12 @@ static const struct limits_row {
     {VERSION_1_2, AEAD_AES_256_CCM, 1u << 23, 11863283},
     {VERSION_1_2, AEAD_AES_128_CCM_8, 1u << 23, 1u << 20},
     {VERSION_1_2, AEAD_AES_256_CCM_8, 1u << 23, 1u << 20},
-    {VERSION_1_2, AEAD_CHACHA20_POLY1305, (uint64_t)1 << 48, (uint64_t)1 << 36},
+    {VERSION_1_2, AEAD_CHACHA20_POLY1305, ((uint64_t)1 << 48) - 1, (uint64_t)1 << 36},
     {VERSION_1_3, AEAD_AES_128_GCM, 23726566, (uint64_t)1 << 36},
     {VERSION_1_3, AEAD_AES_256_GCM, 23726566, (uint64_t)1 << 36},
     {VERSION_1_3, AEAD_AES_128_CCM, 1u << 23, 11863283},
     {VERSION_1_3, AEAD_AES_128_CCM_8, 1u << 23, 1u << 20},
-    {VERSION_1_3, AEAD_CHACHA20_POLY1305, (uint64_t)1 << 48, (uint64_t)1 << 36},
+    {VERSION_1_3, AEAD_CHACHA20_POLY1305, ((uint64_t)1 << 48) - 1, (uint64_t)1 << 36},
 };
 #define EACH_SUITE(s, row)                                                                     \
     for (const struct limits_row *row = limits_rows;                                           \

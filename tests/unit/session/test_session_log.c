@@ -1,69 +1,64 @@
-/* What an operator reads of sessions: each line's keys, identities that cannot forge a line, and
- * the bound on lines that strangers cause. The lines are those of the real log. */
+/* What an operator reads of sessions: each line's keys, and the bound on lines that strangers
+ * cause. The lines are those of the real log. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
-#include <errno.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include "fakes/caught_log.h"
 #include "gate/memory_generation.h"
+#include "handshake/dtls.h"
 #include "run/reload.h"
 #include "session/session_log.h"
 
-enum { PER_S = 5 };
+enum { PER_S = 5, SLOT = 0x010000 }; /* 127.1.0.0 */
 
 /* A session made by hand: only what the lines are made of. */
 struct fixture {
     struct generation *generation;
     struct backend backend;
-    struct sessions sessions;
-    struct session session;
-    struct session_handshake handshake;
-    struct udp_datagram hello;
-    int saved_stderr, caught_fd;
-    char text[65536];
+    struct sessions all;
+    struct session *session; /* owned; without keys */
+    struct handshake handshake;
+    struct caught_log log;
+    struct session_who who; /* last: its identity follows, if it has one */
 };
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    if (f == NULL)
+    struct session *s = calloc(1, sizeof(*s));
+    if (f == NULL || s == NULL)
         return -1;
     f->generation = memory_generation(
         "[listener coaps]\nlisten = 127.0.0.1:5684\nbackend = 127.0.0.1:5683\npsk_file = @psk\n");
     f->backend = (struct backend){.socket = {.fd = -1, .bound.port = 40000}};
-    f->sessions = (struct sessions){.backend = &f->backend,
-                                    .limiter = {.per_s = PER_S},
-                                    .stranger_limiter = {.per_s = PER_S},
-                                    .limit_limiter = {.per_s = PER_S},
-                                    .backend_limiter = {.per_s = PER_S},
-                                    .now_ms = 100000};
-    struct session *s = &f->session;
-    s->all = &f->sessions;
-    s->listener = &f->generation->listeners[0];
-    s->dtls = dtls_new(s->listener);
-    if (s->dtls == NULL)
-        return -1;
-    s->entry.key.client = (struct addr){.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000};
-    s->handshake = &f->handshake;
-    f->hello = (struct udp_datagram){.from = s->entry.key.client};
+    f->all = (struct sessions){.backend = &f->backend,
+                               .listeners = f->generation->listeners,
+                               .limiter = {.per_s = PER_S},
+                               .now_ms = 100000};
+    f->session = s;
+    s->client = (struct addr){.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000};
+    s->who = &f->who;
+    s->slot = SLOT;
     s->number = 17;
-    s->begun_ms = 99500;
     s->established_ms = 90000;
-    s->version = VERSION_1_2;
     s->from_client = 3;
     s->from_backend = 4;
-    log_set_level(LOG_INFO);
-    f->caught_fd = memfd_create("stderr", MFD_CLOEXEC);
-    f->saved_stderr = dup(STDERR_FILENO);
-    dup2(f->caught_fd, STDERR_FILENO);
+    s->association.version = VERSION_1_2;
+    s->association.plaintext_max = RECORD_PLAINTEXT_MAX;
+    f->handshake.begun_ms = 99500;
+    f->handshake.who = (struct handshake_who){.version = VERSION_1_2,
+                                              .credential = CREDENTIAL_PSK,
+                                              .identity_len = 7,
+                                              .identity = "device1",
+                                              .suite = "TLS_PSK_WITH_AES_128_CCM_8"};
+    caught_log_begin(&f->log);
     *state = f;
     return 0;
 }
@@ -71,81 +66,45 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct fixture *f = *state;
-    dup2(f->saved_stderr, STDERR_FILENO);
-    close(f->saved_stderr);
-    close(f->caught_fd);
-    dtls_free(f->session.dtls);
+    caught_log_end(&f->log);
     reload_release(f->generation);
+    free(f->session);
     free(f);
     return 0;
 }
 
-/* All that was logged since the last call. */
-static const char *take_text(struct fixture *f)
-{
-    ssize_t len = pread(f->caught_fd, f->text, sizeof(f->text) - 1, 0);
-    assert_true(len >= 0);
-    f->text[len] = '\0';
-    assert_int_equal(ftruncate(f->caught_fd, 0), 0);
-    assert_true(lseek(f->caught_fd, 0, SEEK_SET) == 0);
-    return f->text;
-}
-
-/* The one line that was logged, without its time. */
-static const char *take_line(struct fixture *f)
-{
-    const char *text = take_text(f);
-    assert_true(strncmp(text, "time=", 5) == 0);
-    const char *line = strchr(text, ' ');
-    assert_non_null(line);
-    char *end = strchr(line, '\n');
-    assert_non_null(end);
-    assert_string_equal(end, "\n"); /* no second line */
-    *end = '\0';
-    return line + 1;
-}
-
-static uint32_t count_lines(const char *text)
-{
-    uint32_t count = 0;
-    for (; *text != '\0'; text++)
-        count += *text == '\n';
-    return count;
-}
-
-static void set_identity(struct fixture *f, const void *identity, size_t len)
-{
-    memcpy(f->session.dtls->peer->identity, identity, len);
-    f->session.dtls->peer->identity_len = (uint8_t)len;
-}
-
 /* ---- lines ---------------------------------------------------------------------------------- */
 
-static void test_established(void **state)
+#define BEGUN                                                         \
+    "level=info event=session_established listener=coaps session=17 " \
+    "client=192.0.2.7:50000 version=1.2 suite=TLS_PSK_WITH_AES_128_CCM_8 credential="
+
+static void a_session_is_established(void **state)
 {
     struct fixture *f = *state;
-    set_identity(f, "device1", 7);
-    f->session.slot = slots_number(0xabc, 0);
-    session_log_established(&f->session, CREDENTIAL_PSK);
-    const char *line = take_line(f);
-    static const char begin[] = "level=info event=session_established listener=coaps session=17 "
-                                "client=192.0.2.7:50000 version=1.2 suite=";
-    assert_true(strncmp(line, begin, sizeof(begin) - 1) == 0);
-    static const char end[] =
-        " credential=psk identity=device1 resumed=no backend_source=127.1.10.188:40000 "
-        "handshake_s=0.500";
-    assert_non_null(strstr(line, end));
-    assert_string_equal(strstr(line, end), end);
-
-    session_log_established(&f->session, CREDENTIAL_CERTIFICATE);
-    assert_non_null(strstr(take_line(f), " credential=certificate identity=device1 "));
-    session_log_established(&f->session, CREDENTIAL_NONE);
-    line = take_line(f);
-    assert_non_null(strstr(line, " credential=none resumed=no backend_source="));
-    assert_null(strstr(line, "identity"));
+    struct association *association = &f->session->association;
+    session_log_established(&f->all, f->session, &f->handshake);
+    assert_string_equal(caught_log_line(&f->log),
+                        BEGUN "psk identity=device1 resumed=no backend_source=127.1.0.0:40000 "
+                              "handshake_s=0.500");
+    association->cid_len = 4;
+    memcpy(association->cid, (const uint8_t[]){0x0a, 0xff, 0x00, 0x12}, 4);
+    f->handshake.who.credential = CREDENTIAL_CERTIFICATE;
+    f->handshake.who.is_resumed = true;
+    session_log_established(&f->all, f->session, &f->handshake);
+    assert_string_equal(caught_log_line(&f->log),
+                        BEGUN "certificate identity=device1 resumed=yes "
+                              "backend_source=127.1.0.0:40000 cid=0aff0012 handshake_s=0.500");
+    association->cid_len = 0;
+    f->handshake.who.credential = CREDENTIAL_NONE;
+    f->handshake.who.is_resumed = false;
+    f->session->who = NULL;
+    session_log_established(&f->all, f->session, &f->handshake);
+    assert_string_equal(caught_log_line(&f->log),
+                        BEGUN "none resumed=no backend_source=127.1.0.0:40000 handshake_s=0.500");
 }
 
-static void test_closed(void **state)
+static void a_session_is_closed(void **state)
 {
     struct fixture *f = *state;
     for (unsigned reason = 0; reason < CLOSE_REASON_COUNT; reason++) {
@@ -154,244 +113,122 @@ static void test_closed(void **state)
                  "level=info event=session_closed listener=coaps session=17 client=192.0.2.7:50000 "
                  "reason=%s duration_s=10.000 from_client=3 from_backend=4",
                  close_reason_name(reason));
-        session_log_closed(&f->session, reason);
-        assert_string_equal(take_line(f), expected);
+        session_log_closed(&f->all, f->session, reason);
+        assert_string_equal(caught_log_line(&f->log), expected);
     }
 }
 
-static void test_failed(void **state)
+/* When the gate stops, those that there is no time for have one line together. */
+static void many_sessions_are_closed(void **state)
 {
     struct fixture *f = *state;
-    const struct addr *client = &f->session.entry.key.client;
-    set_identity(f, "device1", 7);
-    session_log_failed(&f->session, HANDSHAKE_certificate_rejected, "it has expired");
-    assert_string_equal(take_line(f), "level=info event=handshake_failed listener=coaps session=17 "
-                                      "client=192.0.2.7:50000 reason=certificate_rejected "
-                                      "detail=\"it has expired\" version=unknown identity=device1");
-    /* Before there was a session, and nothing is known. */
-    set_identity(f, "", 0);
-    session_log_refused(&f->sessions, f->session.dtls, client, HANDSHAKE_no_common_suite, "");
-    assert_string_equal(take_line(f), "level=info event=handshake_failed listener=coaps "
-                                      "client=192.0.2.7:50000 reason=no_common_suite "
-                                      "version=unknown");
-    dtls_forget_peer(f->session.dtls);
-    session_log_failed(&f->session, HANDSHAKE_timeout, "");
-    assert_null(strstr(take_line(f), "identity"));
+    f->all.is_ending_quietly = true;
+    session_log_closed(&f->all, f->session, CLOSE_shutdown);
+    session_log_untold(0);
+    assert_int_equal(caught_log_count(&f->log), 0);
+    session_log_untold(12345);
+    assert_string_equal(caught_log_line(&f->log),
+                        "level=info event=sessions_closed count=12345 reason=shutdown "
+                        "text=\"sessions whose devices were not told\"");
 }
 
-/* How far it came, and what was offered: at the end, as it is the longest. */
-static void test_failed_how(void **state)
+static void what_cannot_be_sent(void **state)
 {
     struct fixture *f = *state;
-    struct dtls_peer *peer = f->session.dtls->peer;
-    f->handshake.progress = (struct session_progress){.sent = 5, .largest_bytes = 1280};
-    session_log_failed(&f->session, HANDSHAKE_timeout, "gone");
-    assert_string_equal(take_line(f),
-                        "level=info event=handshake_failed listener=coaps session=17 "
-                        "client=192.0.2.7:50000 reason=timeout detail=gone version=unknown "
-                        "flight=4 sent=5 largest=1280 came_back=none");
-    set_identity(f, "device1", 7);
-    peer->offer = (struct hello_offer){.is_read = true, .legacy_version = 0xfefd};
-    peer->offer.suites[0] = 0xc0a8;
-    peer->offer.suite_total = 1;
-    session_log_failed(&f->session, HANDSHAKE_no_certificate, "");
-    assert_string_equal(take_line(f),
-                        "level=info event=handshake_failed listener=coaps session=17 "
-                        "client=192.0.2.7:50000 reason=no_certificate version=unknown "
-                        "identity=device1 offered=\"versions:1.2 groups:none signatures:none "
-                        "suites:TLS_PSK_WITH_AES_128_CCM_8\"");
-    session_log_failed(&f->session, HANDSHAKE_unknown_identity, "");
-    assert_null(strstr(take_line(f), "offered"));
-    session_log_ticket_unusable(&f->sessions, f->session.listener, &f->session.entry.key.client,
-                                47);
-    assert_string_equal(take_line(f),
-                        "level=info event=handshake_failed listener=coaps client=192.0.2.7:50000 "
-                        "reason=client_alert detail=illegal_parameter version=1.3 advice=\"it "
-                        "cannot use its ticket of DTLS 1.3, as wolfSSL before 5.9.1: set tickets "
-                        "= 1.2\"");
-}
-
-static void test_other_lines(void **state)
-{
-    struct fixture *f = *state;
-    struct session *s = &f->session;
-    set_identity(f, "device1", 7);
-    session_log_stalled(s, HANDSHAKE_wrong_key, "");
-    assert_string_equal(take_line(f),
-                        "level=info event=handshake_stalled listener=coaps session=17 "
-                        "client=192.0.2.7:50000 reason=wrong_key identity=device1");
-    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version, "");
-    assert_string_equal(take_line(f), "level=info event=hello_ignored listener=coaps "
-                                      "client=192.0.2.7:50000 reason=version");
-    s->dtls->plaintext_max = 16000;
-    session_log_too_large(s, 20000);
-    assert_string_equal(take_line(f),
+    f->session->association.plaintext_max = 512;
+    session_log_too_large(&f->all, f->session, 20000);
+    assert_string_equal(caught_log_line(&f->log),
                         "level=warning event=backend_datagram_too_large listener=coaps session=17 "
-                        "client=192.0.2.7:50000 bytes=20000 max_bytes=16000");
-    session_log_backend_error(&f->sessions, s->listener, ECONNREFUSED);
-    assert_string_equal(take_line(f), "level=warning event=backend_error listener=coaps "
-                                      "backend=127.0.0.1:5683 text=\"Connection refused\"");
-    session_log_kept_back(s);
-    assert_non_null(strstr(take_line(f), "level=error event=datagram_kept_back listener=coaps "));
-    session_log_limit(&f->sessions, s->listener, CLIENT_limit_hellos_per_prefix);
-    assert_string_equal(take_line(f), "level=warning event=limit_reached listener=coaps "
-                                      "limit=limit_hellos_per_prefix text=\"devices that begin now "
-                                      "are dropped without an answer\"");
+                        "client=192.0.2.7:50000 bytes=20000 max_bytes=512");
+    session_log_kept_back(&f->all, f->session);
+    assert_string_equal(caught_log_line(&f->log),
+                        "level=error event=datagram_kept_back listener=coaps session=17 "
+                        "client=192.0.2.7:50000 text=\"the role policy forbids it; please report "
+                        "this\"");
 }
 
 /* Where the device was, and where it is now. */
-static void test_moved(void **state)
+static void a_device_moves(void **state)
 {
     struct fixture *f = *state;
     const struct addr to = {.family = AF_INET, .ip = {203, 0, 113, 9}, .port = 61000};
-    session_log_moved(&f->session, &to);
-    assert_string_equal(take_text(f), "");
+    session_log_moved(&f->all, f->session, &to);
+    assert_int_equal(caught_log_count(&f->log), 0);
     log_set_level(LOG_DEBUG);
-    session_log_moved(&f->session, &to);
-    assert_string_equal(take_line(f), "level=debug event=client_moved listener=coaps session=17 "
-                                      "client=192.0.2.7:50000 to=203.0.113.9:61000");
+    session_log_moved(&f->all, f->session, &to);
+    assert_string_equal(caught_log_line(&f->log),
+                        "level=debug event=client_moved listener=coaps session=17 "
+                        "client=192.0.2.7:50000 to=203.0.113.9:61000");
 }
 
-static void test_levels(void **state)
-{
-    struct fixture *f = *state;
-    struct session *s = &f->session;
-    log_set_level(LOG_WARNING);
-    session_log_established(s, CREDENTIAL_PSK);
-    session_log_closed(s, CLOSE_idle);
-    session_log_failed(s, HANDSHAKE_timeout, "");
-    session_log_stalled(s, HANDSHAKE_wrong_key, "");
-    session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version, "");
-    assert_string_equal(take_text(f), "");
-    assert_int_equal(f->sessions.limiter.used, 0); /* nor do they use up the limit */
-    session_log_too_large(s, 20000);
-    assert_int_equal(count_lines(take_text(f)), 1);
-    log_set_level(LOG_ERROR);
-    session_log_too_large(s, 20000);
-    session_log_backend_error(&f->sessions, s->listener, ECONNREFUSED);
-    assert_string_equal(take_text(f), "");
-}
+/* ---- how many ------------------------------------------------------------------------------- */
 
-/* ---- what a device can put into a line ------------------------------------------------------ */
-
-static void test_identity_cannot_forge_a_line(void **state)
-{
-    struct fixture *f = *state;
-    static const char *const identities[] = {
-        "x\ntime=2026-01-01T00:00:00.000Z level=info event=session_established identity=admin",
-        "x\" identity=admin",
-        "x identity=admin",
-        "x\\\" identity=admin",
-        "x\r\nlevel=error",
-        "identity=admin",
-        "\x1b[2Jx",
-        "\xc2\x9bx",
-    };
-    for (size_t i = 0; i < sizeof(identities) / sizeof(identities[0]); i++) {
-        set_identity(f, identities[i], strlen(identities[i]));
-        f->sessions.now_ms += 1000;
-        session_log_failed(&f->session, HANDSHAKE_unknown_identity, "");
-        const char *line = take_line(f);
-        const char *value = strstr(line, " identity=\"");
-        assert_non_null(value);
-        value += strlen(" identity=\"");
-        /* Up to the closing quote, which ends the line, all is text of the value. */
-        for (; *value != '"'; value++) {
-            assert_in_range(*value, ' ', '~');
-            if (*value == '\\')
-                value++;
-            assert_true(*value != '\0');
-        }
-        assert_string_equal(value, "\"");
-    }
-    /* A NUL byte and every other byte. */
-    uint8_t bytes[PSK_IDENTITY_MAX];
-    for (unsigned begin = 0; begin < 256; begin += sizeof(bytes)) {
-        for (unsigned i = 0; i < sizeof(bytes); i++)
-            bytes[i] = (uint8_t)(begin + i);
-        set_identity(f, bytes, sizeof(bytes));
-        session_log_stalled(&f->session, HANDSHAKE_wrong_key, "");
-        for (const char *c = take_line(f); *c != '\0'; c++)
-            assert_in_range(*c, ' ', '~');
-    }
-}
-
-/* ---- limiter -------------------------------------------------------------------------------- */
-
-enum { HELLO_KIND = 3, BACKEND_KIND = 6, LIMIT_KIND = 8, KINDS = 13 };
+enum { KINDS = 5, LIFE_KINDS = 2 };
 
 static void cause(struct fixture *f, int kind)
 {
-    struct session *s = &f->session;
     switch (kind) {
-    case 0:
-    case 7:
-        s->is_anonymous = true;
-        if (kind == 0)
-            session_log_established(s, CREDENTIAL_NONE);
-        else
-            session_log_closed(s, CLOSE_closed_by_client);
-        s->is_anonymous = false;
-        return;
-    case 1: session_log_failed(s, HANDSHAKE_timeout, ""); return;
-    case 2: session_log_stalled(s, HANDSHAKE_wrong_key, ""); return;
-    case 3:
-        session_log_hello_ignored(&f->sessions, s->listener, &f->hello, HANDSHAKE_version, "");
-        return;
-    case 4: session_log_too_large(s, 20000); return;
-    case 5: session_log_kept_back(s); return;
-    case 8: session_log_limit(&f->sessions, s->listener, CLIENT_limit_handshakes_per_s); return;
-    case 10: session_log_refused(&f->sessions, s->dtls, &s->entry.key.client, 1, ""); return;
-    case 11:
-        session_log_ticket_unusable(&f->sessions, s->listener, &s->entry.key.client, 47);
-        return;
-    case 12:
-        session_log_stranger_alert(&f->sessions, s->listener, &s->entry.key.client, 47, true);
-        return;
-    case 9: session_log_moved(s, &s->entry.key.client); return;
-    default: session_log_backend_error(&f->sessions, s->listener, ECONNREFUSED); return;
+    case 0: session_log_established(&f->all, f->session, &f->handshake); return;
+    case 1: session_log_closed(&f->all, f->session, CLOSE_closed_by_client); return;
+    case 2: session_log_too_large(&f->all, f->session, 20000); return;
+    case 3: session_log_kept_back(&f->all, f->session); return;
+    default: session_log_moved(&f->all, f->session, &f->session->client); return;
     }
 }
 
-static void test_limit(void **state)
+static void levels(void **state)
 {
     struct fixture *f = *state;
+    f->session->who = NULL;
+    log_set_level(LOG_WARNING);
+    for (int kind = 0; kind < KINDS; kind++)
+        if (kind != 2 && kind != 3)
+            cause(f, kind);
+    session_log_untold(1);
+    assert_int_equal(caught_log_count(&f->log), 0);
+    assert_int_equal(f->all.limiter.used, 0); /* nor do they use up the limit */
+    cause(f, 2);
+    assert_int_equal(caught_log_count(&f->log), 1);
+    log_set_level(LOG_ERROR);
+    cause(f, 2);
+    assert_int_equal(caught_log_count(&f->log), 0);
+    cause(f, 3);
+    assert_int_equal(caught_log_count(&f->log), 1);
+}
+
+/* One limit for all of them. */
+static void lines_that_strangers_cause_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    f->session->who = NULL;
     log_set_level(LOG_DEBUG);
     for (int kind = 0; kind < KINDS; kind++) {
-        f->sessions.now_ms = 1000 * (200 + 10 * kind);
+        f->all.now_ms = 1000 * (200 + 10 * (uint64_t)kind);
         for (int i = 0; i < 100; i++)
             cause(f, kind);
-        assert_int_equal(count_lines(take_text(f)), PER_S);
-        f->sessions.now_ms += 1000;
+        assert_int_equal(caught_log_count(&f->log), PER_S);
+        f->all.now_ms += 1000;
         cause(f, kind);
-        const char *text = take_text(f);
-        assert_int_equal(count_lines(text), 2);
-        const char *suppressed = strstr(text, "event=log_suppressed lines=95\n");
-        assert_non_null(suppressed);
-        assert_null(memchr(text, '\n', (size_t)(suppressed - text))); /* it is the first */
+        const char *text = caught_log_text(&f->log);
+        const char *first_end = strchr(text, '\n');
+        assert_non_null(first_end);
+        assert_non_null(strstr(text, "event=log_suppressed lines=95\n"));
+        assert_true(strstr(text, "event=log_suppressed") < first_end);
     }
-    /* The limit is one for all kinds that need an address of one's own; spoofed hellos, backends
-     * and limits that bite cannot use it up. */
-    f->sessions.now_ms += 10000;
+    f->all.now_ms += 10000;
     for (int i = 0; i < 100; i++)
-        cause(f, i % HELLO_KIND);
-    assert_int_equal(count_lines(take_text(f)), PER_S);
-    cause(f, HELLO_KIND);
-    cause(f, BACKEND_KIND);
-    cause(f, LIMIT_KIND);
-    assert_int_equal(count_lines(take_text(f)), 3);
+        cause(f, i % KINDS);
+    assert_int_equal(caught_log_count(&f->log), PER_S);
 }
 
 /* Lines of devices that have proved who they are are all written. */
-static void test_sessions_of_known_devices_are_not_limited(void **state)
+static void lives_of_known_devices_are_not_bounded(void **state)
 {
     struct fixture *f = *state;
-    for (int i = 0; i < 50; i++) {
-        session_log_established(&f->session, CREDENTIAL_PSK);
-        session_log_closed(&f->session, CLOSE_idle);
-    }
-    assert_int_equal(count_lines(take_text(f)), 100);
-    assert_int_equal(f->sessions.limiter.used, 0);
+    for (int i = 0; i < 100; i++)
+        cause(f, i % LIFE_KINDS);
+    assert_int_equal(caught_log_count(&f->log), 100);
+    assert_int_equal(f->all.limiter.used, 0);
 }
 
 static int begin(void **state)
@@ -412,11 +249,14 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CAUGHT(test_established), CAUGHT(test_closed),
-        CAUGHT(test_failed),      CAUGHT(test_failed_how),
-        CAUGHT(test_other_lines), CAUGHT(test_moved),
-        CAUGHT(test_levels),      CAUGHT(test_identity_cannot_forge_a_line),
-        CAUGHT(test_limit),       CAUGHT(test_sessions_of_known_devices_are_not_limited),
+        CAUGHT(a_session_is_established),
+        CAUGHT(a_session_is_closed),
+        CAUGHT(many_sessions_are_closed),
+        CAUGHT(what_cannot_be_sent),
+        CAUGHT(a_device_moves),
+        CAUGHT(levels),
+        CAUGHT(lines_that_strangers_cause_are_bounded),
+        CAUGHT(lives_of_known_devices_are_not_bounded),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -309,7 +309,6 @@ static void backend_answers_while_the_device_begins_anew(void **state)
         assert_int_equal(fake_network_count(GATE_TO_CLIENT, &old.device->addr), sent + 2);
         assert_int_equal(gate_inject_from_backend(gate, &old.source, giant, sizeof(giant)),
                          BACKEND_too_large);
-        assert_int_equal(gate_inject_from_backend(gate, &old.source, "", 0), BACKEND_empty);
         assert_int_equal(gate_inject_from_other(gate, &stranger, &old.source, "x", 1),
                          BACKEND_wrong_sender);
         assert_int_equal(gate_inject_from_backend(gate, &first.source, "x", 1), BACKEND_late);

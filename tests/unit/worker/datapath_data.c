@@ -10,7 +10,7 @@
 
 #include "worker/datapath_tests.h"
 
-enum { TYPE_APPLICATION_DATA = 23, RECORD_ROOM = 20000 };
+enum { TYPE_APPLICATION_DATA = 23, RECORD_OVERFLOW = 22, RECORD_ROOM = 20000 };
 
 static uint8_t noise[UDP_DATAGRAM_MAX];
 
@@ -83,7 +83,7 @@ static void largest_record_and_one_byte_more(void **state)
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
         size_t max = gate_plaintext_max(&gate->dp, &device->addr);
-        assert_in_range(max, 16300, DTLS_PLAINTEXT_MAX);
+        assert_in_range(max, 16300, RECORD_PLAINTEXT_MAX);
         assert_to_device(gate, device, max);
         struct addr source = source_of(gate, device);
         uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
@@ -144,8 +144,9 @@ static void max_fragment_length_is_obeyed(void **state)
     gate_doing(NULL);
 }
 
-/* What is longer than agreed on, authentic or forged, is discarded, and the session goes on. */
-static void longer_records_than_agreed_on_are_discarded(void **state)
+/* What is longer than agreed on ends the session with record_overflow (RFC 6066 section 4), if it
+ * is authentic; what is forged is discarded. */
+static void longer_records_than_agreed_on_end_the_session(void **state)
 {
     struct gate *gate = *state;
     uint8_t *record = malloc(RECORD_ROOM);
@@ -153,22 +154,24 @@ static void longer_records_than_agreed_on_are_discarded(void **state)
     for (const struct client_kind *usual = gate_kinds; usual->name != NULL; usual++) {
         struct client_kind kind = *usual;
         kind.max_fragment = 1;
-        gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kind);
-        gate_assert_echo(gate, device, "in use");
-        uint32_t forwarded = fake_network_count(GATE_TO_BACKEND, NULL);
-        for (size_t len = 1000; len < DTLS_PLAINTEXT_MAX; len += 3000) {
+        for (size_t len = 513; len < RECORD_PLAINTEXT_MAX; len += 3000) {
             gate_doing("%s, %zu bytes", kind.name, len);
+            gate_open(gate, USUAL);
+            struct device *device = gate_connected(gate, &kind);
+            gate_assert_echo(gate, device, "in use");
+            uint32_t forwarded = fake_network_count(GATE_TO_BACKEND, NULL);
             size_t record_len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, noise,
                                                    len, record, RECORD_ROOM);
+            record[record_len - 1] ^= 1;
             assert_int_equal(gate_inject(gate, &device->addr, record, record_len),
                              CLIENT_record_discarded);
             record[record_len - 1] ^= 1;
             assert_int_equal(gate_inject(gate, &device->addr, record, record_len),
-                             CLIENT_record_discarded);
+                             CLIENT_session_closed);
+            assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), forwarded);
+            gate_run(gate, 10);
+            assert_int_equal(device->client->alert_received, RECORD_OVERFLOW);
         }
-        assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), forwarded);
-        gate_assert_echo(gate, device, "unharmed");
     }
     free(record);
     gate_doing(NULL);
@@ -185,18 +188,18 @@ static void full_record_from_the_device(void **state)
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
         size_t len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, noise,
-                                        DTLS_PLAINTEXT_MAX, record, RECORD_ROOM);
+                                        RECORD_PLAINTEXT_MAX, record, RECORD_ROOM);
         assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_forwarded);
         const struct packet *packet = fake_network_last(GATE_TO_BACKEND, NULL);
-        assert_int_equal(packet->len, DTLS_PLAINTEXT_MAX);
-        assert_memory_equal(packet->data, noise, DTLS_PLAINTEXT_MAX);
+        assert_int_equal(packet->len, RECORD_PLAINTEXT_MAX);
+        assert_memory_equal(packet->data, noise, RECORD_PLAINTEXT_MAX);
         gate_assert_echo(gate, device, "afterwards");
     }
     free(record);
     gate_doing(NULL);
 }
 
-/* Neither has a meaning in CoAP, and our library cannot send an empty record. */
+/* They have no meaning in CoAP; but what another protocol says with them is not ours to drop. */
 static void empty_datagrams(void **state)
 {
     struct gate *gate = *state;
@@ -206,11 +209,14 @@ static void empty_datagrams(void **state)
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, kind);
         struct addr source = source_of(gate, device);
-        assert_int_equal(gate_inject_from_backend(gate, &source, "", 0), BACKEND_empty);
+        uint32_t sent = fake_network_count(GATE_TO_CLIENT, NULL);
+        assert_int_equal(gate_inject_from_backend(gate, &source, "", 0), BACKEND_forwarded);
+        assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), sent + 1);
         size_t len = memory_client_seal(device->client, TYPE_APPLICATION_DATA, "", 0, record,
                                         sizeof(record));
-        assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_control);
-        assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), 0);
+        assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_forwarded);
+        assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), 1);
+        assert_int_equal(fake_network_last(GATE_TO_BACKEND, NULL)->len, 0);
         assert_int_equal(gate_inject(gate, &device->addr, "", 0), CLIENT_not_dtls);
         gate_assert_echo(gate, device, "unharmed");
     }
@@ -436,7 +442,7 @@ int datapath_data_tests(void)
         GATE_TEST(all_sizes_go_both_ways),
         GATE_TEST(largest_record_and_one_byte_more),
         GATE_TEST(max_fragment_length_is_obeyed),
-        GATE_TEST(longer_records_than_agreed_on_are_discarded),
+        GATE_TEST(longer_records_than_agreed_on_end_the_session),
         GATE_TEST(full_record_from_the_device),
         GATE_TEST(empty_datagrams),
         GATE_TEST(records_in_one_datagram_stay_apart),

@@ -95,7 +95,7 @@ static struct device *lost_device(struct gate *gate, const struct client_kind *k
 }
 
 /* What the gate has sent to devices since packet `since`. */
-struct flight {
+struct flight_sent {
     uint32_t datagrams, records;
     uint32_t largest;
     uint32_t lens[RECORDS_MAX]; /* of the records, in their order */
@@ -113,9 +113,9 @@ static uint32_t record_len(const uint8_t *record, uint8_t cid_bytes)
     return at + 2 + (uint32_t)(record[at] << 8 | record[at + 1]);
 }
 
-static struct flight flight_since(uint32_t since, uint8_t cid_bytes)
+static struct flight_sent flight_since(uint32_t since, uint8_t cid_bytes)
 {
-    struct flight flight = {0};
+    struct flight_sent flight = {0};
     for (uint32_t i = since; i < fake_network_captured(); i++) {
         const struct packet *packet = fake_network_packet(i);
         if (packet->direction != GATE_TO_CLIENT)
@@ -135,21 +135,21 @@ static struct flight flight_since(uint32_t since, uint8_t cid_bytes)
     return flight;
 }
 
-static void assert_same_records(const struct flight *a, const struct flight *b)
+static void assert_same_records(const struct flight_sent *a, const struct flight_sent *b)
 {
     assert_int_equal(a->records, b->records);
     assert_memory_equal(a->lens, b->lens, sizeof(a->lens));
 }
 
 /* The first flight, which begins behind the cookie. */
-static struct flight first_flight(uint8_t cid_bytes)
+static struct flight_sent first_flight(uint8_t cid_bytes)
 {
     for (uint32_t i = 0; i < fake_network_captured(); i++) {
         if (fake_network_packet(i)->direction == GATE_TO_CLIENT)
             return flight_since(i + 1, cid_bytes);
     }
     fail_msg("no cookie");
-    return (struct flight){0};
+    return (struct flight_sent){0};
 }
 
 /* Whole flights are repeated, at intervals that double up to a minute, until handshake_timeout;
@@ -160,14 +160,14 @@ static void assert_repeated_at(struct gate *gate, const struct flyer *flyer, con
     open_with(gate, flyer, settings);
     lost_device(gate, &flyer->kind);
     uint64_t begun_ms = gate->now_ms;
-    struct flight first = first_flight(flyer->kind.cid_bytes);
+    struct flight_sent first = first_flight(flyer->kind.cid_bytes);
     assert_true(first.records > 0);
     for (; *due_ms != 0; due_ms++) {
         uint32_t since = fake_network_captured();
         gate_run(gate, begun_ms + *due_ms - 1 - gate->now_ms);
         assert_int_equal(fake_network_captured(), since);
         gate_run(gate, 1);
-        struct flight again = flight_since(since, flyer->kind.cid_bytes);
+        struct flight_sent again = flight_since(since, flyer->kind.cid_bytes);
         assert_same_records(&again, &first);
     }
     gate_run(gate, begun_ms + 299999 - gate->now_ms);
@@ -203,7 +203,7 @@ static void flights_are_repeated_at_doubling_intervals(void **state)
 
 /* As few datagrams as the size allows, of records that each fit into any. What is_apart has no
  * datagram with both plaintext and protected records. */
-static void assert_filled(const struct flight *flight, uint32_t max, bool is_apart)
+static void assert_filled(const struct flight_sent *flight, uint32_t max, bool is_apart)
 {
     uint32_t datagrams = 1, used = 0;
     for (uint32_t i = 0; i < flight->records; i++) {
@@ -232,12 +232,12 @@ static void datagrams_are_as_large_as_the_path_takes(void **state)
             snprintf(settings, sizeof(settings), "mtu = %u\n", mtus[m]);
             open_with(gate, &flyers[i], settings);
             lost_device(gate, &flyers[i].kind);
-            struct flight first = first_flight(cid_bytes);
+            struct flight_sent first = first_flight(cid_bytes);
             assert_filled(&first, mtus[m], false);
             for (unsigned repeat = 1; repeat <= 5; repeat++) {
                 uint32_t since = fake_network_captured();
                 gate_run(gate, 1000 * (1u << repeat));
-                struct flight again = flight_since(since, cid_bytes);
+                struct flight_sent again = flight_since(since, cid_bytes);
                 assert_same_records(&again, &first);
                 bool is_small = repeat > 2 && mtus[m] > SMALL_BYTES;
                 assert_filled(&again, is_small ? SMALL_BYTES : mtus[m],
@@ -261,7 +261,7 @@ static void device_that_asks_again_gets_small_datagrams_sooner(void **state)
         uint32_t since = fake_network_captured();
         assert_int_equal(gate_inject(gate, &device->addr, hello->data, hello->len),
                          CLIENT_handshake);
-        struct flight again = flight_since(since, 0);
+        struct flight_sent again = flight_since(since, 0);
         assert_filled(&again, repeat > 2 ? SMALL_BYTES : MTU_DEFAULT, false);
     }
     gate_doing(NULL);

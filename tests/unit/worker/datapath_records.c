@@ -289,11 +289,17 @@ static void junk_does_not_delay_a_handshake(void **state)
 /* RFC 9147 section 9: only who negotiated a connection ID may ask for others. */
 static void connection_id_messages_without_one_end_the_session(void **state)
 {
-    enum { REQUEST_CONNECTION_ID = 9, NEW_CONNECTION_ID = 10, UNEXPECTED_MESSAGE = 10 };
+    enum {
+        REQUEST_CONNECTION_ID = 9,
+        NEW_CONNECTION_ID = 10,
+        UNEXPECTED_MESSAGE = 10,
+        MESSAGE_SEQ = 3
+    };
     struct gate *gate = *state;
     for (uint8_t type = REQUEST_CONNECTION_ID; type <= NEW_CONNECTION_ID; type++) {
-        const uint8_t request[] = {type, 0, 0, 1, 0, 9, 0, 0, 0, 0, 0, 1, 1};
-        const uint8_t new_ids[] = {type, 0, 0, 6, 0, 9, 0, 0, 0, 0, 0, 6, 0, 3, 2, 1, 2, 1};
+        const uint8_t request[] = {type, 0, 0, 1, 0, MESSAGE_SEQ, 0, 0, 0, 0, 0, 1, 1};
+        const uint8_t new_ids[] = {type, 0, 0, 6, 0, MESSAGE_SEQ, 0, 0, 0,
+                                   0,    0, 6, 0, 3, 2,           1, 2, 0};
         gate_doing("message %u", type);
         gate_open(gate, USUAL);
         struct device *device = gate_connected(gate, gate_kind("1.3 psk"));

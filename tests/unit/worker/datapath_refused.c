@@ -16,7 +16,7 @@
 
 enum { HANDSHAKE_TIMEOUT_MS = 90000, PATIENCE_MS = 10100, ALERT_NONE = -1 };
 
-struct refusal {
+struct refused {
     const char *ini;
     struct client_kind kind;
     enum handshake_result result;
@@ -49,7 +49,7 @@ enum {
 };
 
 /* Those that fail at once. */
-static const struct refusal refusals[] = {
+static const struct refused refusals[] = {
     {USUAL,
      {.name = "1.2 unknown identity", PSK_12, .identity = "nobody"},
      HANDSHAKE_unknown_identity,
@@ -167,7 +167,7 @@ static const struct refusal refusals[] = {
      "version=1.3"},
 };
 
-static uint64_t counted(struct gate *gate, const struct refusal *refusal)
+static uint64_t counted(struct gate *gate, const struct refused *refusal)
 {
     uint64_t sum = 0;
     for (unsigned v = 0; v < VERSION_COUNT; v++)
@@ -180,7 +180,7 @@ static void refused_devices_get_no_session(void **state)
 {
     struct gate *gate = *state;
     for (unsigned i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
-        const struct refusal *refusal = &refusals[i];
+        const struct refused *refusal = &refusals[i];
         char reason[64];
         gate_doing("%s", refusal->kind.name);
         gate_open(gate, refusal->ini);

@@ -195,8 +195,8 @@ static void other_messages_are_ignored_or_fatal(void **state)
     gate_doing(NULL);
 }
 
-/* A part of a hello is no request yet, and no memory is kept for the rest. */
-static void fragment_of_a_hello_is_ignored(void **state)
+/* A part of a hello is a request too, and no memory is kept for the rest. */
+static void fragment_of_a_hello_is_refused(void **state)
 {
     struct gate *gate = *state;
     uint8_t record[RECORD_ROOM];
@@ -204,7 +204,8 @@ static void fragment_of_a_hello_is_ignored(void **state)
     for (uint8_t bytes = 0; bytes < MESSAGE_LEN; bytes++) {
         gate_doing("%u bytes", bytes);
         size_t len = make_message(device, CLIENT_HELLO, 0, bytes, record);
-        assert_int_equal(gate_inject(gate, &device->addr, record, len), CLIENT_control);
+        assert_int_equal(gate_inject(gate, &device->addr, record, len),
+                         CLIENT_renegotiation_refused);
     }
     gate_doing(NULL);
     gate_assert_echo(gate, device, "goes on");
@@ -238,7 +239,7 @@ int datapath_renegotiation_tests(void)
         GATE_TEST(data_around_the_hello_arrives),
         GATE_TEST(forged_hello_is_discarded),
         GATE_TEST(other_messages_are_ignored_or_fatal),
-        GATE_TEST(fragment_of_a_hello_is_ignored),
+        GATE_TEST(fragment_of_a_hello_is_refused),
         GATE_TEST(device_is_told_that_renegotiation_is_safe),
     };
     return cmocka_run_group_tests_name("datapath: renegotiation", tests, NULL, NULL);

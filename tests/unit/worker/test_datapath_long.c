@@ -119,20 +119,19 @@ static void handshake_that_feeds_without_end_is_given_up(void **state)
     gate_doing(NULL);
 }
 
-/* In 1.3 the library takes handshake messages after the handshake, too. A forged record behind each
- * does not make them count less. */
-static void feed_without_end(struct gate *gate, bool has_forged)
+/* In 1.3 there are handshake messages after the handshake, too, in fragments. Of those that are not
+ * to come next, or are longer than any that we take, nothing is kept. */
+static void messages_without_end_cost_a_session_nothing(void **state)
 {
-    enum { FRAGMENT = 1000, HEADER = 12 };
+    enum { FRAGMENT = 1000, HEADER = 12, COUNT = 1000, MESSAGE_SEQ = 9 };
+    struct gate *gate = *state;
     gate_open(gate, USUAL);
     struct device *device = gate_connected(gate, gate_kind("1.3 certificate"));
     gate_assert_echo(gate, device, "before");
-    enum client_outcome usual = has_forged ? CLIENT_record_discarded : CLIENT_control;
-    enum client_outcome outcome = usual;
-    unsigned count = 0;
-    for (; outcome == usual && count < 1000; count++) {
-        uint8_t message[HEADER + FRAGMENT] = {11, 0x01, 0xff, 0xff, 0, 9};
-        size_t at = (size_t)count * 2 * FRAGMENT % 0x1ffff; /* with gaps */
+    size_t bytes = gate_bytes_kept(&gate->dp);
+    for (unsigned i = 0; i < COUNT; i++) {
+        uint8_t message[HEADER + FRAGMENT] = {11, 0x01, 0xff, 0xff, 0, MESSAGE_SEQ};
+        size_t at = (size_t)i * 2 * FRAGMENT % (0x1ffff - FRAGMENT); /* with gaps */
         message[6] = (uint8_t)(at >> 16);
         message[7] = (uint8_t)(at >> 8);
         message[8] = (uint8_t)at;
@@ -140,22 +139,10 @@ static void feed_without_end(struct gate *gate, bool has_forged)
         message[11] = FRAGMENT & 0xff;
         size_t len = memory_client_seal(device->client, 22, message, sizeof(message), datagram,
                                         sizeof(datagram));
-        memcpy(datagram + len, datagram, len);
-        datagram[2 * len - 1] ^= 1;
-        outcome = gate_inject(gate, &device->addr, datagram, has_forged ? 2 * len : len);
+        assert_int_equal(gate_inject(gate, &device->addr, datagram, len), CLIENT_control);
+        assert_int_equal(gate_bytes_kept(&gate->dp), bytes);
     }
-    gate_doing("%u datagrams, %s", count, client_outcome_name(outcome));
-    assert_int_equal(outcome, CLIENT_session_closed);
-    assert_int_equal(gate_closed(gate, CLOSE_fatal_alert), 1);
-    assert_in_range(count, 2, has_forged ? 70 : 140);
-    assert_int_equal(gate_session_count(&gate->dp), 0);
-    gate_doing(NULL);
-}
-
-static void session_that_feeds_without_end_is_ended(void **state)
-{
-    feed_without_end(*state, false);
-    feed_without_end(*state, true);
+    gate_assert_echo(gate, device, "unharmed");
 }
 
 int main(void)
@@ -163,7 +150,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         GATE_TEST(forged_records_of_any_length_end_nothing),
         GATE_TEST(handshake_that_feeds_without_end_is_given_up),
-        GATE_TEST(session_that_feeds_without_end_is_ended),
+        GATE_TEST(messages_without_end_cost_a_session_nothing),
     };
     if (!dtls_library_init())
         return 1;

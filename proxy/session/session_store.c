@@ -1,0 +1,277 @@
+#include "session/session_store.h"
+
+#include <string.h>
+
+/* As many units as the largest of them, were all sessions of that kind. Only addresses: the memory
+ * is taken when it is needed. */
+enum { UNITS_PER_SESSION = 12 };
+
+/* Lines a second. */
+enum { LINES_PER_S = 20 };
+
+/* Looked at to find the least recently used one. */
+enum { LOOKED_AT = 64 };
+
+bool session_store_init(struct sessions *all, const struct sessions_settings *settings,
+                        struct err *err)
+{
+    *all = (struct sessions){
+        .slabs = settings->slabs,
+        .oldest = CELLS_NONE,
+        .newest = CELLS_NONE,
+        .ended = CELLS_NONE,
+        .listeners = settings->listeners,
+        .identities = settings->identities,
+        .end_elsewhere = settings->end_elsewhere,
+        .context = settings->context,
+        .backend = settings->backend,
+        .to_client = settings->to_client,
+        .counters = settings->counters,
+        .limiter = {.per_s = LINES_PER_S},
+        .worker = settings->worker,
+        .worker_count = settings->worker_count,
+        .max = settings->session_max,
+    };
+    timers_init(&all->timers);
+    all->work = aead_work_new();
+    if (all->work == NULL)
+        return err_set(err, "out of memory for sessions");
+    uint32_t room = settings->session_max + SESSION_CLOSING_MAX;
+    return keyed_hash_key_init(&all->hash_key, err) &&
+           cells_init(&all->cells, room * UNITS_PER_SESSION, err);
+}
+
+static void free_all(struct sessions *all)
+{
+    while (all->newest != CELLS_NONE) {
+        struct session *s = cells_at(&all->cells, all->newest);
+        session_store_leave_order(all, s);
+        session_store_free(all, s);
+    }
+    for (; all->closing_count > 0; all->closing_count--) {
+        struct session_closing *c = &all->closing[all->closing_oldest];
+        if (c->session != NULL)
+            session_store_free(all, c->session);
+        all->closing_oldest = (all->closing_oldest + 1) % SESSION_CLOSING_MAX;
+    }
+    session_store_reap(all);
+}
+
+void session_store_deinit(struct sessions *all)
+{
+    if (all->cells.base != NULL) /* it was initialized */
+        free_all(all);
+    index_table_deinit(&all->by_address);
+    index_table_deinit(&all->by_cid);
+    timers_deinit(&all->timers);
+    cells_deinit(&all->cells);
+    aead_work_free(all->work);
+    all->work = NULL;
+}
+
+struct addr session_local(const struct session *s)
+{
+    struct addr local = {.family = s->client.family, .scope_id = s->client.scope_id};
+    memcpy(local.ip, s->local_ip, sizeof(local.ip));
+    return local;
+}
+
+/* ---- tables --------------------------------------------------------------------------------- */
+
+static uint64_t hash_of_address(const struct sessions *all, uint32_t listener,
+                                const struct addr *client)
+{
+    struct {
+        struct addr client;
+        uint32_t listener;
+    } key = {.client = *client, .listener = listener};
+    _Static_assert(sizeof(key) == sizeof(struct addr) + sizeof(uint32_t), "no padding is hashed");
+    return keyed_hash(&all->hash_key, &key, sizeof(key));
+}
+
+static uint64_t hash_of_cid(const struct sessions *all, uint32_t listener, const uint8_t *cid,
+                            size_t len)
+{
+    uint8_t key[sizeof(listener) + RECORD_CID_MAX];
+    memcpy(key, &listener, sizeof(listener));
+    memcpy(key + sizeof(listener), cid, len);
+    return keyed_hash(&all->hash_key, key, sizeof(listener) + len);
+}
+
+struct session *session_store_find(const struct sessions *all, uint32_t listener,
+                                   const struct addr *client)
+{
+    uint64_t hash = hash_of_address(all, listener, client);
+    uint32_t place = 0, number;
+    while ((number = index_table_next(&all->by_address, hash, &place)) != INDEX_TABLE_NONE) {
+        struct session *s = cells_at(&all->cells, number);
+        if (s->listener == listener && addr_equal(&s->client, client))
+            return s;
+    }
+    return NULL;
+}
+
+struct session *session_store_find_cid(const struct sessions *all, uint32_t listener,
+                                       const uint8_t *cid, size_t cid_len)
+{
+    uint64_t hash = hash_of_cid(all, listener, cid, cid_len);
+    uint32_t place = 0, number;
+    while ((number = index_table_next(&all->by_cid, hash, &place)) != INDEX_TABLE_NONE) {
+        struct session *s = cells_at(&all->cells, number);
+        if (s->listener == listener && s->association.cid_len == cid_len &&
+            memcmp(association_cid(&s->association), cid, cid_len) == 0)
+            return s;
+    }
+    return NULL;
+}
+
+bool session_store_enter_address(struct sessions *all, struct session *s)
+{
+    uint64_t hash = hash_of_address(all, s->listener, &s->client);
+    s->is_at_address = index_table_add(&all->by_address, hash, cells_number_of(&all->cells, s));
+    return s->is_at_address;
+}
+
+void session_store_leave_address(struct sessions *all, struct session *s)
+{
+    if (s->is_at_address)
+        index_table_remove(&all->by_address, hash_of_address(all, s->listener, &s->client),
+                           cells_number_of(&all->cells, s));
+    s->is_at_address = false;
+}
+
+static uint64_t hash_of_own_cid(const struct sessions *all, const struct session *s)
+{
+    return hash_of_cid(all, s->listener, association_cid(&s->association), s->association.cid_len);
+}
+
+bool session_store_enter_cid(struct sessions *all, struct session *s)
+{
+    return s->association.cid_len == 0 ||
+           index_table_add(&all->by_cid, hash_of_own_cid(all, s), cells_number_of(&all->cells, s));
+}
+
+void session_store_leave_cid(struct sessions *all, struct session *s)
+{
+    if (s->association.cid_len != 0)
+        index_table_remove(&all->by_cid, hash_of_own_cid(all, s), cells_number_of(&all->cells, s));
+}
+
+/* ---- order ---------------------------------------------------------------------------------- */
+
+/* NULL for CELLS_NONE. */
+static struct session *at(const struct sessions *all, uint32_t number)
+{
+    return number != CELLS_NONE ? cells_at(&all->cells, number) : NULL;
+}
+
+static void link(struct sessions *all, uint32_t older, uint32_t newer)
+{
+    *(older != CELLS_NONE ? &at(all, older)->newer : &all->oldest) = newer;
+    *(newer != CELLS_NONE ? &at(all, newer)->older : &all->newest) = older;
+}
+
+void session_store_enter_order(struct sessions *all, struct session *s)
+{
+    uint32_t number = cells_number_of(&all->cells, s), newest = all->newest;
+    link(all, number, CELLS_NONE);
+    link(all, newest, number);
+}
+
+void session_store_leave_order(struct sessions *all, struct session *s)
+{
+    link(all, s->older, s->newer);
+    s->older = s->newer = CELLS_NONE;
+}
+
+struct session *session_store_newest(const struct sessions *all)
+{
+    return at(all, all->newest);
+}
+
+/* All that were looked at go to the end, so that others have their turn next time. */
+struct session *session_store_least_used(struct sessions *all)
+{
+    struct session *least = at(all, all->oldest), *last = least;
+    if (least == NULL)
+        return NULL;
+    for (int i = 1; i < LOOKED_AT && last->newer != CELLS_NONE; i++) {
+        last = at(all, last->newer);
+        if (last->last_used_ms < least->last_used_ms)
+            least = last;
+    }
+    uint32_t first = all->oldest, rest = last->newer;
+    if (rest != CELLS_NONE) {
+        uint32_t newest = all->newest;
+        link(all, CELLS_NONE, rest);
+        link(all, cells_number_of(&all->cells, last), CELLS_NONE);
+        link(all, newest, first);
+    }
+    return least;
+}
+
+/* ---- beginning and end ---------------------------------------------------------------------- */
+
+struct session *session_store_make(struct sessions *all, const struct taken *taken)
+{
+    size_t bytes = offsetof(struct session, association) + association_bytes(taken);
+    if (!timers_reserve(&all->timers, all->count + SESSION_CLOSING_MAX + 1))
+        return NULL;
+    struct session *s = at(all, cells_take(&all->cells, bytes));
+    if (s == NULL)
+        return NULL;
+    s->older = s->newer = CELLS_NONE;
+    s->slot = BACKEND_NO_SLOT;
+    s->cell_bytes = bytes & 0xfff; /* CELLS_UNITS_MAX of 64 are less than that */
+    if (association_init(&s->association, taken, all->slabs, all->now_ms))
+        return s;
+    cells_give(&all->cells, cells_number_of(&all->cells, s), bytes);
+    return NULL;
+}
+
+struct session_rare *session_store_rare(struct sessions *all, struct session *s)
+{
+    if (s->rare == NULL)
+        s->rare = slabs_take(all->slabs, sizeof(*s->rare));
+    return s->rare;
+}
+
+void session_store_drop_rare(struct sessions *all, struct session *s)
+{
+    if (s->rare == NULL)
+        return;
+    flight_kept_free(&s->rare->last_flight, all->slabs);
+    slabs_give(all->slabs, s->rare, sizeof(*s->rare));
+    s->rare = NULL;
+}
+
+static void drop_who(struct sessions *all, struct session *s)
+{
+    if (s->who != NULL)
+        slabs_give(all->slabs, s->who, sizeof(*s->who) + s->who->identity_len);
+    s->who = NULL;
+}
+
+void session_store_free(struct sessions *all, struct session *s)
+{
+    size_t bytes = s->cell_bytes;
+    session_store_drop_rare(all, s);
+    drop_who(all, s);
+    association_deinit(&s->association, all->slabs);
+    cells_give(&all->cells, cells_number_of(&all->cells, s), bytes);
+}
+
+void session_store_retire(struct sessions *all, struct session *s)
+{
+    s->older = all->ended;
+    all->ended = cells_number_of(&all->cells, s);
+}
+
+void session_store_reap(struct sessions *all)
+{
+    while (all->ended != CELLS_NONE) {
+        struct session *s = at(all, all->ended);
+        all->ended = s->older;
+        session_store_free(all, s);
+    }
+}

@@ -1,0 +1,179 @@
+/* The sessions of one worker: where they lie, how they are found, in which order they began.
+ * What happens to one of them is session.c. One thread. */
+#ifndef SESSION_STORE_H
+#define SESSION_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "base/cells.h"
+#include "base/index_table.h"
+#include "base/keyed_hash.h"
+#include "base/log.h"
+#include "base/slab.h"
+#include "base/timers.h"
+#include "count/counters.h"
+#include "creds/generation.h"
+#include "handshake/flight.h"
+#include "net/udp.h"
+#include "session/association.h"
+#include "session/identities.h"
+
+/* See the table in session.c. */
+enum session_state {
+    SESSION_NEW,         /* being made; nobody finds it */
+    SESSION_ESTABLISHED, /* has a backend slot; ends for a close_reason */
+    SESSION_CLOSING,     /* its device has closed it; what was sent before that may still come */
+    SESSION_ENDED,       /* nothing goes either way any more; freed by sessions_reap() */
+};
+
+/* Who the device is. */
+struct session_who {
+    uint8_t credential; /* enum credential */
+    uint8_t identity_len;
+    uint8_t identity[];
+};
+
+/* What few sessions have, and none for long. */
+struct session_rare {
+    /* The device was seen at a new address and has not proved it yet: bytes since then. */
+    bool is_unproved;
+    uint32_t received_bytes, sent_bytes;
+    /* DTLS 1.2: the last flight, until the device's first data. */
+    struct flight_kept last_flight; /* of the store's slabs */
+    uint64_t flight_sent_ms, flight_until_ms;
+};
+
+/* Milliseconds as they are kept: 8,900 years of them. */
+#define SESSION_MS(ms) ((ms) & ((1ull << 48) - 1))
+
+/* A cell of store.cells, as long as its keys need. */
+struct session {
+    uint64_t number; /* for logs, unique in the process */
+
+    struct addr client; /* where the device was seen last */
+    uint8_t local_ip[16];
+    const struct udp_socket *socket; /* that it sends to; borrowed */
+    struct session_who *who;         /* owned; NULL = established without a credential */
+    struct session_rare *rare;       /* owned; NULL = nothing of it */
+    uint64_t last_used_ms : 48;
+    uint64_t listener : 16; /* number */
+    uint64_t established_ms : 48;
+    uint64_t cell_bytes : 12;
+    uint64_t state : 3;                 /* enum session_state */
+    uint64_t is_at_address : 1;         /* found by its address */
+    uint32_t from_client, from_backend; /* application datagrams; they stop at the largest number */
+    uint32_t slot;
+    uint32_t hello_tag; /* half of that of the hello that began its handshake */
+    uint32_t older,
+        newer;          /* numbers of cells; CELLS_NONE = none. Ended: older links those to free */
+    struct timer timer; /* set to the earliest of its deadlines, or before */
+    struct association association; /* last: its keys follow */
+};
+
+/* A device's close_notify was overtaken: see closing.h. */
+struct session_closing {
+    struct session *session; /* owned; NULL = has ended */
+    uint32_t bytes_left;
+    uint64_t end_ms;
+};
+
+/* The latest ones. What is opened for them is bounded by that. */
+#define SESSION_CLOSING_MAX 64
+
+struct sessions {
+    struct cells cells;  /* the sessions themselves; key material */
+    struct slabs *slabs; /* borrowed; what belongs to them; key material */
+    struct timers timers;
+    struct index_table by_address, by_cid;
+    struct keyed_hash_key hash_key;
+    uint32_t oldest, newest; /* established ones, nearly in the order in which they began */
+    uint32_t ended;          /* to be freed by sessions_reap() */
+    struct session_closing closing[SESSION_CLOSING_MAX]; /* a ring */
+    uint32_t closing_oldest, closing_count;
+    const struct listener *listeners; /* borrowed; by number */
+    struct identities *identities;    /* borrowed */
+    /* Sees to it that the session of another worker ends as replaced. */
+    void (*end_elsewhere)(void *context, const struct identities_session *session);
+    void *context;
+    struct backend *backend;          /* borrowed */
+    struct udp_out *to_client;        /* borrowed; where records leave */
+    struct aead_work *work;           /* owned */
+    struct worker_counters *counters; /* borrowed */
+    struct log_limiter limiter;       /* for lines that devices can cause */
+    /* Borrowed; in place of those of the RFCs, which no test could reach. NULL: those. */
+    const struct record_limits *limits;
+    uint64_t now_ms; /* of the call in progress */
+    uint32_t worker, worker_count;
+    uint32_t count, max;    /* established ones; of this worker */
+    bool is_ending_quietly; /* no line for each session that ends */
+};
+
+struct sessions_settings {
+    uint32_t worker, worker_count;
+    uint32_t session_max; /* of this worker */
+    const struct listener *listeners;
+    struct identities *identities;
+    void (*end_elsewhere)(void *context, const struct identities_session *session);
+    void *context;
+    struct backend *backend;
+    struct udp_out *to_client;
+    struct slabs *slabs;
+    struct worker_counters *counters;
+};
+
+/* False: no memory, or no random key; session_store_deinit() is harmless then. */
+bool session_store_init(struct sessions *all, const struct sessions_settings *settings,
+                        struct err *err) MUST_USE;
+/* Frees all that is left; nothing is sent, counted or logged. */
+void session_store_deinit(struct sessions *all);
+
+static inline const struct listener *session_listener(const struct sessions *all,
+                                                      const struct session *s)
+{
+    return &all->listeners[s->listener];
+}
+static inline struct counters *session_counters(const struct sessions *all, const struct session *s)
+{
+    return &all->counters->by_listener[s->listener];
+}
+/* The address that the device sends to. */
+struct addr session_local(const struct session *s);
+
+/* A session of that device's address, of that connection ID of ours; NULL = none. */
+struct session *session_store_find(const struct sessions *all, uint32_t listener,
+                                   const struct addr *client);
+struct session *session_store_find_cid(const struct sessions *all, uint32_t listener,
+                                       const uint8_t *cid, size_t cid_len);
+
+/* One with those keys, that nobody finds yet, and room for its timer: a timer is set where failure
+ * could not be handled. NULL: out of memory. */
+struct session *session_store_make(struct sessions *all, const struct taken *taken) MUST_USE;
+/* Wiped and given back, with all that belongs to it; it is in no table and no list. */
+void session_store_free(struct sessions *all, struct session *s);
+
+/* Whether it is found: by its address, by its connection ID (if it has one). False: out of memory.
+ * Leaving is harmless if it was not. */
+bool session_store_enter_address(struct sessions *all, struct session *s) MUST_USE;
+void session_store_leave_address(struct sessions *all, struct session *s);
+bool session_store_enter_cid(struct sessions *all, struct session *s) MUST_USE;
+void session_store_leave_cid(struct sessions *all, struct session *s);
+
+/* Order of beginning, of those that are established. */
+void session_store_enter_order(struct sessions *all, struct session *s);
+void session_store_leave_order(struct sessions *all, struct session *s);
+struct session *session_store_newest(const struct sessions *all);
+/* The least recently used one of some: those that have been looked at longest ago. (An exact order
+ * of use would cost two cache misses with every datagram.) NULL = there is none. */
+struct session *session_store_least_used(struct sessions *all);
+
+/* Sets it aside to be freed by session_store_reap(): pointers to it may be held now. */
+void session_store_retire(struct sessions *all, struct session *s);
+void session_store_reap(struct sessions *all);
+
+/* The object for what is rare; NULL: out of memory. Dropping takes all of it. */
+struct session_rare *session_store_rare(struct sessions *all, struct session *s);
+void session_store_drop_rare(struct sessions *all, struct session *s);
+
+#endif
