@@ -13,7 +13,9 @@
 struct listener {
     const struct listener_config *config; /* owned by generation.config */
     struct creds *creds;
-    uint32_t index; /* in generation.listeners; also in worker_counters.by_listener */
+    /* Stable for the life of the process, so that sessions, slots and counters can hold it while
+     * generations change. Also the place in generation.listeners. */
+    uint32_t number;
 };
 
 struct generation {

@@ -26,7 +26,7 @@ enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5 };
 
 static struct counters *counters_of(const struct handshakes *all, const struct listener *listener)
 {
-    return &all->counters->by_listener[listener->index];
+    return &all->counters->by_listener[listener->number];
 }
 
 static bool may_log(struct handshakes *all, struct log_limiter *limiter)
@@ -46,7 +46,7 @@ struct handshake *handshakes_find(const struct handshakes *all, const struct lis
                                   const struct addr *client)
 {
     struct handshake_table_entry *entry =
-        handshake_table_find(&all->table, client, listener->index);
+        handshake_table_find(&all->table, client, listener->number);
     return entry != NULL ? HANDSHAKE_OF_ENTRY(entry, struct handshake, entry) : NULL;
 }
 
@@ -54,13 +54,13 @@ struct handshake *handshakes_find_cid(const struct handshakes *all, const struct
                                       const uint8_t *cid)
 {
     struct handshake_table_cid_entry *entry =
-        handshake_table_find_cid(&all->table, listener->index, cid, listener->config->cid_bytes);
+        handshake_table_find_cid(&all->table, listener->number, cid, listener->config->cid_bytes);
     return entry != NULL ? HANDSHAKE_OF_ENTRY(entry, struct handshake, cid_entry) : NULL;
 }
 
 uint32_t handshakes_count_of(const struct handshakes *all, const struct listener *listener)
 {
-    return all->count_of[listener->index];
+    return all->count_of[listener->number];
 }
 
 struct handshake *handshakes_find_slow(const struct handshakes *all,
@@ -97,7 +97,7 @@ static void end(struct handshakes *all, struct handshake *h)
     h->older = all->ended;
     all->ended = h;
     all->count--;
-    all->count_of[h->listener->index]--;
+    all->count_of[h->listener->number]--;
     counter_subtract(&counters_of(all, h->listener)->handshakes_in_progress, 1);
 }
 
@@ -468,7 +468,7 @@ static bool draw_cid(const struct handshakes *all, struct handshake *h, size_t l
 static bool take_cid(struct handshakes *all, struct handshake *h)
 {
     size_t len = h->listener->config->cid_bytes;
-    h->cid_entry.listener = h->listener->index;
+    h->cid_entry.listener = h->listener->number;
     if (!dtls_has_cid(h->dtls) || !draw_cid(all, h, len))
         return true;
     h->cid_entry.cid_len = (uint8_t)len;
@@ -483,7 +483,7 @@ static void enter(struct handshakes *all, struct handshake *h)
     all->newest = h;
     all->next_number += all->worker_count;
     all->count++;
-    all->count_of[h->listener->index]++;
+    all->count_of[h->listener->number]++;
     counter_add(&counters_of(all, h->listener)->handshakes_in_progress, 1);
 }
 
@@ -495,7 +495,7 @@ static struct handshake *make(struct handshakes *all, struct dtls *dtls, const s
         return NULL;
     }
     h->entry.key =
-        (struct handshake_table_key){.client = a->datagram->from, .listener = a->listener->index};
+        (struct handshake_table_key){.client = a->datagram->from, .listener = a->listener->number};
     h->dtls = dtls;
     h->listener = a->listener;
     h->number = all->next_number;
@@ -536,7 +536,7 @@ struct handshake *handshake_begin(struct handshakes *all, struct cookie_result *
         return NULL;
     }
     cookie->dtls = NULL;
-    refusal_forget(&all->refusals, a->listener->index, &a->datagram->from, all->now_ms);
+    refusal_forget(&all->refusals, a->listener->number, &a->datagram->from, all->now_ms);
     enter(all, h);
     step->outcome = CLIENT_handshake_begun;
     h->flight.now_ms = all->now_ms;

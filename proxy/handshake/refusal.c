@@ -34,7 +34,7 @@ void refusal_keep(struct refusals *kept, const struct flight *flight, uint64_t n
         .socket = way->socket,
         .end_ms = kept->end_ms,
         .due_ms = now_ms + REFUSAL_INTERVAL_MS,
-        .listener = way->listener->index,
+        .listener = way->listener->number,
         .alert_len = (uint8_t)len,
     };
     memcpy(r->alert, alert, len);
@@ -50,7 +50,7 @@ void refusal_forget(struct refusals *kept, uint32_t listener, const struct addr 
 
 bool refusal_repeat(struct refusals *kept, const struct arrival *a, struct udp_out *to_client)
 {
-    struct refusal *r = find(kept, a->listener->index, &a->datagram->from, a->now_ms);
+    struct refusal *r = find(kept, a->listener->number, &a->datagram->from, a->now_ms);
     if (r == NULL || r->repeats == REFUSAL_REPEATS || a->now_ms < r->due_ms ||
         !role_may_send(a->listener->config->role, ROLE_REFUSED, r->alert, r->alert_len,
                        a->datagram->len))

@@ -65,7 +65,9 @@ struct generation *reload_build(const char *path, struct problems *problems)
      */
     for (uint32_t i = 0; i < count; i++) {
         struct listener *listener = &generation->listeners[i];
-        listener->index = i;
+        /* The first generation numbers by the order in the file. One that follows it must keep the
+         * number of a listener that it has in common with it: sessions and slots hold it. */
+        listener->number = i;
         listener->config = &generation->config->listeners[i];
         if (names_credentials(listener->config))
             listener->creds = creds_load(generation->config, listener->config, problems);

@@ -39,7 +39,7 @@ void closing_begin(struct sessions *all, struct session *s)
 static bool is_of(const struct session *s, const struct arrival *a)
 {
     const struct association *association = &s->association;
-    if (s->listener != a->listener->index || (a->kind.cid != NULL) != (association->cid_len != 0))
+    if (s->listener != a->listener->number || (a->kind.cid != NULL) != (association->cid_len != 0))
         return false;
     return a->kind.cid != NULL
                ? memcmp(association_cid(association), a->kind.cid, association->cid_len) == 0

@@ -43,13 +43,13 @@ void sessions_deinit(struct sessions *all)
 struct session *sessions_find(const struct sessions *all, const struct listener *listener,
                               const struct addr *client)
 {
-    return session_store_find(all, listener->index, client);
+    return session_store_find(all, listener->number, client);
 }
 
 struct session *sessions_find_cid(const struct sessions *all, const struct listener *listener,
                                   const uint8_t *cid)
 {
-    return session_store_find_cid(all, listener->index, cid, listener->config->cid_bytes);
+    return session_store_find_cid(all, listener->number, cid, listener->config->cid_bytes);
 }
 
 bool session_is_recent(const struct session *s, uint64_t now_ms)
@@ -318,7 +318,7 @@ static bool outlives(const struct session *old, const struct handshake_who *who)
 /* The one that has to end for it, or NULL. To be asked once: the next least used one is another. */
 static struct session *leaving_for(struct sessions *all, const struct handshake *h)
 {
-    struct session *old = session_store_find(all, h->listener->index, &h->entry.key.client);
+    struct session *old = session_store_find(all, h->listener->number, &h->entry.key.client);
     if (old != NULL && !outlives(old, &h->who))
         return old;
     return all->count >= all->max ? session_store_least_used(all) : NULL;
@@ -365,7 +365,7 @@ static struct session *make(struct sessions *all, const struct handshake *h,
     s->client = h->entry.key.client;
     memcpy(s->local_ip, h->flight.way.local.ip, sizeof(s->local_ip));
     s->socket = h->flight.way.socket;
-    s->listener = (uint16_t)h->listener->index;
+    s->listener = (uint16_t)h->listener->number;
     s->established_ms = s->last_used_ms = SESSION_MS(all->now_ms);
     s->state = SESSION_NEW;
     if (keep_who(all, s, &h->who))
@@ -387,7 +387,7 @@ static enum handshake_result find_fault(struct sessions *all, const struct hands
 
 static void make_room(struct sessions *all, const struct handshake *h, struct session *leaving)
 {
-    struct session *old = session_store_find(all, h->listener->index, &h->entry.key.client);
+    struct session *old = session_store_find(all, h->listener->number, &h->entry.key.client);
     if (leaving != NULL && leaving == old && !outlives(old, &h->who)) {
         session_end(all, leaving, CLOSE_replaced, false, all->now_ms);
         return;

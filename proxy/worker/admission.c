@@ -57,7 +57,7 @@ static bool goes_first(const struct sessions *sessions, const struct arrival *a)
 enum client_outcome admission_of_hello(struct admission *admission, const struct sessions *sessions,
                                        const struct arrival *a)
 {
-    struct limit_prefixes *hellos = &admission->limits[a->listener->index].hellos;
+    struct limit_prefixes *hellos = &admission->limits[a->listener->number].hellos;
     if (hellos->per_s != 0 &&
         !limit_take_prefix(hellos, &a->datagram->from, a->now_ms, goes_first(sessions, a)))
         return CLIENT_limit_hellos_per_prefix;
@@ -69,7 +69,7 @@ enum client_outcome admission_of_handshake(struct admission *admission,
                                            struct sessions *sessions, const struct arrival *a,
                                            struct handshake **slow)
 {
-    struct admission_limits *limits = &admission->limits[a->listener->index];
+    struct admission_limits *limits = &admission->limits[a->listener->number];
     bool is_first = goes_first(sessions, a);
     /* A quarter is kept for those who go first. */
     uint32_t max =

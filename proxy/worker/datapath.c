@@ -113,7 +113,7 @@ static enum client_outcome from_stranger(struct datapath *dp, const struct arriv
         return outcome;
     }
     struct cookie_result cookie =
-        cookie_check(&dp->fronts[a->listener->index], &a->datagram->from, a->datagram->data,
+        cookie_check(&dp->fronts[a->listener->number], &a->datagram->from, a->datagram->data,
                      a->kind.before_alert_len, a->kind.has_cookie, a->now_ms);
     switch (cookie.verdict) {
     case COOKIE_ANSWER:

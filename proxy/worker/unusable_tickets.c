@@ -18,7 +18,7 @@ void unusable_tickets_note(struct unusable_tickets *tickets, const struct arriva
     tickets->end_ms = a->now_ms + UNUSABLE_TICKETS_MS;
     tickets->at[tickets->next].client = a->datagram->from;
     tickets->at[tickets->next].end_ms = tickets->end_ms;
-    tickets->at[tickets->next].listener = a->listener->index;
+    tickets->at[tickets->next].listener = a->listener->number;
     tickets->at[tickets->next].is_known =
         ticket_is_known(a->listener->creds->ticket_master, a->now_ms, ticket, len);
     tickets->next = (tickets->next + 1) % UNUSABLE_TICKETS_MAX;
@@ -32,7 +32,7 @@ enum ticket_noted unusable_tickets_take(struct unusable_tickets *tickets, const 
         kind->alert_code == CLOSE_NOTIFY || kind->alert_code == USER_CANCELED)
         return TICKET_NOTED_NONE;
     for (uint32_t i = 0; i < UNUSABLE_TICKETS_MAX; i++) {
-        if (a->now_ms >= tickets->at[i].end_ms || tickets->at[i].listener != a->listener->index ||
+        if (a->now_ms >= tickets->at[i].end_ms || tickets->at[i].listener != a->listener->number ||
             !addr_equal(&tickets->at[i].client, &a->datagram->from))
             continue;
         tickets->at[i].end_ms = 0;

@@ -230,7 +230,7 @@ static void a_slow_one_is_found_when_it_had_its_time(void **state)
     f->now_ms--;
     assert_null(handshakes_find_slow(&f->all, f->listener, f->now_ms + PATIENCE_MS - 1));
     assert_ptr_equal(handshakes_find_slow(&f->all, f->listener, f->now_ms + PATIENCE_MS), oldest);
-    struct listener second = {.index = 1};
+    struct listener second = {.number = 1};
     assert_null(handshakes_find_slow(&f->all, &second, f->now_ms + PATIENCE_MS));
 }
 

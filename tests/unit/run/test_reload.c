@@ -82,7 +82,7 @@ static void test_good(void **state)
     assert_int_equal(generation->config->listener_count, 3);
     for (uint32_t i = 0; i < 3; i++) {
         const struct listener *listener = &generation->listeners[i];
-        assert_int_equal(listener->index, i);
+        assert_int_equal(listener->number, i);
         assert_ptr_equal(listener->config, &generation->config->listeners[i]);
         assert_non_null(listener->creds);
         assert_non_null(listener->creds->ctx);
