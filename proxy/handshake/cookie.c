@@ -12,8 +12,6 @@
 
 enum {
     SECRET_BYTES = 32,
-    RECORD_HEADER = 13,
-    TYPE_ALERT = 21,
     ALERT_HANDSHAKE_FAILURE = 40,
     ALERT_PROTOCOL_VERSION = 70,
     ALERT_INTERNAL_ERROR = 80,
@@ -84,8 +82,8 @@ static struct dtls *make_spare(struct cookie_front *front, uint64_t period)
 
 static bool is_fatal_alert(const struct cookie_front *front)
 {
-    return front->reply_len >= RECORD_HEADER + 2 && front->reply[0] == TYPE_ALERT &&
-           front->reply[RECORD_HEADER] == ALERT_FATAL;
+    return front->reply_len >= RECORD_HEADER_BYTES + 2 && front->reply[0] == RECORD_ALERT &&
+           front->reply[RECORD_HEADER_BYTES] == ALERT_FATAL;
 }
 
 /* The hello names a PSK or brings a ticket that we know: its cookie was no reason to refuse it. */
@@ -102,10 +100,10 @@ static void explain_refusal(const struct cookie_front *front, const struct dtls_
     result->verdict = COOKIE_IGNORED;
     result->reason = HANDSHAKE_protocol_error;
     result->detail = "";
-    if (front->reply_len < RECORD_HEADER + 2 || front->reply[0] != TYPE_ALERT)
+    if (front->reply_len < RECORD_HEADER_BYTES + 2 || front->reply[0] != RECORD_ALERT)
         return;
-    result->detail = alert_name(front->reply[RECORD_HEADER + 1]);
-    switch (front->reply[RECORD_HEADER + 1]) {
+    result->detail = alert_name(front->reply[RECORD_HEADER_BYTES + 1]);
+    switch (front->reply[RECORD_HEADER_BYTES + 1]) {
     case ALERT_ILLEGAL_PARAMETER:
         if (has_known_psk(peer))
             /* wants it without (EC)DHE */
@@ -173,8 +171,8 @@ static struct cookie_result try_period(struct cookie_front *front, const struct 
         result.dtls = dtls;
         return result;
     }
-    bool is_answer = accepted == WOLFSSL_FAILURE && front->reply_len > RECORD_HEADER &&
-                     front->reply[0] != TYPE_ALERT;
+    bool is_answer = accepted == WOLFSSL_FAILURE && front->reply_len > RECORD_HEADER_BYTES &&
+                     front->reply[0] != RECORD_ALERT;
     if (is_answer)
         result.verdict = COOKIE_ANSWER;
     else

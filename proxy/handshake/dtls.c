@@ -13,6 +13,7 @@
 #include "handshake/dtls_certificate.h"
 #include "handshake/dtls_ticket.h"
 #include "wire/classify.h"
+#include "wire/record_header.h"
 
 enum {
     /* Largest datagram that wolfSSL can send; bounds application records after the handshake. */
@@ -65,8 +66,7 @@ static size_t before_plain_ack(const struct dtls *dtls, size_t len)
  * keys it does not have, or answer under keys that are to be ours.) */
 static bool is_of_session(const struct dtls *dtls)
 {
-    enum { CIPHERTEXT_AND_EPOCH = 0xe3, CIPHERTEXT_OF_EPOCH_3 = 0x23 }; /* 001CSLEE */
-    return (dtls->in[0] & CIPHERTEXT_AND_EPOCH) == CIPHERTEXT_OF_EPOCH_3;
+    return record_is_of_epoch13(dtls->in[0], 3);
 }
 
 /* What the library is handed at once: one record. Of what it has at once, it drops all that stands
@@ -346,8 +346,8 @@ bool dtls_wants_quick_timeout(const struct dtls *dtls)
 
 bool dtls_was_ack(const struct dtls *dtls)
 {
-    enum { TYPE_ACK = 26 };
-    return dtls_version(dtls) == VERSION_1_3 && wolfSSL_dtls_get_record_type(dtls->ssl) == TYPE_ACK;
+    return dtls_version(dtls) == VERSION_1_3 &&
+           wolfSSL_dtls_get_record_type(dtls->ssl) == RECORD_ACK;
 }
 
 bool dtls_has_unreadable(const struct dtls *dtls)

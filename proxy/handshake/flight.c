@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/timers.h"
+#include "wire/record_header.h"
 #include "wire/role.h"
 
 enum {
@@ -15,7 +16,6 @@ enum {
     /* After so many, datagrams of the size that every path takes (RFC 6347 section 4.1.1.1). */
     REPEATS_OF_FULL_SIZE = 2,
     LENGTH_BYTES = 2,
-    EPOCH_AT = 3,
 };
 
 /* ---- the records of a last flight ----------------------------------------------------------- */
@@ -37,15 +37,15 @@ const uint8_t *flight_kept_next(const struct flight_kept *kept, const uint8_t *r
 
 void flight_kept_renumber(struct flight_kept *kept)
 {
-    enum { NUMBER_AT = 7 }; /* the last 4 of 6 bytes; the first ones are 0 */
+    enum { NUMBER_AT = RECORD_NUMBER_AT + 2 }; /* the last 4 of 6 bytes; the first ones are 0 */
     size_t len = 0;
     uint32_t next = 0;
     const uint8_t *record = NULL;
     while ((record = flight_kept_next(kept, record, &len)) != NULL)
-        if (bytes_get16(record + EPOCH_AT) == 0)
+        if (record_epoch(record) == 0)
             next = bytes_get32(record + NUMBER_AT) + 1;
     while ((record = flight_kept_next(kept, record, &len)) != NULL)
-        if (bytes_get16(record + EPOCH_AT) == 0)
+        if (record_epoch(record) == 0)
             bytes_put32(kept->bytes + (record - kept->bytes) + NUMBER_AT, next++);
 }
 
@@ -104,7 +104,7 @@ static size_t datagram_max(const struct flight *f)
  */
 static bool may_follow(struct flight *f, const uint8_t *record)
 {
-    bool is_plaintext = (record[0] & 0xe0) != 0x20 && bytes_get16(record + EPOCH_AT) == 0;
+    bool is_plaintext = record_is_plaintext(record);
     bool was_plaintext = f->was_plaintext;
     f->was_plaintext = is_plaintext;
     return !f->is_repeating || is_plaintext == was_plaintext ||
@@ -115,8 +115,7 @@ static bool may_follow(struct flight *f, const uint8_t *record)
  * may look for no second record behind one of them; so each is in a datagram of its own. */
 static bool is_after_handshake(const uint8_t *record)
 {
-    enum { CIPHERTEXT_AND_EPOCH = 0xe3, CIPHERTEXT_OF_EPOCH_3 = 0x23 }; /* 001CSLEE */
-    return (record[0] & CIPHERTEXT_AND_EPOCH) == CIPHERTEXT_OF_EPOCH_3;
+    return record_is_of_epoch13(record[0], 3);
 }
 
 /* A record of a flight joins the one before it. Lost or not, they arrive together: on a lossy path

@@ -4,13 +4,9 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "wire/message.h"
 
 enum {
-    RECORD_HEADER = 13,
-    HANDSHAKE_HEADER = 12,
-    TYPE_HANDSHAKE = 22,
-    CLIENT_HELLO = 1,
-    RANDOM_BYTES = 32,
     /* Extensions. */
     SUPPORTED_GROUPS = 10,
     SIGNATURE_ALGORITHMS = 13,
@@ -94,12 +90,13 @@ static void read_extension(struct hello_offer *offer, uint32_t type, struct rest
 static bool find_hello(const uint8_t *datagram, size_t len, struct rest *hello)
 {
     struct rest rest = {.at = datagram, .len = len};
-    struct rest header = take(&rest, RECORD_HEADER);
-    if (header.is_cut || header.at[0] != TYPE_HANDSHAKE || bytes_get16(header.at + 3) != 0)
+    struct rest header = take(&rest, RECORD_HEADER_BYTES);
+    if (header.is_cut || header.at[0] != RECORD_HANDSHAKE || record_epoch(header.at) != 0)
         return false;
-    rest = take(&rest, bytes_get16(header.at + RECORD_HEADER - 2));
-    struct rest message = take(&rest, HANDSHAKE_HEADER);
-    if (message.is_cut || message.at[0] != CLIENT_HELLO || bytes_get24(message.at + 6) != 0)
+    rest = take(&rest, record_body_len(header.at, RECORD_HEADER_BYTES));
+    struct rest message = take(&rest, HANDSHAKE_HEADER_BYTES);
+    if (message.is_cut || message.at[0] != HANDSHAKE_CLIENT_HELLO ||
+        bytes_get24(message.at + 6) != 0)
         return false;
     *hello = take(&rest, bytes_get24(message.at + 1));
     return true;
@@ -113,7 +110,7 @@ bool hello_offer_read(struct hello_offer *offer, const uint8_t *datagram, size_t
     *offer = (struct hello_offer){.is_read = true, .is_cut = hello.is_cut};
     hello.is_cut = false;
     offer->legacy_version = (uint16_t)take_number(&hello, 2);
-    take(&hello, RANDOM_BYTES);
+    take(&hello, HELLO_RANDOM_BYTES);
     take_vector(&hello, 1); /* legacy_session_id */
     take_vector(&hello, 1); /* cookie */
     offer->suite_total = read_list(take_vector(&hello, 2), offer->suites, HELLO_OFFER_SUITES);

@@ -1,13 +1,8 @@
 #include "handshake/progress.h"
 
-#include "base/bytes.h"
+#include "wire/message.h"
 
 enum {
-    RECORD_HEADER = 13,
-    EPOCH_AT = 3,
-    TYPE_HANDSHAKE = 22,
-    TYPE_ACK = 26,
-    CLIENT_HELLO = 1,
     /* Largest datagram that needs no luck: 576 bytes without the headers. */
     SMALL_BYTES = 548,
 };
@@ -15,26 +10,21 @@ enum {
 /* By its first record. What is protected may turn out to be something else. */
 static enum progress_answer kind_of(const uint8_t *data, size_t len)
 {
-    bool is_plain =
-        len > RECORD_HEADER && (data[0] & 0xe0) != 0x20 && bytes_get16(data + EPOCH_AT) == 0;
+    bool is_plain = len > RECORD_HEADER_BYTES && record_is_plaintext(data);
     if (len == 0)
         return PROGRESS_ANSWER_NONE;
-    if (is_plain && data[0] == TYPE_HANDSHAKE && data[RECORD_HEADER] == CLIENT_HELLO)
+    if (is_plain && data[0] == RECORD_HANDSHAKE &&
+        data[RECORD_HEADER_BYTES] == HANDSHAKE_CLIENT_HELLO)
         return PROGRESS_ANSWER_HELLO;
-    if (is_plain && data[0] == TYPE_ACK)
+    if (is_plain && data[0] == RECORD_ACK)
         return PROGRESS_ANSWER_ACK;
     return PROGRESS_ANSWER_PART;
-}
-
-static bool is_ciphertext_of_1_3(const uint8_t *data, size_t len)
-{
-    return len > 0 && (data[0] & 0xe0) == 0x20;
 }
 
 void progress_on_feed(struct progress *progress, const uint8_t *data, size_t len)
 {
     progress->fed = (uint8_t)kind_of(data, len);
-    progress->is_fed_ciphertext = is_ciphertext_of_1_3(data, len);
+    progress->is_fed_ciphertext = len > 0 && record_is_ciphertext13(data[0]);
 }
 
 void progress_on_fed(struct progress *progress, bool was_discarded, bool was_ack)

@@ -8,18 +8,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* What is looked at of a record: RFC 6347 section 4.1, RFC 9146 section 4, RFC 9147 section 4. */
+#include "wire/message.h"
+#include "wire/record_header.h"
+
+/* First bytes of records with a connection ID: all of it is a type, or the bits that do not matter
+ * here are not looked at. */
 enum {
-    CID_RECORD = 25, /* DTLS 1.2 with CID: type, version, epoch, sequence number, CID */
-    CID_RECORD_MASK = 0xff,
-    CID_RECORD_AT = 11,
-    UNIFIED_CID = 0x30, /* DTLS 1.3: 0b001, the C bit, flags that do not matter here; CID */
-    UNIFIED_CID_MASK = 0xf0,
-    UNIFIED_CID_AT = 1,
-    HANDSHAKE_RECORD = 22,
-    EPOCH_AT = 3,
-    MESSAGE_TYPE_AT = 13,
-    CLIENT_HELLO = 1,
+    TYPE_MASK = 0xff,
+    UNIFIED_CID = RECORD13_FIXED | RECORD13_HAS_CID,
+    UNIFIED_CID_MASK = RECORD13_FIXED_MASK | RECORD13_HAS_CID,
 };
 
 /* Knuth's multiplicative hash: the golden ratio of 2^32. */
@@ -86,15 +83,15 @@ uint32_t steering_socket_of(const struct steering *s, const struct addr *from, c
                             size_t len)
 {
     uint32_t n = s->worker_count;
-    if (has_cid(s, data, len, CID_RECORD_MASK, CID_RECORD, CID_RECORD_AT))
+    if (has_cid(s, data, len, TYPE_MASK, RECORD_TLS12_CID, RECORD_CID_AT))
         return steering_worker_of_bucket(
-            steering_bucket_of_cid(data + CID_RECORD_AT, s->cid_length), n);
-    if (has_cid(s, data, len, UNIFIED_CID_MASK, UNIFIED_CID, UNIFIED_CID_AT))
+            steering_bucket_of_cid(data + RECORD_CID_AT, s->cid_length), n);
+    if (has_cid(s, data, len, UNIFIED_CID_MASK, UNIFIED_CID, RECORD13_CID_AT))
         return steering_worker_of_bucket(
-            steering_bucket_of_cid(data + UNIFIED_CID_AT, s->cid_length), n);
-    bool is_hello = s->has_hello_sockets && len > MESSAGE_TYPE_AT && data[0] == HANDSHAKE_RECORD &&
-                    data[EPOCH_AT] == 0 && data[EPOCH_AT + 1] == 0 &&
-                    data[MESSAGE_TYPE_AT] == CLIENT_HELLO;
+            steering_bucket_of_cid(data + RECORD13_CID_AT, s->cid_length), n);
+    bool is_hello = s->has_hello_sockets && len > RECORD_HEADER_BYTES &&
+                    data[0] == RECORD_HANDSHAKE && record_epoch(data) == 0 &&
+                    data[RECORD_HEADER_BYTES] == HANDSHAKE_CLIENT_HELLO;
     return steering_worker_of_bucket(steering_bucket_of_addr(from), n) + (is_hello ? n : 0);
 }
 
@@ -156,13 +153,13 @@ static void emit_first_socket(struct program *p, const struct steering *s)
     if (!s->has_hello_sockets)
         return;
     emit(p, BPF_LD | BPF_W | BPF_LEN, 0);
-    unless[0] = emit_only_if(p, BPF_JGT, MESSAGE_TYPE_AT);
+    unless[0] = emit_only_if(p, BPF_JGT, RECORD_HEADER_BYTES);
     emit(p, BPF_LD | BPF_B | BPF_ABS, 0);
-    unless[1] = emit_only_if(p, BPF_JEQ, HANDSHAKE_RECORD);
-    emit(p, BPF_LD | BPF_H | BPF_ABS, EPOCH_AT);
+    unless[1] = emit_only_if(p, BPF_JEQ, RECORD_HANDSHAKE);
+    emit(p, BPF_LD | BPF_H | BPF_ABS, RECORD_EPOCH_AT);
     unless[2] = emit_only_if(p, BPF_JEQ, 0);
-    emit(p, BPF_LD | BPF_B | BPF_ABS, MESSAGE_TYPE_AT);
-    unless[3] = emit_only_if(p, BPF_JEQ, CLIENT_HELLO);
+    emit(p, BPF_LD | BPF_B | BPF_ABS, RECORD_HEADER_BYTES);
+    unless[3] = emit_only_if(p, BPF_JEQ, HANDSHAKE_CLIENT_HELLO);
     emit(p, BPF_LD | BPF_IMM, s->worker_count);
     emit(p, BPF_ST, FIRST_SOCKET);
     skip_to_here(p, unless, 4);
@@ -238,8 +235,8 @@ bool steering_attach(int fd, const struct steering *steering, struct err *err)
 {
     struct program program = {.len = 0};
     if (steering->cid_length > 0) {
-        emit_cid(&program, steering, CID_RECORD_MASK, CID_RECORD, CID_RECORD_AT);
-        emit_cid(&program, steering, UNIFIED_CID_MASK, UNIFIED_CID, UNIFIED_CID_AT);
+        emit_cid(&program, steering, TYPE_MASK, RECORD_TLS12_CID, RECORD_CID_AT);
+        emit_cid(&program, steering, UNIFIED_CID_MASK, UNIFIED_CID, RECORD13_CID_AT);
     }
     emit_first_socket(&program, steering);
     emit_source(&program, steering);

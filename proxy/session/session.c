@@ -214,11 +214,11 @@ static enum client_outcome act_on(struct turn *t, enum client_outcome before)
  * session of 1.3. 0: it may be the session's, or there is no telling. */
 static size_t foreign_len(const struct session *s, const uint8_t *data, size_t len)
 {
-    enum { HEADER = 13, EPOCH_AT = 3, LENGTH_AT = 11 };
-    if ((data[0] & 0xe0) == 0x20 || len < HEADER || data[0] == RECORD_TLS12_CID ||
-        (s->association.version == VERSION_1_2 && bytes_get16(data + EPOCH_AT) != 0))
+    if (record_is_ciphertext13(data[0]) || len < RECORD_HEADER_BYTES ||
+        data[0] == RECORD_TLS12_CID ||
+        (s->association.version == VERSION_1_2 && record_epoch(data) != 0))
         return 0;
-    size_t record_len = HEADER + (size_t)bytes_get16(data + LENGTH_AT);
+    size_t record_len = RECORD_HEADER_BYTES + record_body_len(data, RECORD_HEADER_BYTES);
     return record_len < len ? record_len : len;
 }
 

@@ -1,40 +1,19 @@
 #include "wire/classify.h"
 
 #include "base/bytes.h"
+#include "wire/message.h"
 
 enum {
-    RECORD_HEADER = 13, /* type 1, version 2, epoch 2, sequence number 6, length 2 */
-    VERSION_AT = 1,
-    CID_AT = 11, /* before the length: RFC 9146 section 4 */
-    HANDSHAKE_HEADER =
-        12, /* type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3 */
-    HELLO_RANDOM_END = 2 + 32, /* legacy_version and random */
+    HELLO_RANDOM_END = 2 + HELLO_RANDOM_BYTES, /* legacy_version and random */
 
     /* 2^14 bytes and what the suites add, all of them AEAD: at most 24 bytes (RFC 6347 allows
      * 2,048, RFC 9147 256). A longer one cannot be authentic, and the library would end the
      * session. */
-    RECORD_LENGTH_MAX = 16384 + 256,
-    CIPHERTEXT_LENGTH_MAX = 16384 + 256,
+    RECORD_LENGTH_MAX = RECORD_PLAINTEXT_MAX + 256,
+    CIPHERTEXT_LENGTH_MAX = RECORD_PLAINTEXT_MAX + 256,
     /* Shortest DTLS 1.3 ciphertext: 16 bytes are needed to decrypt the sequence number. */
-    CIPHERTEXT_LENGTH_MIN = 16,
-
-    TYPE_CHANGE_CIPHER_SPEC = 20,
-    TYPE_ALERT = 21,
-    TYPE_HANDSHAKE = CLASSIFY_HANDSHAKE,
-    TYPE_APPLICATION_DATA = 23,
-    TYPE_CID = 25,
-    TYPE_ACK = 26,
-
-    CLIENT_HELLO = 1,
-
-    VERSION_DTLS_1_2 = 0xfefd,
+    CIPHERTEXT_LENGTH_MIN = AEAD_SAMPLE_BYTES,
 };
-
-/* RFC 9147 section 4: 001CSLEE. */
-static bool is_ciphertext(uint8_t first_byte)
-{
-    return (first_byte & 0xe0) == 0x20;
-}
 
 /* A record as its header tells it. */
 struct record {
@@ -49,21 +28,21 @@ struct record {
  * extends to the end. */
 static bool read_ciphertext(const uint8_t *data, size_t len, size_t cid_len, struct record *record)
 {
-    bool has_cid = (data[0] & 0x10) != 0;
-    bool has_length = (data[0] & 0x04) != 0;
-    size_t header =
-        1 + (has_cid ? cid_len : 0) + ((data[0] & 0x08) != 0 ? 2 : 1) + (has_length ? 2 : 0);
+    bool has_cid = (data[0] & RECORD13_HAS_CID) != 0;
+    bool has_length = (data[0] & RECORD13_HAS_LENGTH) != 0;
+    size_t header = RECORD13_CID_AT + (has_cid ? cid_len : 0) +
+                    ((data[0] & RECORD13_HAS_16_BITS) != 0 ? 2 : 1) + (has_length ? 2 : 0);
 
     if (len < header + CIPHERTEXT_LENGTH_MIN)
         return false;
     size_t body = len - header;
     if (has_length && !(has_cid && cid_len == 0))
-        body = bytes_get16(data + header - 2);
+        body = record_body_len(data, header);
     if (body < CIPHERTEXT_LENGTH_MIN || body > CIPHERTEXT_LENGTH_MAX || body > len - header)
         return false;
     *record = (struct record){.len = header + body,
                               .body_len = body,
-                              .cid = has_cid ? data + 1 : NULL,
+                              .cid = has_cid ? data + RECORD13_CID_AT : NULL,
                               .is_protected = true};
     return true;
 }
@@ -78,46 +57,46 @@ static bool is_ack(const uint8_t *body, size_t len)
 static bool read_plain_header(const uint8_t *data, size_t len, size_t cid_len,
                               struct record *record)
 {
-    if (len < RECORD_HEADER)
+    if (len < RECORD_HEADER_BYTES)
         return false;
     uint8_t type = data[0];
-    if (type < TYPE_CHANGE_CIPHER_SPEC || type > TYPE_ACK || type == 24)
+    if (type < RECORD_CHANGE_CIPHER_SPEC || type > RECORD_ACK || type == 24)
         return false;
-    uint16_t epoch = bytes_get16(data + 3);
+    uint16_t epoch = record_epoch(data);
     /* In plaintext the version says nothing (RFC 9147 section 4); what is protected under this
      * header is of DTLS 1.2 and says so. */
-    if (epoch != 0 && bytes_get16(data + VERSION_AT) != VERSION_DTLS_1_2)
+    if (epoch != 0 && bytes_get16(data + RECORD_VERSION_AT) != RECORD_DTLS12)
         return false;
-    bool has_cid = type == TYPE_CID;
-    if (epoch == 0 && (type == TYPE_APPLICATION_DATA || has_cid))
+    bool has_cid = type == RECORD_TLS12_CID;
+    if (epoch == 0 && (type == RECORD_APPLICATION_DATA || has_cid))
         return false;
-    size_t header = RECORD_HEADER + (has_cid ? cid_len : 0);
+    size_t header = RECORD_HEADER_BYTES + (has_cid ? cid_len : 0);
     if (len <= header)
         return false;
-    size_t body = has_cid && cid_len == 0 ? len - header : bytes_get16(data + header - 2);
+    size_t body = has_cid && cid_len == 0 ? len - header : record_body_len(data, header);
     if (body == 0 || body > RECORD_LENGTH_MAX || body > len - header)
         return false;
-    if (epoch == 0 && type == TYPE_ACK && !is_ack(data + header, body))
+    if (epoch == 0 && type == RECORD_ACK && !is_ack(data + header, body))
         return false;
     *record = (struct record){.len = header + body,
                               .body_len = body,
-                              .cid = has_cid ? data + CID_AT : NULL,
+                              .cid = has_cid ? data + RECORD_CID_AT : NULL,
                               .is_protected = epoch != 0};
     return true;
 }
 
 static bool read_record(const uint8_t *data, size_t len, size_t cid_len, struct record *record)
 {
-    return is_ciphertext(data[0]) ? read_ciphertext(data, len, cid_len, record)
-                                  : read_plain_header(data, len, cid_len, record);
+    return record_is_ciphertext13(data[0]) ? read_ciphertext(data, len, cid_len, record)
+                                           : read_plain_header(data, len, cid_len, record);
 }
 
 /* Fills the hello's fields; false if the record is not a ClientHello. */
 static bool read_hello(const uint8_t *data, size_t record_len, struct classified *result)
 {
-    const uint8_t *handshake = data + RECORD_HEADER;
-    if (data[0] != TYPE_HANDSHAKE || record_len < RECORD_HEADER + HANDSHAKE_HEADER ||
-        handshake[0] != CLIENT_HELLO)
+    const uint8_t *handshake = data + RECORD_HEADER_BYTES;
+    if (data[0] != RECORD_HANDSHAKE || record_len < RECORD_HEADER_BYTES + HANDSHAKE_HEADER_BYTES ||
+        handshake[0] != HANDSHAKE_CLIENT_HELLO)
         return false;
     uint32_t message_len = bytes_get24(handshake + 1);
     uint32_t fragment_offset = bytes_get24(handshake + 6);
@@ -125,9 +104,10 @@ static bool read_hello(const uint8_t *data, size_t record_len, struct classified
 
     result->is_fragment = fragment_offset != 0 || fragment_len != message_len;
     result->is_later_fragment = fragment_offset != 0;
-    if (fragment_offset == 0 && record_len >= RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END) {
+    if (fragment_offset == 0 &&
+        record_len >= RECORD_HEADER_BYTES + HANDSHAKE_HEADER_BYTES + HELLO_RANDOM_END) {
         /* The last bytes: the first four were a clock once (RFC 5246 section 7.4.1.2). */
-        const uint8_t *random_end = handshake + HANDSHAKE_HEADER + HELLO_RANDOM_END;
+        const uint8_t *random_end = handshake + HANDSHAKE_HEADER_BYTES + HELLO_RANDOM_END;
         memcpy(&result->hello_tag, random_end - 8, 8);
         /* legacy_session_id<0..32>, then cookie<0..255>: RFC 6347 section 4.2.1. */
         const uint8_t *end = data + record_len;
@@ -155,10 +135,10 @@ static const uint8_t *behind_random(const uint8_t *data, size_t len, const uint8
     struct record record;
     if (len == 0 || !read_record(data, len, 0, &record) || record.is_protected ||
         !read_hello(data, record.len, &kind) || kind.is_later_fragment ||
-        record.len < RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END)
+        record.len < RECORD_HEADER_BYTES + HANDSHAKE_HEADER_BYTES + HELLO_RANDOM_END)
         return NULL;
     *end = data + record.len;
-    return data + RECORD_HEADER + HANDSHAKE_HEADER + HELLO_RANDOM_END;
+    return data + RECORD_HEADER_BYTES + HANDSHAKE_HEADER_BYTES + HELLO_RANDOM_END;
 }
 
 const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *size)
@@ -223,7 +203,7 @@ size_t classify_before_plain_ack(const uint8_t *data, size_t len, size_t cid_len
     size_t at = 0;
     struct record record;
     while (at < len && read_record(data + at, len - at, cid_len, &record) &&
-           (record.is_protected || data[at] != TYPE_ACK))
+           (record.is_protected || data[at] != RECORD_ACK))
         at += record.len;
     return at;
 }
@@ -234,7 +214,7 @@ void classify_level_versions(uint8_t *data, size_t len, size_t cid_len)
     for (size_t at = 0; at < len && read_record(data + at, len - at, cid_len, &record);
          at += record.len) {
         if (!record.is_protected)
-            bytes_put16(data + at + VERSION_AT, VERSION_DTLS_1_2);
+            bytes_put16(data + at + RECORD_VERSION_AT, RECORD_DTLS12);
     }
 }
 
@@ -259,12 +239,12 @@ static bool has_same_cid(const uint8_t *cid, const uint8_t *other, size_t cid_le
 bool classify_is_of_flight(const struct classified *kind)
 {
     switch (kind->kind) {
-    case DATAGRAM_PLAINTEXT: return kind->first_type == TYPE_HANDSHAKE;
+    case DATAGRAM_PLAINTEXT: return kind->first_type == RECORD_HANDSHAKE;
     case DATAGRAM_PROTECTED:
         /* In DTLS 1.3 they are of epoch 2, whose lowest two bits are in the header. */
-        return is_ciphertext(kind->first_type)
-                   ? (kind->first_type & 3) == 2
-                   : kind->first_type == TYPE_HANDSHAKE || kind->first_type == TYPE_CID;
+        return record_is_ciphertext13(kind->first_type)
+                   ? record_is_of_epoch13(kind->first_type, 2)
+                   : kind->first_type == RECORD_HANDSHAKE || kind->first_type == RECORD_TLS12_CID;
     default: return false;
     }
 }
@@ -296,9 +276,9 @@ struct classified classify(const uint8_t *data, size_t len, size_t cid_len)
         }
         only_protected =
             only_protected && record.is_protected && has_same_cid(record.cid, result.cid, cid_len);
-        if (!has_alert && !record.is_protected && data[at] == TYPE_ALERT) {
+        if (!has_alert && !record.is_protected && data[at] == RECORD_ALERT) {
             has_alert = true;
-            read_alert(data + at + RECORD_HEADER, record.body_len, &result);
+            read_alert(data + at + RECORD_HEADER_BYTES, record.body_len, &result);
         }
         result.usable_len = (uint32_t)(at + record.len);
         if (!has_alert)

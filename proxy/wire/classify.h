@@ -11,9 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A content type as in `first_type`. */
-#define CLASSIFY_HANDSHAKE 22
-
 enum datagram_kind {
     DATAGRAM_JUNK,      /* no well-formed DTLS record at its beginning */
     DATAGRAM_HELLO,     /* begins with a plaintext ClientHello, or a fragment of one */

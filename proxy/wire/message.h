@@ -49,14 +49,20 @@ void message_write_ack(const struct record_number *number, uint8_t *out);
 /* ---- handshake messages ---------------------------------------------------------------------- */
 
 enum handshake_type {
+    HANDSHAKE_HELLO_REQUEST = 0,
     HANDSHAKE_CLIENT_HELLO = 1,
+    HANDSHAKE_SERVER_HELLO = 2,
+    HANDSHAKE_HELLO_VERIFY_REQUEST = 3,
+    HANDSHAKE_NEW_SESSION_TICKET = 4,
     HANDSHAKE_REQUEST_CONNECTION_ID = 9,
     HANDSHAKE_NEW_CONNECTION_ID = 10,
     HANDSHAKE_FINISHED = 20,
     HANDSHAKE_KEY_UPDATE = 24,
 };
 
+/* Type 1, length 3, message_seq 2, fragment_offset 3, fragment_length 3. */
 enum { HANDSHAKE_HEADER_BYTES = 12 };
+enum { HELLO_RANDOM_BYTES = 32 }; /* behind the version, 2 bytes (RFC 5246 section 7.4.1.2) */
 
 /* One fragment: RFC 9147 section 5.2. */
 struct handshake_fragment {

@@ -1,5 +1,5 @@
-/* What records of DTLS 1.2 and 1.3 have in common: content types, what becomes of a record that is
- * opened, the window against replays, and how much keys may be used. Pure. */
+/* What records of DTLS 1.2 and 1.3 have in common: what becomes of a record that is opened, the
+ * window against replays, and how much keys may be used. Pure. */
 #ifndef WIRE_RECORD_H
 #define WIRE_RECORD_H
 
@@ -8,15 +8,7 @@
 #include <stdint.h>
 
 #include "wire/aead.h"
-
-enum record_type {
-    RECORD_CHANGE_CIPHER_SPEC = 20,
-    RECORD_ALERT = 21,
-    RECORD_HANDSHAKE = 22,
-    RECORD_APPLICATION_DATA = 23,
-    RECORD_TLS12_CID = 25, /* on the wire only (RFC 9146 section 4) */
-    RECORD_ACK = 26,
-};
+#include "wire/record_header.h"
 
 enum {
     RECORD_PLAINTEXT_MAX = 16384, /* RFC 5246 section 6.2.1, RFC 8446 section 5.1 */
@@ -26,7 +18,7 @@ enum {
     RECORD13_KEYS_MAX = 2 * AEAD_KEY_MAX + AEAD_NONCE_BYTES, /* of an epoch, in one direction */
     /* What a record is longer than its plaintext, at most: in 1.2 the header, a connection ID, the
      * explicit nonce, the content type, the tag; 1.3 takes less. */
-    RECORD_OVERHEAD_MAX = 13 + RECORD_CID_MAX + 8 + 1 + AEAD_TAG_MAX,
+    RECORD_OVERHEAD_MAX = RECORD_HEADER_BYTES + RECORD_CID_MAX + 8 + 1 + AEAD_TAG_MAX,
 };
 
 /* What became of a record. Up to RECORD_FORGED nothing that depends on it was authentic: it is to

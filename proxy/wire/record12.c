@@ -5,16 +5,11 @@
 #include "base/bytes.h"
 
 enum {
-    HEADER = 13,  /* type 1, version 2, epoch 2, number 6, length 2 */
-    EPOCH_AT = 3, /* epoch and number, eight bytes */
-    BEFORE_CID = 11,
     EXPLICIT = 8, /* bytes of AES's explicit nonce (RFC 5288 section 3, RFC 6655 section 3) */
     SALT = 4,
     BODY_MAX = 16384 + 2048, /* RFC 5246 section 6.2.3 */
     AAD_MAX = 23 + RECORD_CID_MAX,
 };
-
-static const uint8_t VERSION[2] = {0xfe, 0xfd};
 
 #define EPOCH ((uint64_t)1 << 48)
 #define NUMBER_MASK (EPOCH - 1)
@@ -54,10 +49,10 @@ static size_t make_aad(const struct record12_keys *keys, const uint8_t *header,
         at[8] = RECORD_TLS12_CID;
         at[9] = (uint8_t)keys->cid_len;
         at += 10;
-        memcpy(at, header, BEFORE_CID + keys->cid_len);
-        at += BEFORE_CID + keys->cid_len;
+        memcpy(at, header, RECORD_CID_AT + keys->cid_len);
+        at += RECORD_CID_AT + keys->cid_len;
     } else { /* RFC 5246 section 6.2.3.3 */
-        memcpy(at, header + EPOCH_AT, 8);
+        memcpy(at, header + RECORD_EPOCH_AT, 8);
         memcpy(at + 8, header, 3);
         at += 11;
     }
@@ -72,28 +67,28 @@ static enum record_verdict read_header(const struct record12_keys *keys,
                                        struct record_content *content)
 {
     content->record_len = len;
-    if (len < HEADER)
+    if (len < RECORD_HEADER_BYTES)
         return RECORD_MALFORMED;
     bool has_cid = data[0] == RECORD_TLS12_CID;
     /* Without one of ours, nobody knows how long the other one is. */
     if (has_cid && keys->cid_len == 0)
         return RECORD_MALFORMED;
-    size_t header = HEADER + (has_cid ? keys->cid_len : 0);
+    size_t header = RECORD_HEADER_BYTES + (has_cid ? keys->cid_len : 0);
     if (len < header)
         return RECORD_MALFORMED;
-    size_t body = bytes_get16(data + header - 2);
+    size_t body = record_body_len(data, header);
     if (body > len - header || body > BODY_MAX)
         return RECORD_MALFORMED;
     content->record_len = header + body;
     *header_len = header;
-    if (memcmp(data + 1, VERSION, sizeof(VERSION)) != 0)
+    if (bytes_get16(data + RECORD_VERSION_AT) != RECORD_DTLS12)
         return RECORD_MALFORMED;
-    uint64_t number =
-        (uint64_t)bytes_get32(data + EPOCH_AT) << 32 | bytes_get32(data + EPOCH_AT + 4);
+    uint64_t number = (uint64_t)bytes_get32(data + RECORD_EPOCH_AT) << 32 |
+                      bytes_get32(data + RECORD_EPOCH_AT + 4);
     content->epoch = number >> 48;
     content->number = number & NUMBER_MASK;
     if (keys->cid_len != 0 &&
-        (!has_cid || memcmp(data + BEFORE_CID, keys->cid, keys->cid_len) != 0))
+        (!has_cid || memcmp(data + RECORD_CID_AT, keys->cid, keys->cid_len) != 0))
         return RECORD_WRONG_CID;
     if (content->epoch != 1)
         return RECORD_WRONG_EPOCH;
@@ -114,7 +109,7 @@ enum record_verdict record12_open(struct aead_work *work, const struct record12_
     const uint8_t *body = data + header_len;
     size_t before = explicit_bytes(keys->aead);
     uint8_t nonce[AEAD_NONCE_BYTES], aad[AAD_MAX];
-    make_nonce(keys, data + EPOCH_AT, body, nonce);
+    make_nonce(keys, data + RECORD_EPOCH_AT, body, nonce);
     content->type = data[0];
     size_t in_len = content->record_len - header_len - before;
     content->data_len = in_len - aead_tag_bytes(keys->aead);
@@ -145,14 +140,14 @@ size_t record12_seal(struct aead_work *work, const struct record12_keys *keys, u
                      uint8_t type, const uint8_t *data, size_t data_len, uint8_t *out)
 {
     bool has_cid = keys->cid_len != 0;
-    size_t header_len = HEADER + keys->cid_len, before = explicit_bytes(keys->aead);
+    size_t header_len = RECORD_HEADER_BYTES + keys->cid_len, before = explicit_bytes(keys->aead);
     size_t plaintext_len = data_len + has_cid;
     uint8_t *body = out + header_len;
     out[0] = has_cid ? RECORD_TLS12_CID : type;
-    memcpy(out + 1, VERSION, sizeof(VERSION));
-    put_number(out + EPOCH_AT, EPOCH | number);
+    bytes_put16(out + RECORD_VERSION_AT, RECORD_DTLS12);
+    put_number(out + RECORD_EPOCH_AT, EPOCH | number);
     if (has_cid)
-        memcpy(out + BEFORE_CID, keys->cid, keys->cid_len);
+        memcpy(out + RECORD_CID_AT, keys->cid, keys->cid_len);
     bytes_put16(body - 2, (uint16_t)(before + plaintext_len + aead_tag_bytes(keys->aead)));
     if (before != 0)
         put_number(body, keys->nonce_base + number); /* T8 */
@@ -162,7 +157,7 @@ size_t record12_seal(struct aead_work *work, const struct record12_keys *keys, u
         body[before + data_len] = type;
 
     uint8_t nonce[AEAD_NONCE_BYTES], aad[AAD_MAX];
-    make_nonce(keys, out + EPOCH_AT, body, nonce);
+    make_nonce(keys, out + RECORD_EPOCH_AT, body, nonce);
     const struct aead_text text = {
         .key = keys->key,
         .nonce = nonce,

@@ -9,13 +9,7 @@
 #include "base/bytes.h"
 
 enum {
-    FIXED = 0x20, /* 001CSLEE */
-    FIXED_MASK = 0xe0,
-    HAS_CID = 0x10,
-    HAS_16_BITS = 0x08,
-    HAS_LENGTH = 0x04,
-    EPOCH_MASK = 0x03,
-    HEADER_MAX = 1 + RECORD_CID_MAX + 2 + 2,
+    HEADER_MAX = RECORD13_CID_AT + RECORD_CID_MAX + 2 + 2,
     INNER_MAX = RECORD_PLAINTEXT_MAX + 1,  /* the type included (RFC 8446 section 5.4) */
     BODY_MAX = RECORD_PLAINTEXT_MAX + 256, /* RFC 8446 section 5.2 */
 };
@@ -100,27 +94,28 @@ static enum record_verdict read_header(const struct record13_reader *reader, con
                                        struct record_content *content)
 {
     content->record_len = len;
-    if (len == 0 || (data[0] & FIXED_MASK) != FIXED)
+    if (len == 0 || !record_is_ciphertext13(data[0]))
         return RECORD_MALFORMED;
-    bool has_cid = (data[0] & HAS_CID) != 0, has_length = (data[0] & HAS_LENGTH) != 0;
+    bool has_cid = (data[0] & RECORD13_HAS_CID) != 0,
+         has_length = (data[0] & RECORD13_HAS_LENGTH) != 0;
     if (has_cid ? reader->cid_len == 0 : reader->cid_len != 0 && is_first)
         return RECORD_WRONG_CID;
-    header->number_at = 1 + (has_cid ? reader->cid_len : 0);
-    header->number_bytes = (data[0] & HAS_16_BITS) != 0 ? 2 : 1;
+    header->number_at = RECORD13_CID_AT + (has_cid ? reader->cid_len : 0);
+    header->number_bytes = (data[0] & RECORD13_HAS_16_BITS) != 0 ? 2 : 1;
     header->len = header->number_at + header->number_bytes + (has_length ? 2 : 0);
     if (len < header->len)
         return RECORD_MALFORMED;
-    if (has_cid && memcmp(data + 1, reader->cid, reader->cid_len) != 0)
+    if (has_cid && memcmp(data + RECORD13_CID_AT, reader->cid, reader->cid_len) != 0)
         return RECORD_WRONG_CID;
     size_t rest = len - header->len;
-    size_t body = has_length ? bytes_get16(data + header->len - 2) : rest;
+    size_t body = has_length ? record_body_len(data, header->len) : rest;
     if (body > rest || body > BODY_MAX)
         return RECORD_MALFORMED;
     content->record_len = header->len + body;
     if (body < AEAD_SAMPLE_BYTES)
         return RECORD_TOO_SHORT;
     for (size_t i = 0; i < reader->epoch_count; i++) {
-        if ((reader->epochs[i].epoch & EPOCH_MASK) == (data[0] & EPOCH_MASK)) {
+        if (record_is_of_epoch13(data[0], reader->epochs[i].epoch)) {
             header->epoch = &reader->epochs[i];
             content->epoch = header->epoch->epoch;
             return RECORD_OPENED;
@@ -204,7 +199,7 @@ size_t record13_seal(struct aead_work *work, const struct record13_writer *write
     const enum aead aead = writer->aead;
     const uint8_t *keys = writer->keys;
     bool has_cid = writer->cid_len != 0;
-    size_t number_at = 1 + writer->cid_len, header_len = number_at + 4;
+    size_t number_at = RECORD13_CID_AT + writer->cid_len, header_len = number_at + 4;
     size_t inner_len = data_len + 1 + padding(aead, data_len + 1);
     size_t body_len = inner_len + aead_tag_bytes(aead);
     uint8_t *body = out + header_len;
@@ -212,10 +207,10 @@ size_t record13_seal(struct aead_work *work, const struct record13_writer *write
         memmove(body, data, data_len);
     memset(body + data_len, 0, inner_len - data_len);
     body[data_len] = type;
-    out[0] = (uint8_t)(FIXED | (has_cid ? HAS_CID : 0) | HAS_16_BITS | HAS_LENGTH |
-                       (writer->epoch & EPOCH_MASK));
+    out[0] = (uint8_t)(RECORD13_FIXED | (has_cid ? RECORD13_HAS_CID : 0) | RECORD13_HAS_16_BITS |
+                       RECORD13_HAS_LENGTH | (writer->epoch & RECORD13_EPOCH_MASK));
     if (has_cid)
-        memcpy(out + 1, writer->cid, writer->cid_len);
+        memcpy(out + RECORD13_CID_AT, writer->cid, writer->cid_len);
     bytes_put16(out + number_at, (uint16_t)number);
     bytes_put16(out + number_at + 2, (uint16_t)body_len);
 

@@ -1,66 +1,44 @@
 #include "wire/role.h"
 
 #include "base/bytes.h"
-
-enum {
-    RECORD_HEADER = 13,
-    HANDSHAKE_HEADER = 12,
-    VERSION_BYTES = 2,
-    RANDOM_BYTES = 32,
-
-    TYPE_CHANGE_CIPHER_SPEC = 20,
-    TYPE_ALERT = 21,
-    TYPE_HANDSHAKE = 22,
-    TYPE_CID = 25,
-    TYPE_ACK = 26,
-
-    HELLO_REQUEST = 0,
-    CLIENT_HELLO = 1,
-    SERVER_HELLO = 2,
-    HELLO_VERIFY_REQUEST = 3,
-    NEW_SESSION_TICKET = 4,
-};
+#include "wire/message.h"
 
 /* The random of a ServerHello that is a HelloRetryRequest: RFC 8446 section 4.1.3. */
-static const uint8_t retry_random[RANDOM_BYTES] = {
+static const uint8_t retry_random[HELLO_RANDOM_BYTES] = {
     0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
     0xc2, 0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c};
 
-/* A DTLS 1.3 ciphertext: RFC 9147 section 4. */
-static bool is_ciphertext(uint8_t first_byte)
-{
-    return (first_byte & 0xe0) == 0x20;
-}
-
 static bool is_retry_request(const uint8_t *message, size_t len)
 {
-    size_t random_at = HANDSHAKE_HEADER + VERSION_BYTES;
-    return message[0] == SERVER_HELLO && len >= random_at + RANDOM_BYTES &&
-           memcmp(message + random_at, retry_random, RANDOM_BYTES) == 0;
+    size_t random_at = HANDSHAKE_HEADER_BYTES + 2; /* behind the version */
+    return message[0] == HANDSHAKE_SERVER_HELLO && len >= random_at + HELLO_RANDOM_BYTES &&
+           memcmp(message + random_at, retry_random, HELLO_RANDOM_BYTES) == 0;
 }
 
 /* A cookie reply is one plaintext record with a HelloVerifyRequest or a HelloRetryRequest. */
 static bool is_cookie_reply(const uint8_t *datagram, size_t len)
 {
-    if (len <= RECORD_HEADER || datagram[0] != TYPE_HANDSHAKE || bytes_get16(datagram + 3) != 0)
+    if (len <= RECORD_HEADER_BYTES || datagram[0] != RECORD_HANDSHAKE ||
+        record_epoch(datagram) != 0)
         return false;
-    const uint8_t *message = datagram + RECORD_HEADER;
-    size_t message_len = len - RECORD_HEADER;
-    return bytes_get16(datagram + 11) == message_len &&
-           (message[0] == HELLO_VERIFY_REQUEST || is_retry_request(message, message_len));
+    const uint8_t *message = datagram + RECORD_HEADER_BYTES;
+    size_t message_len = len - RECORD_HEADER_BYTES;
+    return record_body_len(datagram, RECORD_HEADER_BYTES) == message_len &&
+           (message[0] == HANDSHAKE_HELLO_VERIFY_REQUEST || is_retry_request(message, message_len));
 }
 
 /* A plaintext record that a server may send in this phase. Its body is at least a byte long. */
 static bool is_server_record(const uint8_t *record, bool is_established)
 {
     switch (record[0]) {
-    case TYPE_CHANGE_CIPHER_SPEC: return true;
-    case TYPE_HANDSHAKE:
+    case RECORD_CHANGE_CIPHER_SPEC: return true;
+    case RECORD_HANDSHAKE:
         if (is_established)
-            return record[RECORD_HEADER] == NEW_SESSION_TICKET;
-        return record[RECORD_HEADER] != CLIENT_HELLO && record[RECORD_HEADER] != HELLO_REQUEST;
-    case TYPE_ALERT:
-    case TYPE_ACK: return !is_established;
+            return record[RECORD_HEADER_BYTES] == HANDSHAKE_NEW_SESSION_TICKET;
+        return record[RECORD_HEADER_BYTES] != HANDSHAKE_CLIENT_HELLO &&
+               record[RECORD_HEADER_BYTES] != HANDSHAKE_HELLO_REQUEST;
+    case RECORD_ALERT:
+    case RECORD_ACK: return !is_established;
     default: return false;
     }
 }
@@ -71,19 +49,19 @@ static bool is_server_record(const uint8_t *record, bool is_established)
 static bool has_only_server_records(const uint8_t *datagram, size_t len, bool is_established)
 {
     size_t at = 0;
-    while (at < len && !is_ciphertext(datagram[at])) {
+    while (at < len && !record_is_ciphertext13(datagram[at])) {
         const uint8_t *record = datagram + at;
-        if (len - at <= RECORD_HEADER)
+        if (len - at <= RECORD_HEADER_BYTES)
             return false;
-        if (record[0] == TYPE_CID)
-            return bytes_get16(record + 3) != 0;
-        size_t body = bytes_get16(record + 11);
-        if (body == 0 || body > len - at - RECORD_HEADER)
+        if (record[0] == RECORD_TLS12_CID)
+            return record_epoch(record) != 0;
+        size_t body = record_body_len(record, RECORD_HEADER_BYTES);
+        if (body == 0 || body > len - at - RECORD_HEADER_BYTES)
             return false;
-        bool is_plaintext = bytes_get16(record + 3) == 0;
+        bool is_plaintext = record_epoch(record) == 0;
         if (is_plaintext && !is_server_record(record, is_established))
             return false;
-        at += RECORD_HEADER + body;
+        at += RECORD_HEADER_BYTES + body;
     }
     return true;
 }
@@ -91,12 +69,13 @@ static bool has_only_server_records(const uint8_t *datagram, size_t len, bool is
 /* One record that is an alert, or protected, so that it cannot be seen what it is. */
 static bool is_alert(const uint8_t *datagram, size_t len)
 {
-    if (is_ciphertext(datagram[0]))
+    if (record_is_ciphertext13(datagram[0]))
         return true;
     if (!has_only_server_records(datagram, len, false))
         return false;
-    return datagram[0] == TYPE_CID ||
-           (datagram[0] == TYPE_ALERT && len == RECORD_HEADER + (size_t)bytes_get16(datagram + 11));
+    return datagram[0] == RECORD_TLS12_CID ||
+           (datagram[0] == RECORD_ALERT &&
+            len == RECORD_HEADER_BYTES + record_body_len(datagram, RECORD_HEADER_BYTES));
 }
 
 bool role_may_send(enum role role, enum role_phase phase, const uint8_t *datagram, size_t len,

@@ -1,11 +1,12 @@
 #include "worker/unusable_tickets.h"
 
 #include "handshake/ticket.h"
+#include "wire/message.h"
 
 static bool is_retry_request(const uint8_t *reply, size_t len)
 {
-    enum { TYPE_AT = 13, SERVER_HELLO = 2 };
-    return len > TYPE_AT && reply[0] == CLASSIFY_HANDSHAKE && reply[TYPE_AT] == SERVER_HELLO;
+    return len > RECORD_HEADER_BYTES && reply[0] == RECORD_HANDSHAKE &&
+           reply[RECORD_HEADER_BYTES] == HANDSHAKE_SERVER_HELLO;
 }
 
 void unusable_tickets_note(struct unusable_tickets *tickets, const struct arrival *a,
@@ -26,10 +27,10 @@ void unusable_tickets_note(struct unusable_tickets *tickets, const struct arriva
 
 enum ticket_noted unusable_tickets_take(struct unusable_tickets *tickets, const struct arrival *a)
 {
-    enum { FATAL = 2, CLOSE_NOTIFY = 0, USER_CANCELED = 90 };
     const struct classified *kind = &a->kind;
-    if (a->now_ms >= tickets->end_ms || kind->before_alert_len != 0 || kind->alert_level != FATAL ||
-        kind->alert_code == CLOSE_NOTIFY || kind->alert_code == USER_CANCELED)
+    if (a->now_ms >= tickets->end_ms || kind->before_alert_len != 0 ||
+        kind->alert_level != ALERT_FATAL || kind->alert_code == ALERT_CLOSE_NOTIFY ||
+        kind->alert_code == ALERT_USER_CANCELED)
         return TICKET_NOTED_NONE;
     for (uint32_t i = 0; i < UNUSABLE_TICKETS_MAX; i++) {
         if (a->now_ms >= tickets->at[i].end_ms || tickets->at[i].listener != a->listener->number ||
