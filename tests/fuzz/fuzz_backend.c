@@ -16,7 +16,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum target { LIVE_12, LIVE_13, TOMBSTONE, OLD_TOMBSTONE, NEVER_A_SLOT, ANY_ADDRESS };
 enum { TARGET_MASK = 7, OTHER_SENDER = 8, END_OF_BATCH = 16, OTHER_PORT = 32, FILLED = 64 };
 enum { INPUT_MAX = 4096 };
-enum { DEVICES = 4, RUNS_MAX = 100000 };
+/* After so many runs, with at most INPUT_MAX / 3 records each, new sessions: no keys get worn. */
+enum { DEVICES = 4, RUNS_MAX = 5000 };
 
 static struct fuzz_gate gate;
 static struct fuzz_device devices[DEVICES];
@@ -87,12 +88,14 @@ static void check_arrivals(const struct expected *expected, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         if (expected[i].device == DEVICES)
             continue;
+        sent_count++;
+        if (expected[i].len == 0)
+            continue; /* the device's library keeps an empty record to itself */
         struct memory_client *client = devices[expected[i].device].client;
         MUST(next[expected[i].device] < client->message_count);
         const struct client_message *message = &client->messages[next[expected[i].device]++];
         MUST(message->len == expected[i].len);
         MUST(memcmp(message->data, expected[i].data, message->len) == 0);
-        sent_count++;
     }
     MUST(fuzz_gate_sent_count() == sent_count);
     for (uint32_t i = 0; i < 2; i++) {
@@ -139,7 +142,7 @@ static struct expected add(uint8_t selector, const uint8_t *data, size_t len)
     struct expected expected = {.device = DEVICES, .data = data, .len = len};
     for (uint32_t i = 0; i < 2 && is_good; i++) {
         MUST(gate_has_session_at(&gate.dp, &devices[i].addr));
-        if (addr_equal(&to, &sources[i]) && len > 0 && len <= plaintext_max[i])
+        if (addr_equal(&to, &sources[i]) && len <= plaintext_max[i])
             expected.device = i;
     }
     return expected;

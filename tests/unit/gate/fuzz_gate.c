@@ -173,8 +173,7 @@ uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
     struct fuzz_sent *s = &sent[sent_count++];
     *s = (struct fuzz_sent){
         .is_to_backend = socket->fd == BACKEND_FD, .from = *local, .to = *to, .len = len};
-    if (s->is_to_backend)
-        s->from.port = socket->bound.port;
+    s->from.port = socket->bound.port; /* the kernel takes the socket's, whatever local says */
     s->data = malloc(len > 0 ? len : 1);
     MUST(s->data != NULL);
     memcpy(s->data, out->buffers->room, len);
@@ -237,7 +236,8 @@ struct addr fuzz_gate_backend(void)
 void fuzz_gate_open(struct fuzz_gate *gate)
 {
     struct err err = {0};
-    *gate = (struct fuzz_gate){.now_ms = START_MS, .listening = {.fd = LISTENING_FD}};
+    *gate = (struct fuzz_gate){.now_ms = START_MS,
+                               .listening = {.fd = LISTENING_FD, .bound = fuzz_gate_listen()}};
     fake_system_seed(1);
     fake_system_set_ms(START_MS);
     MUST(wolfSSL_SetAllocators(count_malloc, count_free, count_realloc) == 0);
