@@ -13,6 +13,11 @@
 
 #define TIMER_OWNER(timer, type, member) ((type *)((char *)(timer)-offsetof(type, member)))
 
+static inline uint64_t timers_earlier(uint64_t a_ms, uint64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
 /* Zeroed = not set. */
 struct timer {
     uint32_t place; /* 1-based place in the heap, 0 = not in it */

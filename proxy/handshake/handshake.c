@@ -1,228 +1,34 @@
 #include "handshake/handshake.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "base/bytes.h"
 #include "handshake/dtls_take_over.h"
-#include "handshake/handshake_log.h"
 #include "net/steering.h"
 #include "wire/message.h"
+
+/* The life of a handshake:
+ *
+ *   state     on                                                  what happens             next
+ *   RUNNING   a record that the library takes                     its answer goes out      RUNNING
+ *             the device's hello again, a sign of loss, time      the flight once more     RUNNING
+ *             an alert in plaintext                               silence                  GIVEN_UP
+ *             the library has finished                            keys are taken over      COMPLETE
+ *             the library finds a fault                           its alert                ENDED
+ *             handshake_timeout, too many bytes, a newer hello    -                        ENDED
+ *   GIVEN_UP  anything else of the device                         -                        RUNNING
+ *             10 s                                                -                        ENDED
+ *   COMPLETE  a session is made of it, or refused                 -                        ENDED
+ */
 
 enum {
     /* A device that gave up sends nothing more; one that did not goes on, or repeats itself. */
     GIVE_UP_MS = 10000,
     /* Of a handshake, with all repetitions: a dozen of the largest. */
     FED_BYTES_MAX = 128 * 1024,
-    /* A slow device on a bad network may need this long. Without an end to patience, one host with
-     * max_handshakes ports would keep all others out for the whole of handshake_timeout. */
-    PATIENCE_MS = 10000,
     EARLY_BYTES_MAX = 1500, /* T2 */
 };
-
-/* Lines a second. A stranger with spoofed addresses must not use up those of others. */
-enum { LINES_PER_S = 20, STRANGER_LINES_PER_S = 5 };
-
-static struct counters *counters_of(const struct handshakes *all, const struct listener *listener)
-{
-    return &all->counters->by_listener[listener->number];
-}
-
-static bool may_log(struct handshakes *all, struct log_limiter *limiter)
-{
-    return log_is_enabled(LOG_INFO) && log_limiter_allows(limiter, all->now_ms);
-}
-
-static struct handshake_subject subject_of(const struct handshake *h)
-{
-    return (struct handshake_subject){
-        .listener = h->listener, .client = &h->entry.key.client, .number = h->number};
-}
-
-/* ---- finding -------------------------------------------------------------------------------- */
-
-struct handshake *handshakes_find(const struct handshakes *all, const struct listener *listener,
-                                  const struct addr *client)
-{
-    struct handshake_table_entry *entry =
-        handshake_table_find(&all->table, client, listener->number);
-    return entry != NULL ? HANDSHAKE_OF_ENTRY(entry, struct handshake, entry) : NULL;
-}
-
-struct handshake *handshakes_find_cid(const struct handshakes *all, const struct listener *listener,
-                                      const uint8_t *cid)
-{
-    struct handshake_table_cid_entry *entry =
-        handshake_table_find_cid(&all->table, listener->number, cid, listener->config->cid_bytes);
-    return entry != NULL ? HANDSHAKE_OF_ENTRY(entry, struct handshake, cid_entry) : NULL;
-}
-
-uint32_t handshakes_count_of(const struct handshakes *all, const struct listener *listener)
-{
-    return all->count_of[listener->number];
-}
-
-struct handshake *handshakes_find_slow(const struct handshakes *all,
-                                       const struct listener *listener, uint64_t now_ms)
-{
-    struct handshake *h = all->oldest;
-    while (h != NULL && h->listener != listener)
-        h = h->newer;
-    return h != NULL && now_ms - h->begun_ms >= PATIENCE_MS ? h : NULL;
-}
-
-/* ---- ends ----------------------------------------------------------------------------------- */
-
-static void drop_early(struct handshakes *all, struct handshake *h)
-{
-    slabs_give(all->slabs, h->early, h->early_len);
-    h->early = NULL;
-    h->early_len = 0;
-}
-
-/* Out of the books and tables, and set aside to be freed. */
-static void end(struct handshakes *all, struct handshake *h)
-{
-    timers_cancel(&all->timers, &h->timer);
-    handshake_table_remove(&all->table, &h->entry);
-    handshake_table_remove_cid(&all->table, &h->cid_entry);
-    *(h->older != NULL ? &h->older->newer : &all->oldest) = h->newer;
-    *(h->newer != NULL ? &h->newer->older : &all->newest) = h->older;
-    flight_deinit(&h->flight);
-    drop_early(all, h);
-    dtls_free(h->dtls);
-    h->dtls = NULL;
-    h->state = HANDSHAKE_ENDED;
-    h->older = all->ended;
-    all->ended = h;
-    all->count--;
-    all->count_of[h->listener->number]--;
-    counter_subtract(&counters_of(all, h->listener)->handshakes_in_progress, 1);
-}
-
-/* An identity that was named proves nothing, if in the end a certificate was asked for. */
-static enum credential credential_tried(const struct dtls *dtls, enum handshake_result result)
-{
-    const struct dtls_peer *peer = dtls->peer;
-    if (result == HANDSHAKE_no_certificate)
-        return CREDENTIAL_NONE;
-    if (peer->certificate_flaw != FLAW_NONE || peer->is_certificate_good)
-        return CREDENTIAL_CERTIFICATE;
-    return peer->identity_len > 0 ? CREDENTIAL_PSK : CREDENTIAL_UNKNOWN;
-}
-
-static void count_failed(struct handshakes *all, const struct listener *listener,
-                         enum dtls_version version, enum credential credential,
-                         enum handshake_result result)
-{
-    counter_add(&counters_of(all, listener)->handshakes[version][credential][result], 1);
-}
-
-static void fail(struct handshakes *all, struct handshake *h, enum handshake_result result,
-                 const char *detail)
-{
-    bool is_complete = h->dtls == NULL;
-    const struct handshake_subject subject = subject_of(h);
-    const struct handshake_failure failure = {
-        .result = result,
-        .detail = detail,
-        .version = is_complete ? h->who.version : dtls_version(h->dtls),
-        .dtls = h->dtls,
-        .progress = &h->flight.progress,
-    };
-    enum credential credential =
-        is_complete ? h->who.credential : credential_tried(h->dtls, result);
-    count_failed(all, h->listener, failure.version, credential, result);
-    if (may_log(all, &all->limiter))
-        handshake_log_failed(&subject, &failure);
-    if (!is_complete)
-        refusal_keep(&all->refusals, &h->flight, all->now_ms);
-    end(all, h);
-}
-
-/* Over what the library says, or over nothing that has come in time. */
-static void fail_as_library_says(struct handshakes *all, struct handshake *h)
-{
-    const char *detail;
-    enum handshake_result result = dtls_failure(h->dtls, &detail);
-    if (result == HANDSHAKE_timeout)
-        detail = progress_tell(&h->flight.progress, dtls_has_unreadable(h->dtls)).words;
-    fail(all, h, result, detail);
-}
-
-void handshake_fail(struct handshakes *all, struct handshake *h, enum handshake_result result,
-                    const char *detail, uint64_t now_ms)
-{
-    all->now_ms = now_ms;
-    fail(all, h, result, detail);
-}
-
-void handshake_succeed(struct handshakes *all, struct handshake *h, uint64_t now_ms)
-{
-    static const uint32_t bounds_ms[HANDSHAKE_BUCKET_COUNT] = {HANDSHAKE_BUCKETS_MS};
-    struct counters *c = counters_of(all, h->listener);
-    uint64_t took_ms = now_ms - h->begun_ms;
-    uint32_t bucket = 0;
-
-    all->now_ms = now_ms;
-    while (bucket < HANDSHAKE_BUCKET_COUNT && took_ms > bounds_ms[bucket])
-        bucket++;
-    if (h->who.is_resumed)
-        counter_add(&c->resumptions[h->who.version][h->who.credential], 1);
-    else
-        counter_add(&c->handshakes[h->who.version][h->who.credential][HANDSHAKE_established], 1);
-    counter_add(&c->handshake_ms_bucket[bucket], 1);
-    counter_add(&c->handshake_ms_sum, took_ms);
-    end(all, h);
-}
-
-void handshakes_on_refused(struct handshakes *all, struct cookie_result *cookie,
-                           const struct arrival *a)
-{
-    const struct handshake_subject subject = {.listener = a->listener,
-                                              .client = &a->datagram->from};
-    struct handshake_failure failure = {.version = dtls_version(cookie->dtls),
-                                        .dtls = cookie->dtls};
-    all->now_ms = a->now_ms;
-    failure.result = dtls_failure(cookie->dtls, &failure.detail);
-    count_failed(all, a->listener, failure.version, credential_tried(cookie->dtls, failure.result),
-                 failure.result);
-    if (may_log(all, &all->limiter))
-        handshake_log_failed(&subject, &failure);
-    cookie_drop(cookie);
-}
-
-void handshakes_on_ticket_unusable(struct handshakes *all, const struct arrival *a)
-{
-    const struct handshake_subject subject = {.listener = a->listener,
-                                              .client = &a->datagram->from};
-    all->now_ms = a->now_ms;
-    count_failed(all, a->listener, VERSION_1_3, CREDENTIAL_UNKNOWN, HANDSHAKE_client_alert);
-    if (may_log(all, &all->limiter))
-        handshake_log_ticket_unusable(&subject, a->kind.alert_code);
-}
-
-void handshakes_on_hello_ignored(struct handshakes *all, const struct cookie_result *cookie,
-                                 const struct arrival *a)
-{
-    const struct handshake_subject subject = {.listener = a->listener,
-                                              .client = &a->datagram->from};
-    all->now_ms = a->now_ms;
-    if (may_log(all, &all->stranger_limiter))
-        handshake_log_hello_ignored(&subject, a->datagram->data, a->datagram->len, cookie->reason,
-                                    cookie->detail);
-}
-
-void handshakes_on_stranger_alert(struct handshakes *all, const struct arrival *a,
-                                  bool has_old_ticket)
-{
-    const struct handshake_subject subject = {.listener = a->listener,
-                                              .client = &a->datagram->from};
-    all->now_ms = a->now_ms;
-    if (may_log(all, &all->stranger_limiter))
-        handshake_log_stranger_alert(&subject, a->kind.alert_code, has_old_ticket);
-}
 
 /* ---- deadlines ------------------------------------------------------------------------------ */
 
@@ -243,11 +49,11 @@ static void on_timer(struct handshakes *all, struct handshake *h)
 {
     if (all->now_ms >= end_due_ms(h)) {
         if (h->state == HANDSHAKE_GIVEN_UP && all->now_ms >= h->given_up_ms)
-            fail(all, h, HANDSHAKE_client_alert, alert_name(h->alert_code));
+            handshake_fail(all, h, HANDSHAKE_client_alert, alert_name(h->alert_code), all->now_ms);
         else
-            fail_as_library_says(all, h);
+            handshake_fail_as_library_says(all, h);
     } else if (!flight_on_time(&h->flight, all->now_ms)) {
-        fail_as_library_says(all, h);
+        handshake_fail_as_library_says(all, h);
     } else {
         set_timer(all, h);
     }
@@ -284,16 +90,13 @@ uint64_t handshakes_due_ms(const struct handshakes *all)
  * silent, and fails unless the device goes on. */
 static void on_plain_alert(struct handshakes *all, struct handshake *h, uint8_t level, uint8_t code)
 {
-    const struct handshake_subject subject = subject_of(h);
     if ((level != ALERT_FATAL && code != ALERT_CLOSE_NOTIFY) || h->state != HANDSHAKE_RUNNING)
         return;
     h->state = HANDSHAKE_GIVEN_UP;
     h->alert_code = code;
     h->given_up_ms = all->now_ms + GIVE_UP_MS;
     flight_pause(&h->flight);
-    if (!h->has_stalled && may_log(all, &all->limiter))
-        handshake_log_stalled(&subject, h->dtls, HANDSHAKE_client_alert, alert_name(code));
-    h->has_stalled = true;
+    handshake_tell_stalled(all, h, HANDSHAKE_client_alert, alert_name(code));
     set_timer(all, h);
 }
 
@@ -310,12 +113,8 @@ static void forget_plain_alert(struct handshakes *all, struct handshake *h)
 static void notice_wrong_key(struct handshakes *all, struct handshake *h)
 {
     const char *detail;
-    const struct handshake_subject subject = subject_of(h);
-    if (h->has_stalled || dtls_failure(h->dtls, &detail) != HANDSHAKE_wrong_key)
-        return;
-    h->has_stalled = true;
-    if (may_log(all, &all->limiter))
-        handshake_log_stalled(&subject, h->dtls, HANDSHAKE_wrong_key, "");
+    if (!h->has_stalled && dtls_failure(h->dtls, &detail) == HANDSHAKE_wrong_key)
+        handshake_tell_stalled(all, h, HANDSHAKE_wrong_key, "");
 }
 
 /* The hello may have come in fragments, so that the device turns out not to have asked for a
@@ -336,7 +135,7 @@ static void keep_early(struct handshakes *all, struct handshake *h)
     const uint8_t *rest = dtls_rest(h->dtls, &len);
     if (rest == NULL || len > EARLY_BYTES_MAX || dtls_version(h->dtls) != VERSION_1_3)
         return;
-    drop_early(all, h);
+    handshake_store_drop_early(all, h);
     h->early = slabs_take(all->slabs, len);
     if (h->early == NULL)
         return;
@@ -378,7 +177,7 @@ static void advance(struct handshakes *all, struct handshake *h, size_t fed_byte
         return;
     if (event == DTLS_GOES_ON && h->fed_bytes <= FED_BYTES_MAX) {
         uint32_t discarded = dtls_discarded(h->dtls);
-        counter_add(&counters_of(all, h->listener)->records_discarded, discarded);
+        counter_add(&handshake_counters(all, h->listener)->records_discarded, discarded);
         settle_cid(all, h);
         notice_wrong_key(all, h);
         keep_early(all, h);
@@ -388,17 +187,17 @@ static void advance(struct handshakes *all, struct handshake *h, size_t fed_byte
     }
     step->outcome = CLIENT_handshake_failed;
     if (event == DTLS_ESTABLISHED)
-        fail(all, h, HANDSHAKE_internal_error, "");
+        handshake_fail(all, h, HANDSHAKE_internal_error, "", all->now_ms);
     else if (event == DTLS_GOES_ON) /* the library keeps fragments that it cannot use yet */
-        fail(all, h, HANDSHAKE_protocol_error, "too many bytes");
+        handshake_fail(all, h, HANDSHAKE_protocol_error, "too many bytes", all->now_ms);
     else
-        fail_as_library_says(all, h);
+        handshake_fail_as_library_says(all, h);
 }
 
 static void repeat(struct handshakes *all, struct handshake *h)
 {
     if (!flight_repeat(&h->flight, all->now_ms))
-        fail_as_library_says(all, h);
+        handshake_fail_as_library_says(all, h);
     else
         set_timer(all, h);
 }
@@ -476,17 +275,6 @@ static bool take_cid(struct handshakes *all, struct handshake *h)
            handshake_table_add_cid(&all->table, &h->cid_entry);
 }
 
-static void enter(struct handshakes *all, struct handshake *h)
-{
-    h->older = all->newest;
-    *(all->newest != NULL ? &all->newest->newer : &all->oldest) = h;
-    all->newest = h;
-    all->next_number += all->worker_count;
-    all->count++;
-    all->count_of[h->listener->number]++;
-    counter_add(&counters_of(all, h->listener)->handshakes_in_progress, 1);
-}
-
 static struct handshake *make(struct handshakes *all, struct dtls *dtls, const struct arrival *a)
 {
     struct handshake *h = slabs_take(all->slabs, sizeof(*h));
@@ -528,7 +316,7 @@ struct handshake *handshake_begin(struct handshakes *all, struct cookie_result *
     step->is_complete = false;
     struct handshake *old = handshakes_find(all, a->listener, &a->datagram->from);
     if (old != NULL)
-        fail(all, old, HANDSHAKE_superseded, "");
+        handshake_fail(all, old, HANDSHAKE_superseded, "", all->now_ms);
     struct handshake *h = make(all, cookie->dtls, a);
     if (h == NULL) {
         step->outcome = CLIENT_out_of_memory;
@@ -537,57 +325,9 @@ struct handshake *handshake_begin(struct handshakes *all, struct cookie_result *
     }
     cookie->dtls = NULL;
     refusal_forget(&all->refusals, a->listener->number, &a->datagram->from, all->now_ms);
-    enter(all, h);
+    handshake_store_enter(all, h);
     step->outcome = CLIENT_handshake_begun;
     h->flight.now_ms = all->now_ms;
     advance(all, h, a->datagram->len, step);
     return h->state == HANDSHAKE_ENDED ? NULL : h;
-}
-
-bool handshakes_init(struct handshakes *all, const struct handshakes_settings *settings,
-                     struct err *err)
-{
-    *all = (struct handshakes){
-        .to_client = settings->to_client,
-        .slabs = settings->slabs,
-        .counters = settings->counters,
-        .limiter = {.per_s = LINES_PER_S},
-        .stranger_limiter = {.per_s = STRANGER_LINES_PER_S},
-        .is_cid_taken = settings->is_cid_taken,
-        .context = settings->context,
-        .next_number = settings->worker + 1,
-        .worker = settings->worker,
-        .worker_count = settings->worker_count,
-    };
-    timers_init(&all->timers);
-    all->count_of = calloc(settings->listener_count, sizeof(*all->count_of));
-    if (all->count_of == NULL)
-        return err_set(err, "out of memory for handshakes");
-    return handshake_table_init(&all->table, err);
-}
-
-void handshakes_end_all(struct handshakes *all, uint64_t now_ms)
-{
-    all->now_ms = now_ms;
-    while (all->oldest != NULL)
-        fail(all, all->oldest, HANDSHAKE_shutdown, "");
-}
-
-void handshakes_reap(struct handshakes *all)
-{
-    while (all->ended != NULL) {
-        struct handshake *h = all->ended;
-        all->ended = h->older;
-        slabs_give(all->slabs, h, sizeof(*h));
-    }
-}
-
-void handshakes_deinit(struct handshakes *all)
-{
-    while (all->oldest != NULL)
-        end(all, all->oldest);
-    handshakes_reap(all);
-    timers_deinit(&all->timers);
-    free(all->count_of);
-    all->count_of = NULL;
 }

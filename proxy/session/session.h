@@ -8,6 +8,8 @@
 
 #include "handshake/arrival.h"
 #include "handshake/handshake.h"
+#include "session/session_begin.h"
+#include "session/session_end.h"
 #include "session/session_store.h"
 
 bool sessions_init(struct sessions *all, const struct sessions_settings *settings,
@@ -25,13 +27,6 @@ struct session *sessions_find_cid(const struct sessions *all, const struct liste
 /* A hello that is repeated later than any network delays it comes from a device without a random
  * generator, after a reboot. */
 bool session_is_recent(const struct session *s, uint64_t now_ms);
-
-/* Makes a session of a complete handshake, at the address where that began, or where its last
- * datagram came from; the caller then tells the handshake. One of the same device at that address
- * ends as replaced. NULL: *why; the device, which believes that it has a session, has been told. */
-struct session *session_begin(struct sessions *all, struct handshake *handshake,
-                              const struct taken *taken, const struct arrival *last,
-                              enum handshake_result *why);
 
 /* The datagram of a device, from its beginning. Opens the records, answers what the protocol itself
  * answers, moves the session to where the device is, passes plaintext on to the backend; the
@@ -53,21 +48,6 @@ bool sessions_receive_closing(struct sessions *all, const struct arrival *arriva
  * take it; it must stay valid until the batch is flushed. */
 enum backend_outcome session_send(struct sessions *all, struct session *s, const uint8_t *data,
                                   size_t len, bool *failed, uint64_t now_ms);
-
-/* The one way in which sessions end. With a farewell a close_notify is sent. Harmless if it has
- * ended. */
-void session_end(struct sessions *all, struct session *s, enum close_reason reason,
-                 bool with_farewell, uint64_t now_ms);
-/* Ends the session as replaced, if it is still there. */
-void sessions_end_replaced(struct sessions *all, const struct identities_session *session,
-                           uint64_t now_ms);
-/* Ends all sessions with a close_notify each, as many as there is time for. */
-void sessions_end_all(struct sessions *all, uint64_t now_ms);
-
-/* There is a backend address for a session of that device, or will be when another one has made way
- * for it. */
-bool sessions_may_begin(struct sessions *all, const struct listener *listener,
-                        const struct addr *client, uint64_t now_ms);
 
 /* Timers that are due; when to be called next, TIMERS_NONE = no need. */
 void sessions_on_time(struct sessions *all, uint64_t now_ms);

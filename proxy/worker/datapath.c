@@ -16,21 +16,20 @@ static void flush(struct datapath *dp)
     sessions_reap(&dp->sessions);
 }
 
-/* The rest of the datagram that completed the handshake is of the session, and so is what the
- * device sent before that (T1, T2). */
-static enum client_outcome hand_over_rest(struct datapath *dp, struct handshake *h,
+/* What the device sent before its handshake was complete is of the session, and so is the rest of
+ * the datagram that completed it (T2, T1). */
+static enum client_outcome hand_over_rest(struct datapath *dp, const struct handshake *h,
                                           struct session *s, const struct arrival *a,
                                           uint32_t used_bytes)
 {
-    enum client_outcome outcome = CLIENT_established;
-    uint32_t rest_bytes = a->kind.usable_len > used_bytes ? a->kind.usable_len - used_bytes : 0;
-    if (rest_bytes != 0 && session_receive_rest(&dp->sessions, s, a, a->datagram->data + used_bytes,
-                                                rest_bytes) == CLIENT_forwarded)
-        outcome = CLIENT_forwarded;
-    if (h->early_len != 0 &&
-        session_receive_rest(&dp->sessions, s, a, h->early, h->early_len) == CLIENT_forwarded)
-        outcome = CLIENT_forwarded;
-    return outcome;
+    enum client_outcome early = CLIENT_established, rest = CLIENT_established;
+    if (h->early_len != 0)
+        early = session_receive_rest(&dp->sessions, s, a, h->early, h->early_len);
+    if (a->kind.usable_len > used_bytes)
+        rest = session_receive_rest(&dp->sessions, s, a, a->datagram->data + used_bytes,
+                                    a->kind.usable_len - used_bytes);
+    bool has_data = early == CLIENT_forwarded || rest == CLIENT_forwarded;
+    return has_data ? CLIENT_forwarded : CLIENT_established;
 }
 
 static enum client_outcome establish(struct datapath *dp, struct handshake *h,
@@ -331,11 +330,6 @@ void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)
 
 /* ---- time, and ends asked for elsewhere ------------------------------------------------------ */
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
 {
     handshakes_on_time(&dp->handshakes, now_ms);
@@ -343,9 +337,9 @@ uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
     datapath_log_on_time(&dp->log, now_ms);
     flush(dp);
     uint64_t due_ms = backend_on_time(&dp->backend, now_ms);
-    due_ms = earlier(due_ms, handshakes_due_ms(&dp->handshakes));
-    due_ms = earlier(due_ms, sessions_due_ms(&dp->sessions));
-    return earlier(due_ms, datapath_log_due_ms(&dp->log));
+    due_ms = timers_earlier(due_ms, handshakes_due_ms(&dp->handshakes));
+    due_ms = timers_earlier(due_ms, sessions_due_ms(&dp->sessions));
+    return timers_earlier(due_ms, datapath_log_due_ms(&dp->log));
 }
 
 void datapath_end_session(struct datapath *dp, const struct identities_session *session,
