@@ -123,7 +123,9 @@ static enum client_outcome act_on(struct turn *t, enum client_outcome before)
         outcome = CLIENT_session_closed;
         break;
     case ASSOCIATION_WORN_OUT:
-        session_end(all, s, CLOSE_forgery_limit, true, all->now_ms);
+        session_end(all, s,
+                    t->opened.verdict == RECORD_FORGED ? CLOSE_forgery_limit : CLOSE_key_limit,
+                    true, all->now_ms);
         outcome = CLIENT_session_closed;
         break;
     }

@@ -361,6 +361,22 @@ static void keys_have_seen_enough_forgeries(void **state)
     assert_ended(scene, &device, s, SESSION_ENDED, CLOSE_forgery_limit);
 }
 
+/* Messages that change keys have numbers, which end (R14). */
+static void there_are_no_further_keys(void **state)
+{
+    static const uint8_t key_update[] = {
+        HANDSHAKE_KEY_UPDATE, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 0};
+    struct session_scene *scene = *state;
+    struct scene_device device = a_device(0);
+    device.is_1_3 = true;
+    struct session *s = begin(scene, &device);
+    s->association.v13.message_seq_expected = UINT16_MAX;
+    assert_int_equal(scene_say(scene, s, &device, RECORD_HANDSHAKE, key_update, sizeof(key_update)),
+                     CLIENT_session_closed);
+    scene_expect_alert(scene, &device, ALERT_CLOSE_NOTIFY);
+    assert_ended(scene, &device, s, SESSION_ENDED, CLOSE_key_limit);
+}
+
 /* Longer with a connection ID; each datagram of either side begins the time anew. */
 static void an_idle_session_ends(void **state)
 {
@@ -714,6 +730,7 @@ int main(void)
         TEST(the_device_breaks_a_rule),
         TEST(keys_have_sealed_enough),
         TEST(keys_have_seen_enough_forgeries),
+        TEST(there_are_no_further_keys),
         TEST(an_idle_session_ends),
         TEST(the_gate_stops),
         TEST(a_newer_session_replaces_it),
