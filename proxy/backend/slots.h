@@ -51,7 +51,7 @@ struct backend_slot {
     uint64_t listener : 8;
 };
 
-_Static_assert(sizeof(struct backend_slot) == 16, "README.md says so");
+_Static_assert(sizeof(struct backend_slot) == 16, "docs/operations.md says so");
 
 /* What fits into `since`: 557 years. */
 #define SLOTS_SINCE_MASK ((1ull << 44) - 1)

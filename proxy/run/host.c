@@ -71,7 +71,7 @@ static void fit_ipv6(struct config *config, struct problems *problems)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* Bytes, from README.md, "How much memory". */
+/* Bytes; docs/operations.md, "How much memory", has them from here. */
 enum {
     GATE_BYTES = 8 << 20,
     WORKER_BYTES = 200 << 10,

@@ -21,7 +21,7 @@ static void log_receive_buffer(void)
         return;
     snprintf(text, sizeof(text),
              "the kernel cuts the receive buffers: when many devices come at once, datagrams are "
-             "lost; run: sysctl -w net.core.rmem_max=%d, and see README.md",
+             "lost; run: sysctl -w net.core.rmem_max=%d, and see docs/install.md",
              UDP_HELLO_BUFFER_BYTES);
     log_begin(&line, LOG_WARNING, "receive_buffer");
     log_add_u64(&line, "wanted_bytes", UDP_HELLO_BUFFER_BYTES);
