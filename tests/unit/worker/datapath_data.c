@@ -177,7 +177,7 @@ static void longer_records_than_agreed_on_end_the_session(void **state)
     gate_doing(NULL);
 }
 
-/* A device may use all that a record can hold, although our library would not send that much. */
+/* A device may use all that a record can hold. */
 static void full_record_from_the_device(void **state)
 {
     struct gate *gate = *state;
