@@ -137,8 +137,12 @@ static unsigned find_psk(WOLFSSL *ssl, const char *identity, unsigned char *key,
     dtls->peer->identity_len = (uint8_t)kept;
     dtls->peer->is_psk_unknown = found == NULL;
     dtls->peer->has_identity_nul = memchr(identity, '\0', identity_len) != NULL;
-    if (found == NULL || key_len > key_max)
+    dtls->peer->digests.count = 0;
+    if (found == NULL || key_len > key_max ||
+        !credential_digest_psk((struct der){dtls->peer->identity, kept},
+                               (struct der){found, key_len}, dtls->peer->digests.at[0]))
         return 0;
+    dtls->peer->digests.count = 1;
     memcpy(key, found, key_len);
     return (unsigned)key_len;
 }

@@ -24,10 +24,11 @@ enum dtls_event {
 struct dtls_peer {
     uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or see certificate_identity() */
     uint8_t identity_len;
-    bool is_psk_unknown;      /* named an identity that is not in psk_file */
-    bool has_identity_nul;    /* with a NUL byte in it, as none there can have */
-    bool is_certificate_good; /* its certificate leads to one of client_ca */
-    uint8_t certificate_flaw; /* enum certificate_flaw */
+    struct credential_digests digests; /* of what goes with the identity */
+    bool is_psk_unknown;               /* named an identity that is not in psk_file */
+    bool has_identity_nul;             /* with a NUL byte in it, as none there can have */
+    bool is_certificate_good;          /* its certificate leads to one of client_ca */
+    uint8_t certificate_flaw;          /* enum certificate_flaw */
     /* Owned; NULL: no certificate was refused, or it could not be read. */
     struct certificate_summary *refused;
     const char *psk13_suite;  /* for a PSK in 1.3, of those that its hello offers; NULL = none */

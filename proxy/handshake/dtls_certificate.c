@@ -29,6 +29,15 @@ static void keep_accepted(struct dtls *dtls, const struct certificate_verdict *v
     dtls_ticket_note_expiry(dtls, verdict->not_after);
 }
 
+/* A path that is good: what is kept of it. */
+static enum certificate_flaw keep_digests(const struct certificate_path *path, size_t *at,
+                                          void *context)
+{
+    struct dtls_peer *peer = context;
+    (void)at;
+    return credential_digests_of_path(path, &peer->digests) ? FLAW_NONE : FLAW_NO_MEMORY;
+}
+
 int dtls_certificate_judge(WOLFSSL *ssl, const WOLFSSL_BUFFER_INFO *shown, int count, int *alert)
 {
     struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
@@ -37,7 +46,9 @@ int dtls_certificate_judge(WOLFSSL *ssl, const WOLFSSL_BUFFER_INFO *shown, int c
     if (dtls->peer == NULL || dtls->peer->refused != NULL || count < 0 ||
         count > CERTIFICATE_SHOWN_MAX)
         return -1;
-    dtls->peer->identity_len = 0; /* a PSK identity that the client named has not been proved */
+    /* A PSK that the client named has not been proved. */
+    dtls->peer->identity_len = 0;
+    dtls->peer->digests.count = 0;
     if (count == 0)
         return 0; /* whether it may go without was decided before */
     for (int i = 0; i < count; i++)
@@ -47,6 +58,8 @@ int dtls_certificate_judge(WOLFSSL *ssl, const WOLFSSL_BUFFER_INFO *shown, int c
         .shown = ders,
         .shown_count = (size_t)count,
         .now = (int64_t)time(NULL),
+        .also = keep_digests,
+        .also_context = dtls->peer,
     };
     certificate_path_check(&request, &verdict);
     if (verdict.flaw == FLAW_NONE) {

@@ -21,6 +21,7 @@ static struct ticket_holder make_holder(const struct dtls *dtls)
     if (holder.credential != CREDENTIAL_NONE) {
         holder.identity_len = peer->identity_len;
         memcpy(holder.identity, peer->identity, peer->identity_len);
+        holder.digests = peer->digests;
     }
     return holder;
 }
@@ -106,4 +107,5 @@ void dtls_ticket_adopt_holder(struct dtls *dtls)
         return;
     peer->identity_len = peer->holder.identity_len;
     memcpy(peer->identity, peer->holder.identity, peer->identity_len);
+    peer->digests = peer->holder.digests;
 }

@@ -162,6 +162,7 @@ static bool take_over(struct handshake *h, struct handshake_step *step, size_t f
     who->suite = dtls_suite(h->dtls);
     who->identity_len = h->dtls->peer->identity_len;
     memcpy(who->identity, h->dtls->peer->identity, who->identity_len);
+    who->digests = h->dtls->peer->digests;
     dtls_free(h->dtls);
     h->dtls = NULL;
     h->state = HANDSHAKE_COMPLETE;

@@ -21,6 +21,7 @@ struct handshake_who {
     bool is_resumed;
     uint8_t identity_len;
     uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or see certificate_identity() */
+    struct credential_digests digests;  /* of the credential; resumed: that the ticket carries */
     const char *suite;                  /* IANA name */
 };
 

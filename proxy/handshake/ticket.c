@@ -12,8 +12,9 @@
 
 enum {
     KEY_BYTES = 32,
-    TAG_BYTES = 16,  /* of AES-GCM; the rest of the MAC field is 0 */
-    TAIL_BYTES = 10, /* behind the identity: good_until_ms, credential, identity_len */
+    TAG_BYTES = 16, /* of AES-GCM; the rest of the MAC field is 0 */
+    /* Behind identity and digests: good_until_ms, credential, identity_len, count of digests. */
+    TAIL_BYTES = 11,
     BODY_MAX_BYTES = 1024,
 };
 
@@ -50,15 +51,26 @@ static bool set_key(Aes *aes, const uint8_t *master, uint64_t period)
     return ok;
 }
 
-static size_t put_holder(uint8_t *out, const struct ticket_holder *holder)
+static size_t digest_bytes(const struct ticket_holder *holder)
 {
-    uint8_t *tail = out + holder->identity_len;
+    return (size_t)holder->digests.count * CREDENTIAL_DIGEST_BYTES;
+}
+
+static size_t holder_bytes(const struct ticket_holder *holder)
+{
+    return holder->identity_len + digest_bytes(holder) + TAIL_BYTES;
+}
+
+static void put_holder(uint8_t *out, const struct ticket_holder *holder)
+{
+    uint8_t *digests = out + holder->identity_len, *tail = digests + digest_bytes(holder);
     memcpy(out, holder->identity, holder->identity_len);
+    memcpy(digests, holder->digests.at, digest_bytes(holder));
     for (int i = 0; i < 8; i++)
         tail[i] = (uint8_t)(holder->good_until_ms >> (8 * i));
     tail[8] = holder->credential;
     tail[9] = holder->identity_len;
-    return holder->identity_len + (size_t)TAIL_BYTES;
+    tail[10] = holder->digests.count;
 }
 
 /* The holder at the end of the body; its size, or 0 if there is none. */
@@ -67,11 +79,15 @@ static size_t get_holder(const uint8_t *body, size_t len, struct ticket_holder *
     if (len < TAIL_BYTES)
         return 0;
     const uint8_t *tail = body + len - TAIL_BYTES;
-    size_t holder_len = (size_t)TAIL_BYTES + tail[9];
-    if (tail[9] > PSK_IDENTITY_MAX || holder_len > len || tail[8] >= CREDENTIAL_COUNT)
+    *holder = (struct ticket_holder){
+        .credential = tail[8], .identity_len = tail[9], .digests.count = tail[10]};
+    size_t holder_len = holder_bytes(holder);
+    if (holder->identity_len > PSK_IDENTITY_MAX || holder->credential >= CREDENTIAL_COUNT ||
+        holder->digests.count > CREDENTIAL_DIGESTS_MAX || holder_len > len)
         return 0;
-    *holder = (struct ticket_holder){.credential = tail[8], .identity_len = tail[9]};
-    memcpy(holder->identity, body + (len - holder_len), holder->identity_len);
+    const uint8_t *from = body + (len - holder_len);
+    memcpy(holder->identity, from, holder->identity_len);
+    memcpy(holder->digests.at, from + holder->identity_len, digest_bytes(holder));
     for (int i = 0; i < 8; i++)
         holder->good_until_ms |= (uint64_t)tail[i] << (8 * i);
     return holder_len;
@@ -82,11 +98,12 @@ bool ticket_seal(const uint8_t master[TICKET_MASTER_BYTES], const struct ticket_
 {
     uint64_t period = now_ms / TICKET_PERIOD_MS;
     Aes aes;
-    if (ticket->body_len + holder->identity_len + TAIL_BYTES > ticket->body_room ||
+    if (ticket->body_len + holder_bytes(holder) > ticket->body_room ||
         getrandom(ticket->iv, TICKET_IV_BYTES, 0) != TICKET_IV_BYTES ||
         !make_name(master, period, ticket->name) || wc_AesInit(&aes, NULL, INVALID_DEVID) != 0)
         return false;
-    ticket->body_len += put_holder(ticket->body + ticket->body_len, holder);
+    put_holder(ticket->body + ticket->body_len, holder);
+    ticket->body_len += holder_bytes(holder);
     memset(ticket->mac, 0, TICKET_MAC_BYTES);
     bool ok = set_key(&aes, master, period) &&
               wc_AesGcmEncrypt(&aes, ticket->body, ticket->body, (word32)ticket->body_len,

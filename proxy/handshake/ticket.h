@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "count/counters.h"
+#include "creds/credential.h"
 #include "creds/psk.h"
 
 /* A key seals for one of these and opens for one more: a ticket is good for one to two. So a device
@@ -26,7 +27,8 @@ enum {
     TICKET_NAME_BYTES = 16,
     TICKET_IV_BYTES = 16,
     TICKET_MAC_BYTES = 32,
-    TICKET_HOLDER_MAX_BYTES = PSK_IDENTITY_MAX + 10,
+    TICKET_HOLDER_MAX_BYTES =
+        PSK_IDENTITY_MAX + CREDENTIAL_DIGESTS_MAX * CREDENTIAL_DIGEST_BYTES + 11,
 };
 
 /* The device that a ticket was made for. */
@@ -35,6 +37,7 @@ struct ticket_holder {
     uint8_t credential;     /* enum credential */
     uint8_t identity_len;
     uint8_t identity[PSK_IDENTITY_MAX];
+    struct credential_digests digests;
 };
 
 /* A ticket in parts, each in memory of the caller's. */

@@ -62,12 +62,15 @@ static bool keep_who(struct sessions *all, struct session *s, const struct hands
 {
     if (who->credential == CREDENTIAL_NONE)
         return true;
-    s->who = slabs_take(all->slabs, sizeof(*s->who) + who->identity_len);
+    s->who = slabs_take(all->slabs, session_who_bytes(who->identity_len, who->digests.count));
     if (s->who == NULL)
         return false;
     s->who->credential = who->credential;
     s->who->identity_len = who->identity_len;
     memcpy(s->who->identity, who->identity, who->identity_len);
+    s->who->digest_count = who->digests.count;
+    memcpy(s->who->identity + who->identity_len, who->digests.at,
+           (size_t)who->digests.count * CREDENTIAL_DIGEST_BYTES);
     return true;
 }
 
@@ -83,7 +86,7 @@ static struct session *make(struct sessions *all, const struct handshake *h,
     s->client = h->entry.key.client;
     memcpy(s->local_ip, h->flight.way.local.ip, sizeof(s->local_ip));
     s->socket = h->flight.way.socket;
-    s->listener = (uint16_t)h->listener->number;
+    s->listener = (uint8_t)h->listener->number;
     s->established_ms = s->last_used_ms = SESSION_MS(all->now_ms);
     s->state = SESSION_NEW;
     if (keep_who(all, s, &h->who))

@@ -248,7 +248,8 @@ void session_store_drop_rare(struct sessions *all, struct session *s)
 static void drop_who(struct sessions *all, struct session *s)
 {
     if (s->who != NULL)
-        slabs_give(all->slabs, s->who, sizeof(*s->who) + s->who->identity_len);
+        slabs_give(all->slabs, s->who,
+                   session_who_bytes(s->who->identity_len, s->who->digest_count));
     s->who = NULL;
 }
 

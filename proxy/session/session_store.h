@@ -14,6 +14,7 @@
 #include "base/slab.h"
 #include "base/timers.h"
 #include "count/counters.h"
+#include "creds/credential.h"
 #include "creds/generation.h"
 #include "handshake/flight.h"
 #include "net/udp.h"
@@ -28,12 +29,23 @@ enum session_state {
     SESSION_ENDED,       /* nothing goes either way any more; freed by sessions_reap() */
 };
 
-/* Who the device is. */
+/* Who the device is, and by which credential: as long as it needs. With a PSK and an identity of 24
+ * bytes it takes 48 bytes of the slabs. */
 struct session_who {
     uint8_t credential; /* enum credential */
-    uint8_t identity_len;
-    uint8_t identity[];
+    uint8_t identity_len, digest_count;
+    uint8_t identity[]; /* the digests of credential.h follow */
 };
+
+static inline size_t session_who_bytes(size_t identity_len, size_t digest_count)
+{
+    return sizeof(struct session_who) + identity_len + digest_count * CREDENTIAL_DIGEST_BYTES;
+}
+/* digest_count of them, each of CREDENTIAL_DIGEST_BYTES. */
+static inline const uint8_t *session_who_digests(const struct session_who *who)
+{
+    return who->identity + who->identity_len;
+}
 
 /* What few sessions have, and none for long. */
 struct session_rare {
@@ -58,7 +70,8 @@ struct session {
     struct session_who *who;         /* owned; NULL = established without a credential */
     struct session_rare *rare;       /* owned; NULL = nothing of it */
     uint64_t last_used_ms : 48;
-    uint64_t listener : 16; /* number */
+    uint64_t listener : 8; /* number */
+    uint64_t backend : 8;  /* number; 0, since there is one */
     uint64_t established_ms : 48;
     uint64_t cell_bytes : 12;
     uint64_t state : 3;                 /* enum session_state */

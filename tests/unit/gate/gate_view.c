@@ -92,6 +92,18 @@ size_t gate_cid_bytes(const struct datapath *dp, const struct addr *client)
     return gate_copy_cid(dp, client, cid);
 }
 
+struct credential_digests gate_digests_of(const struct datapath *dp, const struct addr *client)
+{
+    const struct session *s = find_session(dp, client);
+    struct credential_digests digests = {0};
+    if (s->who != NULL) {
+        digests.count = s->who->digest_count;
+        memcpy(digests.at, session_who_digests(s->who),
+               (size_t)digests.count * CREDENTIAL_DIGEST_BYTES);
+    }
+    return digests;
+}
+
 size_t gate_plaintext_max(const struct datapath *dp, const struct addr *client)
 {
     const struct session *s = find_session(dp, client);

@@ -46,6 +46,8 @@ bool gate_is_proved_at(const struct datapath *dp, const struct addr *client);
 size_t gate_copy_cid(const struct datapath *dp, const struct addr *client,
                      uint8_t cid[GATE_CID_MAX]);
 size_t gate_cid_bytes(const struct datapath *dp, const struct addr *client);
+/* Digests of the credential of the session that is found at the address; there must be one. */
+struct credential_digests gate_digests_of(const struct datapath *dp, const struct addr *client);
 /* Largest datagram that fits into a record for the session's device; 0 = no session there. */
 size_t gate_plaintext_max(const struct datapath *dp, const struct addr *client);
 /* What other workers call the session; all zero = no session there. */

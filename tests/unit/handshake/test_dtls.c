@@ -102,6 +102,23 @@ enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
 /* ---- tests ------------------------------------------------------------------------------------
  */
 
+/* Of the key that the device has; of its certificate: its public key, itself, its CA. */
+static void assert_digests(const struct dtls *dtls, const struct way *way)
+{
+    const struct credential_digests *digests = &dtls->peer->digests;
+    const struct client_kind *kind = &way->kind;
+    uint8_t digest[CREDENTIAL_DIGEST_BYTES];
+    if (way->credential == CREDENTIAL_CERTIFICATE) {
+        assert_int_equal(digests->count, 3);
+        return;
+    }
+    assert_int_equal(digests->count, 1);
+    assert_true(
+        credential_digest_psk((struct der){(const uint8_t *)kind->identity, strlen(kind->identity)},
+                              (struct der){(const uint8_t *)kind->key, strlen(kind->key)}, digest));
+    assert_memory_equal(digests->at[0], digest, sizeof(digest));
+}
+
 static void every_suite_tells_who_came_and_how(void **state)
 {
     struct dtls_pair *p = *state;
@@ -113,6 +130,7 @@ static void every_suite_tells_who_came_and_how(void **state)
         assert_int_equal(dtls_credential(p->dtls), way->credential);
         assert_int_equal(p->dtls->peer->identity_len, strlen(way->identity));
         assert_memory_equal(p->dtls->peer->identity, way->identity, strlen(way->identity));
+        assert_digests(p->dtls, way);
         assert_false(dtls_is_resumed(p->dtls));
         assert_false(dtls_has_sent_alert(p->dtls));
     }

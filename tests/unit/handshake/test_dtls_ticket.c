@@ -159,6 +159,45 @@ static void test_expiry(void **state)
     assert_int_equal(f->dtls->peer->good_until_ms, START_MS + 1);
 }
 
+/* What the library is told when it makes a ticket. */
+static struct blob seal_ticket(const struct fixture *f)
+{
+    struct blob blob = {.len = STATE_BYTES};
+    int len = BODY_ROOM;
+    memset(blob.body, 0x5a, STATE_BYTES);
+    assert_int_equal(dtls_ticket_seal_or_open(f->dtls->ssl, blob.name, blob.iv, blob.mac, 1,
+                                              blob.body, blob.len, &len, NULL),
+                     WOLFSSL_TICKET_RET_OK);
+    blob.len = len;
+    return blob;
+}
+
+/* The longest path of certificates and the longest name find room in the library's memory; of who
+ * proved nothing, nothing is told. */
+static void test_ticket_tells_which_credential_it_was(void **state)
+{
+    struct fixture *f = *state;
+    set_up_for(f, "1.2");
+    struct dtls_peer *peer = f->dtls->peer;
+    struct credential_digests digests = {.count = CREDENTIAL_DIGESTS_MAX};
+    for (int i = 0; i < CREDENTIAL_DIGESTS_MAX; i++)
+        memset(digests.at[i], 1 + i, sizeof(digests.at[i]));
+    for (int is_good = 0; is_good <= 1; is_good++) {
+        peer->is_certificate_good = is_good;
+        peer->identity_len = PSK_IDENTITY_MAX;
+        memset(peer->identity, 'i', PSK_IDENTITY_MAX);
+        peer->digests = digests;
+        peer->holder.good_until_ms = 0;
+        struct blob blob = seal_ticket(f);
+        assert_int_equal(open_ticket(f, &blob), WOLFSSL_TICKET_RET_OK);
+        assert_int_equal(peer->holder.credential,
+                         is_good ? CREDENTIAL_CERTIFICATE : CREDENTIAL_NONE);
+        assert_int_equal(peer->holder.identity_len, is_good ? PSK_IDENTITY_MAX : 0);
+        assert_int_equal(peer->holder.digests.count, is_good ? CREDENTIAL_DIGESTS_MAX : 0);
+    }
+    assert_memory_equal(&peer->holder.digests, &digests, sizeof(digests));
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -167,6 +206,7 @@ int main(void)
         TEST(test_one_ticket_counts),
         TEST(test_ageing_ticket),
         TEST(test_expiry),
+        TEST(test_ticket_tells_which_credential_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -352,6 +352,10 @@ static void the_gate_has_the_keys(void **state)
 {
     static const struct client_kind *const kinds[] = {&kind_12, &kind_13, &kind_cid};
     struct fixture *f = *state;
+    uint8_t digest[CREDENTIAL_DIGEST_BYTES];
+    assert_true(credential_digest_psk((struct der){(const uint8_t *)"device1", 7},
+                                      (struct der){(const uint8_t *)"0123456789abcdef", 16},
+                                      digest));
     for (int i = 0; i < 3; i++) {
         uint8_t datagram[2048];
         static const uint8_t more[13 + 24] = {23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 24};
@@ -371,6 +375,8 @@ static void the_gate_has_the_keys(void **state)
         assert_false(h->who.is_resumed);
         assert_int_equal(h->who.identity_len, 7);
         assert_memory_equal(h->who.identity, "device1", 7);
+        assert_int_equal(h->who.digests.count, 1);
+        assert_memory_equal(h->who.digests.at[0], digest, sizeof(digest));
         assert_int_equal(f->step.taken.version, kinds[i]->version);
         assert_int_equal(f->step.taken.client_cid_len, kinds[i]->cid_bytes);
         if (kinds[i]->has_cid) {

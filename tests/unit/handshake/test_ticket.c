@@ -10,7 +10,7 @@
 
 #include "handshake/ticket.h"
 
-enum { STATE_BYTES = 108, BODY_ROOM = 400, START_MS = 5 };
+enum { STATE_BYTES = 108, BODY_ROOM = 450, START_MS = 5 };
 
 /* A ticket with memory of its own. */
 struct sample {
@@ -33,7 +33,7 @@ static struct ticket parts_of(struct sample *sample, size_t body_room)
     };
 }
 
-static struct ticket_holder make_holder(size_t identity_len)
+static struct ticket_holder make_holder_with(size_t identity_len, size_t digest_count)
 {
     struct ticket_holder holder = {
         .good_until_ms = UINT64_MAX,
@@ -42,7 +42,16 @@ static struct ticket_holder make_holder(size_t identity_len)
     };
     for (size_t i = 0; i < identity_len; i++)
         holder.identity[i] = (uint8_t)(255 - i);
+    holder.digests.count = (uint8_t)digest_count;
+    for (size_t i = 0; i < digest_count; i++)
+        memset(holder.digests.at[i], (int)(200 + i), CREDENTIAL_DIGEST_BYTES);
     return holder;
+}
+
+/* As one with a PSK. */
+static struct ticket_holder make_holder(size_t identity_len)
+{
+    return make_holder_with(identity_len, 1);
 }
 
 static struct sample seal(const struct ticket_holder *holder, uint64_t now_ms)
@@ -74,7 +83,7 @@ static void test_comes_back(void **state)
     for (size_t len = 0; len <= PSK_IDENTITY_MAX; len++) {
         struct ticket_holder holder = make_holder(len), found;
         struct sample sample = seal(&holder, START_MS);
-        assert_int_equal(sample.body_len, STATE_BYTES + len + 10);
+        assert_int_equal(sample.body_len, STATE_BYTES + len + CREDENTIAL_DIGEST_BYTES + 11);
         struct ticket ticket = parts_of(&sample, BODY_ROOM);
         assert_int_equal(ticket_open(master, START_MS, &ticket, &found), TICKET_GOOD);
         assert_int_equal(ticket.body_len, STATE_BYTES);
@@ -85,6 +94,47 @@ static void test_comes_back(void **state)
         assert_int_equal(found.identity_len, len);
         assert_memory_equal(found.identity, holder.identity, len);
     }
+}
+
+static void test_digests_come_back(void **state)
+{
+    (void)state;
+    static const size_t lens[] = {0, 1, 24, PSK_IDENTITY_MAX};
+    for (size_t i = 0; i < 4 * (CREDENTIAL_DIGESTS_MAX + 1); i++) {
+        struct ticket_holder holder = make_holder_with(lens[i % 4], i / 4), found;
+        struct sample sample = seal(&holder, START_MS);
+        struct ticket ticket = parts_of(&sample, BODY_ROOM);
+        memset(&found, 0x77, sizeof(found));
+        assert_int_equal(ticket_open(master, START_MS, &ticket, &found), TICKET_GOOD);
+        assert_int_equal(ticket.body_len, STATE_BYTES);
+        assert_memory_equal(found.identity, holder.identity, lens[i % 4]);
+        assert_int_equal(found.digests.count, i / 4);
+        assert_memory_equal(&found.digests, &holder.digests, sizeof(found.digests));
+    }
+}
+
+/* What the gate does not write is not read either, authentic or not. */
+static void test_a_holder_that_cannot_be(void **state)
+{
+    (void)state;
+    static union {
+        struct ticket_holder holder;
+        uint8_t room[1024]; /* for reading behind its parts */
+    } u;
+    u.holder = make_holder_with(8, CREDENTIAL_DIGESTS_MAX);
+    struct sample sample = seal(&u.holder, START_MS);
+    assert_int_equal(verdict(master, &sample, START_MS), TICKET_GOOD);
+    u.holder.digests.count++;
+    sample = seal(&u.holder, START_MS);
+    assert_int_equal(verdict(master, &sample, START_MS), TICKET_FOREIGN);
+    u.holder = make_holder_with(PSK_IDENTITY_MAX, 1);
+    u.holder.identity_len++;
+    sample = seal(&u.holder, START_MS);
+    assert_int_equal(verdict(master, &sample, START_MS), TICKET_FOREIGN);
+    u.holder = make_holder_with(8, 1);
+    u.holder.credential = CREDENTIAL_COUNT;
+    sample = seal(&u.holder, START_MS);
+    assert_int_equal(verdict(master, &sample, START_MS), TICKET_FOREIGN);
 }
 
 static void test_nothing_is_readable(void **state)
@@ -204,7 +254,7 @@ static void test_too_long(void **state)
     (void)state;
     static uint8_t large[20000];
     struct sample sample = {.body_len = STATE_BYTES};
-    struct ticket_holder holder = make_holder(PSK_IDENTITY_MAX);
+    struct ticket_holder holder = make_holder_with(PSK_IDENTITY_MAX, CREDENTIAL_DIGESTS_MAX);
     struct ticket ticket = parts_of(&sample, STATE_BYTES + TICKET_HOLDER_MAX_BYTES - 1);
     assert_false(ticket_seal(master, &holder, START_MS, &ticket));
     ticket.body_room++;
@@ -217,11 +267,18 @@ static void test_too_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_comes_back),           cmocka_unit_test(test_nothing_is_readable),
-        cmocka_unit_test(test_is_no_identity),       cmocka_unit_test(test_of_this_listener_only),
-        cmocka_unit_test(test_keys_rotate),          cmocka_unit_test(test_good_until),
-        cmocka_unit_test(test_is_known_by_its_name), cmocka_unit_test(test_every_bit_counts),
-        cmocka_unit_test(test_every_size_counts),    cmocka_unit_test(test_too_long),
+        cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_digests_come_back),
+        cmocka_unit_test(test_a_holder_that_cannot_be),
+        cmocka_unit_test(test_nothing_is_readable),
+        cmocka_unit_test(test_is_no_identity),
+        cmocka_unit_test(test_of_this_listener_only),
+        cmocka_unit_test(test_keys_rotate),
+        cmocka_unit_test(test_good_until),
+        cmocka_unit_test(test_is_known_by_its_name),
+        cmocka_unit_test(test_every_bit_counts),
+        cmocka_unit_test(test_every_size_counts),
+        cmocka_unit_test(test_too_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

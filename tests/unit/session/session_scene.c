@@ -258,6 +258,8 @@ static struct handshake *make_handshake(struct session_scene *scene, struct scen
         h->who.credential = CREDENTIAL_PSK;
         h->who.identity_len = (uint8_t)strlen(device->identity);
         memcpy(h->who.identity, device->identity, h->who.identity_len);
+        h->who.digests.count = 1;
+        memset(h->who.digests.at[0], SCENE_DIGEST, CREDENTIAL_DIGEST_BYTES);
     }
     return h;
 }

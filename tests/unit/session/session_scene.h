@@ -21,6 +21,7 @@ enum {
     SCENE_START_MS = 1000000,
     SCENE_CID_BYTES = 8,
     SCENE_RECORD_MAX = 2048,
+    SCENE_DIGEST = 0xd1, /* each byte of the digest of a device's credential */
 };
 
 struct session_scene {

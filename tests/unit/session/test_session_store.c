@@ -214,6 +214,24 @@ static void core_dumps_do_not_have_keys(void **state)
     assert_true(core_dump_leaves_out(s->association.keys));
 }
 
+/* Who it is and by which key: with an identity of 24 bytes no more than that. */
+static void who_it_is_takes_48_bytes(void **state)
+{
+    struct session_scene *scene = *state;
+    struct scene_device device = a_device(0);
+    device.identity = "urn:imei:490154203237518";
+    size_t before = slabs_bytes_taken(&scene->slabs);
+    const struct session *s = begin(scene, &device);
+    assert_int_equal(slabs_bytes_taken(&scene->slabs) - before, 48);
+    assert_int_equal(s->backend, 0);
+    assert_int_equal(s->who->credential, CREDENTIAL_PSK);
+    assert_int_equal(s->who->identity_len, 24);
+    assert_memory_equal(s->who->identity, device.identity, 24);
+    assert_int_equal(s->who->digest_count, 1);
+    for (int i = 0; i < CREDENTIAL_DIGEST_BYTES; i++)
+        assert_int_equal(session_who_digests(s->who)[i], SCENE_DIGEST);
+}
+
 /* What a million of them cost: docs/performance.md has the figures. */
 static void sizes_of_cells(void **state)
 {
@@ -255,6 +273,7 @@ int main(void)
         TEST(what_is_rare_is_there_once),
         TEST(all_that_is_left_is_freed),
         TEST(core_dumps_do_not_have_keys),
+        TEST(who_it_is_takes_48_bytes),
         TEST(sizes_of_cells),
     };
     if (!gate_wolfssl_init())
