@@ -85,7 +85,7 @@ static int set_up(void **state)
     slabs_init(&f->slabs);
     const struct handshakes_settings settings = {
         .worker_count = 1,
-        .listener_count = 1,
+        .listener_count = 2,
         .to_client = &f->to_client,
         .slabs = &f->slabs,
         .counters = &f->counters,
