@@ -5,13 +5,11 @@
 #include <wolfssl/options.h>
 
 #include <wolfssl/ssl.h>
-#include <wolfssl/wolfcrypt/hmac.h>
 
 #include "base/bytes.h"
 #include "wire/message.h"
 
 enum {
-    SECRET_BYTES = 32,
     ALERT_HANDSHAKE_FAILURE = 40,
     ALERT_PROTOCOL_VERSION = 70,
     ALERT_INTERNAL_ERROR = 80,
@@ -30,7 +28,7 @@ static void keep_reply(void *owner, const uint8_t *datagram, size_t len)
 }
 
 void cookie_init(struct cookie_front *front, const struct listener *listener,
-                 const uint8_t master[32])
+                 const uint8_t master[PERIOD_SECRET_MASTER_BYTES])
 {
     *front = (struct cookie_front){.listener = listener, .master = master};
 }
@@ -47,28 +45,13 @@ void cookie_drop(struct cookie_result *result)
     result->dtls = NULL;
 }
 
-/* secret = HMAC-SHA256(master, period): all workers have the same one without sharing anything
- * that changes, and it is not to be had from an earlier one. */
-static bool make_secret(const uint8_t *master, uint64_t period, uint8_t secret[SECRET_BYTES])
-{
-    Hmac hmac;
-    uint8_t text[8];
-    for (int i = 0; i < 8; i++)
-        text[i] = (uint8_t)(period >> (8 * i));
-    bool ok = wc_HmacInit(&hmac, NULL, INVALID_DEVID) == 0 &&
-              wc_HmacSetKey(&hmac, WC_SHA256, master, 32) == 0 &&
-              wc_HmacUpdate(&hmac, text, sizeof(text)) == 0 && wc_HmacFinal(&hmac, secret) == 0;
-    wc_HmacFree(&hmac);
-    return ok;
-}
-
 static struct dtls *make_spare(struct cookie_front *front, uint64_t period)
 {
-    uint8_t secret[SECRET_BYTES];
+    uint8_t secret[PERIOD_SECRET_BYTES];
     struct dtls *dtls = dtls_new(front->listener);
     if (dtls == NULL)
         return NULL;
-    bool ok = make_secret(front->master, period, secret) &&
+    bool ok = period_secret(front->master, "cookie", period, secret) &&
               wolfSSL_DTLS_SetCookieSecret(dtls->ssl, secret, sizeof(secret)) == 0;
     if (ok && (front->listener->config->versions & CONFIG_VERSION_1_3) != 0)
         ok = wolfSSL_send_hrr_cookie(dtls->ssl, secret, sizeof(secret)) == WOLFSSL_SUCCESS;

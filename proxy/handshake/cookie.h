@@ -11,6 +11,7 @@
 
 #include "base/addr.h"
 #include "handshake/dtls.h"
+#include "handshake/period_secret.h"
 
 /* A cookie is good for one to two of these. */
 #define COOKIE_ROTATION_MS 60000
@@ -46,7 +47,7 @@ struct cookie_front {
 };
 
 void cookie_init(struct cookie_front *front, const struct listener *listener,
-                 const uint8_t master[32]);
+                 const uint8_t master[PERIOD_SECRET_MASTER_BYTES]);
 void cookie_deinit(struct cookie_front *front);
 
 /* data begins with a ClientHello or the first fragment of one. has_cookie: it carries a DTLS 1.2

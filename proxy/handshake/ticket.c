@@ -6,38 +6,26 @@
 #include <wolfssl/options.h>
 
 #include <wolfssl/wolfcrypt/aes.h>
-#include <wolfssl/wolfcrypt/hmac.h>
 
 #include "base/bytes.h"
 
 enum {
-    KEY_BYTES = 32,
     TAG_BYTES = 16, /* of AES-GCM; the rest of the MAC field is 0 */
     /* Behind identity and digests: good_until_ms, credential, identity_len, count of digests. */
     TAIL_BYTES = 11,
     BODY_MAX_BYTES = 1024,
 };
 
-/* HMAC-SHA256(master, purpose, period). */
-static bool derive(const uint8_t *master, char purpose, uint64_t period, uint8_t out[KEY_BYTES])
-{
-    Hmac hmac;
-    uint8_t text[9] = {(uint8_t)purpose};
-    for (int i = 0; i < 8; i++)
-        text[1 + i] = (uint8_t)(period >> (8 * i));
-    bool ok = wc_HmacInit(&hmac, NULL, INVALID_DEVID) == 0 &&
-              wc_HmacSetKey(&hmac, WC_SHA256, master, TICKET_MASTER_BYTES) == 0 &&
-              wc_HmacUpdate(&hmac, text, sizeof(text)) == 0 && wc_HmacFinal(&hmac, out) == 0;
-    wc_HmacFree(&hmac);
-    return ok;
-}
+/* With the number of the holder's format: a ticket of another one is foreign. */
+#define NAME_PURPOSE "ticket name 2"
+#define KEY_PURPOSE "ticket key 2"
 
 /* A name tells nothing about the gate's clock. It begins with a NUL byte: in DTLS 1.3 the library
  * offers a ticket that it cannot use to the PSK callback, as a string, and no identity is empty. */
 static bool make_name(const uint8_t *master, uint64_t period, uint8_t name[TICKET_NAME_BYTES])
 {
-    uint8_t digest[KEY_BYTES];
-    bool ok = derive(master, 'N', period, digest);
+    uint8_t digest[PERIOD_SECRET_BYTES];
+    bool ok = period_secret(master, NAME_PURPOSE, period, digest);
     memcpy(name, digest, TICKET_NAME_BYTES);
     name[0] = 0;
     return ok;
@@ -45,8 +33,9 @@ static bool make_name(const uint8_t *master, uint64_t period, uint8_t name[TICKE
 
 static bool set_key(Aes *aes, const uint8_t *master, uint64_t period)
 {
-    uint8_t key[KEY_BYTES];
-    bool ok = derive(master, 'K', period, key) && wc_AesGcmSetKey(aes, key, sizeof(key)) == 0;
+    uint8_t key[PERIOD_SECRET_BYTES];
+    bool ok = period_secret(master, KEY_PURPOSE, period, key) &&
+              wc_AesGcmSetKey(aes, key, sizeof(key)) == 0;
     bytes_wipe(key, sizeof(key));
     return ok;
 }

@@ -12,6 +12,7 @@
 #include "count/counters.h"
 #include "creds/credential.h"
 #include "creds/psk.h"
+#include "handshake/period_secret.h"
 
 /* A key seals for one of these and opens for one more: a ticket is good for one to two. So a device
  * that wakes once a day, now earlier and now later, can resume each time. */
@@ -23,7 +24,7 @@
 
 /* The fields that wolfSSL gives a ticket, and those of our own behind the library's state. */
 enum {
-    TICKET_MASTER_BYTES = 32,
+    TICKET_MASTER_BYTES = PERIOD_SECRET_MASTER_BYTES,
     TICKET_NAME_BYTES = 16,
     TICKET_IV_BYTES = 16,
     TICKET_MAC_BYTES = 32,
