@@ -53,22 +53,34 @@ static bool is_ack(const uint8_t *body, size_t len)
     return len >= 2 && bytes_get16(body) == len - 2 && (len - 2) % 16 == 0;
 }
 
-/* The same for the header of DTLS 1.2, which plaintext of DTLS 1.3 has too. */
+static bool is_known_type(uint8_t type)
+{
+    switch (type) {
+    case RECORD_CHANGE_CIPHER_SPEC:
+    case RECORD_ALERT:
+    case RECORD_HANDSHAKE:
+    case RECORD_APPLICATION_DATA:
+    case RECORD_TLS12_CID:
+    case RECORD_ACK: return true;
+    default: return false;
+    }
+}
+
+/* The same for the header of DTLS 1.2, which plaintext of DTLS 1.3 has too. What is protected may
+ * have any type: the session that authenticates it answers (RFC 5246 section 7.2.2). */
 static bool read_plain_header(const uint8_t *data, size_t len, size_t cid_len,
                               struct record *record)
 {
     if (len < RECORD_HEADER_BYTES)
         return false;
     uint8_t type = data[0];
-    if (type < RECORD_CHANGE_CIPHER_SPEC || type > RECORD_ACK || type == 24)
-        return false;
     uint16_t epoch = record_epoch(data);
     /* In plaintext the version says nothing (RFC 9147 section 4); what is protected under this
      * header is of DTLS 1.2 and says so. */
     if (epoch != 0 && bytes_get16(data + RECORD_VERSION_AT) != RECORD_DTLS12)
         return false;
     bool has_cid = type == RECORD_TLS12_CID;
-    if (epoch == 0 && (type == RECORD_APPLICATION_DATA || has_cid))
+    if (epoch == 0 && (!is_known_type(type) || type == RECORD_APPLICATION_DATA || has_cid))
         return false;
     size_t header = RECORD_HEADER_BYTES + (has_cid ? cid_len : 0);
     if (len <= header)
@@ -193,9 +205,9 @@ const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *si
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max)
 {
     struct record record;
-    bool is_good =
-        len > 0 && read_record(data, len, cid_len, &record) && record.body_len <= body_max;
-    return is_good ? record.len : 0;
+    if (len == 0 || !read_record(data, len, cid_len, &record) || record.body_len > body_max)
+        return 0;
+    return record_is_ciphertext13(data[0]) || is_known_type(data[0]) ? record.len : 0;
 }
 
 size_t classify_before_plain_ack(const uint8_t *data, size_t len, size_t cid_len)

@@ -1,9 +1,11 @@
 /* Bytes of a datagram -> what kind of DTLS datagram it is. Pure: no state, no crypto, no answer.
  *
  * It also cuts a datagram at its first malformed record, so that the TLS library never sees a
- * record header with a wrong length or type, or with a wrong version in what is protected: several
- * of those end a session inside the library although nothing authenticated them (RFC 6347 section
- * 4.1.2.7: discard silently). In plaintext any version is as good as another. */
+ * record header with a wrong length, with a wrong type in plaintext, or with a wrong version in
+ * what is protected: several of those end a handshake inside the library although nothing
+ * authenticated them (RFC 6347 section 4.1.2.7: discard silently). In plaintext any version is as
+ * good as another. What is protected may have any type, which a session that authenticates it has
+ * to answer; classify_record_len() keeps unknown ones from the library. */
 #ifndef CLASSIFY_H
 #define CLASSIFY_H
 
@@ -48,7 +50,8 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
  * not begin with one that has it in its first record. */
 const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *size);
 
-/* Bytes of the first record; 0 if it is malformed or has a body of more than body_max. */
+/* Bytes of the first record; 0 if it is malformed, has a body of more than body_max, or an
+ * unknown type, with which the library is not trusted. */
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max);
 
 /* Bytes of whole records up to the first ACK in plaintext. */

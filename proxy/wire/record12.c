@@ -67,7 +67,8 @@ static enum record_verdict read_header(const struct record12_keys *keys,
                                        struct record_content *content)
 {
     content->record_len = len;
-    if (len < RECORD_HEADER_BYTES)
+    /* No type of 1.2 begins so (RFC 9147 section 4.1). */
+    if (len < RECORD_HEADER_BYTES || record_is_ciphertext13(data[0]))
         return RECORD_MALFORMED;
     bool has_cid = data[0] == RECORD_TLS12_CID;
     /* Without one of ours, nobody knows how long the other one is. */
