@@ -182,10 +182,10 @@ endef
 $(foreach source,$(UNIT_SOURCES),$(eval $(call unit_test,$(source))))
 
 $(REPLAYS): $(OUT)/tests/replay_%: $(OUT)/tests/fuzz/fuzz_%.o $(OUT)/tests/fuzz/replay_main.o $(LIBRARY) $(UNIT_LIBRARY)
-	$(call link,$(filter %.o,$^) $(test_libraries))
+	$(call link,$(filter %.o,$^) $(test_libraries),-lcmocka $(call wraps,$(test_libraries)))
 
 $(FUZZ_NAMES:%=$(OUT)/fuzz_%): $(OUT)/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIBRARY) $(UNIT_LIBRARY)
-	$(call link,$< $(test_libraries),-fsanitize=fuzzer)
+	$(call link,$< $(test_libraries),-lcmocka -fsanitize=fuzzer $(call wraps,$(test_libraries)))
 
 $(DEVICE): $(DEVICE_SOURCES:%.c=$(OUT)/%.o) $(LIBRARY)
 	$(call link,$^)

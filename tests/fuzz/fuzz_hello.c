@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "gate/fuzz_gate.h"
+#include "gate/nonce_watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -263,6 +264,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct counters *c = &gate.dp.counters.by_listener[0];
     memset(c, 0, sizeof(*c));
     fake_system_seed(1);
+    nonce_watch_reset(); /* random numbers begin anew, and keys with them */
     gate.now_ms = start_ms;
     gate_forget_refusals(&gate.dp); /* of the input before */
 

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "gate/fuzz_gate.h"
+#include "gate/nonce_watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -241,6 +242,7 @@ static void begin(void)
 {
     memset(&gate.dp.counters.by_listener[0], 0, sizeof(gate.dp.counters.by_listener[0]));
     fake_system_seed(1);
+    nonce_watch_reset(); /* random numbers begin anew, and keys with them */
     gate_forget_spare(&gate.dp);
     datagram_len = last_len = 0;
     waited_ms = 0;
