@@ -155,6 +155,38 @@ static void ccm_8_of_1_3_survives_as_many_forgeries_as_it_may(void **state)
     assert_int_equal(gate_late(gate, CLOSE_forgery_limit), 1);
 }
 
+/* T9: while a device begins anew at the address of a session, what that does not open may be of the
+ * new handshake, and wears nothing. When the handshake is over it does again. */
+static void what_comes_for_another_handshake_is_no_forgery(void **state)
+{
+    struct gate *gate = *state;
+    static const char *const kinds[] = {"1.2 psk ccm-8", "1.3 psk ccm-8"};
+    for (int i = 0; i < 2; i++) {
+        uint8_t record[RECORD_ROOM];
+        gate_doing("%s", kinds[i]);
+        struct device *device = used_session(gate, kinds[i]);
+        size_t len = seal(device, record);
+        record[len - 1] ^= 1;
+        struct device *reborn = gate_add_reborn(gate, gate_kind(kinds[i]), device);
+        device_connect(reborn);
+        while (gate_handshake_count(&gate->dp) == 0)
+            gate_step(gate, gate_next_event_ms(gate));
+        reborn->client->is_deaf = true;
+        for (int n = 0; n < 2 * LIMIT; n++)
+            gate_inject(gate, &device->addr, record, len);
+        assert_int_equal(gate_handshake_count(&gate->dp), 1);
+        assert_int_equal(gate_closed(gate, CLOSE_forgery_limit), 0);
+        gate_run(gate, 120000);
+        assert_int_equal(gate_handshake_count(&gate->dp), 0);
+        for (int n = 0; n < LIMIT; n++) {
+            assert_int_equal(gate_closed(gate, CLOSE_forgery_limit), 0);
+            gate_inject(gate, &device->addr, record, len);
+        }
+        assert_int_equal(gate_closed(gate, CLOSE_forgery_limit), 1);
+    }
+    gate_doing(NULL);
+}
+
 /* What a key may seal is bounded, too (RFC 9147 section 4.5.3, RFC 9325 section 4.4): in DTLS 1.2
  * the session ends, and the device is told; in 1.3 the gate changes its keys before that. */
 static void keys_wear_out(void **state)
@@ -220,6 +252,7 @@ int datapath_keys_tests(void)
         GATE_TEST(change_of_keys_survives_the_network),
         GATE_TEST(traffic_does_not_keep_keys_from_changing),
         GATE_TEST(ccm_8_of_1_3_survives_as_many_forgeries_as_it_may),
+        GATE_TEST(what_comes_for_another_handshake_is_no_forgery),
         GATE_TEST(any_number_of_forgeries_ends_no_other_session),
         GATE_TEST(keys_wear_out),
     };
