@@ -272,6 +272,11 @@ size_t association_bytes(const struct taken *taken)
     return offsetof(struct association, keys) + keys_bytes(taken->version, taken->aead);
 }
 
+size_t association_size(const struct association *a)
+{
+    return offsetof(struct association, keys) + keys_bytes(a->version, a->aead);
+}
+
 static void init_12(struct association *a, const struct taken *taken)
 {
     size_t key_bytes = aead_key_bytes(a->aead), iv_bytes = record12_iv_bytes(a->aead);

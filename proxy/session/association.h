@@ -11,6 +11,8 @@
 
 /* How many bytes it takes, keys included. */
 size_t association_bytes(const struct taken *taken);
+/* The same of one that is there. */
+size_t association_size(const struct association *association);
 
 /* Begins in association_bytes() of the caller's, with what was taken over, which it copies. False:
  * out of memory, nothing to deinit. */

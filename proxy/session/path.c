@@ -19,10 +19,9 @@ static void take_address(struct sessions *all, struct session *s)
     (void)!session_store_enter_address(all, s);
 }
 
-static void set_local(struct session *s, const struct arrival *a)
+static void set_route(struct sessions *all, struct session *s, const struct arrival *a)
 {
-    memcpy(s->local_ip, a->datagram->to.ip, sizeof(s->local_ip));
-    s->socket = a->socket;
+    s->route = routes_find(&all->routes, s->route, a->socket, &a->datagram->to) & ROUTES_MASK;
 }
 
 static void prove(struct sessions *all, struct session *s)
@@ -39,7 +38,7 @@ bool path_on_authentic(struct sessions *all, struct session *s, const struct arr
         if (!path_is_proved(s))
             prove(all, s);
         if (is_newest)
-            set_local(s, a);
+            set_route(all, s, a);
         return false;
     }
     if (!is_newest)
@@ -51,7 +50,7 @@ bool path_on_authentic(struct sessions *all, struct session *s, const struct arr
     counter_add(&session_counters(all, s)->address_changes, 1);
     session_store_leave_address(all, s);
     s->client = a->datagram->from;
-    set_local(s, a);
+    set_route(all, s, a);
     rare->is_unproved = true;
     rare->received_bytes = a->datagram->len;
     rare->sent_bytes = 0;
@@ -86,8 +85,9 @@ bool path_send(struct sessions *all, struct session *s, const uint8_t *record, s
     if (udp_out_append(all->to_client, *datagram, record, len,
                        flight_datagram_max(listener, &s->client)))
         return true;
-    struct addr local = session_local(s);
+    const struct route *route = routes_get(&all->routes, s->route);
     memcpy(udp_out_room(all->to_client, len), record, len);
-    *datagram = udp_out_queue(all->to_client, s->socket, &local, &s->client, len, failed);
+    *datagram =
+        udp_out_queue(all->to_client, route->socket, &route->local, &s->client, len, failed);
     return true;
 }

@@ -19,7 +19,7 @@ static uint32_t bucket_of(const struct sessions *all, const struct addr *client)
 
 static bool is_other_device(const struct session *old, const struct handshake_who *who)
 {
-    if (old->who == NULL || who->credential == CREDENTIAL_NONE)
+    if (session_is_anonymous(old) || who->credential == CREDENTIAL_NONE)
         return false;
     return old->who->credential != who->credential || old->who->identity_len != who->identity_len ||
            memcmp(old->who->identity, who->identity, who->identity_len) != 0;
@@ -58,19 +58,22 @@ bool sessions_may_begin(struct sessions *all, const struct listener *listener,
            all->count >= all->max || session_store_find(all, listener->number, client) != NULL;
 }
 
-static bool keep_who(struct sessions *all, struct session *s, const struct handshake_who *who)
+static bool keep_who(struct sessions *all, struct session *s, const struct handshake *h)
 {
-    if (who->credential == CREDENTIAL_NONE)
-        return true;
-    s->who = slabs_take(all->slabs, session_who_bytes(who->identity_len, who->digests.count));
+    const struct handshake_who *from = &h->who;
+    bool is_anonymous = from->credential == CREDENTIAL_NONE;
+    uint8_t identity_len = is_anonymous ? 0 : from->identity_len;
+    uint8_t digest_count = is_anonymous ? 0 : from->digests.count;
+    s->who = slabs_take(all->slabs, session_who_bytes(identity_len, digest_count));
     if (s->who == NULL)
         return false;
-    s->who->credential = who->credential;
-    s->who->identity_len = who->identity_len;
-    memcpy(s->who->identity, who->identity, who->identity_len);
-    s->who->digest_count = who->digests.count;
-    memcpy(s->who->identity + who->identity_len, who->digests.at,
-           (size_t)who->digests.count * CREDENTIAL_DIGEST_BYTES);
+    s->who->hello_tag = (uint32_t)h->hello_tag;
+    s->who->credential = from->credential;
+    s->who->identity_len = identity_len;
+    s->who->digest_count = digest_count;
+    memcpy(s->who->identity, from->identity, identity_len);
+    memcpy(s->who->identity + identity_len, from->digests.at,
+           (size_t)digest_count * CREDENTIAL_DIGEST_BYTES);
     return true;
 }
 
@@ -82,14 +85,13 @@ static struct session *make(struct sessions *all, const struct handshake *h,
     if (s == NULL)
         return NULL;
     s->number = h->number;
-    s->hello_tag = (uint32_t)h->hello_tag;
     s->client = h->entry.key.client;
-    memcpy(s->local_ip, h->flight.way.local.ip, sizeof(s->local_ip));
-    s->socket = h->flight.way.socket;
+    s->route =
+        routes_find(&all->routes, 0, h->flight.way.socket, &h->flight.way.local) & ROUTES_MASK;
     s->listener = (uint8_t)h->listener->number;
     s->established_ms = s->last_used_ms = SESSION_MS(all->now_ms);
     s->state = SESSION_NEW;
-    if (keep_who(all, s, &h->who))
+    if (all->routes.count != 0 && keep_who(all, s, h))
         return s;
     session_store_free(all, s);
     return NULL;
@@ -147,7 +149,7 @@ static void end_oldest_of_identity(struct sessions *all, struct session *s)
     struct identities_key key;
     struct identities_session oldest;
     uint32_t limit = session_listener(all, s)->config->sessions_per_identity;
-    if (s->who == NULL || limit == 0)
+    if (session_is_anonymous(s) || limit == 0)
         return;
     session_identity_key(all, s, &key);
     if (!identities_begin(all->identities, &key, limit, session_name_of(all, s), &oldest))

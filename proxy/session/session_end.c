@@ -25,7 +25,7 @@ static void leave_books(struct sessions *all, struct session *s, enum close_reas
     session_log_closed(all, s, reason);
     counter_add(&c->closed[reason], 1);
     counter_subtract(&c->sessions, 1);
-    if (s->who != NULL && session_listener(all, s)->config->sessions_per_identity != 0) {
+    if (!session_is_anonymous(s) && session_listener(all, s)->config->sessions_per_identity != 0) {
         struct identities_key key;
         session_identity_key(all, s, &key);
         identities_end(all->identities, &key, session_name_of(all, s));

@@ -10,7 +10,7 @@ static bool may_log(struct sessions *all, enum log_level level)
 /* Begin and end of a session; without a credential a stranger can cause these lines. */
 static bool may_log_life(struct sessions *all, const struct session *s)
 {
-    return s->who == NULL ? may_log(all, LOG_INFO) : log_is_enabled(LOG_INFO);
+    return session_is_anonymous(s) ? may_log(all, LOG_INFO) : log_is_enabled(LOG_INFO);
 }
 
 static void add_cid(struct log_line *line, const struct association *association)

@@ -65,15 +65,9 @@ void session_store_deinit(struct sessions *all)
     index_table_deinit(&all->by_cid);
     timers_deinit(&all->timers);
     cells_deinit(&all->cells);
+    routes_deinit(&all->routes);
     aead_work_free(all->work);
     all->work = NULL;
-}
-
-struct addr session_local(const struct session *s)
-{
-    struct addr local = {.family = s->client.family, .scope_id = s->client.scope_id};
-    memcpy(local.ip, s->local_ip, sizeof(local.ip));
-    return local;
 }
 
 /* ---- tables --------------------------------------------------------------------------------- */
@@ -222,7 +216,6 @@ struct session *session_store_make(struct sessions *all, const struct taken *tak
         return NULL;
     s->older = s->newer = CELLS_NONE;
     s->slot = BACKEND_NO_SLOT;
-    s->cell_bytes = bytes & 0xfff; /* CELLS_UNITS_MAX of 64 are less than that */
     if (association_init(&s->association, taken, all->slabs, all->now_ms))
         return s;
     cells_give(&all->cells, cells_number_of(&all->cells, s), bytes);
@@ -255,7 +248,7 @@ static void drop_who(struct sessions *all, struct session *s)
 
 void session_store_free(struct sessions *all, struct session *s)
 {
-    size_t bytes = s->cell_bytes;
+    size_t bytes = offsetof(struct session, association) + association_size(&s->association);
     session_store_drop_rare(all, s);
     drop_who(all, s);
     association_deinit(&s->association, all->slabs);

@@ -4,6 +4,7 @@
 #define SESSION_STORE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "backend/backend.h"
@@ -20,6 +21,7 @@
 #include "net/udp.h"
 #include "session/association.h"
 #include "session/identities.h"
+#include "session/routes.h"
 
 /* See the table in session.c. */
 enum session_state {
@@ -32,14 +34,16 @@ enum session_state {
 /* Who the device is, and by which credential: as long as it needs. With a PSK and an identity of 24
  * bytes it takes 48 bytes of the slabs. */
 struct session_who {
-    uint8_t credential; /* enum credential */
+    uint32_t hello_tag; /* half of that of the hello that began its handshake */
+    uint8_t credential; /* enum credential; CREDENTIAL_NONE = it has shown none */
     uint8_t identity_len, digest_count;
     uint8_t identity[]; /* the digests of credential.h follow */
 };
 
 static inline size_t session_who_bytes(size_t identity_len, size_t digest_count)
 {
-    return sizeof(struct session_who) + identity_len + digest_count * CREDENTIAL_DIGEST_BYTES;
+    return offsetof(struct session_who, identity) + identity_len +
+           digest_count * CREDENTIAL_DIGEST_BYTES;
 }
 /* digest_count of them, each of CREDENTIAL_DIGEST_BYTES. */
 static inline const uint8_t *session_who_digests(const struct session_who *who)
@@ -60,30 +64,29 @@ struct session_rare {
 /* Milliseconds as they are kept: 8,900 years of them. */
 #define SESSION_MS(ms) ((ms) & ((1ull << 48) - 1))
 
-/* A cell of store.cells, as long as its keys need. */
+/* A cell of store.cells, as long as its keys need. Of what stands before the association no byte is
+ * to spare: with one more some kinds of sessions would need another cache line. */
 struct session {
-    uint64_t number; /* for logs, unique in the process */
-
-    struct addr client; /* where the device was seen last */
-    uint8_t local_ip[16];
-    const struct udp_socket *socket; /* that it sends to; borrowed */
-    struct session_who *who;         /* owned; NULL = established without a credential */
-    struct session_rare *rare;       /* owned; NULL = nothing of it */
+    uint64_t number;           /* for logs, unique in the process */
+    struct addr client;        /* where the device was seen last */
+    struct session_who *who;   /* owned */
+    struct session_rare *rare; /* owned; NULL = nothing of it */
     uint64_t last_used_ms : 48;
     uint64_t listener : 8; /* number */
     uint64_t backend : 8;  /* number; 0, since there is one */
     uint64_t established_ms : 48;
-    uint64_t cell_bytes : 12;
+    uint64_t route : 12;                /* number: see routes.h */
     uint64_t state : 3;                 /* enum session_state */
     uint64_t is_at_address : 1;         /* found by its address */
     uint32_t from_client, from_backend; /* application datagrams; they stop at the largest number */
     uint32_t slot;
-    uint32_t hello_tag; /* half of that of the hello that began its handshake */
-    uint32_t older,
-        newer;          /* numbers of cells; CELLS_NONE = none. Ended: older links those to free */
-    struct timer timer; /* set to the earliest of its deadlines, or before */
+    /* Numbers of cells; CELLS_NONE = none. When it has ended, older links those to free. */
+    uint32_t older, newer;
+    struct timer timer;             /* set to the earliest of its deadlines, or before */
     struct association association; /* last: its keys follow */
 };
+
+_Static_assert(offsetof(struct session, association) == 88, "docs/operations.md says so");
 
 /* A device's close_notify was overtaken: see closing.h. */
 struct session_closing {
@@ -98,6 +101,7 @@ struct session_closing {
 struct sessions {
     struct cells cells;  /* the sessions themselves; key material */
     struct slabs *slabs; /* borrowed; what belongs to them; key material */
+    struct routes routes;
     struct timers timers;
     struct index_table by_address, by_cid;
     struct keyed_hash_key hash_key;
@@ -151,8 +155,10 @@ static inline struct counters *session_counters(const struct sessions *all, cons
 {
     return &all->counters->by_listener[s->listener];
 }
-/* The address that the device sends to. */
-struct addr session_local(const struct session *s);
+static inline bool session_is_anonymous(const struct session *s)
+{
+    return s->who->credential == CREDENTIAL_NONE;
+}
 
 /* A session of that device's address, of that connection ID of ours; NULL = none. */
 struct session *session_store_find(const struct sessions *all, uint32_t listener,

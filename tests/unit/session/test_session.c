@@ -83,7 +83,7 @@ static void a_session_is_found_and_counted(void **state)
         assert_int_equal(s->number, i + 1);
         assert_true(session_is_recent(s, scene->now_ms + 9999));
         assert_false(session_is_recent(s, scene->now_ms + 10000));
-        struct addr local = session_local(s);
+        struct addr local = routes_get(&scene->all.routes, s->route)->local;
         local.port = scene->socket.bound.port;
         assert_true(addr_equal(&local, &scene->socket.bound));
         device.listener = SCENE_SECOND; /* not there */

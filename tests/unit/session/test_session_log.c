@@ -45,6 +45,7 @@ static int set_up(void **state)
     f->session = s;
     s->client = (struct addr){.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000};
     s->who = &f->who;
+    s->who->credential = CREDENTIAL_PSK;
     s->slot = SLOT;
     s->number = 17;
     s->established_ms = 90000;
@@ -98,7 +99,7 @@ static void a_session_is_established(void **state)
     association->cid_len = 0;
     f->handshake.who.credential = CREDENTIAL_NONE;
     f->handshake.who.is_resumed = false;
-    f->session->who = NULL;
+    f->session->who->credential = CREDENTIAL_NONE;
     session_log_established(&f->all, f->session, &f->handshake);
     assert_string_equal(caught_log_line(&f->log),
                         BEGUN "none resumed=no backend_source=127.1.0.0:40000 handshake_s=0.500");
@@ -179,7 +180,7 @@ static void cause(struct fixture *f, int kind)
 static void levels(void **state)
 {
     struct fixture *f = *state;
-    f->session->who = NULL;
+    f->session->who->credential = CREDENTIAL_NONE;
     log_set_level(LOG_WARNING);
     for (int kind = 0; kind < KINDS; kind++)
         if (kind != 2 && kind != 3)
@@ -200,7 +201,7 @@ static void levels(void **state)
 static void lines_that_strangers_cause_are_bounded(void **state)
 {
     struct fixture *f = *state;
-    f->session->who = NULL;
+    f->session->who->credential = CREDENTIAL_NONE;
     log_set_level(LOG_DEBUG);
     for (int kind = 0; kind < KINDS; kind++) {
         f->all.now_ms = 1000 * (200 + 10 * (uint64_t)kind);

@@ -241,9 +241,9 @@ static void sizes_of_cells(void **state)
         size_t bytes;
     } sizes[] = {
         {VERSION_1_2, AEAD_AES_128_CCM_8, 256},     {VERSION_1_2, AEAD_AES_128_GCM, 256},
-        {VERSION_1_2, AEAD_AES_256_GCM, 320},       {VERSION_1_2, AEAD_AES_256_CCM, 320},
-        {VERSION_1_2, AEAD_CHACHA20_POLY1305, 320}, {VERSION_1_3, AEAD_AES_128_GCM, 384},
-        {VERSION_1_3, AEAD_AES_128_CCM_8, 384},     {VERSION_1_3, AEAD_CHACHA20_POLY1305, 448},
+        {VERSION_1_2, AEAD_AES_256_GCM, 256},       {VERSION_1_2, AEAD_AES_256_CCM, 256},
+        {VERSION_1_2, AEAD_CHACHA20_POLY1305, 256}, {VERSION_1_3, AEAD_AES_128_GCM, 320},
+        {VERSION_1_3, AEAD_AES_128_CCM_8, 320},     {VERSION_1_3, AEAD_CHACHA20_POLY1305, 384},
         {VERSION_1_3, AEAD_AES_256_GCM, 448},
     };
     struct session_scene *scene = *state;
