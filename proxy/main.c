@@ -27,6 +27,13 @@
 #include "version.h"
 #include "worker/worker.h"
 
+/* Read by jemalloc, which the program is linked with. Handshakes that end in their thousands give
+ * back memory: to the system, within seconds, and without holding up a worker, as the C library's
+ * allocator cannot (it gives back only what lies at the end of its heap, and a few pieces hold all
+ * of that). */
+extern const char *const malloc_conf;
+const char *const malloc_conf = "background_thread:true,dirty_decay_ms:3000,muzzy_decay_ms:0";
+
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
 
