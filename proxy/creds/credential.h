@@ -2,9 +2,10 @@
  * whether a changed psk_file or a CRL concerns it. The same credential has the same digests in
  * every listener and generation. Pure; any thread.
  *
- * A digest of a key would let a weak key be guessed by whoever reads it. It lies where the keys of
- * psk_file and of all sessions lie, out of core dumps like these, and leaves the process only in
- * what the gate encrypts; so it tells nobody anything who does not have the keys themselves. */
+ * A digest of a key would let a weak key be guessed by whoever reads it. It lies where keys lie:
+ * those of the session, or, while the handshake runs, in the library's object this very one. It
+ * leaves the process only in what the gate encrypts. So it tells nobody anything who cannot read
+ * the keys themselves, and is wiped like them. */
 #ifndef CREDENTIAL_H
 #define CREDENTIAL_H
 

@@ -12,6 +12,8 @@ enum { LINES_PER_S = 20 };
 /* Looked at to find the least recently used one. */
 enum { LOOKED_AT = 64 };
 
+_Static_assert(CONFIG_LISTENERS_MAX <= 1 << 8, "a session has room for its listener's number");
+
 bool session_store_init(struct sessions *all, const struct sessions_settings *settings,
                         struct err *err)
 {
