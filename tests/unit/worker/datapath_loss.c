@@ -299,12 +299,80 @@ static void whole_network_may_be_bad(void **state)
     gate_doing(NULL);
 }
 
+/* ---- a request that comes with the device's last flight, or before it ------------------------ */
+
+static const char *const hasty_kinds[] = {"1.3 psk", "1.3 psk ccm-8"};
+
+/* A device whose last flight, of one datagram, has been sent and lost. */
+static struct device *without_last_flight(struct gate *gate, const char *kind)
+{
+    enum { LAST = 2 }; /* after two hellos */
+    gate_doing("%s", kind);
+    gate_open(gate, USUAL);
+    struct device *device = gate_add(gate, gate_kind(kind));
+    fake_network_plan(LOSE, CLIENT_TO_GATE, LAST);
+    device_connect(device);
+    while (fake_network_count(CLIENT_TO_GATE, NULL) <= LAST)
+        gate_step(gate, gate_next_event_ms(gate));
+    assert_int_equal(gate_session_count(&gate->dp), 0);
+    return device;
+}
+
+static void assert_has_one_request(struct gate *gate)
+{
+    assert_int_equal(gate_session_count(&gate->dp), 1);
+    assert_int_equal(gate_client_outcomes(gate, CLIENT_forwarded), 1);
+    assert_int_equal(fake_network_count(GATE_TO_BACKEND, NULL), 1);
+    const struct packet *request = gate_nth(GATE_TO_BACKEND, 0);
+    assert_int_equal(request->len, 7);
+    assert_memory_equal(request->data, "request", 7);
+}
+
+/* T2: the request comes, and what must come before it does not. Our own flight makes the device
+ * repeat its own, and the request, which came once, reaches the backend. */
+static void a_request_that_came_too_early_is_not_lost(void **state)
+{
+    struct gate *gate = *state;
+    for (int i = 0; i < 2; i++) {
+        struct device *device = without_last_flight(gate, hasty_kinds[i]);
+        device_send(device, "request", 7);
+        gate_run(gate, HANDSHAKE_TIMEOUT_MS);
+        assert_has_one_request(gate);
+    }
+    gate_doing(NULL);
+}
+
+/* T1: both in one datagram. The handshake leaves to the session what is the session's. */
+static void a_request_behind_the_last_flight_is_the_sessions(void **state)
+{
+    enum { TYPE_APPLICATION_DATA = 23 };
+    struct gate *gate = *state;
+    for (int i = 0; i < 2; i++) {
+        uint8_t datagram[2048];
+        struct device *device = without_last_flight(gate, hasty_kinds[i]);
+        const struct packet *flight = fake_network_last(CLIENT_TO_GATE, NULL);
+        size_t len = flight->len;
+        assert_in_range(len, 1, sizeof(datagram) / 2);
+        memcpy(datagram, flight->data, len);
+        len += memory_client_seal(device->client, TYPE_APPLICATION_DATA, "request", 7,
+                                  datagram + len, sizeof(datagram) - len);
+        assert_int_equal(gate_inject(gate, &device->addr, datagram, len), CLIENT_forwarded);
+        assert_has_one_request(gate);
+    }
+    gate_doing(NULL);
+}
+
 int datapath_loss_tests(void)
 {
     const struct CMUnitTest tests[] = {
-        GATE_TEST(any_datagram_may_be_lost),      GATE_TEST(any_datagram_may_be_doubled),
-        GATE_TEST(any_datagram_may_be_overtaken), GATE_TEST(any_datagram_may_be_late),
-        GATE_TEST(any_two_datagrams_may_be_lost), GATE_TEST(whole_network_may_be_bad),
+        GATE_TEST(any_datagram_may_be_lost),
+        GATE_TEST(any_datagram_may_be_doubled),
+        GATE_TEST(any_datagram_may_be_overtaken),
+        GATE_TEST(any_datagram_may_be_late),
+        GATE_TEST(any_two_datagrams_may_be_lost),
+        GATE_TEST(whole_network_may_be_bad),
+        GATE_TEST(a_request_that_came_too_early_is_not_lost),
+        GATE_TEST(a_request_behind_the_last_flight_is_the_sessions),
     };
     return cmocka_run_group_tests_name("datapath: loss", tests, NULL, NULL);
 }
