@@ -10,213 +10,17 @@
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
 #include "base/bytes.h"
-#include "handshake/dtls_certificate.h"
-#include "handshake/dtls_ticket.h"
-#include "wire/classify.h"
 #include "wire/record_header.h"
 
 enum {
     /* Largest datagram that wolfSSL can send; bounds application records after the handshake. */
     DATAGRAM_OUT_MAX = 16384,
-    /* Of a record in a handshake; its flights are much shorter. */
-    RECORD_BODY_MAX = 16384,
 };
 
-/* In 1.3 the library leaves it to the PSK callback to name the suite, and tells it nothing of what
- * the device offers; so this looks. */
-static const char *choose_psk13_suite(const struct creds *creds, const uint8_t *hello, size_t len)
-{
-    size_t size;
-    const uint8_t *suites = classify_hello_suites(hello, len, &size);
-    for (int i = 0; suites != NULL && i < CREDS_PSK13_SUITES; i++) {
-        for (size_t at = 0; at + 1 < size; at += 2) {
-            if (creds->has_psk13_suite[i] && suites[at] == 0x13 &&
-                suites[at + 1] == creds_psk13_suites[i].code)
-                return creds_psk13_suites[i].name;
-        }
-    }
-    return NULL;
-}
-
-static word16 record_max(const struct listener *listener)
+uint16_t dtls_record_max(const struct listener *listener)
 {
     uint32_t mtu = listener->config->mtu_bytes;
-    return mtu < DTLS_HANDSHAKE_RECORD_MAX ? (word16)mtu : DTLS_HANDSHAKE_RECORD_MAX;
-}
-
-/* Once a connection ID has been agreed on, records without it are to be dropped (RFC 9146 section
- * 3). In DTLS 1.2 the library finds one authentic that has lost it, and takes the content type at
- * the end of its plaintext for plaintext. */
-static size_t before_missing_cid(const struct dtls *dtls)
-{
-    if (!dtls->has_own_cid || !dtls_has_cid(dtls))
-        return dtls->in_len;
-    return classify_before_missing_cid(dtls->in, dtls->in_len, dtls->listener->config->cid_bytes);
-}
-
-/* DTLS 1.2 has no ACKs; over one the library would end the handshake. */
-static size_t before_plain_ack(const struct dtls *dtls, size_t len)
-{
-    if (dtls_version(dtls) != VERSION_1_2)
-        return len;
-    return classify_before_plain_ack(dtls->in, len, dtls->listener->config->cid_bytes);
-}
-
-/* DTLS 1.3, a record of epoch 3: the session's. (The library would end the handshake over one whose
- * keys it does not have, or answer under keys that are to be ours.) */
-static bool is_of_session(const struct dtls *dtls)
-{
-    return record_is_of_epoch13(dtls->in[0], 3);
-}
-
-/* What the library is handed at once: one record. Of what it has at once, it drops all that stands
- * behind a record that is not authentic or was there before; and records are to be looked at one by
- * one (RFC 6347 section 4.1). */
-static size_t portion(const struct dtls *dtls, size_t bytes_max)
-{
-    size_t usable = before_plain_ack(dtls, before_missing_cid(dtls));
-    if (is_of_session(dtls))
-        return 0;
-    size_t len =
-        classify_record_len(dtls->in, usable, dtls->listener->config->cid_bytes, RECORD_BODY_MAX);
-    return len <= bytes_max ? len : 0;
-}
-
-/* Hands over the next portion; the library comes back for the rest. Never an error: the library
- * would end the session, and nothing here is authentic yet. */
-static int on_receive(WOLFSSL *ssl, char *buffer, int size, void *context)
-{
-    struct dtls *dtls = context;
-    size_t len = dtls->in != NULL ? portion(dtls, (size_t)size) : 0;
-    if (len == 0) {
-        dtls->has_cut = dtls->in != NULL;
-        /* The library would otherwise allocate a buffer for a datagram that is not there. */
-        wolfSSL_SSLDisableRead(ssl);
-        return WOLFSSL_CBIO_ERR_WANT_READ;
-    }
-    const char *suite = choose_psk13_suite(dtls->listener->creds, dtls->in, len);
-    if (suite != NULL)
-        dtls->peer->psk13_suite = suite;
-    if (!dtls->peer->offer.is_read)
-        hello_offer_read(&dtls->peer->offer, dtls->in, len);
-    memcpy(buffer, dtls->in, len);
-    /* Over another version than the one that it has chosen the library ends the handshake. */
-    classify_level_versions((uint8_t *)buffer, len, dtls->listener->config->cid_bytes);
-    dtls->in_len -= (uint32_t)len;
-    dtls->in = dtls->in_len != 0 ? dtls->in + len : NULL;
-    if (dtls->in == NULL)
-        wolfSSL_SSLDisableRead(ssl);
-    /* dtls_feed made the library ask for as much as there is; put back what bounds the records that
-     * it sends itself. */
-    wolfSSL_dtls_set_mtu(ssl, record_max(dtls->listener));
-    return (int)len;
-}
-
-static int on_send(WOLFSSL *ssl, char *buffer, int size, void *context)
-{
-    struct dtls *dtls = context;
-    (void)ssl;
-    if (dtls->send != NULL)
-        dtls->send(dtls->owner, (const uint8_t *)buffer, (size_t)size);
-    return size;
-}
-
-/* The key for an identity, remembered in the peer; 0 = unknown. The identity has the length that
- * the library tells, for it may hold a NUL byte; none of ours does. */
-static unsigned find_psk(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned key_max)
-{
-    struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
-    size_t identity_len = (size_t)wolfSSL_get_psk_identity_len(ssl);
-    size_t key_len = 0;
-    const uint8_t *found = NULL;
-
-    if (identity_len <= PSK_IDENTITY_MAX)
-        found = creds_find_psk(dtls->listener->creds, identity, identity_len, &key_len);
-    size_t kept = identity_len < PSK_IDENTITY_MAX ? identity_len : PSK_IDENTITY_MAX;
-    memcpy(dtls->peer->identity, identity, kept);
-    dtls->peer->identity_len = (uint8_t)kept;
-    dtls->peer->is_psk_unknown = found == NULL;
-    dtls->peer->has_identity_nul = memchr(identity, '\0', identity_len) != NULL;
-    dtls->peer->digests.count = 0;
-    if (found == NULL || key_len > key_max ||
-        !credential_digest_psk((struct der){dtls->peer->identity, kept},
-                               (struct der){found, key_len}, dtls->peer->digests.at[0]))
-        return 0;
-    dtls->peer->digests.count = 1;
-    memcpy(key, found, key_len);
-    return (unsigned)key_len;
-}
-
-static unsigned find_psk13(WOLFSSL *ssl, const char *identity, unsigned char *key, unsigned key_max,
-                           const char **suite)
-{
-    struct dtls *dtls = wolfSSL_GetIOReadCtx(ssl);
-    if (dtls->peer->psk13_suite == NULL)
-        return 0;
-    *suite = dtls->peer->psk13_suite;
-    return find_psk(ssl, identity, key, key_max);
-}
-
-bool dtls_library_init(void)
-{
-    return wolfSSL_Init() == WOLFSSL_SUCCESS;
-}
-
-void dtls_library_deinit(void)
-{
-    wolfSSL_Cleanup();
-}
-
-const char *dtls_library_version(void)
-{
-    return wolfSSL_lib_version();
-}
-
-const char *dtls_library_features(void)
-{
-    return "DTLS-1.2 X.509"
-#ifdef WOLFSSL_DTLS13
-           " DTLS-1.3"
-#endif
-#ifndef NO_PSK
-           " PSK"
-#endif
-#ifdef HAVE_AESCCM
-           " AES-CCM"
-#endif
-#if defined(HAVE_CHACHA) && defined(HAVE_POLY1305)
-           " ChaCha20-Poly1305"
-#endif
-#ifdef WOLFSSL_HAVE_MLKEM
-           " ML-KEM"
-#endif
-#ifdef WOLFSSL_DTLS_CID
-           " connection-IDs"
-#endif
-#ifdef WOLFSSL_AESNI
-           " AES-NI"
-#endif
-        ;
-}
-
-static void set_io(WOLFSSL_CTX *ctx)
-{
-    wolfSSL_CTX_SetIORecv(ctx, on_receive);
-    wolfSSL_CTX_SetIOSend(ctx, on_send);
-}
-
-void dtls_prepare(struct creds *creds, const struct listener_config *config)
-{
-    WOLFSSL_CTX *ctx = creds->ctx;
-    set_io(ctx);
-    if (creds->psks != NULL) {
-        if ((config->versions & CONFIG_VERSION_1_2) != 0)
-            wolfSSL_CTX_set_psk_server_callback(ctx, find_psk);
-        wolfSSL_CTX_set_psk_server_tls13_callback(ctx, find_psk13);
-    }
-    wolfSSL_CTX_set_peer_certs_cb(ctx, dtls_certificate_judge);
-    if (config->ticket_versions != 0)
-        dtls_ticket_prepare(creds);
+    return mtu < DTLS_HANDSHAKE_RECORD_MAX ? (uint16_t)mtu : DTLS_HANDSHAKE_RECORD_MAX;
 }
 
 static bool prepare(struct dtls *dtls, const struct listener *listener)
@@ -232,7 +36,7 @@ static bool prepare(struct dtls *dtls, const struct listener *listener)
     /* The handshake keeps the time, in milliseconds. With 0 the library's own count of seconds
      * stays at 0 and never reaches the maximum at which it would give up. */
     wolfSSL_dtls_set_timeout_init(dtls->ssl, 0);
-    wolfSSL_dtls_set_mtu(dtls->ssl, record_max(listener));
+    wolfSSL_dtls_set_mtu(dtls->ssl, dtls_record_max(listener));
     /* A second ClientHello in fragments, as post-quantum key shares make them. */
     if ((listener->config->versions & CONFIG_VERSION_1_3) != 0)
         wolfSSL_dtls13_allow_ch_frag(dtls->ssl, 1);
@@ -319,10 +123,8 @@ void dtls_feed(struct dtls *dtls, const uint8_t *data, size_t len, uint64_t now_
 enum dtls_event dtls_accept(struct dtls *dtls)
 {
     int result = wolfSSL_accept(dtls->ssl);
-    if (result == WOLFSSL_SUCCESS) {
-        dtls_ticket_adopt_holder(dtls);
+    if (result == WOLFSSL_SUCCESS)
         return DTLS_ESTABLISHED;
-    }
     switch (wolfSSL_get_error(dtls->ssl, result)) {
     case WOLFSSL_ERROR_WANT_READ:
     case WOLFSSL_ERROR_WANT_WRITE:

@@ -63,8 +63,8 @@ const char *dtls_library_version(void);
 /* What it was built with, of what matters here; words separated by spaces. */
 const char *dtls_library_features(void);
 
-/* Sets the callbacks of a listener's context. Once, before the first dtls_new. */
-void dtls_prepare(struct creds *creds, const struct listener_config *config);
+/* Largest record that the library makes in a handshake. */
+uint16_t dtls_record_max(const struct listener *listener);
 
 /* A server-side object that has not seen a datagram; NULL if out of memory. The caller owns it. */
 struct dtls *dtls_new(const struct listener *listener) MUST_USE;

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "handshake/dtls_take_over.h"
+#include "handshake/dtls_ticket.h"
 #include "net/steering.h"
 #include "wire/message.h"
 
@@ -156,6 +157,7 @@ static bool take_over(struct handshake *h, struct handshake_step *step, size_t f
     step->used_bytes = (uint32_t)(fed_bytes - rest);
     step->is_complete = true;
     step->outcome = CLIENT_established;
+    dtls_ticket_adopt_holder(h->dtls);
     who->version = (uint8_t)dtls_version(h->dtls);
     who->credential = (uint8_t)dtls_credential(h->dtls);
     who->is_resumed = dtls_is_resumed(h->dtls);

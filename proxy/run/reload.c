@@ -5,7 +5,7 @@
 
 #include "base/secret.h"
 #include "config/config_load.h"
-#include "handshake/dtls.h"
+#include "handshake/dtls_prepare.h"
 #include "run/host.h"
 #include "run/privileges.h"
 

@@ -12,6 +12,7 @@
 #include "fakes/fake_network.h"
 #include "fakes/fake_system.h"
 #include "gate/gate_keys.h"
+#include "handshake/dtls_ticket.h"
 #include "run/reload.h"
 #include "wire/classify.h"
 
@@ -128,6 +129,8 @@ void dtls_pair_feed(struct dtls_pair *p, const uint8_t *data, size_t len)
     dtls_feed(p->dtls, copy, len, 0);
     p->event = dtls_accept(p->dtls);
     p->was_established = p->event == DTLS_ESTABLISHED;
+    if (p->was_established)
+        dtls_ticket_adopt_holder(p->dtls);
     (void)dtls_rest(p->dtls, &p->rest_len);
     free(copy);
 }
