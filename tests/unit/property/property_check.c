@@ -398,6 +398,13 @@ static bool has_keys_of(const struct model *model, const struct origin *origin)
             model->gate->now_ms - life->generation_ms < OLD_KEYS_MS);
 }
 
+/* What a device of DTLS 1.2 sent before the last flight that its handshake ended with, which it had
+ * to repeat, and which overtook that: taken for seen (T7). */
+static bool is_before_birth(const struct life *life, const struct origin *origin)
+{
+    return life->kind->version == VERSION_1_2 && origin->order < life->newest_at_birth;
+}
+
 /* What an untouched datagram carried is at the backend, if its session was there before and after
  * it, or it is from before its end, and it came from where the session is, or has its connection
  * ID. */
@@ -412,7 +419,8 @@ static void check_arrival(struct model *model, const struct model_input *input)
         life->began_step == model->step || origin->is_changed ||
         input->listener != life->listener ||
         (life->cid_len == 0 && !addr_equal(&input->packet->from, &life->addr)) ||
-        origin->order + WINDOW < life->newest || !has_keys_of(model, origin))
+        origin->order + WINDOW < life->newest || is_before_birth(life, origin) ||
+        !has_keys_of(model, origin))
         return;
     for (uint32_t i = 0; i < origin->message_count; i++) {
         uint32_t message = origin->first_message + i;
@@ -437,6 +445,8 @@ static void note_newest(struct model *model, const struct model_input *input)
     uint32_t last = origin->order + (origin->message_count > 0 ? origin->message_count - 1 : 0);
     if (last > life->newest)
         life->newest = last;
+    if (life->began_step == model->step)
+        life->newest_at_birth = life->newest;
     if (origin->generation > life->generation && !origin->is_changed &&
         input->listener == life->listener) {
         life->generation = origin->generation;

@@ -62,6 +62,7 @@ struct life {
     enum close_reason reason;
     uint32_t closure; /* which of its datagrams closed it */
     uint32_t newest;  /* of its datagrams that arrived */
+    uint32_t newest_at_birth;
     /* The same of its keys, and when the first record with them arrived. */
     uint8_t generation;
     uint64_t generation_ms;
