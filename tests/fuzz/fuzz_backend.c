@@ -49,7 +49,7 @@ static void open_all(void)
     empty_count = 0;
     for (uint32_t i = 0; i < DEVICES; i++) {
         fuzz_device_connect(&devices[i], &gate, i,
-                            i == LIVE_13 ? &fuzz_device_13 : &fuzz_device_12);
+                            gate_kind(i == LIVE_13 ? "1.3 psk" : "1.2 psk ccm-8"));
         sources[i] = gate_slot_addr_of(&gate.dp, &devices[i].addr);
         plaintext_max[i] = gate_plaintext_max(&gate.dp, &devices[i].addr);
     }

@@ -45,7 +45,8 @@ static void open_once(void)
         return;
     fuzz_gate_open(&gate);
     start_ms = gate.now_ms;
-    struct memory_client *client = memory_client_new(&fuzz_device_12, "", keep_good_hello, NULL);
+    struct memory_client *client =
+        memory_client_new(gate_kind("1.2 psk ccm-8"), "", keep_good_hello, NULL);
     MUST(client != NULL);
     memory_client_connect(client, start_ms);
     memory_client_free(client);

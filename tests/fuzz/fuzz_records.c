@@ -247,10 +247,10 @@ static void begin(void)
     datagram_len = last_len = 0;
     waited_ms = 0;
     memset(&elsewhere, 0, sizeof(elsewhere));
-    connect_victim(&victims[0], 0, &fuzz_device_12);
-    connect_victim(&victims[1], 1, &fuzz_device_13);
-    connect_victim(&victims[2], 2, &fuzz_device_12_cid);
-    connect_victim(&victims[3], 3, &fuzz_device_13_cid);
+    connect_victim(&victims[0], 0, gate_kind("1.2 psk ccm-8"));
+    connect_victim(&victims[1], 1, gate_kind("1.3 psk"));
+    connect_victim(&victims[2], 2, gate_kind("1.2 psk ccm-8, cid"));
+    connect_victim(&victims[3], 3, gate_kind("1.3 psk, cid 3"));
     fuzz_gate_forget_sent();
 }
 

@@ -13,33 +13,6 @@
 
 enum { LISTENING_FD = 1000, BACKEND_FD = 1001, SENT_MAX = 1024, START_MS = 10000000 };
 
-const struct client_kind fuzz_device_12 = {.name = "1.2",
-                                           .version = VERSION_1_2,
-                                           .suites = "PSK-AES128-CCM-8",
-                                           .identity = MEMORY_IDENTITY,
-                                           .key = MEMORY_KEY};
-const struct client_kind fuzz_device_13 = {.name = "1.3",
-                                           .version = VERSION_1_3,
-                                           .suites = "TLS13-AES128-GCM-SHA256",
-                                           .identity = MEMORY_IDENTITY,
-                                           .key = MEMORY_KEY,
-                                           .has_small_hello = true};
-
-const struct client_kind fuzz_device_12_cid = {.name = "1.2 with connection IDs",
-                                               .version = VERSION_1_2,
-                                               .suites = "PSK-AES128-CCM-8",
-                                               .identity = MEMORY_IDENTITY,
-                                               .key = MEMORY_KEY,
-                                               .has_cid = true};
-const struct client_kind fuzz_device_13_cid = {.name = "1.3 with connection IDs",
-                                               .version = VERSION_1_3,
-                                               .suites = "TLS13-AES128-GCM-SHA256",
-                                               .identity = MEMORY_IDENTITY,
-                                               .key = MEMORY_KEY,
-                                               .has_small_hello = true,
-                                               .has_cid = true,
-                                               .cid_bytes = 3};
-
 void fuzz_gate_fail(const char *file, int line, const char *condition)
 {
     fprintf(stderr, "%s:%d: does not hold: %s\n", file, line, condition);

@@ -6,8 +6,8 @@
 
 #include "fakes/fake_log.h"
 #include "fakes/fake_system.h"
+#include "gate/client_kinds.h"
 #include "gate/gate_view.h"
-#include "gate/memory_client.h"
 #include "gate/memory_generation.h"
 #include "worker/datapath.h"
 
@@ -77,8 +77,5 @@ void fuzz_device_connect(struct fuzz_device *device, struct fuzz_gate *gate, uin
                          const struct client_kind *kind);
 /* Gives the device what was sent to it, and the gate what it answers, until nothing is left. */
 void fuzz_device_settle(struct fuzz_device *device);
-
-extern const struct client_kind fuzz_device_12, fuzz_device_13;
-extern const struct client_kind fuzz_device_12_cid, fuzz_device_13_cid;
 
 #endif

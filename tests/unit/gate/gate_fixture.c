@@ -19,64 +19,6 @@ enum { START_MS = 10000000 };
 
 static char doing[256];
 
-/* One of each way to authenticate and to agree on keys. */
-const struct client_kind gate_kinds[] = {
-    {.name = "1.2 psk ccm-8",
-     .version = VERSION_1_2,
-     .suites = "PSK-AES128-CCM-8",
-     .identity = IDENTITY,
-     .key = KEY},
-    {.name = "1.2 psk gcm",
-     .version = VERSION_1_2,
-     .suites = "PSK-AES128-GCM-SHA256",
-     .identity = IDENTITY,
-     .key = KEY},
-    {.name = "1.2 certificate",
-     .version = VERSION_1_2,
-     .suites = "ECDHE-ECDSA-AES128-CCM-8",
-     .certificate = "device",
-     .ca = "ca"},
-    {.name = "1.3 psk",
-     .version = VERSION_1_3,
-     .suites = "TLS13-AES128-GCM-SHA256",
-     .identity = IDENTITY,
-     .key = KEY,
-     .has_small_hello = true},
-    {.name = "1.3 psk ccm-8",
-     .version = VERSION_1_3,
-     .suites = "TLS13-AES128-CCM-8-SHA256",
-     .identity = IDENTITY,
-     .key = KEY,
-     .has_small_hello = true},
-    {.name = "1.3 psk, large hello",
-     .version = VERSION_1_3,
-     .suites = "TLS13-AES128-GCM-SHA256",
-     .identity = IDENTITY,
-     .key = KEY},
-    {.name = "1.3 certificate",
-     .version = VERSION_1_3,
-     .suites = "TLS13-AES128-GCM-SHA256",
-     .certificate = "device",
-     .ca = "ca",
-     .has_small_hello = true},
-    {.name = "1.3 certificate, large hello",
-     .version = VERSION_1_3,
-     .suites = "TLS13-AES128-GCM-SHA256",
-     .certificate = "device",
-     .ca = "ca"},
-    {.name = NULL},
-};
-
-const struct client_kind *gate_kind(const char *name)
-{
-    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
-        if (strcmp(kind->name, name) == 0)
-            return kind;
-    }
-    fail_msg("no kind of device is called %s", name);
-    return NULL;
-}
-
 void gate_doing(const char *fmt, ...)
 {
     va_list args;

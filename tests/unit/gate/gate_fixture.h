@@ -9,9 +9,9 @@
 #include "fakes/fake_log.h"
 #include "fakes/fake_system.h"
 #include "fakes/fake_udp.h"
+#include "gate/client_kinds.h"
 #include "gate/gate_policy.h"
 #include "gate/gate_view.h"
-#include "gate/memory_client.h"
 #include "gate/nonce_watch.h"
 #include "worker/datapath.h"
 
@@ -28,11 +28,6 @@ enum { GATE_DEVICES_MAX = 80, GATE_LISTENERS_MAX = 4 };
 #define GATE "[gate]\nmetrics =\n"
 /* All kinds of devices may come; those without a PSK need a certificate. */
 #define USUAL GATE LISTENER PSK CERTIFICATE CLIENT_CA
-
-/* The identity and key of devices.psk, and an identity whose key is another one there. */
-#define IDENTITY "device1"
-#define KEY "0123456789abcdef"
-#define OTHER_IDENTITY "device2"
 
 struct gate;
 
@@ -57,11 +52,6 @@ struct gate {
     bool is_open, has_echo; /* has_echo: the backend answers each datagram with the same bytes */
     bool is_one_bucket;     /* of the devices that are added */
 };
-
-/* Kinds of devices that can connect to USUAL; the last has no name. */
-extern const struct client_kind gate_kinds[];
-/* One of them by its name. */
-const struct client_kind *gate_kind(const char *name);
 
 /* For cmocka: *state is a struct gate that the test opens. Tear-down closes it and, if the test
  * failed, tells what it was doing. */

@@ -17,7 +17,7 @@ struct linger_closed {
 };
 
 /* They ask for a connection ID. */
-extern const struct client_kind linger_kinds_with_cid[2];
+extern const char *const linger_kinds_with_cid[2];
 /* All of gate_kinds, then those; NULL behind the last. */
 const struct client_kind *linger_kind_at(unsigned i);
 /* The same, and calls gate_doing(). */

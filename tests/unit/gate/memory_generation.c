@@ -8,10 +8,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gate/client_kinds.h"
 #include "run/reload.h"
 
 /* device1:0123456789abcdef */
-static const char psks[] = MEMORY_IDENTITY ":30313233343536373839616263646566\n";
+static const char psks[] = IDENTITY ":30313233343536373839616263646566\n";
 
 /* Made by scripts/make-test-keys; they protect nothing. */
 static const char certificate[] =

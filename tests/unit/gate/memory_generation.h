@@ -5,13 +5,9 @@
 
 #include "creds/generation.h"
 
-/* The one PSK there is. */
-#define MEMORY_IDENTITY "device1"
-#define MEMORY_KEY "0123456789abcdef"
-
-/* Builds it from the text of a configuration file, in which @psk, @certificate and @key stand for
- * files. Ends the program if that fails. The library must have been initialized; the caller gives
- * the result back with reload_release(). */
+/* Builds it from the text of a configuration file, in which @psk (client_kinds.h's, alone),
+ * @certificate and @key stand for files. Ends the program if that fails. The library must have been
+ * initialized; the caller gives the result back with reload_release(). */
 struct generation *memory_generation(const char *ini);
 
 #endif

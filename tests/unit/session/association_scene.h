@@ -4,6 +4,7 @@
 #ifndef ASSOCIATION_SCENE_H
 #define ASSOCIATION_SCENE_H
 
+#include "gate/client_kinds.h"
 #include "gate/dtls_pair.h"
 #include "gate/nonce_watch.h"
 #include "session/association.h"
@@ -11,7 +12,8 @@
 
 enum { SCENE_ROOM = RECORD_PLAINTEXT_MAX + RECORD_OVERHEAD_MAX, SCENE_SENT_MAX = 64 };
 
-extern const struct client_kind scene_kinds_12[7], scene_kinds_13[7];
+/* Kinds of clients by name: each suite of records, each arrangement of connection IDs. */
+extern const char *const scene_kinds_12[7], *const scene_kinds_13[7];
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* As a session has it. */
@@ -82,8 +84,8 @@ struct record_content scene_gate_sent(struct scene *s, unsigned index, uint8_t *
 void scene_assert_alert(struct scene *s, uint8_t level, enum alert alert);
 void scene_assert_acknowledged(struct scene *s, unsigned index, uint64_t number);
 
-#define EACH_KIND(kinds, s, pair)                                                     \
-    for (size_t k = 0; k < COUNT(kinds) && (scene_begin(s, pair, &(kinds)[k]), true); \
+#define EACH_KIND(kinds, s, pair)                                                               \
+    for (size_t k = 0; k < COUNT(kinds) && (scene_begin(s, pair, gate_kind((kinds)[k])), true); \
          scene_end(s), k++)
 
 #endif

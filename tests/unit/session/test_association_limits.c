@@ -248,9 +248,10 @@ static void sizes(void **test)
     struct scene *s = &scene;
     EACH_KIND(scene_kinds_12, s, *test)
     {
-        size_t max = scene_kinds_12[k].max_fragment == 1 ? 512
-                     : scene_kinds_12[k].cid_bytes != 0  ? RECORD_PLAINTEXT_MAX - 1
-                                                         : RECORD_PLAINTEXT_MAX;
+        const struct client_kind *kind = gate_kind(scene_kinds_12[k]);
+        size_t max = kind->max_fragment == 1 ? 512
+                     : kind->cid_bytes != 0  ? RECORD_PLAINTEXT_MAX - 1
+                                             : RECORD_PLAINTEXT_MAX;
         assert_int_equal(association_seal(s->association, &s->call, data, max), ASSOCIATION_SEALED);
         assert_int_equal(association_seal(s->association, &s->call, data, max + 1),
                          ASSOCIATION_TOO_LARGE);

@@ -23,7 +23,7 @@ static void a_new_connection_id_is_used(void **test)
     static const uint8_t none[] = {0, 0, CID_IMMEDIATE}, empty[] = {0, 1, 0, CID_IMMEDIATE},
                          cut[] = {0, 3, 4, 'x', 'y', CID_IMMEDIATE};
     struct scene *s = &scene;
-    scene_begin(s, *test, &scene_kinds_13[4]);
+    scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
     scene_device_sends_message(s, HANDSHAKE_NEW_CONNECTION_ID, immediate, sizeof(immediate));
     assert_int_equal(s->opened.event, ASSOCIATION_CONTROL);
     assert_int_equal(s->association->client_cid_len, 4);
@@ -46,15 +46,15 @@ static void a_new_connection_id_is_used(void **test)
     scene_device_sends_message(s, HANDSHAKE_NEW_CONNECTION_ID, none, sizeof(none));
     scene_assert_alert(s, ALERT_FATAL, ALERT_ILLEGAL_PARAMETER);
     scene_end(s);
-    scene_begin(s, *test, &scene_kinds_13[4]);
+    scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
     scene_device_sends_message(s, HANDSHAKE_NEW_CONNECTION_ID, empty, sizeof(empty));
     scene_assert_alert(s, ALERT_FATAL, ALERT_ILLEGAL_PARAMETER);
     scene_end(s);
-    scene_begin(s, *test, &scene_kinds_13[4]);
+    scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
     scene_device_sends_message(s, HANDSHAKE_NEW_CONNECTION_ID, cut, sizeof(cut));
     scene_assert_alert(s, ALERT_FATAL, ALERT_DECODE_ERROR);
     scene_end(s);
-    scene_begin(s, *test, &scene_kinds_13[3]); /* the device has none */
+    scene_begin(s, *test, gate_kind("1.3 psk, cid")); /* the device has none */
     scene_device_sends_message(s, HANDSHAKE_NEW_CONNECTION_ID, immediate, sizeof(immediate));
     scene_assert_alert(s, ALERT_FATAL, ALERT_UNEXPECTED_MESSAGE);
     scene_end(s);
@@ -64,7 +64,7 @@ static void there_are_no_further_connection_ids(void **test)
 {
     struct scene *s = &scene;
     uint8_t room[2048];
-    scene_begin(s, *test, &scene_kinds_13[4]);
+    scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
     scene_device_sends_message(s, HANDSHAKE_REQUEST_CONNECTION_ID, "\3", 1);
     assert_int_equal(s->opened.event, ASSOCIATION_CONTROL);
     assert_int_equal(s->sent_count, 2);
@@ -76,7 +76,7 @@ static void there_are_no_further_connection_ids(void **test)
     assert_int_equal(answer.data_len, HANDSHAKE_HEADER_BYTES + sizeof(expected));
     assert_memory_equal(answer.data + HANDSHAKE_HEADER_BYTES, expected, sizeof(expected));
     scene_end(s);
-    scene_begin(s, *test, &scene_kinds_13[0]); /* without connection IDs */
+    scene_begin(s, *test, gate_kind("1.3 psk")); /* without connection IDs */
     scene_device_sends_message(s, HANDSHAKE_REQUEST_CONNECTION_ID, "\3", 1);
     scene_assert_alert(s, ALERT_FATAL, ALERT_UNEXPECTED_MESSAGE);
     scene_end(s);
@@ -125,7 +125,7 @@ static void messages_in_fragments(void **test)
     for (uint32_t cut = 0; cut <= sizeof(body); cut++) {
         for (uint32_t overlap = 0; overlap <= cut; overlap++) {
             for (int turned = 0; turned < 2; turned++) {
-                scene_begin(s, *test, &scene_kinds_13[4]);
+                scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
                 uint16_t seq = s->association->v13.message_seq_expected;
                 uint32_t edges[2][2] = {{0, cut}, {cut - overlap, sizeof(body)}};
                 for (int i = 0; i < 2; i++) {
@@ -163,7 +163,7 @@ static void one_message_in_fragments_after_the_other(void **test)
 static void what_comes_too_early_is_not_acknowledged(void **test)
 {
     struct scene *s = &scene;
-    scene_begin(s, *test, &scene_kinds_13[4]);
+    scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
     uint16_t seq = s->association->v13.message_seq_expected;
     device_sends_fragment(s, HANDSHAKE_REQUEST_CONNECTION_ID, (uint16_t)(seq + 1),
                           (const uint8_t *)"\1", 1, 0, 1);
@@ -182,7 +182,7 @@ static void a_message_that_is_too_long(void **test)
 {
     uint8_t body[ASSOCIATION_MESSAGE_MAX + 1] = {0};
     struct scene *s = &scene;
-    scene_begin(s, *test, &scene_kinds_13[4]);
+    scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
     device_sends_fragment(s, HANDSHAKE_NEW_CONNECTION_ID, s->association->v13.message_seq_expected,
                           body, sizeof(body), 0, 10);
     scene_assert_alert(s, ALERT_FATAL, ALERT_ILLEGAL_PARAMETER);
@@ -193,7 +193,7 @@ static void fragments_that_contradict_each_other(void **test)
 {
     static const uint8_t body[16];
     struct scene *s = &scene;
-    scene_begin(s, *test, &scene_kinds_13[4]);
+    scene_begin(s, *test, gate_kind("1.3 psk, cid 6"));
     uint16_t seq = s->association->v13.message_seq_expected;
     device_sends_fragment(s, HANDSHAKE_NEW_CONNECTION_ID, seq, body, 16, 0, 4);
     device_sends_fragment(s, HANDSHAKE_NEW_CONNECTION_ID, seq, body, 15, 4, 8);

@@ -83,20 +83,18 @@ static void forged_alerts_do_not_end_a_handshake(void **state)
 static void forged_alert_behind_a_datagram_of_the_device(void **state)
 {
     struct gate *gate = *state;
-    struct client_kind kinds[] = {*gate_kind("1.2 psk ccm-8"), *gate_kind("1.2 certificate"),
-                                  *gate_kind("1.3 psk"), *gate_kind("1.3 certificate"),
-                                  *gate_kind("1.2 psk ccm-8")};
-    kinds[4].has_single_records = true;
+    static const char *const kinds[] = {"1.2 psk ccm-8", "1.2 certificate", "1.3 psk",
+                                        "1.3 certificate", "1.2 psk ccm-8, single records"};
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         gate_open(gate, USUAL);
-        gate_connected(gate, &kinds[i]);
+        gate_connected(gate, gate_kind(kinds[i]));
         uint32_t count = fake_network_count(CLIENT_TO_GATE, NULL);
         for (uint32_t n = 0; n < count; n++) {
             uint8_t datagram[2048];
-            gate_doing("%s %u, datagram %u of %u", kinds[i].name, i, n, count);
+            gate_doing("%s %u, datagram %u of %u", kinds[i], i, n, count);
             gate_open(gate, USUAL);
             fake_network_plan(LOSE, CLIENT_TO_GATE, n);
-            struct device *device = gate_add(gate, &kinds[i]);
+            struct device *device = gate_add(gate, gate_kind(kinds[i]));
             device_connect(device);
             while (fake_network_count(CLIENT_TO_GATE, NULL) <= n)
                 gate_run(gate, 1);
@@ -176,9 +174,6 @@ static void warning_changes_nothing(void **state)
 
 /* ---- ours ----------------------------------------------------------------------------------- */
 
-#define ECDSA_12 .version = VERSION_1_2, .suites = "ECDHE-ECDSA-AES128-CCM-8"
-#define GCM_13 .version = VERSION_1_3, .suites = "TLS13-AES128-GCM-SHA256", .has_small_hello = true
-
 struct refused {
     struct client_kind kind;
     int alert;
@@ -186,12 +181,7 @@ struct refused {
 
 /* Those that fail over something else than a hello. */
 static const struct refused refuseds[] = {
-    {{.name = "1.2 unknown identity",
-      .version = VERSION_1_2,
-      .suites = "PSK-AES128-CCM-8",
-      .identity = "nobody",
-      .key = KEY},
-     115},
+    {{.name = "1.2 unknown identity", PSK_12, .identity = "nobody"}, 115},
     {{.name = "1.2 unknown CA", ECDSA_12, .certificate = "rogue-device"}, 48},
     {{.name = "1.2 unknown CA, cid",
       ECDSA_12,

@@ -13,35 +13,10 @@
 
 enum { TYPE_CID = 25, HEADER = 13, CID_AT = 11 };
 
-#define WITH_CID(kind_version, kind_suites, bytes)                                             \
-    {                                                                                          \
-        .name = #kind_version " " kind_suites ", own CID of " #bytes, .version = kind_version, \
-        .suites = kind_suites, .identity = IDENTITY, .key = KEY, .has_small_hello = true,      \
-        .has_cid = true, .cid_bytes = bytes                                                    \
-    }
-
-static const struct client_kind kinds[] = {
-    WITH_CID(VERSION_1_2, "PSK-AES128-CCM-8", 0),
-    WITH_CID(VERSION_1_2, "PSK-AES128-CCM-8", 1),
-    WITH_CID(VERSION_1_2, "PSK-AES128-GCM-SHA256", 8),
-    WITH_CID(VERSION_1_2, "PSK-AES128-CCM-8", 32),
-    WITH_CID(VERSION_1_3, "TLS13-AES128-GCM-SHA256", 0),
-    WITH_CID(VERSION_1_3, "TLS13-AES128-CCM-8-SHA256", 1),
-    WITH_CID(VERSION_1_3, "TLS13-AES128-GCM-SHA256", 32),
-    {.name = "1.2 certificate, own CID of 4",
-     .version = VERSION_1_2,
-     .suites = "ECDHE-ECDSA-AES128-CCM-8",
-     .certificate = "device",
-     .ca = "ca",
-     .has_cid = true,
-     .cid_bytes = 4},
-    {.name = "1.3 certificate, own CID of 4",
-     .version = VERSION_1_3,
-     .suites = "TLS13-AES128-GCM-SHA256",
-     .certificate = "device",
-     .ca = "ca",
-     .has_cid = true,
-     .cid_bytes = 4},
+static const char *const kinds[] = {
+    "1.2 psk ccm-8, cid",    "1.2 psk ccm-8, cid 1",   "1.2 psk gcm, cid 8",
+    "1.2 psk ccm-8, cid 32", "1.3 psk, cid",           "1.3 psk ccm-8, cid 1",
+    "1.3 psk, cid 32",       "1.2 certificate, cid 4", "1.3 certificate, large hello, cid 4",
 };
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
@@ -77,9 +52,9 @@ static void every_arrangement_works(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), 8);
         assert_cids_on_wire(gate, device);
         device_close(device);
@@ -95,10 +70,10 @@ static void every_length_works(void **state)
     for (unsigned len = 0; len <= 32; len += len == 0 ? 2 : 1) {
         for (int i = 0; i < KIND_COUNT; i += 4) {
             char ini[512];
-            gate_doing("%s, the gate's of %u", kinds[i].name, len);
+            gate_doing("%s, the gate's of %u", kinds[i], len);
             snprintf(ini, sizeof(ini), USUAL "cid_length = %u\n", len);
             gate_open(gate, ini);
-            struct device *device = gate_connected(gate, &kinds[i]);
+            struct device *device = gate_connected(gate, gate_kind(kinds[i]));
             assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), len);
             if (len != 0)
                 assert_cids_on_wire(gate, device);
@@ -126,13 +101,9 @@ static void device_that_does_not_ask_gets_none(void **state)
 /* Whether the device asks is known only when the last fragment of its second hello has come. */
 static void hello_in_fragments(void **state)
 {
-    struct client_kind kind = {.name = "1.3, hello in fragments",
-                               .version = VERSION_1_3,
-                               .suites = "TLS13-AES128-GCM-SHA256",
-                               .identity = IDENTITY,
-                               .key = KEY,
-                               .mtu_bytes = 256};
+    struct client_kind kind = *gate_kind("1.3 psk, large hello");
     struct gate *gate = *state;
+    kind.mtu_bytes = 256;
     for (int has_cid = 0; has_cid < 2; has_cid++) {
         kind.has_cid = has_cid;
         gate_open(gate, USUAL);
@@ -153,7 +124,7 @@ static void more_devices_than_cids(void **state)
     gate_set_worker(&gate->dp, 0, STEERING_BUCKETS);
     uint32_t with_cid = 0;
     for (int i = 0; i < DEVICES; i++) {
-        struct device *device = gate_connected(gate, &kinds[0]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[0]));
         with_cid += gate_cid_bytes(&gate->dp, &device->addr) != 0;
     }
     assert_in_range(with_cid, 12, 16);
@@ -168,9 +139,9 @@ static void unknown_cid_is_dropped(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i += 4) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         device_send(device, "x", 1);
         struct packet sent = *fake_network_last(CLIENT_TO_GATE, NULL);
         uint8_t changed[256];
@@ -205,9 +176,9 @@ static void missing_cid_is_dropped(void **state)
     static const uint8_t record_1_3[64] = {0x2f, 1, 2, 0, 59};
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         assert_int_equal(gate_inject(gate, &device->addr, record_1_2, 64), CLIENT_cid_missing);
         assert_int_equal(gate_inject(gate, &device->addr, record_1_3, 64), CLIENT_cid_missing);
         gate_assert_echo(gate, device, "still there");
@@ -222,10 +193,10 @@ static void missing_cid_is_dropped_in_a_handshake(void **state)
     static const uint8_t record_1_3[64] = {0x2e, 1, 2, 0, 59};
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
         fake_network_plan(LOSE, CLIENT_TO_GATE, 2);
-        struct device *device = gate_add(gate, &kinds[i]);
+        struct device *device = gate_add(gate, gate_kind(kinds[i]));
         device_connect(device);
         gate_run(gate, 100);
         assert_int_equal(gate_handshake_count(&gate->dp), 1);
@@ -284,7 +255,7 @@ static void two_idle_timeouts(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL "idle_timeout = 60s\nidle_timeout_cid = 10m\n");
-    struct device *with = gate_connected(gate, &kinds[0]);
+    struct device *with = gate_connected(gate, gate_kind(kinds[0]));
     gate_connected(gate, gate_kind("1.2 psk ccm-8"));
     gate_run(gate, 61000);
     assert_int_equal(gate_closed(gate, CLOSE_idle), 1);
@@ -333,7 +304,7 @@ static size_t lengthen_cid(const struct packet *hello, uint8_t cid_bytes, uint8_
 static void too_long_of_a_device(void **state)
 {
     static const uint8_t lengths[] = {32, 33, 34, 64, 128, 254, 255};
-    struct client_kind kind = kinds[KIND_COUNT - 1];
+    struct client_kind kind = *gate_kind(kinds[KIND_COUNT - 1]);
     struct gate *gate = *state;
     kind.has_small_hello = true;
     for (unsigned v = 0; v < 2; v++) {
@@ -352,7 +323,7 @@ static void too_long_of_a_device(void **state)
             enum client_outcome outcome = gate_inject(gate, &device->addr, hello, len);
             assert_int_equal(outcome, CLIENT_handshake_begun);
             assert_int_equal(gate_cid_bytes(&gate->dp, &device->addr), lengths[i] <= 32 ? 8 : 0);
-            gate_assert_echo(gate, gate_connected(gate, &kinds[0]), "served");
+            gate_assert_echo(gate, gate_connected(gate, gate_kind(kinds[0])), "served");
             gate_run(gate, 100000);
             assert_int_equal(gate_handshake_count(&gate->dp), 0);
         }
@@ -368,10 +339,10 @@ static void any_lost_datagram_is_repaired(void **state)
     for (int i = 0; i < KIND_COUNT; i++) {
         for (unsigned way = 0; way < 2; way++) {
             for (uint32_t lost = 0; lost < 12; lost++) {
-                gate_doing("%s, loses number %u of direction %u", kinds[i].name, lost, way);
+                gate_doing("%s, loses number %u of direction %u", kinds[i], lost, way);
                 gate_open(gate, USUAL);
                 fake_network_plan(LOSE, ways[way], lost);
-                struct device *device = gate_add(gate, &kinds[i]);
+                struct device *device = gate_add(gate, gate_kind(kinds[i]));
                 device_connect(device);
                 assert_true(gate_run_until_up(gate, device, 30000));
                 gate_run(gate, 30000);

@@ -336,11 +336,7 @@ static const struct packet *find_identity(const char *identity, uint8_t **where)
  * for who has that identity. */
 static void identity_with_a_nul_byte_is_unknown(void **state)
 {
-    static const struct client_kind kind = {.name = "device1/x",
-                                            .version = VERSION_1_2,
-                                            .suites = "PSK-AES128-CCM-8",
-                                            .identity = IDENTITY "/x",
-                                            .key = KEY};
+    static const struct client_kind kind = {.name = "device1/x", PSK_12, .identity = IDENTITY "/x"};
     enum { FIRST_OF_FLIGHT = 2 };
     struct gate *gate = *state;
     fresh_gate(gate, kind.name);

@@ -10,12 +10,7 @@
 
 #include "worker/datapath_tests.h"
 
-static const struct client_kind with_cid = {.name = "1.2, connection ID",
-                                            .version = VERSION_1_2,
-                                            .suites = "PSK-AES128-CCM-8",
-                                            .identity = IDENTITY,
-                                            .key = KEY,
-                                            .has_cid = true};
+static const char with_cid[] = "1.2 psk ccm-8, cid";
 
 static void newest_sessions_stay(void **state)
 {
@@ -47,7 +42,7 @@ static void no_limit_by_default(void **state)
     struct gate *gate = *state;
     gate_open(gate, USUAL);
     for (int i = 0; i < 20; i++)
-        gate_connected(gate, &with_cid);
+        gate_connected(gate, gate_kind(with_cid));
     assert_int_equal(gate_session_count(&gate->dp), 20);
     assert_int_equal(identities_count(gate->identities), 0);
 }
@@ -57,11 +52,11 @@ static void what_ended_is_silent(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL "sessions_per_identity = 1\n");
-    struct device *old = gate_connected(gate, &with_cid);
+    struct device *old = gate_connected(gate, gate_kind(with_cid));
     gate_assert_echo(gate, old, "x");
     struct addr source = gate_last_source();
     uint32_t before = fake_network_count(GATE_TO_CLIENT, &old->addr);
-    gate_connected(gate, &with_cid);
+    gate_connected(gate, gate_kind(with_cid));
     assert_int_equal(gate_inject_from_backend(gate, &source, "late", 4), BACKEND_late);
     assert_int_equal(gate_late(gate, CLOSE_replaced), 1);
     device_send(old, "still here?", 11);
@@ -89,12 +84,10 @@ static void others_are_not_concerned(void **state)
 /* Nobody knows who they are. */
 static void anonymous_devices_are_not_limited(void **state)
 {
-    struct client_kind kind = *gate_kind("1.2 certificate");
     struct gate *gate = *state;
-    kind.certificate = NULL;
     gate_open(gate, GATE LISTENER CERTIFICATE "client_auth = none\nsessions_per_identity = 1\n");
     for (int i = 0; i < 4; i++)
-        gate_connected(gate, &kind);
+        gate_connected(gate, gate_kind("1.2 anonymous"));
     assert_int_equal(gate_session_count(&gate->dp), 4);
 }
 
@@ -103,10 +96,10 @@ static void closed_sessions_do_not_count(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL "sessions_per_identity = 2\nidle_timeout_cid = 60s\n");
-    struct device *stays = gate_connected(gate, &with_cid);
-    device_close(gate_connected(gate, &with_cid));
+    struct device *stays = gate_connected(gate, gate_kind(with_cid));
+    device_close(gate_connected(gate, gate_kind(with_cid)));
     gate_run(gate, 10);
-    gate_connected(gate, &with_cid);
+    gate_connected(gate, gate_kind(with_cid));
     assert_int_equal(gate_session_count(&gate->dp), 2);
     assert_int_equal(gate_closed(gate, CLOSE_replaced), 0);
     gate_assert_echo(gate, stays, "stays");
@@ -120,7 +113,7 @@ static void asked_too_late(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL "sessions_per_identity = 1\n");
-    struct device *device = gate_connected(gate, &with_cid);
+    struct device *device = gate_connected(gate, gate_kind(with_cid));
     const struct identities_session there = gate_name_of(&gate->dp, &device->addr);
     struct identities_session gone = {.slot = there.slot, .number = there.number + 1};
     datapath_end_session(&gate->dp, &gone, gate->now_ms);
@@ -149,7 +142,7 @@ static void oldest_may_be_of_another_worker(void **state)
     identities_make_key(gate->identities, 0, CREDENTIAL_PSK, IDENTITY, strlen(IDENTITY), &key);
     const struct identities_session other = {.worker = 7, .slot = 3, .number = 99};
     assert_false(identities_begin(gate->identities, &key, 1, other, &none));
-    gate_connected(gate, &with_cid);
+    gate_connected(gate, gate_kind(with_cid));
     assert_int_equal(asked.worker, 7);
     assert_int_equal(asked.slot, 3);
     assert_int_equal(asked.number, 99);

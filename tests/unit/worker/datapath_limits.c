@@ -9,17 +9,13 @@
 
 #include "worker/datapath_tests.h"
 
-static const struct client_kind kind = {.name = "1.2",
-                                        .version = VERSION_1_2,
-                                        .suites = "PSK-AES128-CCM-8",
-                                        .identity = IDENTITY,
-                                        .key = KEY};
+static const char usual[] = "1.2 psk ccm-8";
 
 /* Devices that all begin at once, each at an address of its own. */
 static void connect_many(struct gate *gate, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        device_connect(gate_add(gate, &kind));
+        device_connect(gate_add(gate, gate_kind(usual)));
     gate_run(gate, 100);
 }
 
@@ -47,7 +43,7 @@ static void hellos_per_prefix_bites(void **state)
     assert_true(gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix) >= 20);
     uint64_t first = gate_client_outcomes(gate, CLIENT_limit_hellos_per_prefix);
     /* Another network is not concerned. */
-    struct device *other = gate_add(gate, &kind);
+    struct device *other = gate_add(gate, gate_kind(usual));
     other->addr.ip[1] = 18;
     device_connect(other);
     assert_true(gate_run_until_up(gate, other, 500));
@@ -59,7 +55,7 @@ static void hellos_per_prefix_bites(void **state)
 /* Begins a handshake, and falls silent. */
 static struct device *begin_and_vanish(struct gate *gate)
 {
-    struct device *device = gate_add(gate, &kind);
+    struct device *device = gate_add(gate, gate_kind(usual));
     device_connect(device);
     gate_run(gate, 3);
     device->client->is_deaf = true;
@@ -94,10 +90,10 @@ static void known_addresses_go_first(void **state)
         gate_doing("%s", tight[i]);
         snprintf(ini, sizeof(ini), USUAL "%s", tight[i]);
         gate_open(gate, ini);
-        struct device *device = gate_connected(gate, &kind);
+        struct device *device = gate_connected(gate, gate_kind(usual));
         gate_run(gate, 5000);
         use_up(gate);
-        struct device *reborn = gate_add_reborn(gate, &kind, device);
+        struct device *reborn = gate_add_reborn(gate, gate_kind(usual), device);
         device_connect(reborn);
         assert_true(gate_run_until_up(gate, reborn, 100));
     }
@@ -108,44 +104,25 @@ static void known_addresses_go_first(void **state)
  * that names a session which nobody keeps, or a PSK, is a stranger like others. */
 static void resumptions_go_first(void **state)
 {
-    static const struct client_kind kinds[] = {
-        {.name = "1.2",
-         .version = VERSION_1_2,
-         .suites = "PSK-AES128-CCM-8",
-         .identity = IDENTITY,
-         .key = KEY,
-         .wants_ticket = true},
-        {.name = "1.3",
-         .version = VERSION_1_3,
-         .suites = "TLS13-AES128-GCM-SHA256",
-         .identity = IDENTITY,
-         .key = KEY,
-         .has_small_hello = true},
-        {.name = "1.3 certificate",
-         .version = VERSION_1_3,
-         .suites = "TLS13-AES128-GCM-SHA256",
-         .certificate = "device",
-         .ca = "ca",
-         .has_small_hello = true},
-    };
+    static const char *const kinds[] = {"1.2 psk ccm-8, ticket", "1.3 psk", "1.3 certificate"};
     struct gate *gate = *state;
     for (unsigned i = 0; i < TIGHT * 3; i++) {
         char ini[1024];
-        gate_doing("%s, %s", kinds[i / TIGHT].name, tight[i % TIGHT]);
+        gate_doing("%s, %s", kinds[i / TIGHT], tight[i % TIGHT]);
         snprintf(ini, sizeof(ini), USUAL "%s", tight[i % TIGHT]);
         gate_open(gate, ini);
-        struct device *earlier = gate_connected(gate, &kinds[i / TIGHT]);
+        struct device *earlier = gate_connected(gate, gate_kind(kinds[i / TIGHT]));
         gate_run(gate, 5000);
         struct WOLFSSL_SESSION *session = memory_client_session(earlier->client);
         assert_non_null(session);
         device_close(earlier);
         gate_run(gate, 5000);
         use_up(gate);
-        struct device *stranger = gate_add(gate, &kinds[i / TIGHT]);
+        struct device *stranger = gate_add(gate, gate_kind(kinds[i / TIGHT]));
         device_connect(stranger);
         assert_false(gate_run_until_up(gate, stranger, 100));
         stranger->client->is_deaf = true;
-        struct device *again = gate_add(gate, &kinds[i / TIGHT]);
+        struct device *again = gate_add(gate, gate_kind(kinds[i / TIGHT]));
         memory_client_resume(again->client, session);
         memory_client_free_session(session);
         device_connect(again);
@@ -167,7 +144,7 @@ static void handshake_in_progress_is_no_priority(void **state)
         gate_open(gate, ini);
         struct device *first = begin_and_vanish(gate);
         use_up(gate);
-        struct device *again = gate_add_reborn(gate, &kind, first);
+        struct device *again = gate_add_reborn(gate, gate_kind(usual), first);
         device_connect(again);
         assert_false(gate_run_until_up(gate, again, 100));
     }
@@ -197,7 +174,7 @@ static void refused_hellos_are_not_answered(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL "hellos_per_prefix_per_s = 4\n");
-    struct device *device = gate_connected(gate, &kind);
+    struct device *device = gate_connected(gate, gate_kind(usual));
     connect_many(gate, 30);
     uint64_t answers = gate_client_outcomes(gate, CLIENT_cookie_sent);
     assert_in_range(answers, 1, 5);

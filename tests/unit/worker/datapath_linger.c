@@ -196,9 +196,10 @@ static void late_data_moves_nothing(void **state)
     struct gate *gate = *state;
     struct addr elsewhere = gate_device_addr(40);
     for (unsigned i = 0; i < 2; i++) {
-        gate_doing("%s", linger_kinds_with_cid[i].name);
+        gate_doing("%s", linger_kinds_with_cid[i]);
         gate_open(gate, USUAL);
-        struct linger_closed c = linger_closed_session(gate, &linger_kinds_with_cid[i], 2);
+        struct linger_closed c =
+            linger_closed_session(gate, gate_kind(linger_kinds_with_cid[i]), 2);
         c.late[0].from = elsewhere;
         linger_assert_delivered(gate, &c, &c.late[0], "deregister 0");
         linger_assert_delivered(gate, &c, &c.late[1], "deregister 1");

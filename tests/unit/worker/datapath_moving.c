@@ -10,28 +10,7 @@
 
 #include "worker/datapath_tests.h"
 
-static const struct client_kind kinds[] = {
-    {.name = "1.2",
-     .version = VERSION_1_2,
-     .suites = "PSK-AES128-CCM-8",
-     .identity = IDENTITY,
-     .key = KEY,
-     .has_cid = true},
-    {.name = "1.3",
-     .version = VERSION_1_3,
-     .suites = "TLS13-AES128-GCM-SHA256",
-     .identity = IDENTITY,
-     .key = KEY,
-     .has_small_hello = true,
-     .has_cid = true,
-     .cid_bytes = 3},
-};
-static const struct client_kind other_identity = {.name = "another device",
-                                                  .version = VERSION_1_2,
-                                                  .suites = "ECDHE-ECDSA-AES128-CCM-8",
-                                                  .certificate = "device",
-                                                  .ca = "ca",
-                                                  .has_cid = true};
+static const char *const kinds[] = {"1.2 psk ccm-8, cid", "1.3 psk, cid 3"};
 enum { KIND_COUNT = sizeof(kinds) / sizeof(kinds[0]) };
 
 static uint64_t moves(struct gate *gate)
@@ -52,10 +31,10 @@ static void device_moves_and_is_reached(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
         log_set_level(LOG_DEBUG);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         gate_assert_echo(gate, device, "before");
         struct addr source = gate_last_source(), old = device->addr;
         for (uint32_t move = 1; move <= 20; move++) {
@@ -86,9 +65,9 @@ static void reordered_record_moves_nothing(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         struct packet late = held_back(gate, device, "late");
         gate_assert_echo(gate, device, "newer");
         struct addr elsewhere = gate_device_addr(40);
@@ -107,7 +86,7 @@ static void replayed_and_forged_records_move_nothing(void **state)
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         gate_assert_echo(gate, device, "x");
         struct addr elsewhere = gate_device_addr(40);
         struct packet packet = *fake_network_last(CLIENT_TO_GATE, NULL);
@@ -115,7 +94,7 @@ static void replayed_and_forged_records_move_nothing(void **state)
                          CLIENT_record_discarded);
         struct packet fresh = held_back(gate, device, "fresh");
         for (uint32_t at = 0; at < fresh.len; at++) {
-            gate_doing("%s, byte %u changed", kinds[i].name, at);
+            gate_doing("%s, byte %u changed", kinds[i], at);
             uint8_t *changed = fake_network_copy(fresh.data, fresh.len);
             changed[at] ^= 0x20;
             assert_int_not_equal(gate_inject(gate, &elsewhere, changed, fresh.len),
@@ -136,9 +115,9 @@ static void unproved_address_gets_little(void **state)
     static const uint8_t data[400];
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         gate_assert_echo(gate, device, "x");
         struct addr source = gate_last_source(), victim = gate_device_addr(40);
         struct packet stolen = held_back(gate, device, "0123456789012345678901234567890123456789");
@@ -177,7 +156,7 @@ static void proved_by_the_second_record(void **state)
     static const uint8_t data[1000];
     struct gate *gate = *state;
     gate_open(gate, USUAL);
-    struct device *device = gate_connected(gate, &kinds[0]);
+    struct device *device = gate_connected(gate, gate_kind(kinds[0]));
     gate_assert_echo(gate, device, "x");
     struct addr source = gate_last_source();
     device->addr = gate_device_addr(40);
@@ -198,9 +177,9 @@ static void answers_come_from_where_the_newest_record_went(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         struct addr here = device->to, there = device->to;
         there.ip[3]++;
         struct packet late = held_back(gate, device, "late");
@@ -227,12 +206,12 @@ static void address_is_given_to_another_device(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *sleeper = gate_connected(gate, &kinds[i]);
+        struct device *sleeper = gate_connected(gate, gate_kind(kinds[i]));
         gate_assert_echo(gate, sleeper, "x");
         struct addr source = gate_last_source();
-        struct device *other = gate_add(gate, &other_identity);
+        struct device *other = gate_add(gate, gate_kind("1.2 certificate, cid"));
         other->addr = sleeper->addr;
         device_connect(other);
         assert_true(gate_run_until_up(gate, other, 100));
@@ -253,12 +232,12 @@ static void rebooted_device_replaces_its_session(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         device->addr = gate_device_addr(50);
         gate_assert_echo(gate, device, "moved before");
-        struct device *reborn = gate_add_reborn(gate, &kinds[i], device);
+        struct device *reborn = gate_add_reborn(gate, gate_kind(kinds[i]), device);
         device_connect(reborn);
         assert_true(gate_run_until_up(gate, reborn, 100));
         gate_run(gate, 10);
@@ -275,7 +254,7 @@ static void session_without_cid_keeps_its_address(void **state)
     struct gate *gate = *state;
     gate_open(gate, USUAL);
     struct device *without = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
-    struct device *with = gate_connected(gate, &kinds[0]);
+    struct device *with = gate_connected(gate, gate_kind(kinds[0]));
     struct packet stolen = held_back(gate, with, "stolen");
     assert_int_equal(gate_inject(gate, &without->addr, stolen.data, stolen.len), CLIENT_forwarded);
     assert_int_equal(moves(gate), 1);
@@ -290,10 +269,10 @@ static void moves_away_from_a_handshake(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
-        struct device *other = gate_add(gate, &other_identity);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
+        struct device *other = gate_add(gate, gate_kind("1.2 certificate, cid"));
         struct addr old = device->addr;
         other->addr = old;
         device_connect(other);
@@ -315,11 +294,11 @@ static void moves_to_the_address_of_a_handshake(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *sleeper = gate_connected(gate, &kinds[i]);
-        struct device *mover = gate_connected(gate, &kinds[i]);
-        struct device *other = gate_add(gate, &other_identity);
+        struct device *sleeper = gate_connected(gate, gate_kind(kinds[i]));
+        struct device *mover = gate_connected(gate, gate_kind(kinds[i]));
+        struct device *other = gate_add(gate, gate_kind("1.2 certificate, cid"));
         other->addr = sleeper->addr;
         device_connect(other);
         gate_run(gate, 3); /* the second hello has arrived */
@@ -344,12 +323,12 @@ static void handshake_at_a_live_address_costs_nothing(void **state)
 {
     struct gate *gate = *state;
     for (int i = 0; i < KIND_COUNT; i++) {
-        gate_doing("%s", kinds[i].name);
+        gate_doing("%s", kinds[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_connected(gate, &kinds[i]);
+        struct device *device = gate_connected(gate, gate_kind(kinds[i]));
         gate_assert_echo(gate, device, "x");
         struct addr source = gate_last_source();
-        struct device *fake = gate_add(gate, &other_identity);
+        struct device *fake = gate_add(gate, gate_kind("1.2 certificate, cid"));
         fake->addr = device->addr;
         fake->client->is_deaf = true;
         device_connect(fake);
@@ -373,7 +352,7 @@ static void address_changes_within_the_handshake(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL);
-    struct device *device = gate_add(gate, &kinds[1]);
+    struct device *device = gate_add(gate, gate_kind(kinds[1]));
     fake_network_plan(LOSE, CLIENT_TO_GATE, 2); /* its Finished */
     device_connect(device);
     gate_run(gate, 100);
@@ -392,7 +371,7 @@ static void plaintext_from_elsewhere_is_not_of_the_handshake(void **state)
     static const uint8_t alert[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40};
     struct gate *gate = *state;
     gate_open(gate, USUAL);
-    struct device *device = gate_add(gate, &kinds[0]);
+    struct device *device = gate_add(gate, gate_kind(kinds[0]));
     fake_network_plan(LOSE, CLIENT_TO_GATE, 2);
     device_connect(device);
     gate_run(gate, 100);
@@ -417,7 +396,7 @@ static void last_flight_waits_for_the_proof(void **state)
 {
     struct gate *gate = *state;
     gate_open(gate, USUAL);
-    struct device *device = gate_add(gate, &kinds[0]);
+    struct device *device = gate_add(gate, gate_kind(kinds[0]));
     fake_network_plan(LOSE, GATE_TO_CLIENT, 2);
     device_connect(device);
     gate_run(gate, 500);

@@ -14,10 +14,6 @@
 #include "base/bytes.h"
 #include "worker/datapath_tests.h"
 
-#define ECDSA_12 .version = VERSION_1_2, .suites = "ECDHE-ECDSA-AES128-CCM-8"
-#define PSK_12 .version = VERSION_1_2, .suites = "PSK-AES128-CCM-8", .key = KEY
-#define SUITE_13(suite) .version = VERSION_1_3, .suites = suite, .has_small_hello = true
-#define GCM_13 SUITE_13("TLS13-AES128-GCM-SHA256")
 #define ONLY_PSK GATE LISTENER PSK
 #define ONLY_CERTIFICATE GATE LISTENER CERTIFICATE CLIENT_CA
 #define WITH_SHA384 "ciphers = TLS13-AES256-GCM-SHA384:TLS13-AES128-GCM-SHA256\n"

@@ -18,11 +18,6 @@
 
 enum { HANDSHAKE_TIMEOUT_MS = 90000, GIVE_UP_MS = 10000, HELLO_AT = 25 };
 
-#define ECDSA_12 .version = VERSION_1_2, .suites = "ECDHE-ECDSA-AES128-CCM-8"
-#define PSK_12 .version = VERSION_1_2, .suites = "PSK-AES128-CCM-8", .key = KEY
-#define LARGE_13 .version = VERSION_1_3, .suites = "TLS13-AES128-GCM-SHA256"
-#define GCM_13 LARGE_13, .has_small_hello = true
-
 static bool is_protected(const uint8_t *datagram)
 {
     return (datagram[0] & 0xe0) == 0x20 || bytes_get16(datagram + 3) != 0;

@@ -25,10 +25,6 @@ struct refused {
     const char *logged;         /* part of the line */
 };
 
-#define ECDSA_12 .version = VERSION_1_2, .suites = "ECDHE-ECDSA-AES128-CCM-8"
-#define PSK_12 .version = VERSION_1_2, .suites = "PSK-AES128-CCM-8", .key = KEY
-#define SUITE_13(suite) .version = VERSION_1_3, .suites = suite, .has_small_hello = true
-#define GCM_13 SUITE_13("TLS13-AES128-GCM-SHA256")
 /* A suite that does not go with a PSK: those have SHA-256. */
 #define SHA384_13 SUITE_13("TLS13-AES256-GCM-SHA384")
 #define WITH_SHA384 "ciphers = TLS13-AES256-GCM-SHA384:TLS13-AES128-GCM-SHA256\n"
@@ -211,14 +207,11 @@ static void refused_devices_get_no_session(void **state)
  * it does not end the handshake; the log tells at once nevertheless. */
 static void wrong_key_of_1_2_is_told_at_once_and_fails_in_time(void **state)
 {
-    static const char *const suites[] = {"PSK-AES128-CCM-8", "PSK-AES128-GCM-SHA256"};
+    static const char *const kinds[] = {"1.2 psk ccm-8", "1.2 psk gcm"};
     struct gate *gate = *state;
     for (unsigned i = 0; i < 2; i++) {
-        const struct client_kind kind = {.name = suites[i],
-                                         .version = VERSION_1_2,
-                                         .suites = suites[i],
-                                         .identity = OTHER_IDENTITY,
-                                         .key = KEY};
+        struct client_kind kind = *gate_kind(kinds[i]);
+        kind.identity = OTHER_IDENTITY;
         gate_doing("%s", kind.name);
         gate_open(gate, USUAL);
         struct device *device = gate_add(gate, &kind);

@@ -11,9 +11,6 @@
 
 enum { GIVE_UP_MS = 10000 };
 
-#define PSK_12 .version = VERSION_1_2, .suites = "PSK-AES128-CCM-8", .key = KEY
-#define GCM_13 .version = VERSION_1_3, .suites = "TLS13-AES128-GCM-SHA256", .has_small_hello = true
-
 /* A fatal alert in plaintext, behind the records of the device so far. */
 static enum client_outcome send_alert(struct gate *gate, const struct device *device, uint8_t code)
 {
@@ -49,36 +46,37 @@ static struct device *come_back(struct gate *gate, const struct client_kind *kin
  * with a ticket; others might get as far as the ServerHello. */
 static void ticket_that_cannot_be_used_is_told(void **state)
 {
-    static const struct client_kind kinds[] = {
-        {.name = "psk", GCM_13, .identity = IDENTITY, .key = KEY},
-        {.name = "certificate", GCM_13, .certificate = "device"},
+    static const char *const kinds[] = {
+        "1.3 psk", "1.3 certificate",
         /* Asks for a ticket of 1.2 as well, by an extension without one. */
-        {.name = "both", GCM_13, .identity = IDENTITY, .key = KEY, .wants_ticket = true}};
+        "1.3 psk, ticket"};
     struct gate *gate = *state;
     for (unsigned k = 0; k < 3; k++) {
-        gate_doing("%s, at the cookie", kinds[k].name);
+        gate_doing("%s, at the cookie", kinds[k]);
         gate_open(gate, USUAL);
-        struct device *device = come_back(gate, &kinds[k], 1);
+        struct device *device = come_back(gate, gate_kind(kinds[k]), 1);
         assert_int_equal(send_alert(gate, device, 47), CLIENT_handshake_failed);
         assert_int_equal(fake_log_count("event=handshake_failed", "reason=client_alert",
                                         "detail=illegal_parameter", "version=1.3", ADVICE, NULL),
                          1);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
-        assert_int_equal(send_alert(gate, come_back(gate, &kinds[k], 1), 90), CLIENT_no_session);
+        assert_int_equal(send_alert(gate, come_back(gate, gate_kind(kinds[k]), 1), 90),
+                         CLIENT_no_session);
         assert_int_equal(fake_log_count("advice=", NULL), 1);
         /* Once for each attempt. */
         assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
         assert_int_equal(gate_handshakes(gate, HANDSHAKE_client_alert), 1);
 
-        gate_doing("%s, at the ServerHello", kinds[k].name);
+        gate_doing("%s, at the ServerHello", kinds[k]);
         gate_open(gate, USUAL);
-        device = come_back(gate, &kinds[k], 2);
+        device = come_back(gate, gate_kind(kinds[k]), 2);
         assert_int_equal(send_alert(gate, device, 47), CLIENT_handshake);
         gate_run(gate, GIVE_UP_MS + 100);
         assert_int_equal(fake_log_count("event=handshake_failed", "reason=client_alert",
                                         "detail=illegal_parameter", ADVICE, NULL),
                          1);
-        assert_int_equal(send_alert(gate, come_back(gate, &kinds[k], 2), 90), CLIENT_handshake);
+        assert_int_equal(send_alert(gate, come_back(gate, gate_kind(kinds[k]), 2), 90),
+                         CLIENT_handshake);
         gate_run(gate, GIVE_UP_MS + 100);
         assert_int_equal(fake_log_count("detail=user_canceled", NULL), 2); /* stalled, failed */
         assert_int_equal(fake_log_count("advice=", NULL), 1);
@@ -89,18 +87,17 @@ static void ticket_that_cannot_be_used_is_told(void **state)
 /* The ticket is of the gate before its restart: that it has no key for it makes no difference. */
 static void old_ticket_that_cannot_be_used_is_told(void **state)
 {
-    static const struct client_kind kind = {
-        .name = "1.3", GCM_13, .identity = IDENTITY, .key = KEY, .wants_ticket = true};
+    const struct client_kind *kind = gate_kind("1.3 psk, ticket");
     struct gate *gate = *state;
     gate_open(gate, USUAL);
-    struct device *first = gate_connected(gate, &kind);
+    struct device *first = gate_connected(gate, kind);
     gate_run(gate, 100);
     struct WOLFSSL_SESSION *session = memory_client_session(first->client);
     assert_non_null(session);
     gate_open(gate, USUAL "tickets = 1.2\n");
     gate->generation->listeners[0].creds->ticket_master[0] ^=
         1; /* the tests' random bytes repeat */
-    struct device *device = gate_add(gate, &kind);
+    struct device *device = gate_add(gate, kind);
     memory_client_resume(device->client, session);
     memory_client_free_session(session);
     device_connect(device);
@@ -118,21 +115,21 @@ static void old_ticket_that_cannot_be_used_is_told(void **state)
 /* A ticket that the device has no key for is not a wrong key of psk_file. */
 static void wrong_key_of_a_ticket_is_told(void **state)
 {
-    static const struct client_kind kind = {.name = "1.3", GCM_13, .certificate = "device"};
+    const struct client_kind *kind = gate_kind("1.3 certificate");
     struct gate *gate = *state;
     uint8_t ticket[1024];
     gate_open(gate, USUAL);
-    struct device *one = gate_connected(gate, &kind);
+    struct device *one = gate_connected(gate, kind);
     gate_run(gate, 100);
     struct WOLFSSL_SESSION *session = memory_client_session(one->client);
     assert_non_null(session);
     /* The ticket's age is hidden by a random number that belongs to it. If it does not fit, as it
      * mostly does not here, the binder is not looked at. */
     for (int i = 0; i < 35 && fake_log_count("event=handshake_failed", NULL) == 0; i++) {
-        struct device *two = gate_connected(gate, &kind);
+        struct device *two = gate_connected(gate, kind);
         gate_run(gate, 100);
         size_t len = memory_client_ticket(two->client, ticket, sizeof(ticket));
-        struct device *device = gate_add(gate, &kind);
+        struct device *device = gate_add(gate, kind);
         memory_client_resume_with(device->client, session, ticket, len);
         device_connect(device);
         gate_run(gate, 100);
@@ -146,28 +143,26 @@ static void wrong_key_of_a_ticket_is_told(void **state)
 /* The advice is for devices with a ticket of ours in DTLS 1.3, and soon after their hello. */
 static void other_alerts_are_not_about_tickets(void **state)
 {
-    static const struct client_kind without = {
-        .name = "no ticket", GCM_13, .identity = IDENTITY, .key = KEY};
-    static const struct client_kind of_1_2 = {
-        .name = "1.2", PSK_12, .identity = IDENTITY, .wants_ticket = true};
+    const struct client_kind *without = gate_kind("1.3 psk");
+    const struct client_kind *of_1_2 = gate_kind("1.2 psk ccm-8, ticket");
     struct gate *gate = *state;
     gate_doing("no ticket");
     gate_open(gate, USUAL);
-    struct device *device = gate_add(gate, &without);
+    struct device *device = gate_add(gate, without);
     device_connect(device);
     gate_run(gate, 1);
     device->client->is_deaf = true;
     assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
     gate_doing("1.2");
     gate_open(gate, USUAL);
-    device = come_back(gate, &of_1_2, 1);
+    device = come_back(gate, of_1_2, 1);
     assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);
     gate_doing("late, of another address, or no fatal alert");
     gate_open(gate, USUAL);
-    device = come_back(gate, &without, 1);
+    device = come_back(gate, without, 1);
     const uint8_t warning[] = {21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0};
     assert_int_equal(gate_inject(gate, &device->addr, warning, sizeof(warning)), CLIENT_no_session);
-    struct device *other = gate_add(gate, &without);
+    struct device *other = gate_add(gate, without);
     assert_int_equal(send_alert(gate, other, 47), CLIENT_no_session);
     gate_run(gate, GIVE_UP_MS);
     assert_int_equal(send_alert(gate, device, 47), CLIENT_no_session);

@@ -14,14 +14,10 @@
 static void identity_that_was_only_named_is_not_logged(void **state)
 {
     struct gate *gate = *state;
-    static const struct client_kind nameless = {.name = "1.3 certificate without common name",
-                                                .version = VERSION_1_3,
-                                                .suites = "TLS13-AES128-GCM-SHA256",
-                                                .identity = "victim",
-                                                .key = KEY,
-                                                .certificate = "nameless",
-                                                .ca = "ca",
-                                                .has_small_hello = true};
+    struct client_kind nameless = *gate_kind("1.3 certificate");
+    nameless.certificate = "nameless";
+    nameless.identity = "victim";
+    nameless.key = KEY;
     gate_open(gate, USUAL);
     struct device *device = gate_add(gate, &nameless);
     device_connect(device);

@@ -19,7 +19,7 @@
 
 #include "base/log.h"
 #include "base/process.h"
-#include "gate/memory_client.h"
+#include "gate/client_kinds.h"
 #include "gate/memory_generation.h"
 #include "handshake/dtls.h"
 #include "net/steering.h"
@@ -223,12 +223,6 @@ struct device {
     struct memory_client *client;
 };
 
-static const struct client_kind kind = {.name = "psk",
-                                        .version = VERSION_1_2,
-                                        .suites = "PSK-AES128-CCM-8",
-                                        .identity = MEMORY_IDENTITY,
-                                        .key = MEMORY_KEY};
-
 static void send_to_gate(void *context, const uint8_t *datagram, size_t len)
 {
     const struct device *device = context;
@@ -248,7 +242,7 @@ static void connect_device(struct device *device, const struct addr *gate)
 {
     device->fd = open_plain(&device->addr);
     device->gate = *gate;
-    device->client = memory_client_new(&kind, "", send_to_gate, device);
+    device->client = memory_client_new(gate_kind("1.2 psk ccm-8"), "", send_to_gate, device);
     assert_non_null(device->client);
     memory_client_connect(device->client, clock_ms());
     while (device->client->state == CLIENT_CONNECTING)
