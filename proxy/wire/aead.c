@@ -1,6 +1,5 @@
 #include "wire/aead.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include <wolfssl/options.h>
@@ -10,8 +9,11 @@
 #include <wolfssl/wolfcrypt/chacha20_poly1305.h>
 
 #include "base/bytes.h"
+#include "base/secret.h"
 
+/* The schedule of the last key stays in it until the next record: so it is where keys are. */
 struct aead_work {
+    struct secret memory; /* that all of it is in */
     Aes aes;
     ChaCha chacha; /* for masks only */
 };
@@ -35,9 +37,13 @@ static const struct mode *mode_of(enum aead aead)
 
 struct aead_work *aead_work_new(void)
 {
-    struct aead_work *work = calloc(1, sizeof(*work));
-    if (work != NULL && wc_AesInit(&work->aes, NULL, INVALID_DEVID) != 0) {
-        free(work);
+    struct secret memory;
+    if (!secret_new(&memory, sizeof(struct aead_work)))
+        return NULL;
+    struct aead_work *work = (struct aead_work *)(void *)memory.bytes;
+    work->memory = memory;
+    if (wc_AesInit(&work->aes, NULL, INVALID_DEVID) != 0) {
+        secret_free(&memory);
         return NULL;
     }
     return work;
@@ -47,9 +53,9 @@ void aead_work_free(struct aead_work *work)
 {
     if (work == NULL)
         return;
+    struct secret memory = work->memory;
     wc_AesFree(&work->aes);
-    bytes_wipe(work, sizeof(*work));
-    free(work);
+    secret_free(&memory);
 }
 
 bool aead_seal(struct aead_work *work, enum aead aead, const struct aead_text *text)

@@ -32,7 +32,8 @@ enum {
 };
 
 /* wolfCrypt's objects, used again for one record after the other: key schedules are not kept (they
- * would be the largest part of a session, and are made in 0.1 us). One owner, one thread. */
+ * would be the largest part of a session, and are made in 0.1 us). Left out of core dumps. One
+ * owner, one thread. */
 struct aead_work;
 
 /* NULL if out of memory. */

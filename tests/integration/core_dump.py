@@ -2,6 +2,7 @@
 is told to leave out (madvise's MADV_DONTDUMP, /proc/PID/coredump_filter) is left out."""
 
 import re
+import subprocess
 from pathlib import Path
 
 _ANONYMOUS_PRIVATE, _PRIVATE_FILE = 1, 4
@@ -46,3 +47,48 @@ def find(pid, needles, with_filter):
             if needle in data:
                 found.setdefault(name, []).append(mapping)
     return found
+
+
+
+# --- made by a debugger ---
+
+EVERYTHING = ("set use-coredump-filter off",)  # as if the process had not been able to set it
+EVEN_WHAT_IS_LEFT_OUT = (*EVERYTHING, "set dump-excluded-mappings on")
+
+
+def gcore(pid, path, settings=()):
+    """Has gdb write a core file of the process, which goes on; its bytes, but for long runs of
+    zeros. settings: gdb's commands before that."""
+    commands = [word for command in (*settings, f"generate-core-file {path}")
+                for word in ("-ex", command)]
+    subprocess.run(["gdb", "-nx", "-batch", "-p", str(pid), *commands], check=True,
+                   capture_output=True)
+    data = _without_zeros(path.read_bytes())
+    path.unlink()
+    return data
+
+
+def _without_zeros(data):
+    return re.sub(rb"\0{64,}", bytes(64), data)
+
+
+def pieces(data):
+    """All that could be a key: each 16 bytes in a row that look random."""
+    return {piece for piece in (data[i:i + 16] for i in range(len(data) - 15))
+            if len(set(piece)) > 9}
+
+
+def pieces_left_out(pid):
+    """Those in memory that the process has told the kernel to leave out of every dump."""
+    found = set()
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for begin, end, permissions, _, name, flags in _mappings(pid):
+            if "dd" in flags and "r" in permissions and not name.startswith("[v"):
+                memory.seek(begin)
+                found |= pieces(_without_zeros(memory.read(end - begin)))
+    return found
+
+
+def pieces_on_heap(pid):
+    return set().union(*(pieces(_without_zeros(data)) for name, data in dumped(pid, False)
+                         if name == "[heap]"))

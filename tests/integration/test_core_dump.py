@@ -3,6 +3,8 @@
 import hashlib
 import os
 import re
+import shutil
+import ssl
 import subprocess
 
 import pytest
@@ -79,3 +81,44 @@ def test_a_core_dump_holds_no_memory_at_all(start_proxy, backend, make_device):
     make_device(proxy).connect().exchange(b"session")
     assert list(core_dump.dumped(proxy.process.pid, with_filter=False))
     assert not list(core_dump.dumped(proxy.process.pid, with_filter=True))
+
+
+# Version, cipher suite, whether the device has a PSK.
+SESSIONS = [("1.2", "PSK-AES128-CCM-8", True), ("1.2", "ECDHE-ECDSA-AES256-GCM-SHA384", False),
+            ("1.2", "ECDHE-ECDSA-CHACHA20-POLY1305", False),
+            ("1.3", "TLS13-AES128-GCM-SHA256", True), ("1.3", "TLS13-AES128-GCM-SHA256", False),
+            ("1.3", "TLS13-CHACHA20-POLY1305-SHA256", False)]
+
+
+def keys_of_session(proxy, device, certificate):
+    """What the gate has in memory of its own and the device has too: traffic keys, secrets, the
+    PSK. Neither tells; but nothing else is random and known to both, but what is public."""
+    der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    shared = (core_dump.pieces_left_out(proxy.process.pid) &
+              core_dump.pieces_on_heap(device.pid)) - core_dump.pieces(der)
+    words = b"expa", b"nd 3", b"2-by", b"te k"  # ChaCha20's constant, RFC 8439 section 2.3
+    return {piece for piece in shared if not any(word in piece for word in words)}
+
+
+@pytest.mark.skipif(IS_SANITIZED, reason="the leak sanitizer and a debugger exclude each other")
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("gdb"), reason="needs root and gdb")
+@pytest.mark.parametrize("version, suite, has_psk", SESSIONS)
+def test_keys_of_sessions_are_in_no_core_dump(start_proxy, backend, make_device, keys, tmp_path,
+                                              version, suite, has_psk):
+    """Nor would they be if the process had not asked for dumps without memory."""
+    proxy = start_proxy(backend, listener={
+        "certificate": keys.server.certificate, "private_key": keys.server.key,
+        "client_auth": "none"})
+    device = make_device(proxy, version=version, anonymous=not has_psk,
+                         options=["--ciphers", suite]).connect()
+    for turn in range(3):
+        device.exchange(b"turn %d" % turn)
+    secrets = keys_of_session(proxy, device, keys.server.certificate)
+    assert len(secrets) >= 2, "a key for each direction"
+    pid, path = proxy.process.pid, tmp_path / "core"
+    everything = core_dump.gcore(pid, path, core_dump.EVEN_WHAT_IS_LEFT_OUT)
+    assert all(secret in everything for secret in secrets), "the search finds what is there"
+    for settings in (), core_dump.EVERYTHING:
+        core = core_dump.gcore(pid, path, settings)
+        assert not [secret.hex() for secret in secrets if secret in core], settings
+    device.exchange(b"it goes on")

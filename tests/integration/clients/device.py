@@ -46,6 +46,10 @@ class Device:
         word, self.local_text = self._answer().split(" ", 1)
         assert word == "ready"
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def _answer(self):
         line = self._process.stdout.readline().decode().rstrip("\n")
         assert line, f"the device program ended with {self._process.wait()}"

@@ -212,6 +212,7 @@ static void core_dumps_do_not_have_keys(void **state)
     struct session *s = begin(scene, &device);
     assert_true(core_dump_leaves_out(s));
     assert_true(core_dump_leaves_out(s->association.keys));
+    assert_true(core_dump_leaves_out(scene->all.work)); /* has the schedule of the last key */
 }
 
 /* Who it is and by which key: with an identity of 24 bytes no more than that. */
