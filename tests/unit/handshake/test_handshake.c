@@ -424,7 +424,7 @@ static void early_data_is_kept(void **state)
     for (int i = 0; i < 3; i++) {
         f->now_ms += 100;
         uint32_t before = fake_network_count(GATE_TO_CLIENT, NULL);
-        assert_true(memory_client_send(f->pair->client, "early data" + i, 10 - (size_t)i));
+        assert_true(memory_client_send(f->pair->client, &"early data"[i], 10 - (size_t)i));
         struct client_message data = take_first(f);
         assert_int_equal(receive(f, h, data.data, data.len), CLIENT_handshake);
         assert_int_equal(h->early_len, data.len);
