@@ -33,6 +33,9 @@ static const struct client_kind variants[] = {
     {.name = "1.2 certificate chacha", SUITE_12("ECDHE-ECDSA-CHACHA20-POLY1305"), WITH_CERTIFICATE},
     {.name = "1.3 psk ccm", SUITE_13("TLS13-AES128-CCM-SHA256"), WITH_PSK},
     {.name = "1.3 psk chacha", SUITE_13("TLS13-CHACHA20-POLY1305-SHA256"), WITH_PSK},
+    {.name = "1.3 certificate chacha",
+     SUITE_13("TLS13-CHACHA20-POLY1305-SHA256"),
+     WITH_CERTIFICATE},
 
     /* connection IDs */
     {.name = "1.2 psk ccm-8, cid", CCM8_12, CID(0)},

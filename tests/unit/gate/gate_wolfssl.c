@@ -47,6 +47,19 @@ static void release(void *memory)
     free(memory);
 }
 
+int gate_wolfssl_set_up(void **state)
+{
+    (void)state;
+    return dtls_library_init() ? 0 : -1;
+}
+
+int gate_wolfssl_tear_down(void **state)
+{
+    (void)state;
+    dtls_library_deinit();
+    return 0;
+}
+
 bool gate_wolfssl_init(void)
 {
     return wolfSSL_SetAllocators(allocate, release, reallocate) == 0 && dtls_library_init();

@@ -1,9 +1,13 @@
-/* Memory of wolfSSL that runs out when a test wants it to. */
+/* wolfSSL for the tests of a program, and its memory, which runs out when a test wants it to. */
 #ifndef GATE_WOLFSSL_H
 #define GATE_WOLFSSL_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+/* Group set-up and tear-down for cmocka: the library, with its usual memory. */
+int gate_wolfssl_set_up(void **state);
+int gate_wolfssl_tear_down(void **state);
 
 /* Begins wolfSSL with an allocator that can be made to fail; false if it does not take it. */
 bool gate_wolfssl_init(void);

@@ -9,93 +9,28 @@
 #include <cmocka.h>
 
 #include "fakes/fake_system.h"
+#include "gate/client_kinds.h"
 #include "gate/dtls_pair.h"
 #include "gate/gate_wolfssl.h"
 
-#define PSK .identity = "device1", .key = "0123456789abcdef"
-#define SMALL_13 .version = VERSION_1_3, .has_small_hello = true
-
 struct way {
-    struct client_kind kind;
+    const char *kind;
     enum credential credential;
     const char *suite;
-    const char *identity;
 };
 
 static const struct way ways[] = {
-    {{.name = "1.2 ccm-8", .version = VERSION_1_2, .suites = "PSK-AES128-CCM-8", PSK},
-     CREDENTIAL_PSK,
-     "TLS_PSK_WITH_AES_128_CCM_8",
-     "device1"},
-    {{.name = "1.2 ccm", .version = VERSION_1_2, .suites = "PSK-AES128-CCM", PSK},
-     CREDENTIAL_PSK,
-     "TLS_PSK_WITH_AES_128_CCM",
-     "device1"},
-    {{.name = "1.2 gcm", .version = VERSION_1_2, .suites = "PSK-AES128-GCM-SHA256", PSK},
-     CREDENTIAL_PSK,
-     "TLS_PSK_WITH_AES_128_GCM_SHA256",
-     "device1"},
-    {{.name = "1.2 ecdsa ccm-8",
-      .version = VERSION_1_2,
-      .suites = "ECDHE-ECDSA-AES128-CCM-8",
-      .certificate = "device"},
-     CREDENTIAL_CERTIFICATE,
-     "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8",
-     "device1"},
-    {{.name = "1.2 ecdsa chacha",
-      .version = VERSION_1_2,
-      .suites = "ECDHE-ECDSA-CHACHA20-POLY1305",
-      .certificate = "device"},
-     CREDENTIAL_CERTIFICATE,
-     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
-     "device1"},
-    {{.name = "1.3 psk gcm", SMALL_13, .suites = "TLS13-AES128-GCM-SHA256", PSK},
-     CREDENTIAL_PSK,
-     "TLS_AES_128_GCM_SHA256",
-     "device1"},
-    {{.name = "1.3 psk chacha", SMALL_13, .suites = "TLS13-CHACHA20-POLY1305-SHA256", PSK},
-     CREDENTIAL_PSK,
-     "TLS_CHACHA20_POLY1305_SHA256",
-     "device1"},
-    {{.name = "1.3 psk ccm", SMALL_13, .suites = "TLS13-AES128-CCM-SHA256", PSK},
-     CREDENTIAL_PSK,
-     "TLS_AES_128_CCM_SHA256",
-     "device1"},
-    {{.name = "1.3 psk ccm-8", SMALL_13, .suites = "TLS13-AES128-CCM-8-SHA256", PSK},
-     CREDENTIAL_PSK,
-     "TLS_AES_128_CCM_8_SHA256",
-     "device1"},
-    {{.name = "1.3 certificate",
-      SMALL_13,
-      .suites = "TLS13-CHACHA20-POLY1305-SHA256",
-      .certificate = "device"},
-     CREDENTIAL_CERTIFICATE,
-     "TLS_CHACHA20_POLY1305_SHA256",
-     "device1"},
-    {{.name = "long identity and key, 1.2",
-      .version = VERSION_1_2,
-      .suites = "PSK-AES128-CCM-8",
-      .identity = LONG_IDENTITY,
-      .key = LONG_KEY},
-     CREDENTIAL_PSK,
-     "TLS_PSK_WITH_AES_128_CCM_8",
-     LONG_IDENTITY},
-    {{.name = "long identity and key, 1.3",
-      SMALL_13,
-      .suites = "TLS13-AES128-GCM-SHA256",
-      .identity = LONG_IDENTITY,
-      .key = LONG_KEY},
-     CREDENTIAL_PSK,
-     "TLS_AES_128_GCM_SHA256",
-     LONG_IDENTITY},
-    {{.name = "short identity and key",
-      .version = VERSION_1_2,
-      .suites = "PSK-AES128-CCM-8",
-      .identity = SHORT_IDENTITY,
-      .key = SHORT_KEY},
-     CREDENTIAL_PSK,
-     "TLS_PSK_WITH_AES_128_CCM_8",
-     SHORT_IDENTITY},
+    {"1.2 psk ccm-8", CREDENTIAL_PSK, "TLS_PSK_WITH_AES_128_CCM_8"},
+    {"1.2 psk ccm", CREDENTIAL_PSK, "TLS_PSK_WITH_AES_128_CCM"},
+    {"1.2 psk gcm", CREDENTIAL_PSK, "TLS_PSK_WITH_AES_128_GCM_SHA256"},
+    {"1.2 certificate", CREDENTIAL_CERTIFICATE, "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8"},
+    {"1.2 certificate chacha", CREDENTIAL_CERTIFICATE,
+     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"},
+    {"1.3 psk", CREDENTIAL_PSK, "TLS_AES_128_GCM_SHA256"},
+    {"1.3 psk chacha", CREDENTIAL_PSK, "TLS_CHACHA20_POLY1305_SHA256"},
+    {"1.3 psk ccm", CREDENTIAL_PSK, "TLS_AES_128_CCM_SHA256"},
+    {"1.3 psk ccm-8", CREDENTIAL_PSK, "TLS_AES_128_CCM_8_SHA256"},
+    {"1.3 certificate chacha", CREDENTIAL_CERTIFICATE, "TLS_CHACHA20_POLY1305_SHA256"},
 };
 enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
 
@@ -103,12 +38,11 @@ enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
  */
 
 /* Of the key that the device has; of its certificate: its public key, itself, its CA. */
-static void assert_digests(const struct dtls *dtls, const struct way *way)
+static void assert_digests(const struct dtls *dtls, const struct client_kind *kind)
 {
     const struct credential_digests *digests = &dtls->peer->digests;
-    const struct client_kind *kind = &way->kind;
     uint8_t digest[CREDENTIAL_DIGEST_BYTES];
-    if (way->credential == CREDENTIAL_CERTIFICATE) {
+    if (kind->certificate != NULL) {
         assert_int_equal(digests->count, 3);
         return;
     }
@@ -119,20 +53,39 @@ static void assert_digests(const struct dtls *dtls, const struct way *way)
     assert_memory_equal(digests->at[0], digest, sizeof(digest));
 }
 
+/* The common name of its certificate is its identity, too. */
+static void assert_comes_in(struct dtls_pair *p, const struct client_kind *kind)
+{
+    const char *identity = kind->certificate != NULL ? IDENTITY : kind->identity;
+    dtls_pair_meet_well(p, kind);
+    assert_int_equal(dtls_version(p->dtls), kind->version);
+    assert_int_equal(p->dtls->peer->identity_len, strlen(identity));
+    assert_memory_equal(p->dtls->peer->identity, identity, strlen(identity));
+    assert_digests(p->dtls, kind);
+    assert_false(dtls_is_resumed(p->dtls));
+    assert_false(dtls_has_sent_alert(p->dtls));
+}
+
 static void every_suite_tells_who_came_and_how(void **state)
 {
     struct dtls_pair *p = *state;
     for (int i = 0; i < WAYS; i++) {
-        const struct way *way = &ways[i];
-        dtls_pair_meet_well(p, &way->kind);
-        assert_int_equal(dtls_version(p->dtls), way->kind.version);
-        assert_string_equal(dtls_suite(p->dtls), way->suite);
-        assert_int_equal(dtls_credential(p->dtls), way->credential);
-        assert_int_equal(p->dtls->peer->identity_len, strlen(way->identity));
-        assert_memory_equal(p->dtls->peer->identity, way->identity, strlen(way->identity));
-        assert_digests(p->dtls, way);
-        assert_false(dtls_is_resumed(p->dtls));
-        assert_false(dtls_has_sent_alert(p->dtls));
+        assert_comes_in(p, gate_kind(ways[i].kind));
+        assert_string_equal(dtls_suite(p->dtls), ways[i].suite);
+        assert_int_equal(dtls_credential(p->dtls), ways[i].credential);
+    }
+}
+
+static void identities_and_keys_are_of_any_length(void **state)
+{
+    static const char *const kinds[] = {"1.2 psk ccm-8", "1.3 psk"};
+    struct dtls_pair *p = *state;
+    for (int i = 0; i < 4; i++) {
+        struct client_kind kind = *gate_kind(kinds[i / 2]);
+        kind.identity = i % 2 == 0 ? LONG_IDENTITY : SHORT_IDENTITY;
+        kind.key = i % 2 == 0 ? LONG_KEY : SHORT_KEY;
+        assert_comes_in(p, &kind);
+        assert_int_equal(dtls_credential(p->dtls), CREDENTIAL_PSK);
     }
 }
 
@@ -143,11 +96,8 @@ static void identities_match_whole(void **state)
                                          LONG_IDENTITY "x"};
     struct dtls_pair *p = *state;
     for (int i = 0; i < 5; i++) {
-        const struct client_kind kind = {.name = others[i],
-                                         .version = VERSION_1_2,
-                                         .suites = "PSK-AES128-CCM-8",
-                                         .identity = others[i],
-                                         .key = "0123456789abcdef"};
+        struct client_kind kind = *gate_kind("1.2 psk ccm-8");
+        kind.identity = others[i];
         const char *detail;
         dtls_pair_meet(p, &kind);
         assert_int_equal(p->event, DTLS_FAILED);
@@ -204,8 +154,9 @@ static void what_is_behind_the_finished_is_left(void **state)
         static const uint8_t record12[13 + 24] = {23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 24};
         const uint8_t *data = record12;
         size_t data_len = sizeof(record12);
-        struct client_message finished = before_the_finished(p, &ways[i].kind);
-        if (ways[i].kind.version == VERSION_1_3) { /* the device may use its session already */
+        struct client_message finished = before_the_finished(p, gate_kind(ways[i].kind));
+        if (gate_kind(ways[i].kind)->version ==
+            VERSION_1_3) { /* the device may use its session already */
             assert_true(memory_client_send(p->client, "early", 5));
             assert_int_equal(p->to_gate.count, 1);
             data = p->to_gate.at[0].data;
@@ -230,9 +181,9 @@ static void the_library_never_gets_a_record_of_epoch_3(void **state)
 {
     struct dtls_pair *p = *state;
     for (int i = 0; i < WAYS; i++) {
-        if (ways[i].kind.version != VERSION_1_3)
+        if (gate_kind(ways[i].kind)->version != VERSION_1_3)
             continue;
-        struct client_message finished = before_the_finished(p, &ways[i].kind);
+        struct client_message finished = before_the_finished(p, gate_kind(ways[i].kind));
         assert_true(memory_client_send(p->client, "early", 5));
         assert_int_equal(p->to_gate.count, 1);
         const struct client_message *data = &p->to_gate.at[0];
@@ -264,7 +215,7 @@ static void discarded_records_are_told(void **state)
 {
     struct dtls_pair *p = *state;
     for (int i = 0; i < WAYS; i++) {
-        struct client_message finished = before_the_finished(p, &ways[i].kind);
+        struct client_message finished = before_the_finished(p, gate_kind(ways[i].kind));
         for (int round = 0; round < 3; round++) {
             finished.data[finished.len - 1] ^= 1;
             dtls_pair_feed(p, finished.data, finished.len);
@@ -284,7 +235,7 @@ static void flights_are_repeated(void **state)
 {
     struct dtls_pair *p = *state;
     for (int i = 0; i < WAYS; i++) {
-        dtls_pair_meet_briefly(p, &ways[i].kind);
+        dtls_pair_meet_briefly(p, gate_kind(ways[i].kind));
         uint32_t flight = p->to_client.count;
         assert_true(flight > 0);
         for (uint64_t round = 1; round <= 12; round++) {
@@ -321,6 +272,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PAIR_TEST(every_suite_tells_who_came_and_how),
+        PAIR_TEST(identities_and_keys_are_of_any_length),
         PAIR_TEST(identities_match_whole),
         PAIR_TEST(fresh_object_knows_nothing),
         PAIR_TEST(what_is_behind_the_finished_is_left),

@@ -13,23 +13,12 @@
 #include "base/timers.h"
 #include "fakes/fake_system.h"
 #include "fakes/fake_udp.h"
+#include "gate/client_kinds.h"
 #include "gate/dtls_pair.h"
 #include "gate/gate_wolfssl.h"
 #include "handshake/flight.h"
 
 enum { START_MS = 100000, HEADER = 13, EPOCH_AT = 3, NUMBER_AT = 7, LENGTH_AT = 11 };
-
-static const struct client_kind kind_12 = {.name = "1.2",
-                                           .version = VERSION_1_2,
-                                           .suites = "PSK-AES128-CCM-8",
-                                           .identity = "device1",
-                                           .key = "0123456789abcdef"};
-static const struct client_kind kind_13 = {.name = "1.3",
-                                           .version = VERSION_1_3,
-                                           .has_small_hello = true,
-                                           .suites = "TLS13-AES128-GCM-SHA256",
-                                           .identity = "device1",
-                                           .key = "0123456789abcdef"};
 
 struct fixture {
     struct dtls_pair *pair;
@@ -134,7 +123,7 @@ static void assert_kept(const struct flight_kept *kept, uint32_t first, uint32_t
 static void records_that_are_repeated_have_new_numbers(void **state)
 {
     struct fixture *f = *state;
-    begin(f, &kind_12);
+    begin(f, gate_kind("1.2 psk ccm-8"));
     feed(f, START_MS);
     send_record(f, 0, 5, 200);
     send_record(f, 0, 6, 14);
@@ -159,7 +148,7 @@ static void records_that_are_repeated_have_new_numbers(void **state)
 static void a_datagram_of_the_device_ends_a_flight(void **state)
 {
     struct fixture *f = *state;
-    begin(f, &kind_12);
+    begin(f, gate_kind("1.2 psk ccm-8"));
     send_record(f, 0, 5, 200);
     feed(f, START_MS);
     assert_int_equal(slabs_bytes_taken(&f->slabs), 0);
@@ -176,7 +165,7 @@ static void a_datagram_of_the_device_ends_a_flight(void **state)
 static void a_flight_that_is_too_long_is_not_kept(void **state)
 {
     struct fixture *f = *state;
-    begin(f, &kind_12);
+    begin(f, gate_kind("1.2 psk ccm-8"));
     for (uint32_t i = 0; i < 3; i++)
         send_record(f, 0, i, 1000);
     assert_int_equal(flight_take_kept(&f->flight).len, 0);
@@ -187,7 +176,7 @@ static void a_flight_that_is_too_long_is_not_kept(void **state)
 static void nothing_is_kept_of_1_3(void **state)
 {
     struct fixture *f = *state;
-    begin(f, &kind_13);
+    begin(f, gate_kind("1.3 psk"));
     send_record(f, 0, 5, 200);
     assert_int_equal(slabs_bytes_taken(&f->slabs), 0);
     assert_int_equal(flight_take_kept(&f->flight).len, 0);
@@ -198,7 +187,7 @@ static void the_last_record_is_remembered(void **state)
 {
     struct fixture *f = *state;
     size_t len;
-    begin(f, &kind_12);
+    begin(f, gate_kind("1.2 psk ccm-8"));
     assert_null(flight_last_record(&f->flight, &len));
     send_record(f, 0, 5, 200);
     assert_null(flight_last_record(&f->flight, &len)); /* too long to be one */
@@ -224,7 +213,7 @@ static void intervals_double_up_to_a_minute(void **state)
     struct fixture *f = *state;
     uint64_t now_ms = START_MS;
     uint64_t interval_ms = f->pair->generation->listeners[0].config->retransmit_ms;
-    begin(f, &kind_12);
+    begin(f, gate_kind("1.2 psk ccm-8"));
     assert_int_equal(flight_due_ms(&f->flight), TIMERS_NONE);
     feed(f, now_ms);
     send_record(f, 0, 5, 200);
@@ -251,7 +240,7 @@ static void intervals_double_up_to_a_minute(void **state)
 static void a_device_that_asks_is_answered_once_in_a_while(void **state)
 {
     struct fixture *f = *state;
-    begin(f, &kind_12);
+    begin(f, gate_kind("1.2 psk ccm-8"));
     assert_true(flight_repeat(&f->flight, START_MS)); /* nothing was sent that could be repeated */
     assert_int_equal(sent(f), 0);
     feed(f, START_MS);
@@ -273,7 +262,7 @@ static void a_device_that_asks_is_answered_once_in_a_while(void **state)
 static void a_flight_pauses(void **state)
 {
     struct fixture *f = *state;
-    begin(f, &kind_12);
+    begin(f, gate_kind("1.2 psk ccm-8"));
     feed(f, START_MS);
     send_record(f, 0, 5, 200);
     flight_on_fed(&f->flight, false);

@@ -13,6 +13,7 @@
 #include "fakes/fake_log.h"
 #include "fakes/fake_system.h"
 #include "fakes/fake_udp.h"
+#include "gate/client_kinds.h"
 #include "gate/dtls_pair.h"
 #include "gate/gate_keys.h"
 #include "gate/gate_wolfssl.h"
@@ -20,21 +21,6 @@
 #include "net/steering.h"
 
 enum { START_MS = 1000000, PATIENCE_MS = 10000, GIVE_UP_MS = 10000 };
-
-#define PSK .identity = "device1", .key = "0123456789abcdef"
-static const struct client_kind kind_12 = {
-    .name = "1.2", .version = VERSION_1_2, .suites = "PSK-AES128-CCM-8", PSK};
-static const struct client_kind kind_13 = {.name = "1.3",
-                                           .version = VERSION_1_3,
-                                           .has_small_hello = true,
-                                           .suites = "TLS13-AES128-GCM-SHA256",
-                                           PSK};
-static const struct client_kind kind_cid = {.name = "cid",
-                                            .version = VERSION_1_2,
-                                            .suites = "PSK-AES128-CCM-8",
-                                            PSK,
-                                            .has_cid = true,
-                                            .cid_bytes = 4};
 
 struct fixture {
     struct dtls_pair *pair; /* for its generation and cookies */
@@ -350,16 +336,16 @@ static void feed_all_but_last(struct fixture *f, struct handshake *h)
  * the Finished is not used up. */
 static void the_gate_has_the_keys(void **state)
 {
-    static const struct client_kind *const kinds[] = {&kind_12, &kind_13, &kind_cid};
+    static const char *const kinds[] = {"1.2 psk ccm-8", "1.3 psk", "1.2 psk ccm-8, cid 4"};
     struct fixture *f = *state;
     uint8_t digest[CREDENTIAL_DIGEST_BYTES];
-    assert_true(credential_digest_psk((struct der){(const uint8_t *)"device1", 7},
-                                      (struct der){(const uint8_t *)"0123456789abcdef", 16},
-                                      digest));
+    assert_true(credential_digest_psk((struct der){(const uint8_t *)IDENTITY, strlen(IDENTITY)},
+                                      (struct der){(const uint8_t *)KEY, strlen(KEY)}, digest));
     for (int i = 0; i < 3; i++) {
+        const struct client_kind *kind = gate_kind(kinds[i]);
         uint8_t datagram[2048];
         static const uint8_t more[13 + 24] = {23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 0, 24};
-        struct handshake *h = begin_with(f, kinds[i]);
+        struct handshake *h = begin_with(f, kind);
         feed_all_but_last(f, h);
         struct client_message last = take_first(f);
         memcpy(datagram, last.data, last.len);
@@ -370,16 +356,16 @@ static void the_gate_has_the_keys(void **state)
         assert_int_equal(f->step.used_bytes, last.len);
         assert_int_equal(h->state, HANDSHAKE_COMPLETE);
         assert_null(h->dtls);
-        assert_int_equal(h->who.version, kinds[i]->version);
+        assert_int_equal(h->who.version, kind->version);
         assert_int_equal(h->who.credential, CREDENTIAL_PSK);
         assert_false(h->who.is_resumed);
         assert_int_equal(h->who.identity_len, 7);
         assert_memory_equal(h->who.identity, "device1", 7);
         assert_int_equal(h->who.digests.count, 1);
         assert_memory_equal(h->who.digests.at[0], digest, sizeof(digest));
-        assert_int_equal(f->step.taken.version, kinds[i]->version);
-        assert_int_equal(f->step.taken.client_cid_len, kinds[i]->cid_bytes);
-        if (kinds[i]->has_cid) {
+        assert_int_equal(f->step.taken.version, kind->version);
+        assert_int_equal(f->step.taken.client_cid_len, kind->cid_bytes);
+        if (kind->has_cid) {
             const uint8_t *cid = f->step.taken.cid;
             assert_int_equal(f->step.taken.cid_len, f->listener->config->cid_bytes);
             assert_ptr_equal(handshakes_find_cid(&f->all, f->listener, cid), h);
@@ -401,7 +387,7 @@ static void the_gate_has_the_keys(void **state)
 static void a_complete_handshake_may_fail(void **state)
 {
     struct fixture *f = *state;
-    struct handshake *h = begin_with(f, &kind_13);
+    struct handshake *h = begin_with(f, gate_kind("1.3 psk"));
     feed_all_but_last(f, h);
     struct client_message last = take_first(f);
     assert_int_equal(receive(f, h, last.data, last.len), CLIENT_established);
@@ -418,7 +404,7 @@ static void a_complete_handshake_may_fail(void **state)
 static void early_data_is_kept(void **state)
 {
     struct fixture *f = *state;
-    struct handshake *h = begin_with(f, &kind_13);
+    struct handshake *h = begin_with(f, gate_kind("1.3 psk"));
     feed_all_but_last(f, h);
     struct client_message last = take_first(f);
     for (int i = 0; i < 3; i++) {
@@ -445,7 +431,7 @@ static void without_a_free_connection_id_there_is_none(void **state)
 {
     struct fixture *f = *state;
     f->is_cid_taken = true;
-    struct handshake *h = begin_with(f, &kind_cid);
+    struct handshake *h = begin_with(f, gate_kind("1.2 psk ccm-8, cid 4"));
     assert_int_equal(h->cid_entry.cid_len, 0);
 }
 
@@ -454,7 +440,7 @@ static void a_device_that_never_comes_to_an_end(void **state)
 {
     struct fixture *f = *state;
     static uint8_t datagram[1400];
-    struct handshake *h = begin_with(f, &kind_12);
+    struct handshake *h = begin_with(f, gate_kind("1.2 psk ccm-8"));
     /* A fragment of a message far ahead of its turn. */
     static const uint8_t header[] = {22, 0xfe, 0xfd, 0, 0, 0, 0, 0,    0, 0, 99, 0x05, 0x6b,
                                      16, 0,    0x20, 0, 0, 9, 0, 0x00, 0, 0, 5,  0x5f};

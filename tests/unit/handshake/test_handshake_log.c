@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "fakes/caught_log.h"
+#include "gate/gate_wolfssl.h"
 #include "gate/memory_generation.h"
 #include "handshake/handshake.h"
 #include "handshake/handshake_log.h"
@@ -275,19 +276,6 @@ static void lines_are_bounded(void **state)
     handshakes_deinit(&all);
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    return dtls_library_init() ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    dtls_library_deinit();
-    return 0;
-}
-
 #define CAUGHT(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -301,5 +289,5 @@ int main(void)
         CAUGHT(an_identity_cannot_forge_a_line),
         CAUGHT(lines_are_bounded),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }

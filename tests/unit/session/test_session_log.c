@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "fakes/caught_log.h"
+#include "gate/gate_wolfssl.h"
 #include "gate/memory_generation.h"
-#include "handshake/dtls.h"
 #include "run/reload.h"
 #include "session/session_log.h"
 
@@ -232,19 +232,6 @@ static void lives_of_known_devices_are_not_bounded(void **state)
     assert_int_equal(f->all.limiter.used, 0);
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    return dtls_library_init() ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    dtls_library_deinit();
-    return 0;
-}
-
 #define CAUGHT(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -259,5 +246,5 @@ int main(void)
         CAUGHT(lines_that_strangers_cause_are_bounded),
         CAUGHT(lives_of_known_devices_are_not_bounded),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }

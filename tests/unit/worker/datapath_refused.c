@@ -156,7 +156,7 @@ static const struct refused refusals[] = {
      "detail=unknown_ca"},
     /* A known identity was named, but a certificate suite chosen: nothing proves the PSK. */
     {USUAL WITH_SHA384,
-     {.name = "1.3 known identity, certificate suite", SHA384_13, .identity = IDENTITY, .key = KEY},
+     {.name = "1.3 known identity, certificate suite", SHA384_13, WITH_PSK},
      HANDSHAKE_no_certificate,
      CREDENTIAL_NONE,
      CERTIFICATE_REQUIRED,
@@ -269,15 +269,14 @@ static void send_as_own_raw_key(void *context, const uint8_t *datagram, size_t l
 /* RFC 7250 section 4.2: no type of certificate in common. The gate has X.509 only. */
 static void device_of_raw_public_keys_is_refused(void **state)
 {
-    static const struct client_kind devices[] = {{.name = "1.2", ECDSA_12, .certificate = "device"},
-                                                 {.name = "1.3", GCM_13, .certificate = "device"}};
+    static const char *const devices[] = {"1.2 certificate", "1.3 certificate"};
     static const char raw[] = {WOLFSSL_CERT_TYPE_RPK};
     struct gate *gate = *state;
     for (unsigned i = 0; i < 4; i++) {
         bool is_own = i % 2 != 0;
-        gate_doing("%s, raw key of the %s", devices[i / 2].name, is_own ? "device" : "server");
+        gate_doing("%s, raw key of the %s", devices[i / 2], is_own ? "device" : "server");
         gate_open(gate, USUAL);
-        struct device *device = gate_add(gate, &devices[i / 2]);
+        struct device *device = gate_add(gate, gate_kind(devices[i / 2]));
         assert_int_equal(wolfSSL_set_server_cert_type(device->client->ssl, raw, 1),
                          WOLFSSL_SUCCESS);
         if (is_own)
@@ -299,14 +298,13 @@ static void device_of_raw_public_keys_is_refused(void **state)
 /* With a choice, X.509 it is. */
 static void device_that_also_takes_raw_public_keys_is_served(void **state)
 {
-    static const struct client_kind devices[] = {{.name = "1.2", ECDSA_12, .certificate = "device"},
-                                                 {.name = "1.3", GCM_13, .certificate = "device"}};
+    static const char *const devices[] = {"1.2 certificate", "1.3 certificate"};
     static const char both[] = {WOLFSSL_CERT_TYPE_RPK, WOLFSSL_CERT_TYPE_X509};
     struct gate *gate = *state;
     for (unsigned i = 0; i < 2; i++) {
-        gate_doing("%s", devices[i].name);
+        gate_doing("%s", devices[i]);
         gate_open(gate, USUAL);
-        struct device *device = gate_add(gate, &devices[i]);
+        struct device *device = gate_add(gate, gate_kind(devices[i]));
         assert_int_equal(wolfSSL_set_server_cert_type(device->client->ssl, both, 2),
                          WOLFSSL_SUCCESS);
         device_connect(device);
@@ -353,12 +351,12 @@ static const struct allowed alloweds[] = {
      CREDENTIAL_PSK,
      "credential=psk identity=device1"},
     {"none",
-     {.name = "1.3 psk", GCM_13, .identity = IDENTITY, .key = KEY},
+     {.name = "1.3 psk", GCM_13, WITH_PSK},
      CREDENTIAL_PSK,
      "credential=psk identity=device1"},
     /* A known identity was named, but a certificate suite chosen: nothing proves the PSK. */
     {"none",
-     {.name = "1.3 known identity, certificate suite", SHA384_13, .identity = IDENTITY, .key = KEY},
+     {.name = "1.3 known identity, certificate suite", SHA384_13, WITH_PSK},
      CREDENTIAL_NONE,
      "credential=none"},
     {"required",

@@ -12,8 +12,8 @@
 #include <errno.h>
 
 #include "fakes/caught_log.h"
+#include "gate/gate_wolfssl.h"
 #include "gate/memory_generation.h"
-#include "handshake/dtls.h"
 #include "run/reload.h"
 #include "worker/datapath_log.h"
 
@@ -165,19 +165,6 @@ static void nothing_at_a_level_that_is_off(void **state)
     assert_int_equal(caught_log_count(&f->log), KINDS);
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    return dtls_library_init() ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    dtls_library_deinit();
-    return 0;
-}
-
 #define CAUGHT(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -190,5 +177,5 @@ int main(void)
         CAUGHT(each_kind_is_bounded_by_itself),
         CAUGHT(nothing_at_a_level_that_is_off),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }
