@@ -99,6 +99,11 @@ struct addr scene_address(unsigned index)
                          .family = AF_INET};
 }
 
+struct scene_device scene_device_at(unsigned index)
+{
+    return (struct scene_device){.addr = scene_address(index), .identity = "device"};
+}
+
 struct addr scene_address_in(const struct addr *addr, uint32_t bucket)
 {
     struct addr found = *addr;
@@ -285,6 +290,13 @@ struct session *scene_begin(struct session_scene *scene, struct scene_device *de
 {
     enum handshake_result ignored;
     return begin(scene, device, make_handshake(scene, device), why != NULL ? why : &ignored);
+}
+
+struct session *scene_begin_well(struct session_scene *scene, struct scene_device *device)
+{
+    struct session *s = scene_begin(scene, device, NULL);
+    assert_non_null(s);
+    return s;
 }
 
 struct session *scene_begin_with_flight(struct session_scene *scene, struct scene_device *device,

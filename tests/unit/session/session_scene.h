@@ -58,12 +58,16 @@ int scene_set_up(void **state);
 int scene_tear_down(void **state);
 
 struct addr scene_address(unsigned index);
+/* A device at that address, with an identity that all of these share. */
+struct scene_device scene_device_at(unsigned index);
 /* Another port of that address, in that bucket. */
 struct addr scene_address_in(const struct addr *addr, uint32_t bucket);
 
 /* Its handshake is complete. NULL: *why. `why` may be NULL. */
 struct session *scene_begin(struct session_scene *scene, struct scene_device *device,
                             enum handshake_result *why);
+/* The same; fails the test if there is no session. */
+struct session *scene_begin_well(struct session_scene *scene, struct scene_device *device);
 /* The same with a last flight of that many bytes (DTLS 1.2). */
 struct session *scene_begin_with_flight(struct session_scene *scene, struct scene_device *device,
                                         size_t flight_bytes);

@@ -24,18 +24,6 @@
 static const uint8_t close_notify[] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
 static const uint8_t fatal_alert[] = {ALERT_FATAL, 80};
 
-static struct scene_device a_device(unsigned index)
-{
-    return (struct scene_device){.addr = scene_address(index), .identity = "device"};
-}
-
-static struct session *begin(struct session_scene *scene, struct scene_device *device)
-{
-    struct session *s = scene_begin(scene, device, NULL);
-    assert_non_null(s);
-    return s;
-}
-
 static struct session *find(const struct session_scene *scene, const struct scene_device *device)
 {
     return sessions_find(&scene->all, &scene->generation->listeners[device->listener],
@@ -66,10 +54,10 @@ static void a_session_is_found_and_counted(void **state)
 {
     struct session_scene *scene = *state;
     for (unsigned i = 0; i < 4; i++) {
-        struct scene_device device = a_device(i);
+        struct scene_device device = scene_device_at(i);
         device.has_cid = i % 2 != 0;
         device.is_1_3 = i / 2 != 0;
-        struct session *s = begin(scene, &device);
+        struct session *s = scene_begin_well(scene, &device);
         assert_int_equal(s->state, SESSION_ESTABLISHED);
         assert_ptr_equal(find(scene, &device), s);
         if (device.has_cid)
@@ -97,7 +85,7 @@ static void a_session_is_found_and_counted(void **state)
 static void no_session_without_a_credential(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     enum handshake_result why;
     device.identity = NULL;
     assert_null(scene_begin(scene, &device, &why));
@@ -116,7 +104,7 @@ static unsigned fill_bucket(struct session_scene *scene, struct scene_device *de
     unsigned count = 0;
     scene->backend.slots.extra_left = 0;
     while (!backend_is_exhausted(&scene->backend, bucket, scene->now_ms)) {
-        struct session *s = begin(scene, device);
+        struct session *s = scene_begin_well(scene, device);
         slots_on_noise(&scene->backend.slots, s->slot, scene->now_ms);
         device->addr = scene_address_in(&device->addr, bucket);
         count++;
@@ -127,7 +115,7 @@ static unsigned fill_bucket(struct session_scene *scene, struct scene_device *de
 static void no_session_without_a_backend_address(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     enum handshake_result why;
     unsigned count = fill_bucket(scene, &device);
     assert_false(sessions_may_begin(&scene->all, &scene->generation->listeners[0], &device.addr,
@@ -137,28 +125,28 @@ static void no_session_without_a_backend_address(void **state)
     scene_expect_alert(scene, &device, ALERT_CLOSE_NOTIFY);
     assert_int_equal(scene->all.count, count);
     /* Elsewhere there are some left. */
-    struct scene_device other = a_device(1);
+    struct scene_device other = scene_device_at(1);
     assert_true(sessions_may_begin(&scene->all, &scene->generation->listeners[0], &other.addr,
                                    scene->now_ms));
-    begin(scene, &other);
+    scene_begin_well(scene, &other);
 }
 
 /* It takes the address of the session that it replaces, although that has not rested. */
 static void a_session_makes_way_for_the_next_of_its_device(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0), last = device;
+    struct scene_device device = scene_device_at(0), last = device;
     uint32_t bucket = steering_bucket_of_addr(&device.addr);
     scene->backend.slots.extra_left = 0;
     while (!backend_is_exhausted(&scene->backend, bucket, scene->now_ms)) {
-        begin(scene, &device);
+        scene_begin_well(scene, &device);
         last = device;
         device.addr = scene_address_in(&device.addr, bucket);
     }
     uint32_t count = scene->all.count, slot = find(scene, &last)->slot;
     assert_true(sessions_may_begin(&scene->all, &scene->generation->listeners[0], &last.addr,
                                    scene->now_ms));
-    struct session *s = begin(scene, &last);
+    struct session *s = scene_begin_well(scene, &last);
     assert_int_equal(s->slot, slot);
     assert_int_equal(scene->all.count, count);
     assert_int_equal(scene_closed(scene, CLOSE_replaced), 1);
@@ -169,12 +157,12 @@ static void a_session_makes_way_for_the_next_of_its_device(void **state)
 static void nobody_makes_way_in_vain(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     enum handshake_result why;
     unsigned count = fill_bucket(scene, &device);
     for (; count < scene->all.max; count++) {
-        struct scene_device other = a_device(count);
-        begin(scene, &other);
+        struct scene_device other = scene_device_at(count);
+        scene_begin_well(scene, &other);
     }
     assert_null(scene_begin(scene, &device, &why));
     assert_int_equal(why, HANDSHAKE_no_backend_address);
@@ -185,7 +173,7 @@ static void nobody_makes_way_in_vain(void **state)
 static void no_session_without_memory(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     enum handshake_result why;
     uint32_t units_max = scene->all.cells.units_max;
     scene->all.cells.units_max = 0;
@@ -193,7 +181,7 @@ static void no_session_without_memory(void **state)
     scene->all.cells.units_max = units_max;
     assert_int_equal(why, HANDSHAKE_internal_error);
     assert_int_equal(scene->all.count, 0);
-    begin(scene, &device);
+    scene_begin_well(scene, &device);
 }
 
 /* ---- ESTABLISHED ---------------------------------------------------------------------------- */
@@ -204,9 +192,9 @@ static void data_goes_both_ways(void **state)
     for (unsigned i = 0; i < 2; i++) {
         const uint8_t *data;
         size_t len;
-        struct scene_device device = a_device(i);
+        struct scene_device device = scene_device_at(i);
         device.is_1_3 = i == 1;
-        struct session *s = begin(scene, &device);
+        struct session *s = scene_begin_well(scene, &device);
         uint32_t before = scene_forwarded();
         assert_int_equal(SAY(scene, s, &device, "ping"), CLIENT_forwarded);
         assert_int_equal(scene_forwarded(), before + 1);
@@ -231,10 +219,10 @@ static void an_address_that_is_not_proved_gets_little(void **state)
     struct session_scene *scene = *state;
     for (unsigned i = 0; i < 2; i++) {
         static const uint8_t data[200];
-        struct scene_device device = a_device(i);
+        struct scene_device device = scene_device_at(i);
         device.has_cid = true;
         device.is_1_3 = i == 1;
-        struct session *s = begin(scene, &device);
+        struct session *s = scene_begin_well(scene, &device);
         device.addr = scene_address(100 + i);
         assert_int_equal(SAY(scene, s, &device, "x"), CLIENT_forwarded);
         assert_ptr_equal(find(scene, &device), s);
@@ -268,10 +256,10 @@ static void no_datagram_proves_the_address_that_it_moves_to(void **state)
     for (unsigned i = 0; i < 2; i++) {
         uint8_t datagram[512];
         size_t len = 0;
-        struct scene_device device = a_device(i);
+        struct scene_device device = scene_device_at(i);
         device.has_cid = true;
         device.is_1_3 = i == 1;
-        struct session *s = begin(scene, &device);
+        struct session *s = scene_begin_well(scene, &device);
         device.addr = scene_address(100 + i);
         for (int n = 0; n < 3; n++)
             len += scene_seal(scene, &device, device.next++, RECORD_APPLICATION_DATA, "x", 1,
@@ -287,8 +275,8 @@ static void no_datagram_proves_the_address_that_it_moves_to(void **state)
 static void what_no_record_takes_is_told(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     static uint8_t data[RECORD_PLAINTEXT_MAX + 1];
     assert_int_equal(scene_answer(scene, s, data, sizeof(data)), BACKEND_too_large);
     assert_int_equal(scene_sent(), 0);
@@ -301,8 +289,8 @@ static void what_no_record_takes_is_told(void **state)
 static void a_datagram_of_many_records(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     uint8_t datagram[512] = {20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 1};
     size_t len = 14;
     for (int i = 0; i < 4; i++) {
@@ -327,8 +315,8 @@ static void a_datagram_of_many_records(void **state)
 static void the_device_closes(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     assert_int_equal(scene_say(scene, s, &device, RECORD_ALERT, close_notify, 2),
                      CLIENT_session_closed);
     scene_expect_alert(scene, &device, ALERT_CLOSE_NOTIFY);
@@ -338,8 +326,8 @@ static void the_device_closes(void **state)
 static void the_device_has_a_fatal_alert(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     assert_int_equal(scene_say(scene, s, &device, RECORD_ALERT, fatal_alert, 2),
                      CLIENT_session_closed);
     assert_int_equal(scene_sent(), 0);
@@ -349,8 +337,8 @@ static void the_device_has_a_fatal_alert(void **state)
 static void the_device_breaks_a_rule(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     assert_int_equal(scene_say(scene, s, &device, RECORD_CHANGE_CIPHER_SPEC, "\1", 1),
                      CLIENT_session_closed);
     scene_expect_alert(scene, &device, ALERT_UNEXPECTED_MESSAGE);
@@ -362,8 +350,8 @@ static void the_device_breaks_a_rule(void **state)
 static void keys_have_sealed_enough(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     s->association.write_next = record_limits(device.taken.aead, false)->sealed - 1;
     assert_int_equal(scene_answer(scene, s, "last", 4), BACKEND_forwarded);
     assert_int_equal(scene_answer(scene, s, "x", 1), BACKEND_encrypt_failed);
@@ -375,8 +363,8 @@ static void keys_have_sealed_enough(void **state)
 static void keys_have_seen_enough_forgeries(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     uint8_t record[64];
     size_t len = scene_seal(scene, &device, device.next, RECORD_APPLICATION_DATA, "x", 1, record);
     s->association.forged = record_limits(device.taken.aead, false)->forged - 1;
@@ -392,9 +380,9 @@ static void there_are_no_further_keys(void **state)
     static const uint8_t key_update[] = {
         HANDSHAKE_KEY_UPDATE, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0, 0, 1, 0};
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     device.is_1_3 = true;
-    struct session *s = begin(scene, &device);
+    struct session *s = scene_begin_well(scene, &device);
     s->association.v13.message_seq_expected = UINT16_MAX;
     assert_int_equal(scene_say(scene, s, &device, RECORD_HANDSHAKE, key_update, sizeof(key_update)),
                      CLIENT_session_closed);
@@ -407,10 +395,10 @@ static void an_idle_session_ends(void **state)
 {
     struct session_scene *scene = *state;
     for (unsigned i = 0; i < 2; i++) {
-        struct scene_device device = a_device(i);
+        struct scene_device device = scene_device_at(i);
         device.has_cid = i == 1;
         uint64_t idle_ms = device.has_cid ? SCENE_IDLE_CID_MS : SCENE_IDLE_MS;
-        struct session *s = begin(scene, &device);
+        struct session *s = scene_begin_well(scene, &device);
         scene_wait(scene, idle_ms - 1);
         assert_int_equal(SAY(scene, s, &device, "x"), CLIENT_forwarded);
         scene_wait(scene, idle_ms - 1);
@@ -432,9 +420,9 @@ static void the_gate_stops(void **state)
     struct session_scene *scene = *state;
     struct scene_device devices[COUNT];
     for (unsigned i = 0; i < COUNT; i++) {
-        devices[i] = a_device(i);
+        devices[i] = scene_device_at(i);
         devices[i].is_1_3 = i % 2 != 0;
-        begin(scene, &devices[i]);
+        scene_begin_well(scene, &devices[i]);
     }
     sessions_end_all(&scene->all, scene->now_ms);
     udp_out_flush(&scene->to_client);
@@ -453,9 +441,9 @@ static void the_gate_stops(void **state)
 static void a_newer_session_replaces_it(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0), again = device;
-    struct session *old = begin(scene, &device);
-    struct session *s = begin(scene, &again);
+    struct scene_device device = scene_device_at(0), again = device;
+    struct session *old = scene_begin_well(scene, &device);
+    struct session *s = scene_begin_well(scene, &again);
     assert_int_equal(old->state, SESSION_ENDED);
     assert_ptr_equal(find(scene, &device), s);
     assert_int_equal(scene_sent(), 0);
@@ -468,11 +456,12 @@ static void a_newer_session_replaces_it(void **state)
 static void another_device_at_its_address(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0), other = a_device(0), third = a_device(0);
+    struct scene_device device = scene_device_at(0), other = scene_device_at(0),
+                        third = scene_device_at(0);
     device.has_cid = true;
     other.identity = "other";
-    struct session *old = begin(scene, &device);
-    struct session *s = begin(scene, &other);
+    struct session *old = scene_begin_well(scene, &device);
+    struct session *s = scene_begin_well(scene, &other);
     assert_ptr_equal(find(scene, &device), s);
     assert_int_equal(old->state, SESSION_ESTABLISHED);
     assert_ptr_equal(
@@ -480,7 +469,7 @@ static void another_device_at_its_address(void **state)
     assert_int_equal(SAY(scene, old, &device, "x"), CLIENT_forwarded);
     /* Without one it does not. */
     third.identity = "third";
-    begin(scene, &third);
+    scene_begin_well(scene, &third);
     assert_int_equal(s->state, SESSION_ENDED);
     assert_int_equal(scene_closed(scene, CLOSE_replaced), 1);
     assert_int_equal(scene->all.count, 2);
@@ -493,9 +482,9 @@ static void too_many_of_one_identity(void **state)
     struct scene_device devices[3];
     struct session *sessions[3];
     for (unsigned i = 0; i < 3; i++) {
-        devices[i] = a_device(i);
+        devices[i] = scene_device_at(i);
         devices[i].listener = SCENE_FEW;
-        sessions[i] = begin(scene, &devices[i]);
+        sessions[i] = scene_begin_well(scene, &devices[i]);
     }
     assert_int_equal(sessions[0]->state, SESSION_ENDED);
     assert_int_equal(sessions[1]->state, SESSION_ESTABLISHED);
@@ -503,7 +492,7 @@ static void too_many_of_one_identity(void **state)
     assert_int_equal(scene_sent(), 0);
     /* One that ends makes room. */
     session_end(&scene->all, sessions[1], CLOSE_idle, false, scene->now_ms);
-    begin(scene, &devices[0]);
+    scene_begin_well(scene, &devices[0]);
     assert_int_equal(sessions[2]->state, SESSION_ESTABLISHED);
     /* The oldest is another worker's. */
     struct identities_key key;
@@ -513,9 +502,9 @@ static void too_many_of_one_identity(void **state)
     devices[0].identity = devices[1].identity = "elsewhere";
     devices[0].addr = scene_address(10);
     devices[1].addr = scene_address(11);
-    begin(scene, &devices[0]);
+    scene_begin_well(scene, &devices[0]);
     assert_int_equal(scene->ended_elsewhere, 0);
-    begin(scene, &devices[1]);
+    scene_begin_well(scene, &devices[1]);
     assert_int_equal(scene->ended_elsewhere, 1);
     assert_int_equal(scene->elsewhere.worker, 5);
     assert_int_equal(scene->elsewhere.number, 7);
@@ -525,8 +514,8 @@ static void too_many_of_one_identity(void **state)
 static void a_session_is_replaced_by_name(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     struct identities_session name = {.slot = s->slot, .number = s->number + 1};
     sessions_end_replaced(&scene->all, &name, scene->now_ms);
     assert_int_equal(s->state, SESSION_ESTABLISHED);
@@ -541,8 +530,8 @@ static void a_session_is_replaced_by_name(void **state)
 static void an_end_is_the_end(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     session_end(&scene->all, s, CLOSE_idle, true, scene->now_ms);
     session_end(&scene->all, s, CLOSE_shutdown, true, scene->now_ms);
     udp_out_flush(&scene->to_client);
@@ -575,11 +564,11 @@ static void data_that_a_closure_has_overtaken(void **state)
     struct session_scene *scene = *state;
     for (unsigned has_cid = 0; has_cid < 2; has_cid++) {
         uint8_t record[64];
-        struct scene_device device = a_device(has_cid), other = a_device(7);
+        struct scene_device device = scene_device_at(has_cid), other = scene_device_at(7);
         device.has_cid = has_cid != 0;
         if (has_cid != 0) /* so that assert_ended() counts from 0 */
             atomic_store(&scene->by_listener[0].closed[CLOSE_closed_by_client], 0);
-        struct session *s = begin(scene, &device);
+        struct session *s = scene_begin_well(scene, &device);
         uint64_t first = close_too_early(scene, s, &device, 2);
         uint32_t sent = scene_sent(), forwarded = scene_forwarded();
         struct addr source = backend_slot_addr(&scene->backend, s->slot);
@@ -607,8 +596,8 @@ static void closing_has_an_end(void **state)
 {
     struct session_scene *scene = *state;
     uint8_t record[64];
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     uint64_t first = close_too_early(scene, s, &device, 1);
     size_t len = scene_seal(scene, &device, first, RECORD_APPLICATION_DATA, "late", 4, record);
     assert_int_equal(sessions_due_ms(&scene->all), scene->now_ms + CLOSING_MS);
@@ -627,8 +616,8 @@ static void many_are_closing(void **state)
     struct session_scene *scene = *state;
     struct session *first = NULL;
     for (unsigned i = 0; i < SESSION_CLOSING_MAX + 1; i++) {
-        struct scene_device device = a_device(i);
-        struct session *s = begin(scene, &device);
+        struct scene_device device = scene_device_at(i);
+        struct session *s = scene_begin_well(scene, &device);
         device.next += 3;
         assert_int_equal(scene_say(scene, s, &device, RECORD_ALERT, close_notify, 2),
                          CLIENT_session_closed);
@@ -650,9 +639,9 @@ static void its_backend_address_is_given_away(void **state)
 {
     struct session_scene *scene = *state;
     uint8_t record[64];
-    struct scene_device device = a_device(0), next = device;
+    struct scene_device device = scene_device_at(0), next = device;
     uint32_t bucket = steering_bucket_of_addr(&device.addr);
-    struct session *s = begin(scene, &device);
+    struct session *s = scene_begin_well(scene, &device);
     uint64_t first = close_too_early(scene, s, &device, 1);
     uint32_t slot = s->slot;
     size_t len = scene_seal(scene, &device, first, RECORD_APPLICATION_DATA, "late", 4, record);
@@ -661,7 +650,7 @@ static void its_backend_address_is_given_away(void **state)
     while (heir == NULL || heir->slot != slot) {
         assert_int_equal(s->state, SESSION_CLOSING);
         next.addr = scene_address_in(&next.addr, bucket);
-        heir = begin(scene, &next);
+        heir = scene_begin_well(scene, &next);
     }
     assert_int_equal(s->state, SESSION_ENDED);
     assert_false(scene_receive_closing(scene, &device, record, len));
@@ -678,7 +667,7 @@ static void the_last_flight_is_repeated(void **state)
 {
     enum { FLIGHT = 66 };
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     struct session *s = scene_begin_with_flight(scene, &device, FLIGHT);
     assert_non_null(s);
     scene_wait(scene, 249);
@@ -704,7 +693,7 @@ static void the_last_flight_is_repeated(void **state)
 static void the_last_flight_is_kept_for_240_s(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     device.has_cid = true; /* so that it does not become idle before */
     struct session *s = scene_begin_with_flight(scene, &device, 66);
     assert_non_null(s);
@@ -722,9 +711,9 @@ static void the_last_flight_is_kept_for_240_s(void **state)
 static void a_change_of_keys_is_repeated(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     device.is_1_3 = true;
-    struct session *s = begin(scene, &device);
+    struct session *s = scene_begin_well(scene, &device);
     s->association.write_next = record_limits(device.taken.aead, true)->sealed / 2;
     assert_int_equal(scene_answer(scene, s, "half", 4), BACKEND_forwarded);
     assert_int_equal(scene_sent(), 2);

@@ -14,25 +14,13 @@
 
 enum { MANY = 200, LOOKED_AT = 64 }; /* LOOKED_AT is session_store.c's */
 
-static struct scene_device a_device(unsigned index)
-{
-    return (struct scene_device){.addr = scene_address(index), .identity = "device"};
-}
-
-static struct session *begin(struct session_scene *scene, struct scene_device *device)
-{
-    struct session *s = scene_begin(scene, device, NULL);
-    assert_non_null(s);
-    return s;
-}
-
 /* So many, each at an address of its own, all used at the same time. */
 static void begin_many(struct session_scene *scene, struct session **sessions, unsigned count)
 {
     scene->all.max = count;
     for (unsigned i = 0; i < count; i++) {
-        struct scene_device device = a_device(i);
-        sessions[i] = begin(scene, &device);
+        struct scene_device device = scene_device_at(i);
+        sessions[i] = scene_begin_well(scene, &device);
     }
 }
 
@@ -58,10 +46,11 @@ static void sessions_are_found_while_they_are_in_a_table(void **state)
 {
     struct session_scene *scene = *state;
     struct sessions *all = &scene->all;
-    struct scene_device device = a_device(0), elsewhere = device;
+    struct scene_device device = scene_device_at(0), elsewhere = device;
     device.has_cid = true;
     elsewhere.listener = SCENE_SECOND; /* the same address at another listener */
-    struct session *s = begin(scene, &device), *other = begin(scene, &elsewhere);
+    struct session *s = scene_begin_well(scene, &device),
+                   *other = scene_begin_well(scene, &elsewhere);
     const uint8_t *cid = device.taken.cid;
     assert_ptr_equal(session_store_find(all, SCENE_PLAIN, &device.addr), s);
     assert_ptr_equal(session_store_find(all, SCENE_SECOND, &device.addr), other);
@@ -135,8 +124,8 @@ static void no_session_in_use_is_evicted(void **state)
             which++;
         session_end(&scene->all, least, CLOSE_evicted, false, scene->now_ms);
         sessions_reap(&scene->all);
-        struct scene_device device = a_device(MANY + round);
-        sessions[which] = begin(scene, &device);
+        struct scene_device device = scene_device_at(MANY + round);
+        sessions[which] = scene_begin_well(scene, &device);
         if (round % 50 == 0)
             check_order(scene);
     }
@@ -148,10 +137,10 @@ static void who_was_looked_for_makes_way(void **state)
     static struct session *sessions[MANY];
     struct session_scene *scene = *state;
     begin_many(scene, sessions, MANY);
-    struct scene_device least = a_device(30), device = a_device(MANY);
+    struct scene_device least = scene_device_at(30), device = scene_device_at(MANY);
     uint64_t number = sessions[30]->number;
     sessions[30]->last_used_ms--;
-    begin(scene, &device);
+    scene_begin_well(scene, &device);
     assert_int_equal(scene_closed(scene, CLOSE_evicted), 1);
     assert_int_equal(scene->all.count, MANY);
     assert_null(session_store_find(&scene->all, SCENE_PLAIN, &least.addr));
@@ -167,8 +156,8 @@ static void who_was_looked_for_makes_way(void **state)
 static void what_is_rare_is_there_once(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     size_t before = slabs_bytes_taken(&scene->slabs);
     assert_null(s->rare);
     session_store_drop_rare(&scene->all, s);
@@ -190,10 +179,10 @@ static void all_that_is_left_is_freed(void **state)
     static const uint8_t close_notify[] = {ALERT_WARNING, ALERT_CLOSE_NOTIFY};
     struct session_scene *scene = *state;
     for (unsigned i = 0; i < 9; i++) {
-        struct scene_device device = a_device(i);
+        struct scene_device device = scene_device_at(i);
         device.is_1_3 = i % 2 != 0;
-        struct session *s =
-            device.is_1_3 ? begin(scene, &device) : scene_begin_with_flight(scene, &device, 90);
+        struct session *s = device.is_1_3 ? scene_begin_well(scene, &device)
+                                          : scene_begin_with_flight(scene, &device, 90);
         assert_non_null(s);
         device.next += 2;
         if (i % 3 == 1)
@@ -208,8 +197,8 @@ static void all_that_is_left_is_freed(void **state)
 static void core_dumps_do_not_have_keys(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
-    struct session *s = begin(scene, &device);
+    struct scene_device device = scene_device_at(0);
+    struct session *s = scene_begin_well(scene, &device);
     assert_true(core_dump_leaves_out(s));
     assert_true(core_dump_leaves_out(s->association.keys));
     assert_true(core_dump_leaves_out(scene->all.work)); /* has the schedule of the last key */
@@ -219,10 +208,10 @@ static void core_dumps_do_not_have_keys(void **state)
 static void who_it_is_takes_48_bytes(void **state)
 {
     struct session_scene *scene = *state;
-    struct scene_device device = a_device(0);
+    struct scene_device device = scene_device_at(0);
     device.identity = "urn:imei:490154203237518";
     size_t before = slabs_bytes_taken(&scene->slabs);
-    const struct session *s = begin(scene, &device);
+    const struct session *s = scene_begin_well(scene, &device);
     assert_int_equal(slabs_bytes_taken(&scene->slabs) - before, 48);
     assert_int_equal(s->backend, 0);
     assert_int_equal(s->who->credential, CREDENTIAL_PSK);
