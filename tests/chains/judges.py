@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,8 +28,11 @@ class Verdict:
 
 
 def _write(path, content):
+    """Whole or not at all: several threads may come for the same file."""
     if not path.exists():
-        path.write_text(content)
+        part = path.with_name(f"{path.name}.{threading.get_ident()}")
+        part.write_text(content)
+        os.replace(part, path)
     return path
 
 

@@ -163,6 +163,7 @@ def test_after_eviction(start_proxy, silent_backend, make_shim, make_device, ver
     proxy = start_proxy(silent_backend, gate={"max_sessions": 2})
     first, _, _ = begin(proxy, make_shim, make_device, silent_backend, version=version)
     second, shim, source = begin(proxy, make_shim, make_device, silent_backend, version=version)
+    time.sleep(0.005)  # the gate tells uses apart by the millisecond
     first.send(b"first again")
     silent_backend.wait_for(b"first again")
     third = make_device(proxy, version=version).connect()
