@@ -538,6 +538,12 @@ static void an_end_is_the_end(void **state)
     assert_int_equal(scene_sent(), 1);
     assert_int_equal(scene_closed(scene, CLOSE_shutdown), 0);
     assert_ended(scene, &device, s, SESSION_ENDED, CLOSE_idle);
+    /* Whatever asks for it: nothing goes to its device any more. */
+    static const uint8_t record[] = {23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 1, 0};
+    uint64_t datagram = 0;
+    assert_false(path_send(&scene->all, s, record, sizeof(record), &datagram, NULL));
+    udp_out_flush(&scene->to_client);
+    assert_int_equal(scene_sent(), 1);
     sessions_reap(&scene->all);
     sessions_reap(&scene->all);
     assert_int_equal(cells_bytes_taken(&scene->all.cells), 0);
