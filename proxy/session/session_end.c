@@ -22,7 +22,6 @@ void session_identity_key(const struct sessions *all, const struct session *s,
 static void leave_books(struct sessions *all, struct session *s, enum close_reason reason)
 {
     struct counters *c = session_counters(all, s);
-    session_log_closed(all, s, reason);
     counter_add(&c->closed[reason], 1);
     counter_subtract(&c->sessions, 1);
     if (!session_is_anonymous(s) && session_listener(all, s)->config->sessions_per_identity != 0) {
@@ -48,6 +47,8 @@ void session_end(struct sessions *all, struct session *s, enum close_reason reas
     all->now_ms = now_ms;
     if (with_farewell)
         association_send_alert(&s->association, &call, ALERT_CLOSE_NOTIFY);
+    if (with_farewell || reason != CLOSE_shutdown) /* the untold have one line together */
+        session_log_closed(all, s, reason);
     leave_books(all, s, reason);
     session_store_drop_rare(all, s);
     if (reason == CLOSE_closed_by_client && association_has_gap(&s->association)) {
@@ -75,7 +76,6 @@ void sessions_end_all(struct sessions *all, uint64_t now_ms)
         bool is_told = told < FAREWELLS_MAX;
         told += is_told;
         untold += !is_told;
-        all->is_ending_quietly = !is_told;
         session_end(all, s, CLOSE_shutdown, is_told, now_ms);
     }
     session_log_untold(untold);

@@ -68,7 +68,7 @@ void session_log_moved(struct sessions *all, const struct session *s, const stru
 
 void session_log_closed(struct sessions *all, const struct session *s, enum close_reason reason)
 {
-    if (all->is_ending_quietly || !may_log_life(all, s))
+    if (!may_log_life(all, s))
         return;
     struct log_line line;
     log_begin(&line, LOG_INFO, "session_closed");

@@ -124,7 +124,6 @@ struct sessions {
     uint64_t now_ms; /* of the call in progress */
     uint32_t worker, worker_count;
     uint32_t count, max;    /* established ones; of this worker */
-    bool is_ending_quietly; /* no line for each session that ends */
 };
 
 struct sessions_settings {

@@ -534,6 +534,7 @@ static void an_end_is_the_end(void **state)
     struct session *s = scene_begin_well(scene, &device);
     session_end(&scene->all, s, CLOSE_idle, true, scene->now_ms);
     session_end(&scene->all, s, CLOSE_shutdown, true, scene->now_ms);
+    assert_int_equal(fake_log_count("event=session_closed", NULL), 1);
     udp_out_flush(&scene->to_client);
     assert_int_equal(scene_sent(), 1);
     assert_int_equal(scene_closed(scene, CLOSE_shutdown), 0);
@@ -547,6 +548,10 @@ static void an_end_is_the_end(void **state)
     sessions_reap(&scene->all);
     sessions_reap(&scene->all);
     assert_int_equal(cells_bytes_taken(&scene->all.cells), 0);
+    /* When the gate stops, one that is not told has no line of its own. */
+    s = scene_begin_well(scene, &device);
+    session_end(&scene->all, s, CLOSE_shutdown, false, scene->now_ms);
+    assert_int_equal(fake_log_count("event=session_closed", NULL), 1);
 }
 
 /* ---- CLOSING -------------------------------------------------------------------------------- */

@@ -123,8 +123,6 @@ static void a_session_is_closed(void **state)
 static void many_sessions_are_closed(void **state)
 {
     struct fixture *f = *state;
-    f->all.is_ending_quietly = true;
-    session_log_closed(&f->all, f->session, CLOSE_shutdown);
     session_log_untold(0);
     assert_int_equal(caught_log_count(&f->log), 0);
     session_log_untold(12345);
