@@ -123,7 +123,7 @@ struct sessions {
     const struct record_limits *limits;
     uint64_t now_ms; /* of the call in progress */
     uint32_t worker, worker_count;
-    uint32_t count, max;    /* established ones; of this worker */
+    uint32_t count, max; /* established ones; of this worker */
 };
 
 struct sessions_settings {
