@@ -14,6 +14,7 @@
 
 #define CONFIG_LISTENERS_MAX 64
 #define CONFIG_LISTEN_MAX 8 /* addresses of one listener */
+#define CONFIG_PATHS_MAX 8  /* files of one setting */
 #define CONFIG_NAME_MAX 32  /* bytes of a listener's name */
 #define CONFIG_BACKENDS_MAX 64
 #define CONFIG_CID_MAX 32         /* bytes; what other stacks take, and more than anybody needs */
@@ -29,6 +30,12 @@ enum client_auth {
     CLIENT_AUTH_NONE,     /* not asked for */
 };
 
+/* What becomes of the sessions of an identity whose key is another one after a reload. */
+enum key_change {
+    KEY_CHANGE_KEEP, /* they go on: LwM2M changes keys over the running session */
+    KEY_CHANGE_END,
+};
+
 /* Bits of listener_config.versions. */
 enum { CONFIG_VERSION_1_2 = 1, CONFIG_VERSION_1_3 = 2 };
 
@@ -40,6 +47,10 @@ struct addr_list {
 /* The C type of each kind of setting, for config.def. Strings are owned by struct config; paths
  * are absolute; both are "" if not set, never NULL. Durations are in milliseconds. */
 typedef const char *config_string;
+struct config_paths {
+    config_string at[CONFIG_PATHS_MAX];
+    uint32_t count;
+};
 
 /* One index per entry of config.def: GATE_workers, LISTENER_psk_file. */
 enum gate_setting {

@@ -26,6 +26,7 @@ static const char *const client_auth_names[] = {
     [CLIENT_AUTH_NONE] = "none",
     NULL,
 };
+static const char *const key_change_names[] = {"keep", "end", NULL};
 /* In the order of the bits CONFIG_VERSION_x. */
 static const char *const version_names[] = {"1.2", "1.3", NULL};
 enum { ALL_VERSIONS = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3 };
@@ -320,6 +321,66 @@ static bool parse_path(const char *text, const char *folder, config_string *memb
     return parse_string(path, member, err);
 }
 
+static void free_paths(struct config_paths *paths)
+{
+    for (uint32_t i = 0; i < paths->count; i++)
+        config_value_free(&(struct setting){.kind = SETTING_STRING}, &paths->at[i]);
+    *paths = (struct config_paths){0};
+}
+
+static bool add_path(struct config_paths *paths, const char *item, const char *folder,
+                     struct err *err)
+{
+    if (item[0] == '\0')
+        return err_set(err, "a path between commas is missing; paths are separated by one comma "
+                            "each");
+    if (paths->count == CONFIG_PATHS_MAX)
+        return err_set(err, "more than %d files; put several into one", CONFIG_PATHS_MAX);
+    if (!parse_path(item, folder, &paths->at[paths->count], err))
+        return false;
+    paths->count++;
+    return true;
+}
+
+static bool parse_paths(const char *text, const char *folder, struct config_paths *member,
+                        struct err *err)
+{
+    struct config_paths paths = {0};
+    for (const char *rest = text[0] != '\0' ? text : NULL; rest;) {
+        char item[PATH_MAX];
+        if (!take_item(&rest, item, sizeof(item))) {
+            free_paths(&paths);
+            return err_set(err, "a path is too long");
+        }
+        if (!add_path(&paths, item, folder, err)) {
+            free_paths(&paths);
+            return false;
+        }
+    }
+    free_paths(member);
+    *member = paths;
+    return true;
+}
+
+static bool parse_switch(const char *text, bool *member, struct err *err)
+{
+    bool is_on = strcmp(text, "on") == 0;
+    if (!is_on && strcmp(text, "off") != 0)
+        return err_set(err, "not one of the choices; it can be on, off");
+    *member = is_on;
+    return true;
+}
+
+static bool parse_mode(const char *text, uint32_t *member, struct err *err)
+{
+    size_t len = strlen(text);
+    if (len < 3 || len > 4 || strspn(text, "01234567") != len || (len == 4 && text[0] != '0'))
+        return err_set(err, "not permission bits; write three octal digits, such as 660: of the "
+                            "owner, the group and everybody else");
+    *member = (uint32_t)strtoul(text, NULL, 8);
+    return true;
+}
+
 /* --- all kinds --- */
 
 bool config_value_parse(const struct setting *setting, const char *text, const char *folder,
@@ -350,6 +411,14 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
             *(enum client_auth *)member = (enum client_auth)choice;
         return choice >= 0;
     case SETTING_TICKETS: return parse_tickets(text, member, err);
+    case SETTING_PATHS: return parse_paths(text, folder, member, err);
+    case SETTING_SWITCH: return parse_switch(text, member, err);
+    case SETTING_MODE: return parse_mode(text, member, err);
+    case SETTING_KEY_CHANGE:
+        choice = find_choice(key_change_names, text, err);
+        if (choice >= 0)
+            *(enum key_change *)member = (enum key_change)choice;
+        return choice >= 0;
     }
     assert(false);
     return false;
@@ -383,6 +452,13 @@ static void format_tickets(uint32_t versions, char *text, size_t size)
         format_versions(versions, text, size);
 }
 
+static void format_paths(const struct config_paths *paths, char *text, size_t size)
+{
+    size_t len = 0;
+    for (uint32_t i = 0; i < paths->count && len < size; i++)
+        len += (size_t)snprintf(text + len, size - len, "%s%s", i ? ", " : "", paths->at[i]);
+}
+
 const char *config_value_format(const struct setting *setting, const void *member,
                                 char text[CONFIG_VALUE_TEXT_MAX])
 {
@@ -406,6 +482,12 @@ const char *config_value_format(const struct setting *setting, const void *membe
         snprintf(text, size, "%s", client_auth_names[*(const enum client_auth *)member]);
         break;
     case SETTING_TICKETS: format_tickets(*(const uint32_t *)member, text, size); break;
+    case SETTING_PATHS: format_paths(member, text, size); break;
+    case SETTING_SWITCH: snprintf(text, size, "%s", *(const bool *)member ? "on" : "off"); break;
+    case SETTING_MODE: snprintf(text, size, "%04" PRIo32, *(const uint32_t *)member); break;
+    case SETTING_KEY_CHANGE:
+        snprintf(text, size, "%s", key_change_names[*(const enum key_change *)member]);
+        break;
     }
     return text;
 }
@@ -424,6 +506,8 @@ const char *config_value_find_oddity(const char *value)
 
 void config_value_free(const struct setting *setting, void *member)
 {
+    if (setting->kind == SETTING_PATHS)
+        free_paths(member);
     if (setting->kind != SETTING_STRING && setting->kind != SETTING_PATH)
         return;
     char *text;

@@ -21,6 +21,10 @@ enum setting_kind {
     SETTING_VERSIONS,
     SETTING_CLIENT_AUTH,
     SETTING_TICKETS,
+    SETTING_PATHS,
+    SETTING_SWITCH,
+    SETTING_MODE,
+    SETTING_KEY_CHANGE,
 };
 
 /* An entry of config.def as a value. */

@@ -1,4 +1,4 @@
-/* Gives up root for good. */
+/* Gives up root for good, and keeps memory out of core dumps. */
 #ifndef PRIVILEGES_H
 #define PRIVILEGES_H
 
@@ -10,5 +10,9 @@ bool privileges_check(const char *user, struct err *err) MUST_USE;
 /* Becomes `user` with its primary and supplementary groups, and proves that the way back is shut.
  * Of the whole process: glibc applies it to every thread. Must be called as root. */
 bool privileges_drop(const char *user, struct err *err) MUST_USE;
+
+/* This process writes no core, and what a debugger makes of it holds no memory. To be called at the
+ * start, and again after privileges_drop(), which undoes it. */
+void privileges_forbid_core_dumps(void);
 
 #endif

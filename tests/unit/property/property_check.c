@@ -380,6 +380,10 @@ static void check_end(const struct model *model, uint32_t index)
     case CLOSE_evicted: is_right = is_evicted(model, life); break;
     case CLOSE_replaced: is_right = is_replaced(model, life); break;
     case CLOSE_shutdown: is_right = model->is_stopping; break;
+    case CLOSE_revoked:
+    case CLOSE_listener_removed:
+    case CLOSE_closed_by_operator:
+    case CLOSE_torn: /* nobody asks for that here */
     case CLOSE_REASON_COUNT: break;
     }
     if (!is_right)

@@ -1,0 +1,311 @@
+#include "run/gate.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/notify.h"
+#include "handshake/dtls.h"
+#include "net/steering.h"
+#include "net/udp.h"
+#include "run/check.h"
+#include "run/host.h"
+#include "run/metrics.h"
+#include "run/privileges.h"
+#include "run/reload.h"
+#include "run/watchdog.h"
+#include "version.h"
+#include "worker/worker.h"
+
+/* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
+enum { STOP_LIMIT_MS = 8000 };
+
+/* Everything that runs. Freed in the reverse order of its members. */
+struct gate {
+    struct generation *generation;
+    struct identities *identities; /* shared by the workers */
+    struct worker **workers;
+    const struct worker_counters **counters;
+    uint32_t worker_count;
+    struct metrics *metrics;
+    struct metrics_source metrics_source;
+    _Atomic bool is_ready;
+    ev_timer watchdog_timer; /* of main's loop, its data is this gate */
+    struct watchdog_log watchdog_log;
+};
+
+static void log_problems(const struct problems *problems)
+{
+    for (uint32_t i = 0; i < problems->count; i++)
+        log_text(problems->is_warning[i] ? LOG_WARNING : LOG_ERROR, "config", "%s",
+                 problems->texts[i]);
+}
+
+/* ---- start ---------------------------------------------------------------------------------- */
+
+static bool open_workers(struct gate *gate, struct err *err)
+{
+    uint32_t wanted = gate->generation->config->gate.workers;
+    if (!udp_try_batches(err))
+        return false;
+    bool may_steer = steering_is_possible(err);
+    if (!may_steer) {
+        log_text(LOG_WARNING, "single_worker",
+                 "%s; running one worker (workers = %u), and its sessions share a queue with "
+                 "strangers: a flood of ClientHellos can crowd out their datagrams",
+                 err->text, wanted);
+        wanted = 1;
+    }
+    gate->identities = identities_new(err);
+    if (gate->identities == NULL)
+        return false;
+    gate->workers = calloc(wanted, sizeof(*gate->workers));
+    gate->counters = calloc(wanted, sizeof(*gate->counters));
+    if (gate->workers == NULL || gate->counters == NULL)
+        return err_set(err, "out of memory for %u workers", wanted);
+    for (uint32_t i = 0; i < wanted; i++) {
+        gate->workers[i] = worker_open(gate->generation, gate->identities,
+                                       i > 0 ? gate->workers[0] : NULL, i, wanted, err);
+        if (gate->workers[i] == NULL)
+            return false;
+        gate->counters[i] = worker_counters(gate->workers[i]);
+        gate->worker_count++;
+    }
+    return !may_steer || worker_steer(gate->workers, wanted, err);
+}
+
+static bool open_metrics(struct gate *gate, struct err *err)
+{
+    const struct addr *addr = &gate->generation->config->gate.metrics;
+    gate->metrics_source = (struct metrics_source){
+        .workers = gate->counters,
+        .worker_count = gate->worker_count,
+        .generation = gate->generation,
+        .tls_library_version = dtls_library_version(),
+        .is_ready = &gate->is_ready,
+    };
+    if (addr->family == 0)
+        return true;
+    gate->metrics = metrics_open(addr, &gate->metrics_source, err);
+    return gate->metrics != NULL;
+}
+
+static bool drop_privileges(const struct gate *gate, struct err *err)
+{
+    const char *user = gate->generation->config->gate.user;
+    if (user[0] == '\0')
+        return true;
+    if (geteuid() != 0) {
+        log_text(LOG_INFO, "user_kept", "not started as root: user = %s has no effect", user);
+        return true;
+    }
+    if (!privileges_drop(user, err))
+        return false;
+    privileges_forbid_core_dumps(); /* becoming another user has set the flag again */
+    return true;
+}
+
+/* Sockets first, while there may be the privilege for low ports; threads last. */
+static bool start(struct gate *gate, struct err *err)
+{
+    if (!open_workers(gate, err) || !open_metrics(gate, err))
+        return false;
+    host_log_warnings(gate->generation->config);
+    if (!drop_privileges(gate, err))
+        return false;
+    for (uint32_t i = 0; i < gate->worker_count; i++) {
+        if (!worker_start(gate->workers[i], err))
+            return false;
+    }
+    return true;
+}
+
+static void log_ready(const struct gate *gate)
+{
+    const struct config *config = gate->generation->config;
+    char text[ADDR_TEXT_MAX];
+    struct log_line line;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        const struct listener_config *listener = &config->listeners[i];
+        for (uint32_t j = 0; j < listener->listen.count; j++) {
+            log_begin(&line, LOG_INFO, "listening");
+            log_add(&line, "listener", listener->name);
+            log_add(&line, "address", addr_format(&listener->listen.addrs[j], text));
+            log_add(&line, "backend", addr_format(&listener->backend, text));
+            log_add_u64(&line, "psk_identities",
+                        creds_psk_count(gate->generation->listeners[i].creds));
+            log_end(&line);
+        }
+    }
+    log_begin(&line, LOG_INFO, "ready");
+    log_add(&line, "version", DTLSGATE_VERSION);
+    log_add_u64(&line, "workers", gate->worker_count);
+    log_add(&line, "metrics",
+            config->gate.metrics.family != 0 ? addr_format(&config->gate.metrics, text) : "off");
+    log_end(&line);
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* A worker that hangs would hold up the end, too. */
+static void join_or_exit(struct gate *gate)
+{
+    uint64_t deadline_ms = now_ms() + STOP_LIMIT_MS;
+    for (uint32_t i = 0; i < gate->worker_count; i++) {
+        if (worker_join(gate->workers[i], deadline_ms))
+            continue;
+        log_text(LOG_ERROR, "stop_failed",
+                 "worker %u does not end; the program ends without it, and its devices get no "
+                 "farewell",
+                 i);
+        log_stop();
+        _exit(EXIT_RUN_TIME);
+    }
+}
+
+/* To the service manager, if there is one. */
+static void notify(const char *state)
+{
+    struct err err = {0};
+    if (!notify_send(state, &err))
+        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+}
+
+static void close_gate(struct gate *gate)
+{
+    atomic_store(&gate->is_ready, false);
+    for (uint32_t i = 0; i < gate->worker_count; i++)
+        worker_ask_to_stop(gate->workers[i]);
+    join_or_exit(gate);
+    metrics_close(gate->metrics); /* reads the workers' counters */
+    for (uint32_t i = 0; i < gate->worker_count; i++)
+        worker_close(gate->workers[i]);
+    free(gate->workers);
+    identities_free(gate->identities);
+    free(gate->counters);
+    reload_release(gate->generation);
+}
+
+/* ---- while it runs -------------------------------------------------------------------------- */
+
+static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    struct gate *gate = timer->data;
+    (void)loop;
+    (void)events;
+    bool is_healthy =
+        watchdog_log_look(&gate->watchdog_log, gate->counters, gate->worker_count, now_ms());
+    if (is_healthy && notify_wants_watchdog())
+        notify("WATCHDOG=1");
+}
+
+/* ---- signals -------------------------------------------------------------------------------- */
+
+static void on_end_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)events;
+    log_text(LOG_INFO, "stopping", "%s", strsignal(watcher->signum));
+    ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    log_text(LOG_WARNING, "signal_ignored",
+             "%s; settings and credentials are read at start: restart to change them",
+             strsignal(watcher->signum));
+}
+
+struct signal_watchers {
+    ev_signal ends[2], others[3];
+};
+
+/* Before anything is started: a signal that comes early is kept until the loop runs. */
+static void watch_signals(struct signal_watchers *watchers, struct ev_loop *loop)
+{
+    static const int end_signals[] = {SIGTERM, SIGINT};
+    static const int other_signals[] = {SIGHUP, SIGUSR1, SIGUSR2};
+    for (int i = 0; i < 2; i++) {
+        ev_signal_init(&watchers->ends[i], on_end_signal, end_signals[i]);
+        ev_signal_start(loop, &watchers->ends[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        ev_signal_init(&watchers->others[i], on_other_signal, other_signals[i]);
+        ev_signal_start(loop, &watchers->others[i]);
+    }
+}
+
+/* Without a callback the library would abort. It goes on when this returns, and tries again. */
+static void on_loop_error(const char *what)
+{
+    log_text(LOG_ERROR, "event_loop_failed", "%s: %s; the program ends", what, strerror(errno));
+    log_stop();
+    _exit(EXIT_RUN_TIME);
+}
+
+static bool open_loop(struct ev_loop **loop, const struct config *config, struct err *err)
+{
+    if (!host_raise_descriptors(config, config->gate.workers, err))
+        return false;
+    ev_set_syserr_cb(on_loop_error);
+    *loop = ev_default_loop(EVFLAG_AUTO);
+    return *loop != NULL || err_set(err, "no event loop: %s", strerror(errno));
+}
+
+int gate_run(const char *config_path)
+{
+    static struct gate gate;
+    struct signal_watchers watchers;
+    struct problems problems;
+    struct err err = {0};
+
+    if (!log_start(&err)) {
+        fprintf(stderr, "dtlsgate: %s\n", err.text);
+        return EXIT_RUN_TIME;
+    }
+    problems_init(&problems);
+    gate.generation = reload_build(config_path, &problems);
+    if (gate.generation != NULL)
+        log_set_level(gate.generation->config->gate.log_level);
+    log_problems(&problems);
+    int status = check_status(&problems);
+    problems_deinit(&problems);
+    if (gate.generation == NULL)
+        return status;
+
+    struct ev_loop *loop = NULL;
+    bool is_started = open_loop(&loop, gate.generation->config, &err);
+    if (is_started) {
+        watch_signals(&watchers, loop);
+        is_started = start(&gate, &err);
+    }
+    if (is_started) {
+        atomic_store(&gate.is_ready, true);
+        log_ready(&gate);
+        notify("READY=1");
+        ev_timer_init(&gate.watchdog_timer, on_watchdog_timer, 1.0, 1.0);
+        gate.watchdog_timer.data = &gate;
+        ev_timer_start(loop, &gate.watchdog_timer);
+        ev_run(loop, 0);
+        notify("STOPPING=1");
+    } else {
+        log_text(LOG_ERROR, "start_failed", "%s", err.text);
+    }
+    close_gate(&gate);
+    if (loop != NULL)
+        ev_loop_destroy(loop);
+    return is_started ? EXIT_SUCCESS : EXIT_RUN_TIME;
+}
