@@ -2,30 +2,47 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WAIT_S = 3 };
 
-static bool send_to(const struct sockaddr_un *name, socklen_t name_size, const char *state)
+/* fd: -1 = none. */
+static bool send_to(const struct sockaddr_un *name, socklen_t name_size, const char *state, int fd)
 {
     static const struct timeval wait = {.tv_sec = WAIT_S};
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool is_sent = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) == 0 &&
-                   sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)name,
-                          name_size) >= 0;
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec text = {.iov_base = (void *)state, .iov_len = strlen(state)};
+    struct msghdr message = {
+        .msg_name = (void *)name, .msg_namelen = name_size, .msg_iov = &text, .msg_iovlen = 1};
+    if (fd >= 0) {
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(fd));
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control.space);
+    }
+    int to = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool is_sent = to >= 0 && setsockopt(to, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) == 0 &&
+                   sendmsg(to, &message, MSG_NOSIGNAL) >= 0;
     int error = errno;
-    if (fd >= 0)
-        close(fd);
+    if (to >= 0)
+        close(to);
     errno = error;
     return is_sent;
 }
 
-bool notify_send(const char *state, struct err *err)
+bool notify_send_fd(const char *state, int fd, struct err *err)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -40,9 +57,24 @@ bool notify_send(const char *state, struct err *err)
     memcpy(name.sun_path, path, len);
     if (path[0] == '@')
         name.sun_path[0] = '\0'; /* a socket of the abstract namespace: its name has no end mark */
-    if (!send_to(&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len), state))
+    if (!send_to(&name, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len), state, fd))
         return err_set(err, "NOTIFY_SOCKET=%s: sending %s: %s", path, state, strerror(errno));
     return true;
+}
+
+bool notify_send(const char *state, struct err *err)
+{
+    return notify_send_fd(state, -1, err);
+}
+
+bool notify_send_reloading(struct err *err)
+{
+    char state[64];
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+    return notify_send(state, err);
 }
 
 bool notify_wants_watchdog(void)

@@ -70,6 +70,61 @@ static void test_the_abstract_namespace(void **state)
     assert_arrives(path, '\0');
 }
 
+/* The descriptor that arrives is another one of the same pipe. */
+static void test_a_descriptor_goes_along(void **state)
+{
+    struct err err = {0};
+    char path[64], text[64] = "", byte;
+    int ends[2], fd;
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec into = {.iov_base = text, .iov_len = sizeof(text) - 1};
+    struct msghdr message = {.msg_iov = &into,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    (void)state;
+    snprintf(path, sizeof(path), "@test_notify-fd-%d", (int)getpid());
+    int manager = open_manager(path, '\0', true);
+    assert_int_equal(setenv("NOTIFY_SOCKET", path, 1), 0);
+    assert_int_equal(pipe(ends), 0);
+    assert_true(notify_send_fd("FDSTORE=1\nFDNAME=state", ends[1], &err));
+    close(ends[1]);
+    assert_true(recvmsg(manager, &message, MSG_CMSG_CLOEXEC) > 0);
+    assert_string_equal(text, "FDSTORE=1\nFDNAME=state");
+    assert_int_equal(control.header.cmsg_type, SCM_RIGHTS);
+    memcpy(&fd, CMSG_DATA(&control.header), sizeof(fd));
+    assert_int_equal(write(fd, "x", 1), 1);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    close(fd);
+    close(ends[0]);
+    close(manager);
+    unsetenv("NOTIFY_SOCKET");
+}
+
+static void test_reloading_says_since_when(void **state)
+{
+    struct err err = {0};
+    char path[64], text[64] = "";
+    struct timespec before, after;
+    unsigned long long us = 0;
+    (void)state;
+    snprintf(path, sizeof(path), "@test_notify-reload-%d", (int)getpid());
+    int manager = open_manager(path, '\0', true);
+    assert_int_equal(setenv("NOTIFY_SOCKET", path, 1), 0);
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    assert_true(notify_send_reloading(&err));
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    assert_true(recv(manager, text, sizeof(text) - 1, 0) > 0);
+    assert_int_equal(sscanf(text, "RELOADING=1\nMONOTONIC_USEC=%llu", &us), 1);
+    assert_true(us / 1000000 >= (unsigned long long)before.tv_sec);
+    assert_true(us / 1000000 <= (unsigned long long)after.tv_sec);
+    close(manager);
+    unsetenv("NOTIFY_SOCKET");
+}
+
 static void test_nobody_wants_to_know(void **state)
 {
     struct err err = {0};
@@ -150,6 +205,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_path),
         cmocka_unit_test(test_the_abstract_namespace),
+        cmocka_unit_test(test_a_descriptor_goes_along),
+        cmocka_unit_test(test_reloading_says_since_when),
         cmocka_unit_test(test_nobody_wants_to_know),
         cmocka_unit_test(test_a_wrong_socket),
         cmocka_unit_test(test_who_wants_a_watchdog),
