@@ -1,0 +1,104 @@
+/* The state: one piece of memory, shared with nobody, that the next process takes over with all
+ * sessions in it, whether this one ends, is replaced or is killed. layout.h says what lies where,
+ * region.h what memory that is. This file is its header: whether a state can be taken over at all,
+ * the clock, secrets, numbers. What else lies there belongs to those who write it: sessions and
+ * slots, routes, counters.
+ *
+ * What a start does, in this order:
+ *   1. main: state_create(), or state_adopt() with the descriptor that it was given;
+ *      state_starts.h notes that.
+ *   2. main: the settings; state_listeners.h gives listeners their numbers; secrets are the
+ * state's.
+ *   3. main: state_begin_workers(), then counters_adopt(): the sums of the processes before, and a
+ *      clean block for each worker.
+ *   4. each worker, in parallel, before its first datagram: backend_adopt() rebuilds what is known
+ *      of slots; sessions_adopt() walks over the cells, gives each session its slot back with
+ *      backend_claim(), and ends those that are torn; backend_adopt_end() makes tombstones of the
+ *      slots that no session has claimed. All of that may be killed at any point, and begun again.
+ *   5. when all workers have done so: each sweeps the cells that nobody has claimed.
+ *   6. main: sockets are read, READY.
+ *
+ * The main thread's, but for what is said to be of any. */
+#ifndef STATE_STATE_H
+#define STATE_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "state/layout.h"
+#include "state/region.h"
+
+/* A process's handle of it. */
+struct state {
+    struct region region;
+    struct layout_header *header; /* in the region */
+    bool is_new;                  /* there was nothing to take over */
+    /* Of the processes before: the largest session number and mark; whether a mark has been seen
+     * that was the latest when a slot was taken can be asked of the copies. */
+    uint64_t number_base, mark_base;
+    uint64_t marks_seen[LAYOUT_WORKERS_MAX];
+    uint32_t before_count; /* workers of the process before; 0 = none */
+};
+
+/* A new one, with new secrets. */
+bool state_create(struct state *state, struct err *err) MUST_USE;
+
+/* The one that the descriptor is of; the descriptor stays the caller's. False if this program
+ * cannot read it, if another process has it, or if it is none: err says what an operator can do.
+ * Nothing in it has been changed then. */
+bool state_adopt(struct state *state, int fd, struct err *err) MUST_USE;
+
+/* Whether state_adopt() would do, asked by a process that leaves it with the one that has it: maps
+ * it read-only, and takes no lock. */
+bool state_check(int fd, struct err *err) MUST_USE;
+
+/* Gives up the mapping and the lock; the memory lives on in other descriptors. Harmless for one
+ * that is all zero. */
+void state_close(struct state *state);
+
+/* ---- the clock ------------------------------------------------------------------------------- */
+
+/* Milliseconds of the gate's clock at that time of CLOCK_MONOTONIC. They differ in a state that
+ * came from a file, written before a reboot or on another machine. So no time in a state ever has
+ * to be rewritten. Any thread. */
+static inline uint64_t state_clock_ms(const struct state *state, const struct timespec *now)
+{
+    return (uint64_t)now->tv_sec * 1000 + (uint64_t)now->tv_nsec / 1000000 +
+           (uint64_t)state->header->clock_offset_ms;
+}
+uint64_t state_now_ms(const struct state *state);
+
+/* From now on the clock shows this: before anything has a time in the state. */
+void state_set_clock(struct state *state, uint64_t now_ms);
+
+/* ---- secrets --------------------------------------------------------------------------------- */
+
+/* LAYOUT_MASTER_BYTES of random bytes each, which cookies and a listener's tickets come from, and
+ * which stay as long as the state. Borrowed; read by any thread. */
+static inline uint8_t *state_cookie_master(struct state *state)
+{
+    return state->header->cookie_master;
+}
+static inline uint8_t *state_ticket_master(struct state *state, uint32_t listener)
+{
+    return state->header->listeners[listener].ticket_master;
+}
+
+/* ---- workers --------------------------------------------------------------------------------- */
+
+/* The process has so many workers. Whatever the one before had, what it has left is given out
+ * anew, by bucket. */
+void state_begin_workers(struct state *state, uint32_t count);
+
+/* Numbers of handshakes and sessions, for logs, go up over all processes. Worker `worker` gives out
+ * this one first, then each count-th; it notes the latest in last_number. */
+uint64_t state_first_number(const struct state *state, uint32_t worker);
+
+static inline struct layout_worker *state_worker(struct state *state, uint32_t worker)
+{
+    return &state->header->workers[worker];
+}
+
+#endif
