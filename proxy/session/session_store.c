@@ -21,6 +21,7 @@ bool session_store_init(struct sessions *all, const struct sessions_settings *se
         .slabs = settings->slabs,
         .oldest = CELLS_NONE,
         .newest = CELLS_NONE,
+        .hand = CELLS_NONE,
         .ended = CELLS_NONE,
         .listeners = settings->listeners,
         .identities = settings->identities,
@@ -176,6 +177,12 @@ void session_store_enter_order(struct sessions *all, struct session *s)
 
 void session_store_leave_order(struct sessions *all, struct session *s)
 {
+    uint32_t number = cells_number_of(&all->cells, s);
+    if (all->hand == number)
+        all->hand = s->newer;
+    for (struct session_cursor *c = all->cursors; c != NULL; c = c->other)
+        if (c->next == number)
+            c->next = s->newer;
     link(all, s->older, s->newer);
     s->older = s->newer = CELLS_NONE;
 }
@@ -185,23 +192,17 @@ struct session *session_store_newest(const struct sessions *all)
     return at(all, all->newest);
 }
 
-/* All that were looked at go to the end, so that others have their turn next time. */
 struct session *session_store_least_used(struct sessions *all)
 {
-    struct session *least = at(all, all->oldest), *last = least;
-    if (least == NULL)
-        return NULL;
-    for (int i = 1; i < LOOKED_AT && last->newer != CELLS_NONE; i++) {
-        last = at(all, last->newer);
-        if (last->last_used_ms < least->last_used_ms)
-            least = last;
-    }
-    uint32_t first = all->oldest, rest = last->newer;
-    if (rest != CELLS_NONE) {
-        uint32_t newest = all->newest;
-        link(all, CELLS_NONE, rest);
-        link(all, cells_number_of(&all->cells, last), CELLS_NONE);
-        link(all, newest, first);
+    uint32_t looked_at = all->count < LOOKED_AT ? all->count : LOOKED_AT;
+    struct session *least = NULL;
+    for (uint32_t i = 0; i < looked_at; i++) {
+        struct session *s = at(all, all->hand != CELLS_NONE ? all->hand : all->oldest);
+        if (s == NULL)
+            break;
+        if (least == NULL || s->last_used_ms < least->last_used_ms)
+            least = s;
+        all->hand = s->newer;
     }
     return least;
 }

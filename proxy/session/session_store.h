@@ -98,6 +98,12 @@ struct session_closing {
 /* The latest ones. What is opened for them is bounded by that. */
 #define SESSION_CLOSING_MAX 64
 
+/* Where a walk over the sessions is; see session_walk.h. */
+struct session_cursor {
+    uint32_t next;                /* number of the cell to be visited next */
+    struct session_cursor *other; /* one more of the same store */
+};
+
 struct sessions {
     struct cells cells;  /* the sessions themselves; key material */
     struct slabs *slabs; /* borrowed; what belongs to them; key material */
@@ -105,8 +111,10 @@ struct sessions {
     struct timers timers;
     struct index_table by_address, by_cid;
     struct keyed_hash_key hash_key;
-    uint32_t oldest, newest; /* established ones, nearly in the order in which they began */
-    uint32_t ended;          /* to be freed by sessions_reap() */
+    uint32_t oldest, newest;        /* established ones, in the order in which they began */
+    uint32_t hand;                  /* the next that session_store_least_used() looks at */
+    struct session_cursor *cursors; /* of the walks in progress, session_walk.h */
+    uint32_t ended;                 /* to be freed by sessions_reap() */
     struct session_closing closing[SESSION_CLOSING_MAX]; /* a ring */
     uint32_t closing_oldest, closing_count;
     const struct listener *listeners; /* borrowed; by number */
@@ -182,8 +190,9 @@ void session_store_leave_cid(struct sessions *all, struct session *s);
 void session_store_enter_order(struct sessions *all, struct session *s);
 void session_store_leave_order(struct sessions *all, struct session *s);
 struct session *session_store_newest(const struct sessions *all);
-/* The least recently used one of some: those that have been looked at longest ago. (An exact order
- * of use would cost two cache misses with every datagram.) NULL = there is none. */
+/* The least recently used one of some: those whose turn it is, round and round in the order of
+ * beginning. (An exact order of use would cost two cache misses with every datagram.) NULL = there
+ * is none. */
 struct session *session_store_least_used(struct sessions *all);
 
 /* Sets it aside to be freed by session_store_reap(): pointers to it may be held now. */
