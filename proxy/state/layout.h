@@ -124,7 +124,7 @@ struct layout_header {
 };
 
 _Static_assert(sizeof(struct layout_worker) == 64, "a cache line");
-_Static_assert(sizeof(struct layout_listener) == 280, "the same on all platforms");
+_Static_assert(sizeof(struct layout_listener) == 272, "the same on all platforms");
 _Static_assert(sizeof(struct layout_header) <= LAYOUT_DIRECTORY_AT, "there begins what follows");
 
 #endif
