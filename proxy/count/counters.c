@@ -106,7 +106,7 @@ const char *backend_outcome_name(enum backend_outcome outcome)
 const char *close_reason_name(enum close_reason reason)
 {
     static const char *const names[] = {
-#define CLOSE_REASON(name, help) #name,
+#define CLOSE_REASON(code, name, help) [code] = #name,
 #include "count/counters_each.h"
     };
     assert(reason < CLOSE_REASON_COUNT);

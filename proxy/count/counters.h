@@ -21,8 +21,9 @@ enum backend_outcome {
     BACKEND_OUTCOME_COUNT
 };
 
+/* Stable codes, see counters.def. */
 enum close_reason {
-#define CLOSE_REASON(name, help) CLOSE_##name,
+#define CLOSE_REASON(code, name, help) CLOSE_##name = (code),
 #include "count/counters_each.h"
     CLOSE_REASON_COUNT
 };
@@ -37,13 +38,15 @@ enum handshake_result {
     HANDSHAKE_RESULT_COUNT
 };
 
-enum dtls_version { VERSION_UNKNOWN, VERSION_1_2, VERSION_1_3, VERSION_COUNT };
+/* Stable codes: they stand in the state of sessions, which outlives the process, and so does enum
+ * credential. */
+enum dtls_version { VERSION_UNKNOWN = 0, VERSION_1_2 = 1, VERSION_1_3 = 2, VERSION_COUNT };
 
 enum credential {
-    CREDENTIAL_UNKNOWN,
-    CREDENTIAL_PSK,
-    CREDENTIAL_CERTIFICATE,
-    CREDENTIAL_NONE,
+    CREDENTIAL_UNKNOWN = 0,
+    CREDENTIAL_PSK = 1,
+    CREDENTIAL_CERTIFICATE = 2,
+    CREDENTIAL_NONE = 3,
     CREDENTIAL_COUNT
 };
 

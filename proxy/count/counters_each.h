@@ -7,7 +7,7 @@
 #define BACKEND_OUTCOME(name, help)
 #endif
 #ifndef CLOSE_REASON
-#define CLOSE_REASON(name, help)
+#define CLOSE_REASON(code, name, help)
 #endif
 #ifndef HANDSHAKE_RESULT
 #define HANDSHAKE_RESULT(name, help)

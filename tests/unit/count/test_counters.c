@@ -71,6 +71,40 @@ static void test_names_are_distinct(void **state)
             assert_string_not_equal(handshake_result_name(a), handshake_result_name(b));
 }
 
+/* What sessions and slots of a gate before this one hold. A code that goes is never used again. */
+static void test_codes_are_those_of_older_versions(void **state)
+{
+    static const struct {
+        enum close_reason reason;
+        unsigned code;
+        const char *name;
+    } reasons[] = {
+        {CLOSE_closed_by_client, 0, "closed_by_client"},
+        {CLOSE_fatal_alert, 1, "fatal_alert"},
+        {CLOSE_forgery_limit, 2, "forgery_limit"},
+        {CLOSE_key_limit, 3, "key_limit"},
+        {CLOSE_idle, 4, "idle"},
+        {CLOSE_evicted, 5, "evicted"},
+        {CLOSE_replaced, 6, "replaced"},
+        {CLOSE_shutdown, 7, "shutdown"},
+        {CLOSE_revoked, 8, "revoked"},
+        {CLOSE_listener_removed, 9, "listener_removed"},
+        {CLOSE_closed_by_operator, 10, "closed_by_operator"},
+        {CLOSE_torn, 11, "torn"},
+    };
+    (void)state;
+    assert_int_equal(CLOSE_REASON_COUNT, sizeof(reasons) / sizeof(reasons[0]));
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        assert_int_equal(reasons[i].reason, reasons[i].code);
+        assert_string_equal(close_reason_name(reasons[i].reason), reasons[i].name);
+    }
+    assert_int_equal(VERSION_1_2, 1);
+    assert_int_equal(VERSION_1_3, 2);
+    assert_int_equal(CREDENTIAL_PSK, 1);
+    assert_int_equal(CREDENTIAL_CERTIFICATE, 2);
+    assert_int_equal(CREDENTIAL_NONE, 3);
+}
+
 static void test_sum_of_workers(void **state)
 {
     (void)state;
@@ -181,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_names_are_distinct),
+        cmocka_unit_test(test_codes_are_those_of_older_versions),
         cmocka_unit_test(test_sum_of_workers),
         cmocka_unit_test(test_worker_that_hangs_in_its_turn),
         cmocka_unit_test(test_received_is_the_sum_of_outcomes_in_every_copy),
