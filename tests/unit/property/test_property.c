@@ -211,12 +211,19 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
     return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10) : otherwise;
 }
 
+/* There is no operator in this world, and nobody kills the gate. */
+static bool needs_an_operator(unsigned reason)
+{
+    return reason == CLOSE_revoked || reason == CLOSE_listener_removed ||
+           reason == CLOSE_closed_by_operator || reason == CLOSE_torn;
+}
+
 /* All that such a world can cause was caused; the rest needs a failing system. */
 static void assert_everything_happened(void)
 {
     for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++) {
         if (seen.client[i] == 0 && i != CLIENT_out_of_memory && i != CLIENT_backend_send_failed &&
-            i != CLIENT_wrong_worker)
+            i != CLIENT_wrong_worker && i != CLIENT_draining) /* no operator here */
             fail_msg("no datagram of a device ended as %s", client_outcome_name(i));
     }
     for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++) {
@@ -224,11 +231,11 @@ static void assert_everything_happened(void)
             fail_msg("no datagram of a backend ended as %s", backend_outcome_name(i));
     }
     for (unsigned i = 0; i < LATE_REASON_COUNT; i++) {
-        if (seen.late[i] == 0 && i != CLOSE_forgery_limit)
+        if (seen.late[i] == 0 && i != CLOSE_forgery_limit && !needs_an_operator(i))
             fail_msg("no datagram of a backend was late as %s", late_reason_name(i));
     }
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++) {
-        if (seen.closed[i] == 0 && i != CLOSE_forgery_limit)
+        if (seen.closed[i] == 0 && i != CLOSE_forgery_limit && !needs_an_operator(i))
             fail_msg("no session was %s", close_reason_name(i));
     }
     assert_true(seen.early > 0 && seen.reused > seen.early && seen.refused > 0);
