@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -164,6 +165,13 @@ static const char everything[] = "[gate]\n"
                                  "max_sessions = 7\n"
                                  "backend_port = 45683\n"
                                  "tombstone = 5m\n"
+                                 "metrics_sessions = on\n"
+                                 "control = /run/dtlsgate/control.sock\n"
+                                 "control_mode = 0600\n"
+                                 "control_group = operators\n"
+                                 "state_file = /var/lib/dtlsgate/state\n"
+                                 "state_key_file = /keys/state.key\n"
+                                 "state_max_age = 1d\n"
                                  "\n"
                                  "[listener a.b-c_D9]\n"
                                  "listen = 0.0.0.0:5684, [::]:5684\n"
@@ -171,9 +179,12 @@ static const char everything[] = "[gate]\n"
                                  "role = server-only\n"
                                  "versions = 1.3\n"
                                  "psk_file = /keys/a.psk\n"
+                                 "on_key_change = end\n"
                                  "certificate = /keys/server.pem\n"
                                  "private_key = /keys/server.key\n"
                                  "client_ca = /keys/ca.pem\n"
+                                 "crl_file = /keys/a.crl, /keys/b.crl\n"
+                                 "deny_file = /keys/deny\n"
                                  "client_auth = required\n"
                                  "ciphers = PSK-AES128-CCM-8:TLS13-AES128-GCM-SHA256\n"
                                  "tickets = off\n"
@@ -201,9 +212,16 @@ static void test_every_value(void **state)
     assert_int_equal(config->gate.max_sessions, 7);
     assert_int_equal(config->gate.backend_port, 45683);
     assert_int_equal(config->gate.tombstone_ms, 300000);
+    assert_true(config->gate.metrics_sessions);
+    assert_string_equal(config->gate.control, "/run/dtlsgate/control.sock");
+    assert_int_equal(config->gate.control_mode, S_IRUSR | S_IWUSR);
+    assert_string_equal(config->gate.control_group, "operators");
+    assert_string_equal(config->gate.state_file, "/var/lib/dtlsgate/state");
+    assert_string_equal(config->gate.state_key_file, "/keys/state.key");
+    assert_int_equal(config->gate.state_max_age_ms, 86400000);
     assert_string_equal(listener->name, "a.b-c_D9");
-    assert_int_equal(listener->line, 10);
-    assert_int_equal(listener->lines[LISTENER_listen], 11);
+    assert_int_equal(listener->line, 17);
+    assert_int_equal(listener->lines[LISTENER_listen], 18);
     assert_int_equal(listener->listen.count, 2);
     assert_string_equal(addr_format(&listener->listen.addrs[0], text), "0.0.0.0:5684");
     assert_string_equal(addr_format(&listener->listen.addrs[1], text), "[::]:5684");
@@ -213,6 +231,11 @@ static void test_every_value(void **state)
     assert_string_equal(listener->certificate, "/keys/server.pem");
     assert_string_equal(listener->private_key, "/keys/server.key");
     assert_string_equal(listener->client_ca, "/keys/ca.pem");
+    assert_int_equal(listener->on_key_change, KEY_CHANGE_END);
+    assert_int_equal(listener->crl_file.count, 2);
+    assert_string_equal(listener->crl_file.at[0], "/keys/a.crl");
+    assert_string_equal(listener->crl_file.at[1], "/keys/b.crl");
+    assert_string_equal(listener->deny_file, "/keys/deny");
     assert_string_equal(listener->ciphers, "PSK-AES128-CCM-8:TLS13-AES128-GCM-SHA256");
     assert_int_equal(listener->ticket_versions, 0);
     assert_int_equal(listener->mtu_bytes, 256);
@@ -385,6 +408,12 @@ static void test_bad_values(void **state)
         LISTENER_CASE("tickets = 1.2, on", "'on' is not a DTLS version"),
         LISTENER_CASE("tickets = 1.3, 1.3", "1.3 stands there twice"),
         LISTENER_CASE("tickets =", "'' is not a DTLS version"),
+        LISTENER_CASE("on_key_change = drop", "not one of the choices; it can be keep, end"),
+        LISTENER_CASE("crl_file = a.crl,, b.crl", "a path between commas is missing"),
+        LISTENER_CASE("crl_file = a,b,c,d,e,f,g,h,i", "more than 8 files"),
+        GATE_CASE("metrics_sessions = yes", "not one of the choices; it can be on, off"),
+        GATE_CASE("control_mode = rw", "not permission bits; write three octal digits"),
+        GATE_CASE("control_mode = 4755", "not permission bits"),
         LISTENER_CASE("cid_length = 33", "out of range; it can be from 0 to 32"),
         LISTENER_CASE("idle_timeout = 3600",
                       "durations need a unit (ms, s, m, h, d); write 3600s if seconds were meant"),
