@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "base/cgroup.h"
+#include "config/config_item.h"
+#include "config/config_paths.h"
 
 /* Texts of the kinds that are a choice, in the order of their enums; NULL ends. */
 static const char *const level_names[] = {
@@ -154,27 +156,6 @@ static bool parse_duration(const struct setting *setting, const char *text, uint
 
 /* --- lists --- */
 
-/* Takes the next item of a list separated by commas, without the space around it. *rest is NULL
- * after the last one. False if the item does not fit. */
-static bool take_item(const char **rest, char *item, size_t size)
-{
-    const char *begin = *rest;
-    const char *end = strchr(begin, ',');
-    *rest = end ? end + 1 : NULL;
-    if (!end)
-        end = begin + strlen(begin);
-    while (begin < end && isspace((unsigned char)*begin))
-        begin++;
-    while (end > begin && isspace((unsigned char)end[-1]))
-        end--;
-    size_t len = (size_t)(end - begin);
-    if (len >= size)
-        return false;
-    memcpy(item, begin, len);
-    item[len] = '\0';
-    return true;
-}
-
 /* What people write in place of an address, and what is wrong with it; `example` is right. */
 static bool explain_addr(const char *text, const char *example, struct err *err)
 {
@@ -216,7 +197,7 @@ static bool parse_addrs(const char *text, struct addr_list *member, struct err *
     struct addr_list list = {0};
     for (const char *rest = text; rest;) {
         char item[256];
-        if (!take_item(&rest, item, sizeof(item)))
+        if (!config_item_take(&rest, item, sizeof(item)))
             return err_set(err, "an address is too long; write it like 192.0.2.1:5684");
         if (item[0] == '\0')
             return err_set(err, "an address between commas is missing; addresses are separated by "
@@ -242,7 +223,7 @@ static bool parse_versions(const char *text, const char *also, uint32_t *member,
     uint32_t versions = 0;
     for (const char *rest = text; rest;) {
         char item[32] = "";
-        if (!take_item(&rest, item, sizeof(item)))
+        if (!config_item_take(&rest, item, sizeof(item)))
             snprintf(item, sizeof(item), "%.25s...", text);
         unsigned i = 0;
         while (version_names[i] && strcmp(version_names[i], item) != 0)
@@ -296,72 +277,6 @@ static bool parse_role(const char *text, enum role *member, struct err *err)
     return true;
 }
 
-/* --- strings --- */
-
-static bool parse_string(const char *text, config_string *member, struct err *err)
-{
-    char *copy = strdup(text);
-    if (!copy)
-        return err_set(err, "out of memory");
-    config_value_free(&(struct setting){.kind = SETTING_STRING}, member);
-    *member = copy;
-    return true;
-}
-
-static bool parse_path(const char *text, const char *folder, config_string *member, struct err *err)
-{
-    if (text[0] == '\0' || text[0] == '/')
-        return parse_string(text, member, err);
-    char path[PATH_MAX];
-    bool is_root = strcmp(folder, "/") == 0;
-    int len = snprintf(path, sizeof(path), "%s/%s", is_root ? "" : folder, text);
-    if (len < 0 || (size_t)len >= sizeof(path))
-        return err_set(err, "the path is too long with the folder of the configuration file before "
-                            "it; write an absolute path");
-    return parse_string(path, member, err);
-}
-
-static void free_paths(struct config_paths *paths)
-{
-    for (uint32_t i = 0; i < paths->count; i++)
-        config_value_free(&(struct setting){.kind = SETTING_STRING}, &paths->at[i]);
-    *paths = (struct config_paths){0};
-}
-
-static bool add_path(struct config_paths *paths, const char *item, const char *folder,
-                     struct err *err)
-{
-    if (item[0] == '\0')
-        return err_set(err, "a path between commas is missing; paths are separated by one comma "
-                            "each");
-    if (paths->count == CONFIG_PATHS_MAX)
-        return err_set(err, "more than %d files; put several into one", CONFIG_PATHS_MAX);
-    if (!parse_path(item, folder, &paths->at[paths->count], err))
-        return false;
-    paths->count++;
-    return true;
-}
-
-static bool parse_paths(const char *text, const char *folder, struct config_paths *member,
-                        struct err *err)
-{
-    struct config_paths paths = {0};
-    for (const char *rest = text[0] != '\0' ? text : NULL; rest;) {
-        char item[PATH_MAX];
-        if (!take_item(&rest, item, sizeof(item))) {
-            free_paths(&paths);
-            return err_set(err, "a path is too long");
-        }
-        if (!add_path(&paths, item, folder, err)) {
-            free_paths(&paths);
-            return false;
-        }
-    }
-    free_paths(member);
-    *member = paths;
-    return true;
-}
-
 static bool parse_switch(const char *text, bool *member, struct err *err)
 {
     bool is_on = strcmp(text, "on") == 0;
@@ -396,8 +311,8 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
     case SETTING_DURATION: return parse_duration(setting, text, member, err);
     case SETTING_ADDR: return parse_addr(setting, text, member, err);
     case SETTING_ADDRS: return parse_addrs(text, member, err);
-    case SETTING_STRING: return parse_string(text, member, err);
-    case SETTING_PATH: return parse_path(text, folder, member, err);
+    case SETTING_STRING: return config_string_parse(text, member, err);
+    case SETTING_PATH: return config_path_parse(text, folder, member, err);
     case SETTING_LEVEL:
         choice = find_choice(level_names, text, err);
         if (choice >= 0)
@@ -411,7 +326,7 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
             *(enum client_auth *)member = (enum client_auth)choice;
         return choice >= 0;
     case SETTING_TICKETS: return parse_tickets(text, member, err);
-    case SETTING_PATHS: return parse_paths(text, folder, member, err);
+    case SETTING_PATHS: return config_paths_parse(text, folder, member, err);
     case SETTING_SWITCH: return parse_switch(text, member, err);
     case SETTING_MODE: return parse_mode(text, member, err);
     case SETTING_KEY_CHANGE:
@@ -452,13 +367,6 @@ static void format_tickets(uint32_t versions, char *text, size_t size)
         format_versions(versions, text, size);
 }
 
-static void format_paths(const struct config_paths *paths, char *text, size_t size)
-{
-    size_t len = 0;
-    for (uint32_t i = 0; i < paths->count && len < size; i++)
-        len += (size_t)snprintf(text + len, size - len, "%s%s", i ? ", " : "", paths->at[i]);
-}
-
 const char *config_value_format(const struct setting *setting, const void *member,
                                 char text[CONFIG_VALUE_TEXT_MAX])
 {
@@ -482,7 +390,7 @@ const char *config_value_format(const struct setting *setting, const void *membe
         snprintf(text, size, "%s", client_auth_names[*(const enum client_auth *)member]);
         break;
     case SETTING_TICKETS: format_tickets(*(const uint32_t *)member, text, size); break;
-    case SETTING_PATHS: format_paths(member, text, size); break;
+    case SETTING_PATHS: config_paths_format(member, text, size); break;
     case SETTING_SWITCH: snprintf(text, size, "%s", *(const bool *)member ? "on" : "off"); break;
     case SETTING_MODE: snprintf(text, size, "%04" PRIo32, *(const uint32_t *)member); break;
     case SETTING_KEY_CHANGE:
@@ -507,11 +415,7 @@ const char *config_value_find_oddity(const char *value)
 void config_value_free(const struct setting *setting, void *member)
 {
     if (setting->kind == SETTING_PATHS)
-        free_paths(member);
-    if (setting->kind != SETTING_STRING && setting->kind != SETTING_PATH)
-        return;
-    char *text;
-    memcpy(&text, member, sizeof(text)); /* the member points to const, but it is ours */
-    free(text);
-    memset(member, 0, sizeof(text));
+        config_paths_free(member);
+    else if (setting->kind == SETTING_STRING || setting->kind == SETTING_PATH)
+        config_string_free(member);
 }
