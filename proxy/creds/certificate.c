@@ -1,8 +1,5 @@
 #include "creds/certificate.h"
 
-#include <string.h>
-#include <time.h>
-
 #include "creds/certificate_key.h"
 #include "creds/certificate_name.h"
 
@@ -20,50 +17,12 @@ enum {
     EXTENSION_INHIBIT_ANY_POLICY = 54,
 };
 
-static bool read_digits(const uint8_t *text, size_t count, int *number)
-{
-    *number = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (text[i] < '0' || text[i] > '9')
-            return false;
-        *number = *number * 10 + text[i] - '0';
-    }
-    return true;
-}
-
-/* The forms that RFC 5280 section 4.1.2.5 allows: YYMMDDHHMMSSZ, YYYYMMDDHHMMSSZ. */
-static bool read_time(struct der *from, int64_t *time)
-{
-    struct der_element element;
-    struct tm tm = {0};
-    if (!der_next(from, &element))
-        return false;
-    size_t digits = element.tag == DER_UTC_TIME ? 2 : element.tag == DER_GENERALIZED_TIME ? 4 : 0;
-    const uint8_t *text = element.content.bytes;
-    if (digits == 0 || element.content.size != digits + 11 || text[digits + 10] != 'Z' ||
-        !read_digits(text, digits, &tm.tm_year))
-        return false;
-    text += digits;
-    if (!read_digits(text, 2, &tm.tm_mon) || !read_digits(text + 2, 2, &tm.tm_mday) ||
-        !read_digits(text + 4, 2, &tm.tm_hour) || !read_digits(text + 6, 2, &tm.tm_min) ||
-        !read_digits(text + 8, 2, &tm.tm_sec) || tm.tm_mon < 1 || tm.tm_mon > 12 ||
-        tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 59)
-        return false;
-    if (digits == 4)
-        tm.tm_year -= 1900;
-    else if (tm.tm_year < 50)
-        tm.tm_year += 100;
-    tm.tm_mon--;
-    *time = timegm(&tm);
-    return true;
-}
-
 static bool read_validity(struct der *from, struct certificate *certificate)
 {
     struct der validity;
     return der_take(from, DER_SEQUENCE, &validity) &&
-           read_time(&validity, &certificate->not_before) &&
-           read_time(&validity, &certificate->not_after) && validity.size == 0;
+           certificate_time_take(&validity, &certificate->not_before) &&
+           certificate_time_take(&validity, &certificate->not_after) && validity.size == 0;
 }
 
 static bool read_basic_constraints(struct der value, struct certificate *certificate)
@@ -105,16 +64,6 @@ static bool read_extended_key_usage(struct der value, struct certificate *certif
     return purposes.size == 0;
 }
 
-static bool read_authority_key_id(struct der value, struct certificate *certificate)
-{
-    struct der sequence, key_id;
-    if (!der_take(&value, DER_SEQUENCE, &sequence) || value.size != 0)
-        return false;
-    if (der_take(&sequence, DER_CONTEXT + 0, &key_id))
-        certificate->authority_key_id = key_id;
-    return true;
-}
-
 /* Those that need no work of ours: policies, since no path has to have one (the user's initial set
  * is any-policy, none is required; RFC 5280 section 6.1.1). */
 static bool is_harmless(int number)
@@ -136,32 +85,11 @@ static bool read_extension_value(int number, struct der value, struct certificat
     case EXTENSION_BASIC_CONSTRAINTS: return read_basic_constraints(value, certificate);
     case EXTENSION_NAME_CONSTRAINTS:
         return der_take(&value, DER_SEQUENCE, &certificate->name_constraints) && value.size == 0;
-    case EXTENSION_AUTHORITY_KEY_ID: return read_authority_key_id(value, certificate);
+    case EXTENSION_AUTHORITY_KEY_ID:
+        return certificate_key_id_read(value, &certificate->authority_key_id);
     case EXTENSION_EXTENDED_KEY_USAGE: return read_extended_key_usage(value, certificate);
     default: *is_known = is_harmless(number); return true;
     }
-}
-
-/* `seen` has a bit for each of 2.5.29.x: none may stand there twice. */
-static bool read_extension(struct der *from, struct certificate *certificate, uint64_t *seen)
-{
-    struct der extension, oid, boolean, value;
-    bool is_critical = false, is_known = false;
-    if (!der_take(from, DER_SEQUENCE, &extension) || !der_take(&extension, DER_OID, &oid))
-        return false;
-    if (der_take(&extension, DER_BOOLEAN, &boolean))
-        is_critical = boolean.size != 1 || boolean.bytes[0] != 0;
-    if (!der_take(&extension, DER_OCTET_STRING, &value) || extension.size != 0)
-        return false;
-    if (oid.size == 3 && oid.bytes[0] == 0x55 && oid.bytes[1] == 0x1d && oid.bytes[2] < 64) {
-        uint64_t bit = 1ULL << oid.bytes[2];
-        if ((*seen & bit) != 0 ||
-            !read_extension_value(oid.bytes[2], value, certificate, &is_known))
-            return false;
-        *seen |= bit;
-    }
-    certificate->has_unknown_critical |= is_critical && !is_known;
-    return true;
 }
 
 static bool read_extensions(struct der from, struct certificate *certificate)
@@ -170,9 +98,15 @@ static bool read_extensions(struct der from, struct certificate *certificate)
     uint64_t seen = 0;
     if (!der_take(&from, DER_SEQUENCE, &extensions) || from.size != 0)
         return false;
-    while (extensions.size != 0)
-        if (!read_extension(&extensions, certificate, &seen))
+    while (extensions.size != 0) {
+        struct certificate_extension extension;
+        bool is_known = false;
+        if (!certificate_extension_take(&extensions, &seen, &extension) ||
+            (extension.number >= 0 &&
+             !read_extension_value(extension.number, extension.value, certificate, &is_known)))
             return false;
+        certificate->has_unknown_critical |= extension.is_critical && !is_known;
+    }
     return true;
 }
 
@@ -188,28 +122,14 @@ static bool read_version(struct der *from, int *version)
     return *version <= 3 && tagged.size == 0;
 }
 
-static bool read_algorithm(struct der content, struct certificate *certificate)
-{
-    struct der_element parameters;
-    if (!der_take(&content, DER_OID, &certificate->signature_oid))
-        return false;
-    if (content.size != 0) {
-        if (!der_next(&content, &parameters))
-            return false;
-        certificate->signature_parameters = parameters.whole;
-    }
-    return content.size == 0;
-}
-
 /* What is signed, but for its outermost tag and length. */
-static bool read_signed_part(struct der from, struct certificate *certificate,
-                             struct der *algorithm)
+static bool read_signed_part(struct der from, struct certificate *certificate)
 {
     struct der_element key_info;
     struct der ignored, extensions;
     if (!read_version(&from, &certificate->version) ||
         !der_take(&from, DER_INTEGER, &certificate->serial) || certificate->serial.size == 0 ||
-        !der_take(&from, DER_SEQUENCE, algorithm) ||
+        !certificate_signed_take_algorithm(&from, &certificate->signed_part) ||
         !der_take(&from, DER_SEQUENCE, &certificate->issuer) ||
         !read_validity(&from, certificate) ||
         !der_take(&from, DER_SEQUENCE, &certificate->subject) || !der_next(&from, &key_info) ||
@@ -233,20 +153,10 @@ static bool read_signed_part(struct der from, struct certificate *certificate,
 
 bool certificate_parse(struct der der, struct certificate *certificate)
 {
-    struct der from = der, content, outer_algorithm, inner_algorithm, bits;
-    struct der_element signed_part;
+    struct der content;
     *certificate = (struct certificate){.der = der, .path_length_max = -1};
-    if (!der_take(&from, DER_SEQUENCE, &content) || from.size != 0 ||
-        !der_next(&content, &signed_part) || signed_part.tag != DER_SEQUENCE ||
-        !der_take(&content, DER_SEQUENCE, &outer_algorithm) ||
-        !der_take(&content, DER_BIT_STRING, &bits) || content.size != 0 ||
-        !der_whole_bits(bits, &certificate->signature))
-        return false;
-    certificate->signed_part = signed_part.whole;
-    /* RFC 5280 section 4.1.1.2: the algorithm that counts is the one that is signed. */
-    return read_signed_part(signed_part.content, certificate, &inner_algorithm) &&
-           der_is_equal(inner_algorithm, outer_algorithm) &&
-           read_algorithm(inner_algorithm, certificate);
+    return certificate_signed_read(der, &certificate->signed_part, &content) &&
+           read_signed_part(content, certificate);
 }
 
 const char *certificate_flaw_text(enum certificate_flaw flaw)

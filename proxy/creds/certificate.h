@@ -3,7 +3,7 @@
 #ifndef CERTIFICATE_H
 #define CERTIFICATE_H
 
-#include "base/der.h"
+#include "creds/certificate_parts.h"
 
 /* What is wrong with a certificate, see certificate_flaw_text(). */
 enum certificate_flaw {
@@ -39,15 +39,14 @@ enum { KEY_USAGE_DIGITAL_SIGNATURE = 0x80, KEY_USAGE_CERT_SIGN = 0x04 };
 
 /* Points into the DER it was parsed from, which must live as long. */
 struct certificate {
-    struct der der, signed_part;                    /* all of it; what its issuer has signed */
-    struct der serial;                              /* content of the INTEGER */
-    struct der issuer, subject;                     /* content of the Name */
-    int64_t not_before, not_after;                  /* seconds since 1970 */
-    struct der public_key_info;                     /* SubjectPublicKeyInfo, whole */
-    struct der public_key;                          /* content of its BIT STRING */
-    struct der public_key_parameters;               /* of an RSASSA-PSS key; bytes NULL: none */
-    struct der signature_oid, signature_parameters; /* the latter whole; bytes NULL: none */
-    struct der signature;
+    struct der der; /* all of it */
+    struct certificate_signed_part signed_part;
+    struct der serial;                /* content of the INTEGER */
+    struct der issuer, subject;       /* content of the Name */
+    int64_t not_before, not_after;    /* seconds since 1970 */
+    struct der public_key_info;       /* SubjectPublicKeyInfo, whole */
+    struct der public_key;            /* content of its BIT STRING */
+    struct der public_key_parameters; /* of an RSASSA-PSS key; bytes NULL: none */
     /* Extensions; bytes NULL: it has none. */
     struct der subject_key_id, authority_key_id; /* the key identifiers */
     struct der alt_names;                        /* content: GeneralNames */

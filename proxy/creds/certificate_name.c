@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
+
 static const uint8_t email_oid[] = {0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1};
 static const uint8_t user_id_oid[] = {0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1};
 static const uint8_t domain_oid[] = {0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25};
@@ -122,6 +124,48 @@ bool certificate_name_is_equal(struct der a, struct der b)
 {
     return der_is_equal(a, b) ||
            (certificate_name_is_within(a, b) && certificate_name_is_within(b, a));
+}
+
+static void put_size(size_t size, certificate_name_put_fn *put, void *context)
+{
+    uint8_t bytes[4];
+    bytes_put32(bytes, (uint32_t)size);
+    put(context, bytes, sizeof(bytes));
+}
+
+static void fold_text(struct der text, certificate_name_put_fn *put, void *context)
+{
+    struct der left = without_outer_spaces(text);
+    size_t size = 0;
+    for (struct der counted = left; counted.size != 0; size++)
+        (void)take_folded(&counted);
+    put_size(size, put, context);
+    while (left.size != 0) {
+        uint8_t c = take_folded(&left);
+        put(context, &c, 1);
+    }
+}
+
+void certificate_name_fold(struct der name, certificate_name_put_fn *put, void *context)
+{
+    struct certificate_name_walk walk = {.rest = name};
+    struct certificate_attribute attribute;
+    uint8_t is_first = 1; /* of its RelativeDistinguishedName */
+    while (certificate_name_next(&walk, &attribute)) {
+        /* The tag of a text does not count. */
+        uint8_t tag = is_text(attribute.tag) ? DER_UTF8 : attribute.tag;
+        put(context, &is_first, 1);
+        put_size(attribute.oid.size, put, context);
+        put(context, attribute.oid.bytes, attribute.oid.size);
+        put(context, &tag, 1);
+        if (is_text(attribute.tag)) {
+            fold_text(attribute.value, put, context);
+        } else {
+            put_size(attribute.value.size, put, context);
+            put(context, attribute.value.bytes, attribute.value.size);
+        }
+        is_first = walk.set.size == 0;
+    }
 }
 
 static bool is_kind(const struct certificate_attribute *attribute, const uint8_t *oid, size_t size)

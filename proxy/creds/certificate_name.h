@@ -9,6 +9,10 @@
  * spaces as if there were one between words and none around. */
 bool certificate_name_is_equal(struct der a, struct der b);
 
+/* Gives `put` bytes that are the same for names that are equal, and others for others. */
+typedef void certificate_name_put_fn(void *context, const uint8_t *bytes, size_t size);
+void certificate_name_fold(struct der name, certificate_name_put_fn *put, void *context);
+
 /* True if the name begins with all of the subtree, an empty one included. */
 bool certificate_name_is_within(struct der name, struct der subtree);
 

@@ -180,8 +180,8 @@ static const struct verified *find_verified(const struct search *search,
     return NULL;
 }
 
-static bool is_signed_by(struct search *search, const struct certificate *certificate,
-                         const struct certificate *issuer)
+static bool signed_part_by(struct search *search, const struct certificate *certificate,
+                           const struct certificate *issuer)
 {
     const struct verified *before = find_verified(search, certificate, issuer);
     if (before == NULL && search->verifications == CERTIFICATE_VERIFICATIONS_MAX) {
@@ -190,7 +190,7 @@ static bool is_signed_by(struct search *search, const struct certificate *certif
     }
     if (before == NULL) {
         search->verified[search->verifications] = (struct verified){
-            certificate, issuer, certificate_signature_is_of(certificate, issuer)};
+            certificate, issuer, certificate_signature_is_of(&certificate->signed_part, issuer)};
         before = &search->verified[search->verifications++];
     }
     /* The key may be of a namesake, so this says less than other flaws. */
@@ -203,7 +203,7 @@ static bool is_signed_by(struct search *search, const struct certificate *certif
 static bool are_signatures_good(struct search *search)
 {
     for (size_t i = search->path.count - 1; i > 0; i--)
-        if (!is_signed_by(search, search->path.certificates[i - 1], search->path.certificates[i]))
+        if (!signed_part_by(search, search->path.certificates[i - 1], search->path.certificates[i]))
             return false;
     return true;
 }
@@ -270,7 +270,7 @@ static bool try_shown(struct search *search, size_t last, bool is_near)
 static bool go_on(struct search *search, size_t last)
 {
     const struct certificate *certificate = &search->shown[last];
-    enum certificate_flaw flaw = certificate_signature_algorithm(certificate);
+    enum certificate_flaw flaw = certificate_signature_algorithm(&certificate->signed_part);
     if (flaw != FLAW_NONE) {
         note(search, BAD_STEP, flaw, certificate);
         return false;

@@ -77,15 +77,16 @@ static bool is_sha2(struct der oid)
            oid.bytes[8] >= 1 && oid.bytes[8] <= 4;
 }
 
-enum certificate_flaw certificate_signature_algorithm(const struct certificate *certificate)
+enum certificate_flaw certificate_signature_algorithm(
+    const struct certificate_signed_part *signed_part)
 {
-    const struct algorithm *algorithm = find(certificate->signature_oid);
+    const struct algorithm *algorithm = find(signed_part->oid);
     struct pss pss;
     if (algorithm == NULL)
         return FLAW_UNKNOWN_SIGNATURE;
     if (algorithm->key != KEY_RSA_PSS)
         return algorithm->flaw;
-    if (!read_pss(certificate->signature_parameters, &pss))
+    if (!read_pss(signed_part->parameters, &pss))
         return FLAW_UNKNOWN_SIGNATURE;
     return pss.hash.bytes == NULL || !is_sha2(pss.hash) ? FLAW_WEAK_SIGNATURE : FLAW_NONE;
 }
@@ -103,14 +104,15 @@ static bool may_make(struct der key_parameters, struct der signature_parameters)
            of_signature.salt_bytes >= of_key.salt_bytes;
 }
 
-static bool fits_key(const struct algorithm *algorithm, const struct certificate *certificate,
+static bool fits_key(const struct algorithm *algorithm,
+                     const struct certificate_signed_part *signed_part,
                      const struct certificate *issuer)
 {
     if (algorithm->key == KEY_RSA_PSS && issuer->key_kind == KEY_RSA)
         return true;
     return algorithm->key == issuer->key_kind &&
            (algorithm->key != KEY_RSA_PSS ||
-            may_make(issuer->public_key_parameters, certificate->signature_parameters));
+            may_make(issuer->public_key_parameters, signed_part->parameters));
 }
 
 static word32 key_number(const struct certificate *issuer)
@@ -123,12 +125,12 @@ static word32 key_number(const struct certificate *issuer)
     }
 }
 
-bool certificate_signature_is_of(const struct certificate *certificate,
+bool certificate_signature_is_of(const struct certificate_signed_part *signed_part,
                                  const struct certificate *issuer)
 {
-    const struct algorithm *algorithm = find(certificate->signature_oid);
+    const struct algorithm *algorithm = find(signed_part->oid);
     if (algorithm == NULL || issuer->key_flaw != FLAW_NONE ||
-        !fits_key(algorithm, certificate, issuer))
+        !fits_key(algorithm, signed_part, issuer))
         return false;
     SignatureCtx *context = malloc(sizeof(*context));
     if (context == NULL)
@@ -137,13 +139,12 @@ bool certificate_signature_is_of(const struct certificate *certificate,
     const struct der *key =
         issuer->key_kind == KEY_EC ? &issuer->public_key_info : &issuer->public_key;
     struct der parameters =
-        algorithm->key == KEY_RSA_PSS ? certificate->signature_parameters : (struct der){NULL, 0};
+        algorithm->key == KEY_RSA_PSS ? signed_part->parameters : (struct der){NULL, 0};
     InitSignatureCtx(context, NULL, INVALID_DEVID);
-    int code = ConfirmSignature(context, certificate->signed_part.bytes,
-                                (word32)certificate->signed_part.size, key->bytes,
-                                (word32)key->size, key_number(issuer), certificate->signature.bytes,
-                                (word32)certificate->signature.size, algorithm->number,
-                                parameters.bytes, (word32)parameters.size, NULL);
+    int code = ConfirmSignature(context, signed_part->whole.bytes, (word32)signed_part->whole.size,
+                                key->bytes, (word32)key->size, key_number(issuer),
+                                signed_part->signature.bytes, (word32)signed_part->signature.size,
+                                algorithm->number, parameters.bytes, (word32)parameters.size, NULL);
     FreeSignatureCtx(context);
     free(context);
     return code == 0;

@@ -1,16 +1,17 @@
-/* Whether one certificate has signed another: the one place where paths meet cryptography. Part of
- * certificate.c. */
+/* Whether the key of a certificate has signed another one, or a CRL: the one place where paths meet
+ * cryptography. */
 #ifndef CERTIFICATE_SIGNATURE_H
 #define CERTIFICATE_SIGNATURE_H
 
 #include "creds/certificate.h"
 
-/* Whether the algorithm that the certificate was signed with is good enough; costs nothing. */
-enum certificate_flaw certificate_signature_algorithm(const struct certificate *certificate);
+/* Whether the algorithm of the signature is good enough; costs nothing. */
+enum certificate_flaw certificate_signature_algorithm(
+    const struct certificate_signed_part *signed_part);
 
 /* True if the issuer's key made the signature. Both algorithms must have been found good. Costs a
  * verification. */
-bool certificate_signature_is_of(const struct certificate *certificate,
+bool certificate_signature_is_of(const struct certificate_signed_part *signed_part,
                                  const struct certificate *issuer) MUST_USE;
 
 #endif

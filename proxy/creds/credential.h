@@ -15,6 +15,7 @@ enum {
     /* Of SHA-256. Whoever finds two of his own with one digest, after 2^64 trials, gains nothing;
      * to meet another's takes 2^128. */
     CREDENTIAL_DIGEST_BYTES = 16,
+    CREDENTIAL_ISSUER_BYTES = 32,
     /* A certificate's: its public key, then each certificate of the path. A PSK has one. */
     CREDENTIAL_DIGESTS_MAX = 1 + CERTIFICATE_PATH_MAX,
 };
@@ -29,11 +30,15 @@ struct credential_digests {
 /* Of an identity with its key. */
 bool credential_digest_psk(struct der identity, struct der key,
                            uint8_t digest[CREDENTIAL_DIGEST_BYTES]) MUST_USE;
-/* Of a certificate as a CRL names it (RFC 5280 section 5.1): content of the issuer's Name and of
- * the serial's INTEGER. Bytes count: a CRL whose issuer is the same Name, but encoded in other
- * types of strings, has to be read with the Name as the CA's certificate has it. */
+/* Of a certificate as a CRL names it (RFC 5280 section 5.1): by its issuer, which is a Name's
+ * content, and its serial, the content of an INTEGER. Names that are equal make the same digest,
+ * whatever types of strings they are written in. */
 bool credential_digest_certificate(struct der issuer, struct der serial,
                                    uint8_t digest[CREDENTIAL_DIGEST_BYTES]) MUST_USE;
+/* The same in two steps, for many certificates of one issuer. */
+bool credential_digest_issuer(struct der issuer, uint8_t digest[CREDENTIAL_ISSUER_BYTES]) MUST_USE;
+bool credential_digest_serial(const uint8_t issuer[CREDENTIAL_ISSUER_BYTES], struct der serial,
+                              uint8_t digest[CREDENTIAL_DIGEST_BYTES]) MUST_USE;
 /* Of a SubjectPublicKeyInfo, whole: the first bytes of its SHA-256, as certificate_identity() and
  * other programs tell it. */
 bool credential_digest_public_key(struct der public_key_info,

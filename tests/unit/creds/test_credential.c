@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "creds/certificate_name.h"
 #include "creds/credential.h"
 #include "gate/certificate_maker.h"
 
@@ -43,14 +44,15 @@ static const uint8_t certificate_der[] = {
 
 /* The digests that Python's hashlib finds:
  * sha256(b"dtlsgate psk" + struct.pack(">I", len(identity)) + identity + key).digest()[:16],
- * the same with "dtlsgate certificate", content of the issuer, content of the serial,
- * sha256(openssl x509 -pubkey | openssl pkey -pubin -outform DER).digest()[:16]. */
+ * sha256(b"crt" + sha256(name).digest() + serial).digest()[:16], where name has for each attribute
+ * b"\1" + struct.pack(">I", len(oid)) + oid + b"\x0c" + struct.pack(">I", len(text)) +
+ * text.lower(), sha256(openssl x509 -pubkey | openssl pkey -pubin -outform DER).digest()[:16]. */
 static const uint8_t psk_digest[] =
     "\x34\xd4\xfc\xc0\xe3\x03\x06\xac\x80\xd0\x17\x51\x4e\x03\x71\x49";
 static const uint8_t long_psk_digest[] =
     "\x25\xd6\xff\x64\xd2\x5a\x61\xeb\xda\x22\xeb\xbc\xc1\xce\x19\xf0";
 static const uint8_t certificate_digest[] =
-    "\x4f\x26\x0c\x81\x1a\xba\xfe\x97\x9c\xe3\x31\xa1\x91\x6c\xae\xc0";
+    "\x77\x84\xf9\x79\xfd\xeb\x79\xbd\x91\xd6\xbe\x1c\xcc\x3f\x18\x71";
 static const uint8_t public_key_digest[] =
     "\x1a\xa1\x70\x22\x17\x96\x79\x43\xc9\x91\x8d\xa2\xbd\x1f\xf7\x5c";
 
@@ -92,6 +94,81 @@ static void each_part_counts_by_itself(void **state)
             assert_memory_not_equal(digests[i], digests[k], CREDENTIAL_DIGEST_BYTES);
 }
 
+/* A Name of one attribute for each text that is not NULL: CN, in a type of string. */
+static struct der put_name(uint8_t *to, uint8_t tag, const char *first, const char *second)
+{
+    uint8_t *at = to;
+    for (int i = 0; i < 2; i++) {
+        const char *text = i == 0 ? first : second;
+        if (text == NULL)
+            continue;
+        uint8_t size = (uint8_t)strlen(text);
+        const uint8_t head[] = {DER_SET,
+                                (uint8_t)(size + 9),
+                                DER_SEQUENCE,
+                                (uint8_t)(size + 7),
+                                DER_OID,
+                                3,
+                                0x55,
+                                4,
+                                3,
+                                tag,
+                                size};
+        memcpy(at, head, sizeof(head));
+        memcpy(at + sizeof(head), text, size);
+        at += sizeof(head) + size;
+    }
+    return (struct der){to, (size_t)(at - to)};
+}
+
+static void assert_issuers(bool are_one, struct der a, struct der b)
+{
+    uint8_t digests[2][CREDENTIAL_DIGEST_BYTES];
+    assert_int_equal(certificate_name_is_equal(a, b), are_one);
+    assert_true(credential_digest_certificate(a, DER_OF("\1"), digests[0]));
+    assert_true(credential_digest_certificate(b, DER_OF("\1"), digests[1]));
+    assert_int_equal(memcmp(digests[0], digests[1], CREDENTIAL_DIGEST_BYTES) == 0, are_one);
+}
+
+/* A CRL and a certificate may write the same issuer in different ways. */
+static void names_that_are_equal_make_one_digest(void **state)
+{
+    (void)state;
+    uint8_t a[128], b[128];
+    struct der name = put_name(a, DER_UTF8, "Devices CA", NULL);
+    assert_issuers(true, name, put_name(b, DER_PRINTABLE, "Devices CA", NULL));
+    assert_issuers(true, name, put_name(b, DER_IA5, "  devices  CA ", NULL));
+    assert_issuers(false, name, put_name(b, DER_UTF8, "DevicesCA", NULL));
+    assert_issuers(false, name, put_name(b, DER_T61, "Devices CA", NULL));
+    assert_issuers(false, name, put_name(b, DER_UTF8, "Devices CA", "x"));
+    assert_issuers(false, name, put_name(b, DER_UTF8, "Devices", "CA"));
+    name = put_name(a, DER_T61, "Devices CA", NULL);
+    assert_issuers(true, name, put_name(b, DER_T61, "Devices CA", NULL));
+    assert_issuers(false, name, put_name(b, DER_T61, "devices CA", NULL));
+    /* Two attributes, but of one RelativeDistinguishedName. */
+    name = put_name(a, DER_UTF8, "x", "y");
+    static const uint8_t together[] = {0x31, 20,   0x30, 8, 6, 3,    0x55, 4, 3,    0x0c, 1,
+                                       'x',  0x30, 8,    6, 3, 0x55, 4,    3, 0x0c, 1,    'y'};
+    assert_issuers(false, name, (struct der){together, sizeof(together)});
+}
+
+static void serials_are_numbers(void **state)
+{
+    (void)state;
+    uint8_t name[128], digests[7][CREDENTIAL_DIGEST_BYTES];
+    struct der issuer = put_name(name, DER_UTF8, "ca", NULL);
+    const struct der serials[7] = {DER_OF("\x7f"), DER_OF("\0\x7f"),   DER_OF("\0\0\x7f"),
+                                   DER_OF("\xff"), DER_OF("\xff\xff"), DER_OF("\0\xff"),
+                                   DER_OF("\0")};
+    static const int same_as[7] = {0, 0, 0, 3, 3, 5, 6};
+    for (int i = 0; i < 7; i++)
+        assert_true(credential_digest_certificate(issuer, serials[i], digests[i]));
+    for (int i = 0; i < 7; i++)
+        for (int k = 0; k < 7; k++)
+            assert_int_equal(memcmp(digests[i], digests[k], CREDENTIAL_DIGEST_BYTES) == 0,
+                             same_as[i] == same_as[k]);
+}
+
 static void a_path_has_its_key_and_all_its_certificates(void **state)
 {
     (void)state;
@@ -129,6 +206,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(digests_are_those_of_another_program),
         cmocka_unit_test(each_part_counts_by_itself),
+        cmocka_unit_test(names_that_are_equal_make_one_digest),
+        cmocka_unit_test(serials_are_numbers),
         cmocka_unit_test(a_path_has_its_key_and_all_its_certificates),
     };
     return cmocka_run_group_tests_name("credential", tests, certificate_maker_begin,
