@@ -51,6 +51,7 @@ void handshake_store_enter(struct handshakes *all, struct handshake *h)
     order->count++;
     all->count++;
     all->next_number += all->worker_count;
+    generation_keep(h->listener->generation);
     counter_add(&handshake_counters(all, h->listener)->handshakes_in_progress, 1);
 }
 
@@ -118,6 +119,7 @@ void handshakes_reap(struct handshakes *all)
     while (all->ended != NULL) {
         struct handshake *h = all->ended;
         all->ended = h->older;
+        generation_give(h->listener->generation);
         slabs_give(all->slabs, h, sizeof(*h));
     }
 }

@@ -38,7 +38,7 @@ struct handshake {
     struct timer timer;
     struct flight flight;
     struct dtls *dtls;               /* owned; NULL when complete */
-    const struct listener *listener; /* borrowed */
+    const struct listener *listener; /* of the generation that it began with, and keeps */
     struct handshake *older, *newer; /* in order of beginning; ended: older links those to free */
     uint64_t number;                 /* for logs, unique in the process; the session keeps it */
     uint64_t hello_tag;              /* of the hello that began it */

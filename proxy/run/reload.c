@@ -56,7 +56,7 @@ struct generation *reload_build(const char *path, struct problems *problems)
     if (!secret_new(&generation->kept_master, COOKIE_MASTER_BYTES))
         return out_of_memory(generation, problems);
     generation->cookie_master = generation->kept_master.bytes;
-    if (getrandom(generation->cookie_master, COOKIE_MASTER_BYTES, 0) != COOKIE_MASTER_BYTES) {
+    if (getrandom(generation->kept_master.bytes, COOKIE_MASTER_BYTES, 0) != COOKIE_MASTER_BYTES) {
         problems_passing(problems, "the kernel gave no random bytes for the cookie secret");
         reload_release(generation);
         return NULL;
@@ -65,9 +65,9 @@ struct generation *reload_build(const char *path, struct problems *problems)
      */
     for (uint32_t i = 0; i < count; i++) {
         struct listener *listener = &generation->listeners[i];
-        /* The first generation numbers by the order in the file. One that follows it must keep the
-         * number of a listener that it has in common with it: sessions and slots hold it. */
         listener->number = i;
+        listener->generation = generation;
+        generation->by_number[i] = listener;
         listener->config = &generation->config->listeners[i];
         if (names_credentials(listener->config))
             listener->creds = creds_load(generation->config, listener->config, problems);

@@ -117,8 +117,10 @@ struct sessions {
     uint32_t ended;                 /* to be freed by sessions_reap() */
     struct session_closing closing[SESSION_CLOSING_MAX]; /* a ring */
     uint32_t closing_oldest, closing_count;
-    const struct listener *listeners; /* borrowed; by number */
-    struct identities *identities;    /* borrowed */
+    /* Borrowed; by number, LAYOUT_LISTENERS_MAX of them. While a session has that number it is
+     * there. */
+    const struct listener *const *listeners;
+    struct identities *identities; /* borrowed */
     /* Sees to it that the session of another worker ends as replaced. */
     void (*end_elsewhere)(void *context, const struct identities_session *session);
     void *context;
@@ -137,7 +139,7 @@ struct sessions {
 struct sessions_settings {
     uint32_t worker, worker_count;
     uint32_t session_max; /* of this worker */
-    const struct listener *listeners;
+    const struct listener *const *listeners;
     struct identities *identities;
     void (*end_elsewhere)(void *context, const struct identities_session *session);
     void *context;
@@ -156,7 +158,7 @@ void session_store_deinit(struct sessions *all);
 static inline const struct listener *session_listener(const struct sessions *all,
                                                       const struct session *s)
 {
-    return &all->listeners[s->listener];
+    return all->listeners[s->listener];
 }
 static inline struct counters *session_counters(const struct sessions *all, const struct session *s)
 {

@@ -238,7 +238,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
     dp->log.now_ms = now_ms;
 
     for (uint32_t i = 0; i < batch->count; i++) {
-        struct arrival arrival = {.listener = &dp->generation->listeners[listener],
+        struct arrival arrival = {.listener = dp->listeners[listener],
                                   .socket = socket,
                                   .datagram = &batch->at[i],
                                   .now_ms = now_ms,
@@ -254,7 +254,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
     for (uint32_t i = 0; i < batch->count; i++) {
         if (send_failed[i]) {
             outcomes[i] = CLIENT_backend_send_failed;
-            datapath_log_send_failed(&dp->log, &dp->generation->listeners[listener],
+            datapath_log_send_failed(&dp->log, dp->listeners[listener],
                                      backend_send_error(&dp->backend));
         }
         counter_add(&c->client[outcomes[i]], 1);
@@ -273,8 +273,7 @@ static enum backend_outcome from_backend(struct datapath *dp, const struct udp_d
     if (recipient->owner != NULL)
         return session_send(&dp->sessions, recipient->owner, d->data, d->len, send_failed, now_ms);
     if (recipient->outcome == BACKEND_wrong_sender)
-        datapath_log_wrong_sender(&dp->log, &dp->generation->listeners[recipient->listener],
-                                  &d->from);
+        datapath_log_wrong_sender(&dp->log, dp->listeners[recipient->listener], &d->from);
     return recipient->outcome;
 }
 
@@ -324,7 +323,7 @@ void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)
     for (int i = 0; i < UDP_BATCH && backend_take_error(&dp->backend, &listener, &error); i++) {
         counter_add(&counters_of(dp, listener)->backend_icmp_errors, 1);
         if (listener < dp->counters.listener_count)
-            datapath_log_backend_error(&dp->log, &dp->generation->listeners[listener], error);
+            datapath_log_backend_error(&dp->log, dp->listeners[listener], error);
     }
 }
 

@@ -18,9 +18,12 @@
 #include "worker/unusable_tickets.h"
 
 struct datapath {
-    const struct generation *generation; /* borrowed */
-    struct worker_counters counters;     /* read by the metrics thread */
-    struct slabs slabs;                  /* what belongs to handshakes and sessions; key material */
+    struct generation *generation; /* has a reference to it */
+    /* Those of the generation, by number, and those that it has not got any more, as long as
+     * sessions are left that have their number. */
+    const struct listener *listeners[LAYOUT_LISTENERS_MAX];
+    struct worker_counters counters; /* read by the metrics thread */
+    struct slabs slabs;              /* what belongs to handshakes and sessions; key material */
     struct backend backend;
     struct handshakes handshakes;
     struct sessions sessions;
@@ -45,7 +48,7 @@ struct datapath_shared {
 
 /* Opens the backend socket and makes everything of one worker but its listening sockets.
  * backend_port: that of the first worker, for all others; see backend_open(). */
-bool datapath_init(struct datapath *dp, const struct generation *generation,
+bool datapath_init(struct datapath *dp, struct generation *generation,
                    const struct datapath_shared *shared, uint32_t worker, uint32_t worker_count,
                    uint16_t backend_port, struct err *err) MUST_USE;
 void datapath_deinit(struct datapath *dp);

@@ -2,6 +2,7 @@
 #include "worker/datapath.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool is_cid_taken(void *context, const struct listener *listener, const uint8_t *cid)
 {
@@ -31,7 +32,7 @@ static bool init_sessions(struct datapath *dp, const struct datapath_shared *sha
         .worker = dp->worker,
         .worker_count = dp->worker_count,
         .session_max = admission_share(dp->generation->config->gate.max_sessions, dp->worker_count),
-        .listeners = dp->generation->listeners,
+        .listeners = dp->listeners,
         .identities = shared->identities,
         .end_elsewhere = shared->end_elsewhere,
         .context = shared->context,
@@ -48,7 +49,7 @@ static bool init_fronts(struct datapath *dp)
     uint32_t count = dp->counters.listener_count;
     dp->fronts = calloc(count, sizeof(*dp->fronts));
     for (uint32_t i = 0; dp->fronts != NULL && i < count; i++)
-        cookie_init(&dp->fronts[i], &dp->generation->listeners[i], dp->generation->cookie_master);
+        cookie_init(&dp->fronts[i], dp->listeners[i], dp->generation->cookie_master);
     return dp->fronts != NULL;
 }
 
@@ -65,16 +66,18 @@ static bool init(struct datapath *dp, const struct datapath_shared *shared, uint
                         backend_port, &dp->counters, err);
 }
 
-bool datapath_init(struct datapath *dp, const struct generation *generation,
+bool datapath_init(struct datapath *dp, struct generation *generation,
                    const struct datapath_shared *shared, uint32_t worker, uint32_t worker_count,
                    uint16_t backend_port, struct err *err)
 {
     *dp =
         (struct datapath){.generation = generation, .worker = worker, .worker_count = worker_count};
+    memcpy(dp->listeners, generation->by_number, sizeof(dp->listeners));
     dp->backend.socket.fd = -1;
     dp->counters.listener_count = generation->config->listener_count;
     slabs_init(&dp->slabs);
     datapath_log_init(&dp->log);
+    generation_keep(generation);
     if (init(dp, shared, backend_port, err))
         return true;
     datapath_deinit(dp);
@@ -105,6 +108,7 @@ void datapath_deinit(struct datapath *dp)
     udp_out_deinit(&dp->to_client);
     admission_deinit(&dp->admission);
     slabs_deinit(&dp->slabs);
+    generation_give(dp->generation);
     free(dp->fronts);
     free(dp->counters.by_listener);
     dp->fronts = NULL;

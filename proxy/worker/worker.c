@@ -299,7 +299,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-static bool open_listening(struct worker *worker, const struct generation *generation,
+static bool open_listening(struct worker *worker, struct generation *generation,
                            struct err *err)
 {
     uint32_t total = 0;
@@ -329,7 +329,7 @@ static bool open_listening(struct worker *worker, const struct generation *gener
     return true;
 }
 
-struct worker *worker_open(const struct generation *generation, struct identities *identities,
+struct worker *worker_open(struct generation *generation, struct identities *identities,
                            const struct worker *first, uint32_t index, uint32_t count,
                            struct err *err)
 {
@@ -413,7 +413,7 @@ bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err
     }
     for (uint32_t i = 0; i < first->listening_count; i++) {
         const struct listening *listening = &first->listening[i];
-        const struct generation *generation = first->datapath.generation;
+        struct generation *generation = first->datapath.generation;
         struct steering steering = {
             .worker_count = count,
             .cid_length = generation->listeners[listening->listener].config->cid_bytes,

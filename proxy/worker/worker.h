@@ -19,7 +19,7 @@ struct worker;
 /* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
  * caller owns the result. Workers must be opened in order: their sockets are numbered by it. first:
  * the first one, for the others; NULL for itself. */
-struct worker *worker_open(const struct generation *generation, struct identities *identities,
+struct worker *worker_open(struct generation *generation, struct identities *identities,
                            const struct worker *first, uint32_t index, uint32_t count,
                            struct err *err) MUST_USE;
 

@@ -57,7 +57,7 @@ int scene_set_up(void **state)
     const struct sessions_settings settings = {
         .worker_count = 1,
         .session_max = scene->generation->config->gate.max_sessions,
-        .listeners = scene->generation->listeners,
+        .listeners = scene->generation->by_number,
         .identities = scene->identities,
         .end_elsewhere = end_elsewhere,
         .context = scene,
@@ -247,7 +247,7 @@ static struct handshake *make_handshake(struct session_scene *scene, struct scen
     assert_non_null(h);
     h->entry.key =
         (struct handshake_table_key){.client = device->addr, .listener = device->listener};
-    h->listener = &scene->generation->listeners[device->listener];
+    h->listener = scene->generation->by_number[device->listener];
     h->number = scene->next_number++;
     h->begun_ms = scene->now_ms;
     h->state = HANDSHAKE_COMPLETE;
@@ -323,7 +323,7 @@ static struct arrival arrive(struct session_scene *scene, const struct scene_dev
 {
     *datagram = (struct udp_datagram){
         .from = device->addr, .to = scene->socket.bound, .data = data, .len = (uint32_t)len};
-    const struct listener *listener = &scene->generation->listeners[device->listener];
+    const struct listener *listener = scene->generation->by_number[device->listener];
     return (struct arrival){
         .listener = listener,
         .socket = &scene->socket,

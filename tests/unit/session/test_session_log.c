@@ -39,7 +39,7 @@ static int set_up(void **state)
         "[listener coaps]\nlisten = 127.0.0.1:5684\nbackend = 127.0.0.1:5683\npsk_file = @psk\n");
     f->backend = (struct backend){.socket = {.fd = -1, .bound.port = 40000}};
     f->all = (struct sessions){.backend = &f->backend,
-                               .listeners = f->generation->listeners,
+                               .listeners = f->generation->by_number,
                                .limiter = {.per_s = PER_S},
                                .now_ms = 100000};
     f->session = s;
