@@ -1,10 +1,34 @@
 /* Plaintext UDP echo: the backend of the bench. Prints its port, then sends every datagram back
- * from the address it was sent to, a batch at a time, until a signal ends it. */
+ * from the address it was sent to, a batch at a time, until a signal ends it. Those of numbered.h
+ * it counts. */
 #include "batch.h"
+#include "numbered.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+struct counted {
+    uint64_t run, datagrams;
+};
+
+static void count(struct counted *counted, uint8_t *payload, size_t size)
+{
+    struct numbered head;
+    if (size < sizeof head) {
+        return;
+    }
+    memcpy(&head, payload, sizeof head);
+    if (head.mark != numbered_mark || head.run < counted->run) {
+        return;
+    }
+    if (head.run > counted->run) {
+        *counted = (struct counted){.run = head.run};
+    }
+    head.at_backend = ++counted->datagrams;
+    memcpy(payload, &head, sizeof head);
+}
 
 int main(int argc, char **argv)
 {
@@ -19,6 +43,7 @@ int main(int argc, char **argv)
 
     struct batch_in in;
     struct batch_out out;
+    struct counted counted = {0};
     batch_in_init(&in);
     batch_out_init(&out, fd);
     for (;;) {
@@ -26,6 +51,7 @@ int main(int argc, char **argv)
             continue;
         }
         for (unsigned i = 0; i < in.count; i++) {
+            count(&counted, in.vectors[i].iov_base, in.messages[i].msg_len);
             batch_add(&out, &in.from[i], (struct in_addr){INADDR_ANY}, in.vectors[i].iov_base,
                       in.messages[i].msg_len);
         }

@@ -19,6 +19,9 @@ static const char usage[] =
     "    active:N:FIRST      the same, of N devices in order, from that number on\n"
     "    requests:COUNT      in all, one in flight per device; requests:SECONDSs\n"
     "    requests-at:RATE:SECONDS     so many a second, whatever the answers do\n"
+    "    paced:RATE:SECONDS  datagrams of all devices in turn, so many a second, each accounted "
+    "for;\n"
+    "                        a line on standard input ends it before its time\n"
     "    close               of all devices\n"
     "    reconnect           all devices forget their session and shake hands again\n"
     "    storm:MILLISECONDS  the same, all at once: they begin within this time\n"
@@ -109,6 +112,7 @@ static bool parse_options(struct load *l, int argc, char **argv)
 static bool run_phases_from_stdin(struct load *l)
 {
     char line[64];
+    l->reads_stdin = true;
     while (fgets(line, sizeof line, stdin)) {
         line[strcspn(line, "\n")] = 0;
         if (!phases_run(l, line)) {

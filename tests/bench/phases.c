@@ -2,18 +2,21 @@
 
 #include "handshakes.h"
 #include "member.h"
+#include "paced.h"
 #include "requests.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     STORM_MAX_S = 30,
-    PATIENCE_S = 5 /* with handshakes that are not over when the time is */
+    PATIENCE_S = 5 /* with what is not over when the time is */
 };
 
 static uint64_t clock_ns(void)
@@ -28,6 +31,10 @@ static void on_datagram(struct load *l, struct member *m, const void *data, size
     uint8_t answer[PHASES_PAYLOAD_MAX];
     size_t answer_bytes = sizeof answer;
     enum device_result result;
+    if (l->is_paced) {
+        paced_on_datagram(l, m, data, size);
+        return;
+    }
     switch (m->state) {
     case MEMBER_CONNECTING: handshakes_on_datagram(l, m, data, size); break;
     case MEMBER_OPEN:
@@ -112,6 +119,34 @@ static bool run_at_pace(struct load *l, const char *pace, bool is_handshakes)
         if (l->now_ns - l->stop_ns > PATIENCE_S * 1000000000ull) {
             handshakes_abandon(l);
         }
+    }
+    return true;
+}
+
+/* The next line of standard input ends it before its time. */
+static bool is_told_to_end(const struct load *l)
+{
+    char line[64];
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (!l->reads_stdin || poll(&input, 1, 0) <= 0) {
+        return false;
+    }
+    return !fgets(line, sizeof line, stdin) || line[0] != 0;
+}
+
+static bool run_paced(struct load *l, const char *pace)
+{
+    if (!pace_init(&l->pace, pace, l->now_ns) || !paced_start(l)) {
+        return false;
+    }
+    l->is_paced = true;
+    prctl(PR_SET_TIMERSLACK, 1000ul);
+    while (!pace_is_over(&l->pace, l->now_ns) && !is_told_to_end(l)) {
+        step_at_pace(l, paced_send_due);
+    }
+    l->stop_ns = l->now_ns;
+    while (!paced_is_complete(l) && l->now_ns - l->stop_ns < PATIENCE_S * 1000000000ull) {
+        step(l);
     }
     return true;
 }
@@ -261,6 +296,8 @@ static bool start_phase(struct load *l, const char *phase)
         return run_at_pace(l, argument, false);
     } else if ((argument = argument_of(phase, "handshakes-at"))) {
         return run_at_pace(l, argument, true);
+    } else if ((argument = argument_of(phase, "paced"))) {
+        return run_paced(l, argument);
     } else if (strcmp(phase, "close") == 0) {
         close_all(l);
     } else if (strcmp(phase, "sleep") == 0) {
@@ -275,7 +312,7 @@ static bool start_phase(struct load *l, const char *phase)
 bool phases_run(struct load *l, const char *phase)
 {
     l->next = 0;
-    l->is_again = l->is_stalling = false;
+    l->is_again = l->is_stalling = l->is_paced = false;
     l->stop_ns = 0;
     l->pace = (struct pace){0};
     l->done = l->lost = l->late = l->skipped = l->failed = l->errors = l->link.errors = 0;
@@ -293,7 +330,11 @@ bool phases_run(struct load *l, const char *phase)
     double seconds = (double)(end_ns - l->start_ns) / 1e9;
     while (step(l)) {
     }
-    print_result(l, phase, seconds);
+    if (l->is_paced) {
+        paced_print(l, phase);
+    } else {
+        print_result(l, phase, seconds);
+    }
     return l->errors + l->link.errors == 0;
 }
 
@@ -319,5 +360,6 @@ void phases_deinit(struct load *l)
     link_close(&l->link);
     latency_deinit(&l->latency);
     crowd_deinit(&l->crowd);
+    paced_free(l->paced);
     free(l->members);
 }

@@ -14,6 +14,7 @@ enum { PHASES_MAX_SESSIONS = 3000000, PHASES_PAYLOAD_MIN = 8, PHASES_PAYLOAD_MAX
 
 struct first_flight;
 struct member;
+struct paced;
 
 struct load {
     struct device_group group;
@@ -22,6 +23,7 @@ struct load {
     uint32_t concurrent; /* handshakes at once */
     uint32_t in_flight;  /* requests at once */
     size_t payload_bytes;
+    bool reads_stdin; /* phases come from there, one a line */
     struct member *members;
     struct crowd crowd; /* who makes requests */
     uint64_t now_ns;
@@ -40,6 +42,8 @@ struct load {
     uint64_t spread_ns;                 /* storm: time in which all begin */
     struct first_flight *first_flights; /* storm, owned; NULL: no storm is running */
     struct held_queue held;             /* storm */
+    struct paced *paced;                /* owned; NULL until there was such a phase */
+    bool is_paced;                      /* it is running */
     uint64_t todo;                      /* requests: how many may still start */
     uint64_t stop_ns;                   /* requests: none starts after this; 0 = no limit */
     uint32_t active;                    /* members that wait for something */
