@@ -179,12 +179,17 @@ static void add_time(struct log_line *line)
 
 void log_begin(struct log_line *line, enum log_level level, const char *event)
 {
+    line->is_off = !log_is_enabled(level);
+    if (!line->is_off)
+        log_begin_always(line, level, event);
+}
+
+void log_begin_always(struct log_line *line, enum log_level level, const char *event)
+{
     static const char *const names[] = {"error", "warning", "info", "debug"};
     line->len = 0;
     line->is_cut = false;
-    line->is_off = !log_is_enabled(level);
-    if (line->is_off)
-        return;
+    line->is_off = false;
     add_time(line);
     log_add(line, "level", names[level]);
     log_add(line, "event", event);

@@ -51,6 +51,8 @@ struct log_line {
 /* Starts a line with time, level and event; event is a literal like "session_closed". May be called
  * at a level that is not enabled; check log_is_enabled only to spare the making of values. */
 void log_begin(struct log_line *line, enum log_level level, const char *event);
+/* The same, and the line is written whatever the level: somebody has asked for it. */
+void log_begin_always(struct log_line *line, enum log_level level, const char *event);
 void log_add(struct log_line *line, const char *key, const char *value);
 void log_add_bytes(struct log_line *line, const char *key, const void *value, size_t size);
 void log_add_u64(struct log_line *line, const char *key, uint64_t value);

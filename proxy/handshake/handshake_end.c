@@ -1,6 +1,7 @@
 #include "handshake/handshake_end.h"
 
 #include "handshake/handshake_log.h"
+#include "wire/message.h"
 
 static bool may_log(struct handshakes *all, struct log_limiter *limiter)
 {
@@ -31,6 +32,17 @@ static void count_failed(struct handshakes *all, const struct listener *listener
     counter_add(&handshake_counters(all, listener)->handshakes[version][credential][result], 1);
 }
 
+/* What became of the handshake of an identity, which may be none: kept for who asks, and traced. */
+static void note_failed(struct handshakes *all, const struct handshake_subject *subject,
+                        const struct handshake_failure *failure, const uint8_t *identity,
+                        size_t len, uint64_t took_ms)
+{
+    if (failure->result != HANDSHAKE_shutdown)
+        failures_note(&all->failures, subject, failure, identity, len, all->now_ms);
+    if (trace_wants(&all->trace, identity, len, all->now_ms))
+        handshake_log_traced(subject, failure->result, failure->detail, failure->version, took_ms);
+}
+
 void handshake_fail(struct handshakes *all, struct handshake *h, enum handshake_result result,
                     const char *detail, uint64_t now_ms)
 {
@@ -49,6 +61,9 @@ void handshake_fail(struct handshakes *all, struct handshake *h, enum handshake_
     count_failed(all, h->listener, failure.version, credential, result);
     if (may_log(all, &all->limiter))
         handshake_log_failed(&subject, &failure);
+    note_failed(all, &subject, &failure, is_complete ? h->who.identity : h->dtls->peer->identity,
+                is_complete ? h->who.identity_len : h->dtls->peer->identity_len,
+                all->now_ms - h->begun_ms);
     if (!is_complete)
         refusal_keep(&all->refusals, &h->flight, all->now_ms);
     handshake_store_retire(all, h);
@@ -89,6 +104,10 @@ void handshake_succeed(struct handshakes *all, struct handshake *h, uint64_t now
         counter_add(&c->handshakes[h->who.version][h->who.credential][HANDSHAKE_established], 1);
     counter_add(&c->handshake_ms_bucket[bucket], 1);
     counter_add(&c->handshake_ms_sum, took_ms);
+    if (trace_wants(&all->trace, h->who.identity, h->who.identity_len, now_ms)) {
+        const struct handshake_subject subject = subject_of(h);
+        handshake_log_traced(&subject, HANDSHAKE_established, "", h->who.version, took_ms);
+    }
     handshake_store_retire(all, h);
 }
 
@@ -105,6 +124,8 @@ void handshakes_on_refused(struct handshakes *all, struct cookie_result *cookie,
                  failure.result);
     if (may_log(all, &all->limiter))
         handshake_log_failed(&subject, &failure);
+    note_failed(all, &subject, &failure, cookie->dtls->peer->identity,
+                cookie->dtls->peer->identity_len, 0);
     cookie_drop(cookie);
 }
 
@@ -113,7 +134,11 @@ void handshakes_on_ticket_unusable(struct handshakes *all, const struct arrival 
     const struct handshake_subject subject = {.listener = a->listener,
                                               .client = &a->datagram->from};
     all->now_ms = a->now_ms;
+    const struct handshake_failure failure = {.result = HANDSHAKE_client_alert,
+                                              .detail = alert_name(a->kind.alert_code),
+                                              .version = VERSION_1_3};
     count_failed(all, a->listener, VERSION_1_3, CREDENTIAL_UNKNOWN, HANDSHAKE_client_alert);
+    note_failed(all, &subject, &failure, NULL, 0, 0);
     if (may_log(all, &all->limiter))
         handshake_log_ticket_unusable(&subject, a->kind.alert_code);
 }

@@ -99,6 +99,20 @@ void handshake_log_failed(const struct handshake_subject *subject,
     log_end(&line);
 }
 
+void handshake_log_traced(const struct handshake_subject *subject, enum handshake_result result,
+                          const char *detail, enum dtls_version version, uint64_t took_ms)
+{
+    struct log_line line;
+    log_begin_always(&line, LOG_DEBUG, "trace_handshake");
+    add_subject(&line, subject);
+    log_add(&line, "result", handshake_result_name(result));
+    if (detail[0] != '\0')
+        log_add(&line, "detail", detail);
+    log_add(&line, "version", dtls_version_name(version));
+    log_add_ms(&line, "took_s", took_ms);
+    log_end(&line);
+}
+
 void handshake_log_ticket_unusable(const struct handshake_subject *subject, uint8_t alert)
 {
     struct log_line line;

@@ -25,6 +25,9 @@ struct handshake_failure {
 
 void handshake_log_failed(const struct handshake_subject *subject,
                           const struct handshake_failure *failure);
+/* A handshake of an identity that is traced has ended; took_ms: since it began. */
+void handshake_log_traced(const struct handshake_subject *subject, enum handshake_result result,
+                          const char *detail, enum dtls_version version, uint64_t took_ms);
 /* Of a device that cannot use the ticket of DTLS 1.3 which it offers. */
 void handshake_log_ticket_unusable(const struct handshake_subject *subject, uint8_t alert);
 /* The likely reason is told at once, since the handshake only fails at its timeout: a forged record

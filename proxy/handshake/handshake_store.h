@@ -10,9 +10,11 @@
 #include "base/slab.h"
 #include "base/timers.h"
 #include "count/counters.h"
+#include "handshake/failures.h"
 #include "handshake/flight.h"
 #include "handshake/handshake_table.h"
 #include "handshake/refusal.h"
+#include "handshake/trace.h"
 
 /* Who is at the other end, when a handshake is complete. */
 struct handshake_who {
@@ -79,6 +81,8 @@ struct handshakes {
     uint64_t next_number;
     uint32_t worker, worker_count, listener_count;
     uint32_t count;
+    struct trace trace; /* whose handshakes have a line */
+    struct failures failures;
 };
 
 struct handshakes_settings {

@@ -8,6 +8,7 @@
 #include "session/path.h"
 #include "session/session_log.h"
 #include "session/session_timer.h"
+#include "session/session_trace.h"
 #include "session/turn.h"
 
 /* The life of a session:
@@ -152,6 +153,7 @@ static enum client_outcome receive(struct sessions *all, struct session *s, cons
     const struct association_call call = turn_call(&t, is_contested);
     enum client_outcome outcome = CLIENT_record_discarded;
     bool is_first = data == a->datagram->data;
+    const size_t all_bytes = len;
     t.has_moved = !is_first && !path_is_proved(s);
     size_t record_len;
     all->now_ms = a->now_ms;
@@ -161,6 +163,7 @@ static enum client_outcome receive(struct sessions *all, struct session *s, cons
             uint8_t *room = backend_room(all->backend, len);
             association_open(&s->association, &call, data, len, is_first, room, &t.opened);
             turn_note_path(&t);
+            session_trace_record(all, s, &t.opened);
             outcome = act_on(&t, outcome);
             record_len = t.opened.record_len;
         } else {
@@ -170,6 +173,7 @@ static enum client_outcome receive(struct sessions *all, struct session *s, cons
     }
     if (s->state == SESSION_ESTABLISHED)
         session_timer_advance(all, s);
+    session_trace_from_client(all, s, all_bytes, outcome);
     return outcome;
 }
 
@@ -193,17 +197,16 @@ bool sessions_receive_closing(struct sessions *all, const struct arrival *a)
 
 /* ---- from the backend ----------------------------------------------------------------------- */
 
-enum backend_outcome session_send(struct sessions *all, struct session *s, const uint8_t *data,
-                                  size_t len, bool *failed, uint64_t now_ms)
+static enum backend_outcome seal(struct sessions *all, struct session *s, const uint8_t *data,
+                                 size_t len, bool *failed)
 {
     struct turn t = {.all = all, .session = s, .failed = failed};
     const struct association_call call = turn_call(&t, false);
-    all->now_ms = now_ms;
     switch (association_seal(&s->association, &call, data, len)) {
     case ASSOCIATION_SEALED: break;
     case ASSOCIATION_TOO_LARGE: session_log_too_large(all, s, len); return BACKEND_too_large;
     case ASSOCIATION_NO_KEYS:
-        session_end(all, s, CLOSE_key_limit, true, now_ms);
+        session_end(all, s, CLOSE_key_limit, true, all->now_ms);
         return BACKEND_encrypt_failed;
     }
     session_timer_advance(all, s); /* keys that are worn by half are changed */
@@ -212,6 +215,15 @@ enum backend_outcome session_send(struct sessions *all, struct session *s, const
     count_one(&s->from_backend);
     mark_used(all, s);
     return BACKEND_forwarded;
+}
+
+enum backend_outcome session_send(struct sessions *all, struct session *s, const uint8_t *data,
+                                  size_t len, bool *failed, uint64_t now_ms)
+{
+    all->now_ms = now_ms;
+    enum backend_outcome outcome = seal(all, s, data, len, failed);
+    session_trace_from_backend(all, s, len, outcome);
+    return outcome;
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */
@@ -226,12 +238,14 @@ void sessions_on_time(struct sessions *all, uint64_t now_ms)
         on_timer(all, TIMER_OWNER(timer, struct session, timer));
     }
     closing_on_time(all);
+    trace_on_time(&all->trace, now_ms);
     log_limiter_flush(&all->limiter, now_ms);
 }
 
 uint64_t sessions_due_ms(const struct sessions *all)
 {
     uint64_t due_ms = timers_earlier(timers_next_due_ms(&all->timers), closing_due_ms(all));
+    due_ms = timers_earlier(due_ms, trace_due_ms(&all->trace));
     /* Lines held back are reported when the second has ended. */
     return all->limiter.held_back != 0 ? timers_earlier(due_ms, all->now_ms + 1000) : due_ms;
 }

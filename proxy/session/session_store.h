@@ -18,6 +18,7 @@
 #include "creds/credential.h"
 #include "creds/generation.h"
 #include "handshake/flight.h"
+#include "handshake/trace.h"
 #include "net/udp.h"
 #include "session/association.h"
 #include "session/identities.h"
@@ -134,6 +135,7 @@ struct sessions {
     uint64_t now_ms; /* of the call in progress */
     uint32_t worker, worker_count;
     uint32_t count, max; /* established ones; of this worker */
+    struct trace trace;  /* whose records and datagrams have a line */
 };
 
 struct sessions_settings {

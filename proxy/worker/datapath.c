@@ -8,7 +8,7 @@
 /* ---- from a device -------------------------------------------------------------------------- */
 
 /* Nothing waits for the backend or the device any more that points into the batch. */
-static void flush(struct datapath *dp)
+void datapath_flush(struct datapath *dp)
 {
     backend_flush(&dp->backend);
     udp_out_flush(&dp->to_client);
@@ -106,6 +106,8 @@ static enum client_outcome from_stranger(struct datapath *dp, const struct arriv
 {
     if (a->kind.is_later_fragment)
         return CLIENT_hello_fragmented;
+    if (dp->is_draining[a->listener->number])
+        return CLIENT_draining;
     enum client_outcome outcome = admission_of_hello(&dp->admission, &dp->sessions, a);
     if (outcome != CLIENT_cookie_sent) {
         datapath_log_limit(&dp->log, a->listener, outcome);
@@ -247,7 +249,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
         dp->data_count += outcomes[i] == CLIENT_forwarded;
         dp->begun_count += outcomes[i] == CLIENT_handshake_begun;
     }
-    flush(dp);
+    datapath_flush(dp);
 
     counters_begin_turn(&dp->counters);
     counter_add(&c->client_received, batch->count);
@@ -298,7 +300,7 @@ void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint
         outcomes[i] = from_backend(dp, &batch->at[i], &recipients[i], &send_failed[i], now_ms);
         dp->data_count += outcomes[i] == BACKEND_forwarded;
     }
-    flush(dp);
+    datapath_flush(dp);
     backend_on_batch(&dp->backend, batch->count < UDP_BATCH, now_ms);
 
     counters_begin_turn(&dp->counters);
@@ -334,7 +336,7 @@ uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms)
     handshakes_on_time(&dp->handshakes, now_ms);
     sessions_on_time(&dp->sessions, now_ms);
     datapath_log_on_time(&dp->log, now_ms);
-    flush(dp);
+    datapath_flush(dp);
     uint64_t due_ms = backend_on_time(&dp->backend, now_ms);
     due_ms = timers_earlier(due_ms, handshakes_due_ms(&dp->handshakes));
     due_ms = timers_earlier(due_ms, sessions_due_ms(&dp->sessions));
@@ -345,5 +347,5 @@ void datapath_end_session(struct datapath *dp, const struct identities_session *
                           uint64_t now_ms)
 {
     sessions_end_replaced(&dp->sessions, session, now_ms);
-    flush(dp);
+    datapath_flush(dp);
 }

@@ -13,6 +13,7 @@
 #include "handshake/handshake.h"
 #include "net/udp.h"
 #include "session/session.h"
+#include "state/layout.h"
 #include "worker/admission.h"
 #include "worker/datapath_log.h"
 #include "worker/unusable_tickets.h"
@@ -36,6 +37,7 @@ struct datapath {
     uint64_t data_count, begun_count;
     uint32_t worker, worker_count;
     bool is_stopping;
+    bool is_draining[LAYOUT_LISTENERS_MAX]; /* no handshake begins there; by number */
 };
 
 /* What a worker has in common with the others. */
@@ -65,6 +67,9 @@ void datapath_backend_errors(struct datapath *dp, uint64_t now_ms);
 
 /* Timers. Returns when to be called next, TIMERS_NONE = no need. */
 uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms);
+
+/* Sends what is queued and frees what has ended: after calls that are none of the ones here. */
+void datapath_flush(struct datapath *dp);
 
 /* Another worker asks for the end of a session. */
 void datapath_end_session(struct datapath *dp, const struct identities_session *session,

@@ -8,12 +8,16 @@
 
 #include "session/identities.h"
 
+struct inquiry;
+
 struct mail {
     enum mail_kind {
         MAIL_END_SESSION, /* as replaced, if it is still there */
+        MAIL_INQUIRY,     /* see inquiry.h */
     } kind;
     union {
         struct identities_session session; /* MAIL_END_SESSION */
+        struct inquiry *inquiry;           /* MAIL_INQUIRY: with it goes who may touch it */
     };
 };
 

@@ -11,6 +11,7 @@
 #include "net/steering.h"
 #include "worker/datapath.h"
 #include "worker/hello_share.h"
+#include "worker/inquiry.h"
 #include "worker/mailbox.h"
 
 enum {
@@ -43,6 +44,7 @@ struct worker {
     ev_timer end_timer;
     ev_async stop_watcher, mail_watcher;
     struct mailbox mailbox;        /* the other workers write, this one takes */
+    struct inquiries asked;        /* they wait for their turn */
     struct worker *const *workers; /* all of them, by index; borrowed */
     ev_timer hello_timer;          /* active while hellos pause */
     struct hello_share hello_share;
@@ -184,23 +186,45 @@ static void end_elsewhere(void *context, const struct identities_session *sessio
         ev_async_send(other->loop, &other->mail_watcher);
 }
 
-static void on_mail(struct ev_loop *loop, ev_async *watcher, int events)
+static void take_mail(struct worker *worker, uint64_t now_ms)
 {
-    struct worker *worker = watcher->data;
-    uint64_t now_ms = read_clock_ms();
     uint32_t count;
     struct mail *mail = mailbox_take_all(&worker->mailbox, &count);
-    (void)loop;
-    (void)events;
-
     for (uint32_t i = 0; i < count; i++) {
         switch (mail[i].kind) {
         case MAIL_END_SESSION:
             datapath_end_session(&worker->datapath, &mail[i].session, now_ms);
             break;
+        case MAIL_INQUIRY: inquiries_add(&worker->asked, mail[i].inquiry); break;
         }
     }
     free(mail);
+}
+
+/* One inquiry has its turn, whoever else has asked: in between there is time for datagrams. */
+static void on_mail(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    uint64_t now_ms = read_clock_ms();
+    (void)events;
+    take_mail(worker, now_ms);
+    struct inquiry *inquiry = inquiries_take(&worker->asked);
+    if (inquiry == NULL)
+        return;
+    inquiry_answer(inquiry, &worker->datapath, now_ms);
+    if (worker->asked.first != NULL)
+        ev_async_send(loop, watcher);
+    keep_time(worker, now_ms);
+}
+
+bool worker_ask(struct worker *worker, struct inquiry *inquiry)
+{
+    const struct mail mail = {.kind = MAIL_INQUIRY, .inquiry = inquiry};
+    inquiry_ask(inquiry);
+    if (!mailbox_put(&worker->mailbox, &mail))
+        return false;
+    ev_async_send(worker->loop, &worker->mail_watcher);
+    return true;
 }
 
 /* ---- the rest ------------------------------------------------------------------------------- */
@@ -471,6 +495,20 @@ bool worker_join(struct worker *worker, uint64_t deadline_ms)
     return true;
 }
 
+/* Those who asked have given up before. */
+static void forget_inquiries(struct worker *worker)
+{
+    uint32_t count;
+    struct inquiry *inquiry;
+    struct mail *mail = mailbox_take_all(&worker->mailbox, &count);
+    for (uint32_t i = 0; i < count; i++)
+        if (mail[i].kind == MAIL_INQUIRY)
+            inquiries_add(&worker->asked, mail[i].inquiry);
+    free(mail);
+    while ((inquiry = inquiries_take(&worker->asked)) != NULL)
+        inquiry_forget(inquiry, &worker->datapath);
+}
+
 void worker_close(struct worker *worker)
 {
     if (worker == NULL)
@@ -483,6 +521,7 @@ void worker_close(struct worker *worker)
     }
     if (worker->loop != NULL)
         ev_loop_destroy(worker->loop);
+    forget_inquiries(worker);
     datapath_deinit(&worker->datapath);
     udp_in_deinit(&worker->in);
     mailbox_deinit(&worker->mailbox);

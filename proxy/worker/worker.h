@@ -41,6 +41,11 @@ bool worker_join(struct worker *worker, uint64_t deadline_ms) MUST_USE;
 /* Joins however long it takes, then frees everything. NULL is harmless. */
 void worker_close(struct worker *worker);
 
+struct inquiry;
+
+/* Mails an inquiry; from any thread. False: out of memory, and it is still the caller's. */
+bool worker_ask(struct worker *worker, struct inquiry *inquiry) MUST_USE;
+
 const struct worker_counters *worker_counters(const struct worker *worker);
 
 #endif

@@ -84,6 +84,11 @@ void log_begin(struct log_line *line, enum log_level level, const char *event)
     log_add(line, "event", event);
 }
 
+void log_begin_always(struct log_line *line, enum log_level level, const char *event)
+{
+    log_begin(line, level, event);
+}
+
 void log_add(struct log_line *line, const char *key, const char *value)
 {
     append(line, key, value, (int)strlen(value));

@@ -1,0 +1,73 @@
+#include "session/session_report.h"
+
+#include <string.h>
+
+#include "session/path.h"
+
+static void fill_who(struct session_report *report, const struct session_who *who)
+{
+    report->credential = (enum credential)who->credential;
+    report->identity_len = who->identity_len;
+    if (report->identity_len > sizeof(report->identity))
+        report->identity_len = sizeof(report->identity);
+    memcpy(report->identity, who->identity, report->identity_len);
+}
+
+void session_report_fill(struct session_report *report, const struct sessions *all,
+                         const struct session *s, uint64_t now_ms)
+{
+    *report = (struct session_report){
+        .kind = REPORT_SESSION,
+        .slot = s->slot,
+        .backend_source = backend_slot_addr(all->backend, s->slot),
+        .listener = (uint32_t)s->listener,
+        .number = s->number,
+        .client = s->client,
+        .is_proved = path_is_proved(s),
+        .version = (enum dtls_version)s->association.version,
+        .aead = (enum aead)s->association.aead,
+        .cid_len = s->association.cid_len,
+        .age_ms = SESSION_MS(now_ms - s->established_ms),
+        .unused_ms = SESSION_MS(now_ms - s->last_used_ms),
+        .from_client = s->from_client,
+        .from_backend = s->from_backend,
+    };
+    fill_who(report, s->who);
+    memcpy(report->cid, association_cid(&s->association), report->cid_len);
+}
+
+void session_report_slot(struct session_report *report, const struct sessions *all, uint32_t slot,
+                         uint64_t now_ms)
+{
+    const struct slots *slots = &all->backend->slots;
+    const struct session *s = backend_owner(all->backend, slot);
+    if (s != NULL && s->state == SESSION_ESTABLISHED) {
+        session_report_fill(report, all, s, now_ms);
+        return;
+    }
+    *report = (struct session_report){.kind = REPORT_NOBODY, .slot = slot};
+    report->backend_source = backend_slot_addr(all->backend, slot);
+    const struct backend_slot *found = slots_find(slots, slot);
+    if (found == NULL)
+        return;
+    unsigned reason = slots_late_reason(slots, found, now_ms);
+    if (reason >= CLOSE_REASON_COUNT)
+        return;
+    report->kind = REPORT_TOMBSTONE;
+    report->listener = (uint32_t)found->listener;
+    report->reason = (enum close_reason)reason;
+    report->silent_ms = now_ms - found->since;
+    report->rest_ms = slots->tombstone_ms - report->silent_ms;
+}
+
+bool session_filter_fits(const struct session_filter *filter, const struct session *s)
+{
+    if ((filter->has_number && s->number != filter->number) ||
+        (filter->has_slot && s->slot != filter->slot) ||
+        (filter->has_listener && s->listener != filter->listener) ||
+        (filter->client.addr.family != 0 && !addr_prefix_has(&filter->client, &s->client)))
+        return false;
+    return filter->identity_len == 0 ||
+           (s->who->identity_len == filter->identity_len &&
+            memcmp(s->who->identity, filter->identity, filter->identity_len) == 0);
+}
