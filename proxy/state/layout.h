@@ -74,6 +74,13 @@ enum layout_listener_use {
     LAYOUT_LISTENER_REMOVED = 2, /* sessions and slots may still have its number */
 };
 
+/* Where a listener's plaintext goes. */
+struct layout_server {
+    struct addr now;
+    struct addr before;       /* the one before the latest change */
+    uint64_t before_until_ms; /* so long it may answer what it was asked */
+};
+
 struct layout_listener {
     uint8_t use; /* enum layout_listener_use */
     uint8_t addr_count;
@@ -81,6 +88,7 @@ struct layout_listener {
     uint8_t unused[5];
     uint64_t removed; /* when: of layout_header.removals */
     struct addr addrs[LAYOUT_LISTEN_MAX];
+    struct layout_server server;
     uint8_t ticket_master[LAYOUT_MASTER_BYTES];
 };
 
@@ -124,7 +132,7 @@ struct layout_header {
 };
 
 _Static_assert(sizeof(struct layout_worker) == 64, "a cache line");
-_Static_assert(sizeof(struct layout_listener) == 272, "the same on all platforms");
+_Static_assert(sizeof(struct layout_listener) == 328, "the same on all platforms");
 _Static_assert(sizeof(struct layout_header) <= LAYOUT_DIRECTORY_AT, "there begins what follows");
 
 #endif

@@ -22,6 +22,7 @@
 #ifndef STATE_STATE_H
 #define STATE_STATE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -33,25 +34,26 @@
 /* A process's handle of it. */
 struct state {
     struct region region;
-    struct layout_header *header; /* in the region */
+    struct layout_header *header; /* in the region; NULL = closed */
     bool is_new;                  /* there was nothing to take over */
-    /* Of the processes before: the largest session number and mark; whether a mark has been seen
-     * that was the latest when a slot was taken can be asked of the copies. */
+    /* Of the processes before: the largest number of a session and of a mark. */
     uint64_t number_base, mark_base;
+    /* Of the latest of them, as the header had it: marks by worker, and how many workers there
+     * were. */
     uint64_t marks_seen[LAYOUT_WORKERS_MAX];
-    uint32_t before_count; /* workers of the process before; 0 = none */
+    uint32_t before_count;
+    pthread_mutex_t route_mutex; /* who holds it may add a route */
 };
 
 /* A new one, with new secrets. */
 bool state_create(struct state *state, struct err *err) MUST_USE;
 
-/* The one that the descriptor is of; the descriptor stays the caller's. False if this program
- * cannot read it, if another process has it, or if it is none: err says what an operator can do.
- * Nothing in it has been changed then. */
+/* The one that the descriptor is of. Takes it, if true. False if this program cannot read it, if
+ * another process has it, or if it is none: err says which, and nothing in it has been changed. */
 bool state_adopt(struct state *state, int fd, struct err *err) MUST_USE;
 
-/* Whether state_adopt() would do, asked by a process that leaves it with the one that has it: maps
- * it read-only, and takes no lock. */
+/* Whether state_adopt() could read it, asked while another process has it: the file is mapped
+ * read-only, and no lock taken. The descriptor stays the caller's. */
 bool state_check(int fd, struct err *err) MUST_USE;
 
 /* Gives up the mapping and the lock; the memory lives on in other descriptors. Harmless for one
@@ -88,13 +90,16 @@ static inline uint8_t *state_ticket_master(struct state *state, uint32_t listene
 
 /* ---- workers --------------------------------------------------------------------------------- */
 
-/* The process has so many workers. Whatever the one before had, what it has left is given out
- * anew, by bucket. */
+/* The process has so many workers, and no mark of backend.h is on its way any more that it would
+ * know: those of the process before are older than mark_base. */
 void state_begin_workers(struct state *state, uint32_t count);
 
 /* Numbers of handshakes and sessions, for logs, go up over all processes. Worker `worker` gives out
  * this one first, then each count-th; it notes the latest in last_number. */
 uint64_t state_first_number(const struct state *state, uint32_t worker);
+
+/* A mark with that number had come back to the process before, to the worker of that bucket. */
+bool state_mark_was_seen(const struct state *state, uint32_t bucket, uint64_t mark);
 
 static inline struct layout_worker *state_worker(struct state *state, uint32_t worker)
 {

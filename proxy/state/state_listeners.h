@@ -10,6 +10,7 @@ struct state_listener {
     const char *name; /* borrowed, as the addresses are */
     const struct addr *addrs;
     uint32_t addr_count;
+    struct addr server;
     /* What state_listeners_plan() finds. */
     uint32_t number;
     bool
@@ -26,9 +27,10 @@ struct state_listener {
 bool state_listeners_plan(const struct state *state, struct state_listener *listeners,
                           uint32_t count, struct err *err) MUST_USE;
 
-/* Makes it so; all others are removed from now on. A new one gets a new secret for its tickets.
- * False, and nothing has changed: no random numbers. */
+/* Makes it so; all others are removed from now on. A new one gets a new secret for its tickets. A
+ * server that was replaced may still answer for tombstone_ms. Workers must not read servers
+ * meanwhile. False, and nothing has changed: no random numbers. */
 bool state_listeners_commit(struct state *state, const struct state_listener *listeners,
-                            uint32_t count, struct err *err) MUST_USE;
+                            uint32_t count, uint64_t tombstone_ms, struct err *err) MUST_USE;
 
 #endif
