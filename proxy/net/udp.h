@@ -1,4 +1,4 @@
-/* Sockets and batches: recvmmsg, sendmmsg, packet info. No meaning: what a datagram says is not
+/* Batches of datagrams: recvmmsg, sendmmsg, packet info. No meaning: what a datagram says is not
  * looked at. Linux only. */
 #ifndef UDP_H
 #define UDP_H
@@ -9,17 +9,12 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "net/udp_socket.h"
 
 #define UDP_BATCH 64
 /* Longer ones may need fragments on their way to an IPv6 address. */
 #define UDP_V6_WHOLE_MAX (1280 - 40 - 8)
 #define UDP_DATAGRAM_MAX 65507 /* IPv4; what an IPv6 packet may hold more, no device sends */
-
-struct udp_socket {
-    int fd; /* -1 = closed */
-    struct addr bound;
-    uint32_t kernel_drops; /* last value of SO_RXQ_OVFL, wraps */
-};
 
 struct udp_datagram {
     struct addr from;
@@ -36,36 +31,8 @@ struct udp_in {
     struct udp_in_buffers *buffers;
 };
 
-/* Listening socket, the first one on its address: fails if anybody has that already, also if two
- * try at once. Others of ours can join it then; so could any program of the same user that asks for
- * SO_REUSEPORT. */
-bool udp_open_first_listener(struct udp_socket *socket, const struct addr *addr,
-                             struct err *err) MUST_USE;
-/* Another one, that joins the first. */
-bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
-                       struct err *err) MUST_USE;
-
-/* The receive buffer of the sockets that ClientHellos arrive at. Holds the hellos of 10,000 devices
- * that come back at once: the kernel accounts for up to 1280 bytes each (more with some network
- * drivers) and doubles what is asked for. */
-#define UDP_HELLO_BUFFER_BYTES (8 * 1024 * 1024)
-
-/* What this process would get of a receive buffer of that size; -1 if there is no socket. */
-int udp_try_receive_buffer(int bytes);
-
 /* True if this process may receive and send batches; a sandbox may forbid it. */
 bool udp_try_batches(struct err *err) MUST_USE;
-
-/* Asks for a receive buffer of that size; like all sockets it gets as much as the kernel lets it.
- */
-void udp_set_receive_buffer(const struct udp_socket *socket, int bytes);
-
-/* Socket toward backends: 0.0.0.0, only the loopback interface, ICMP errors on its error queue.
- * is_first: fails if anybody has the port (0 = one of the kernel's choice). Else it joins the
- * first. */
-bool udp_open_backend(struct udp_socket *socket, uint16_t port, bool is_first,
-                      struct err *err) MUST_USE;
-void udp_close(struct udp_socket *socket);
 
 bool udp_in_init(struct udp_in *in) MUST_USE; /* false: out of memory */
 void udp_in_deinit(struct udp_in *in);
