@@ -8,7 +8,9 @@
 #include "handshake/dtls.h"
 #include "run/check.h"
 #include "run/gate.h"
+#include "run/keeper.h"
 #include "run/privileges.h"
+#include "run/program.h"
 #include "version.h"
 
 /* Read by jemalloc, which the program is linked with. Handshakes that end in their thousands give
@@ -23,6 +25,12 @@ static const char HELP[] =
     "DTLS in front of plaintext CoAP and LwM2M servers.\n"
     "\n"
     "  -c, --config FILE    settings; runs in the foreground and logs to stderr\n"
+    "      --keeper         start the gate as a child, keep its sessions and sockets, and start "
+    "it\n"
+    "                       again when it dies; for containers\n"
+    "      --fd-store       the service manager keeps descriptors (systemd before 254 does not "
+    "say\n"
+    "                       so)\n"
     "  -t, --check-config   check the settings and credentials, report every problem, and end\n"
     "      --as USER        check as this user, who will run the gate; needs root\n"
     "      --print-config   print the effective settings, and end\n"
@@ -33,12 +41,13 @@ static const char HELP[] =
     "Exit status: 0; 2 if somebody must change the settings or the command line; 1 at any other\n"
     "error: it may be over at the next try.\n";
 
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_PRINT };
+enum action { ACTION_RUN, ACTION_KEEP, ACTION_CHECK, ACTION_PRINT };
 
 struct arguments {
     const char *config_path;
     enum action action;
     const char *as_user; /* NULL: as who it is */
+    bool wants_store;
 };
 
 static void print_version(void)
@@ -56,11 +65,20 @@ static int usage_error(const char *text, const char *argument)
 /* Returns -1 to go on, or the exit status. */
 static int parse_arguments(struct arguments *arguments, int argc, char **argv)
 {
-    enum { OPTION_PRINT = 256, OPTION_AS, OPTION_VERSION, OPTION_HELP };
+    enum {
+        OPTION_PRINT = 256,
+        OPTION_AS,
+        OPTION_KEEPER,
+        OPTION_FD_STORE,
+        OPTION_VERSION,
+        OPTION_HELP
+    };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 't'},
         {"as", required_argument, NULL, OPTION_AS},
+        {"keeper", no_argument, NULL, OPTION_KEEPER},
+        {"fd-store", no_argument, NULL, OPTION_FD_STORE},
         {"print-config", no_argument, NULL, OPTION_PRINT},
         {"version", no_argument, NULL, OPTION_VERSION},
         {"help", no_argument, NULL, OPTION_HELP},
@@ -74,6 +92,8 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         case 'c': arguments->config_path = optarg; break;
         case 't': arguments->action = ACTION_CHECK; break;
         case OPTION_AS: arguments->as_user = optarg; break;
+        case OPTION_KEEPER: arguments->action = ACTION_KEEP; break;
+        case OPTION_FD_STORE: arguments->wants_store = true; break;
         case OPTION_PRINT: arguments->action = ACTION_PRINT; break;
         case OPTION_VERSION: print_version(); return EXIT_SUCCESS;
         case OPTION_HELP: fputs(HELP, stdout); return EXIT_SUCCESS;
@@ -85,7 +105,7 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         return usage_error("unexpected argument ", argv[optind]);
     if (arguments->config_path == NULL)
         return usage_error("-c FILE is needed", "");
-    if (arguments->as_user != NULL && arguments->action == ACTION_RUN)
+    if (arguments->as_user != NULL && arguments->action <= ACTION_KEEP)
         return usage_error("--as goes with --check-config; to run as another user: user = ",
                            arguments->as_user);
     return -1;
@@ -99,23 +119,32 @@ static void ignore_stray_signals(void)
         signal(signals[i], SIG_IGN);
 }
 
-int main(int argc, char **argv)
+static int run(const struct arguments *arguments, const struct program *program)
 {
-    struct arguments arguments;
-    int status = parse_arguments(&arguments, argc, argv);
-    if (status >= 0)
-        return status;
-
-    privileges_forbid_core_dumps();
-    ignore_stray_signals();
+    if (arguments->action == ACTION_KEEP)
+        return keeper_run(program); /* needs nothing of the library */
     if (!dtls_library_init()) {
         fputs("dtlsgate: wolfSSL's self-initialisation failed\n", stderr);
         return EXIT_RUN_TIME;
     }
-    status = arguments.action == ACTION_RUN ? gate_run(arguments.config_path)
-                                            : check_run(arguments.config_path, arguments.as_user,
-                                                        arguments.action == ACTION_PRINT);
+    int status = arguments->action == ACTION_RUN
+                     ? gate_run(arguments->config_path, program, arguments->wants_store)
+                     : check_run(arguments->config_path, arguments->as_user,
+                                 arguments->action == ACTION_PRINT);
     log_stop();
     dtls_library_deinit();
     return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct program program;
+    struct arguments arguments;
+    int status = parse_arguments(&arguments, argc, argv);
+    if (status >= 0)
+        return status;
+    privileges_forbid_core_dumps();
+    ignore_stray_signals();
+    program_init(&program, argv);
+    return run(&arguments, &program);
 }

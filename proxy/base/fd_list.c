@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 bool fd_list_is_name(const char *name)
@@ -46,6 +47,13 @@ void fd_list_remove(struct fd_list *list, struct named_fd *item)
     uint32_t behind = list->count - (uint32_t)(item - list->items) - 1;
     memmove(item, item + 1, behind * sizeof(*item));
     list->count--;
+}
+
+bool fd_list_is_same_file(int a, int b)
+{
+    struct stat of_a, of_b;
+    return fstat(a, &of_a) == 0 && fstat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+           of_a.st_ino == of_b.st_ino;
 }
 
 void fd_list_close(struct fd_list *list)

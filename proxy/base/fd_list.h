@@ -30,6 +30,9 @@ struct named_fd *fd_list_find(const struct fd_list *list, const char *name);
 /* Takes an item out; those behind it move up. Closes nothing. */
 void fd_list_remove(struct fd_list *list, struct named_fd *item);
 
+/* Whether both are one file: the same socket, memory or file on disk. */
+bool fd_list_is_same_file(int a, int b);
+
 /* Frees the list, and closes what is in it, from the last one on. */
 void fd_list_close(struct fd_list *list);
 

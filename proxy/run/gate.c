@@ -16,6 +16,7 @@
 #include "net/steering.h"
 #include "net/udp.h"
 #include "run/check.h"
+#include "run/handover.h"
 #include "run/host.h"
 #include "run/metrics.h"
 #include "run/privileges.h"
@@ -29,6 +30,9 @@ enum { STOP_LIMIT_MS = 8000 };
 
 /* Everything that runs. Freed in the reverse order of its members. */
 struct gate {
+    struct handover handover;
+    const struct program *program; /* borrowed */
+    int binary;                    /* the program that runs, open; -1 = that is not possible */
     struct generation *generation;
     struct identities *identities; /* shared by the workers */
     struct worker **workers;
@@ -196,6 +200,27 @@ static void close_gate(struct gate *gate)
     identities_free(gate->identities);
     free(gate->counters);
     reload_release(gate->generation);
+    handover_close(&gate->handover);
+    if (gate->binary >= 0)
+        close(gate->binary);
+}
+
+/* What the next process is to have. */
+static bool list_descriptors(const struct gate *gate, struct fd_list *list, struct err *err)
+{
+    return gate->binary < 0 || fd_list_add(list, HANDOVER_BINARY, gate->binary, err);
+}
+
+/* Whenever the sockets have changed, too. */
+static void keep_descriptors(struct gate *gate)
+{
+    struct fd_list list = {0};
+    struct err err = {0};
+    if (list_descriptors(gate, &list, &err))
+        handover_keep(&gate->handover, &list);
+    else
+        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+    fd_list_free(&list);
 }
 
 /* ---- while it runs -------------------------------------------------------------------------- */
@@ -233,9 +258,11 @@ struct signal_watchers {
     ev_signal ends[2], others[3];
 };
 
-/* Before anything is started: a signal that comes early is kept until the loop runs. */
+/* Before anything is started: a signal that comes early is kept until the loop runs. One that came
+ * earlier still waits, blocked, if a keeper or an upgrade has started us. */
 static void watch_signals(struct signal_watchers *watchers, struct ev_loop *loop)
 {
+    sigset_t none;
     static const int end_signals[] = {SIGTERM, SIGINT};
     static const int other_signals[] = {SIGHUP, SIGUSR1, SIGUSR2};
     for (int i = 0; i < 2; i++) {
@@ -246,6 +273,8 @@ static void watch_signals(struct signal_watchers *watchers, struct ev_loop *loop
         ev_signal_init(&watchers->others[i], on_other_signal, other_signals[i]);
         ev_signal_start(loop, &watchers->others[i]);
     }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* Without a callback the library would abort. It goes on when this returns, and tries again. */
@@ -265,7 +294,7 @@ static bool open_loop(struct ev_loop **loop, const struct config *config, struct
     return *loop != NULL || err_set(err, "no event loop: %s", strerror(errno));
 }
 
-int gate_run(const char *config_path)
+int gate_run(const char *config_path, const struct program *program, bool wants_store)
 {
     static struct gate gate;
     struct signal_watchers watchers;
@@ -276,6 +305,10 @@ int gate_run(const char *config_path)
         fprintf(stderr, "dtlsgate: %s\n", err.text);
         return EXIT_RUN_TIME;
     }
+    gate.program = program;
+    gate.binary = program_open_self();
+    if (!handover_inherit(&gate.handover, wants_store, &err))
+        log_text(LOG_ERROR, "handover_failed", "%s; starting without what is there", err.text);
     problems_init(&problems);
     gate.generation = reload_build(config_path, &problems);
     if (gate.generation != NULL)
@@ -294,6 +327,7 @@ int gate_run(const char *config_path)
     }
     if (is_started) {
         atomic_store(&gate.is_ready, true);
+        keep_descriptors(&gate);
         log_ready(&gate);
         notify("READY=1");
         ev_timer_init(&gate.watchdog_timer, on_watchdog_timer, 1.0, 1.0);

@@ -69,9 +69,11 @@ def run_gate(*arguments, timeout_s=20, **options):
 class Proxy:
     """gate, listener: settings that replace or join the defaults below; None removes one.
     listeners: whole further sections {name: settings}. psk: {identity: hexkey}.
+    keeper: the gate runs as the child of dtlsgate --keeper.
     """
 
-    def __init__(self, folder, backend, *, psk=None, gate=None, listener=None, listeners=None):
+    def __init__(self, folder, backend, *, psk=None, gate=None, listener=None, listeners=None,
+                 keeper=False):
         self.folder = Path(folder)
         self.host = own_address()
         self.address = (self.host, LISTENER_PORT)
@@ -83,6 +85,7 @@ class Proxy:
         self.exit_status = None
         self.stop_seconds = None
         self._descriptors_at_start = 0
+        self._words = ["--keeper"] if keeper else []
         self._keys = list((psk or {}).values())
         if psk is not None:
             write_private(self.folder / "devices.psk",
@@ -112,7 +115,11 @@ class Proxy:
         if not self.sections["gate"]["metrics"]:
             self.wait_log("ready", timeout_s=20)
             return self
-        wait_until(self.is_ready, "readiness", timeout_s=20)
+        return self.wait_ready()
+
+    def wait_ready(self):
+        """After launch(), or when another gate takes this one's place."""
+        wait_until(self.answers_ready, "readiness", timeout_s=20)
         wait_until(lambda: self.descriptors() <= self._least_descriptors(), "quiet descriptors")
         return self
 
@@ -120,7 +127,7 @@ class Proxy:
         """Starts it without waiting until it serves."""
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [*prefix, str(program), "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
+                [*prefix, str(program), *self._words, "-c", str(self.config_path)], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log if stderr is None else stderr,
                 env=gate_environment())
 
@@ -132,17 +139,32 @@ class Proxy:
         except OSError:
             return False
 
+    def answers_ready(self):
+        """The same, but there may be no gate for a moment."""
+        try:
+            return self.gate_pid() is not None and self.is_ready()
+        except OSError:
+            return False
+
     def _least_descriptors(self):
         """The fewest descriptors seen: HTTP connections that are just closing come on top."""
         seen = self.descriptors()
         self._descriptors_at_start = min(self._descriptors_at_start or seen, seen)
         return self._descriptors_at_start
 
+    def gate_pid(self):
+        """Of the gate itself; None while its keeper has none."""
+        pid = self.process.pid
+        if not self._words:
+            return pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(children[0]) if children else None
+
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{self.gate_pid()}/fd"))
 
     def resident_bytes(self):
-        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        fields = Path(f"/proc/{self.gate_pid()}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def waiting_bytes(self):
