@@ -3,10 +3,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "handshake/dtls.h"
 #include "run/check.h"
+#include "run/ctl.h"
 #include "run/gate.h"
 #include "run/keeper.h"
 #include "run/privileges.h"
@@ -22,6 +24,7 @@ const char *const malloc_conf = "background_thread:true,dirty_decay_ms:3000,muzz
 
 static const char HELP[] =
     "Usage: dtlsgate -c FILE [OPTION]\n"
+    "       dtlsgate ctl COMMAND     asks or tells a running gate; dtlsgate ctl --help\n"
     "DTLS in front of plaintext CoAP and LwM2M servers.\n"
     "\n"
     "  -c, --config FILE    settings; runs in the foreground and logs to stderr\n"
@@ -140,6 +143,8 @@ int main(int argc, char **argv)
 {
     static struct program program;
     struct arguments arguments;
+    if (argc > 1 && strcmp(argv[1], "ctl") == 0)
+        return ctl_run(argc - 1, argv + 1);
     int status = parse_arguments(&arguments, argc, argv);
     if (status >= 0)
         return status;

@@ -277,25 +277,44 @@ bool command_split(char *line, const char **words, size_t *count, struct err *er
     return true;
 }
 
+static bool needs_quotes(const char *word)
+{
+    return word[0] == '\0' || word[0] == '"' || strchr(word, ' ') != NULL;
+}
+
+/* Behind *len; there is room. */
+static void append_quoted(char *line, size_t *len, const char *word)
+{
+    line[(*len)++] = '"';
+    for (const char *c = word; *c != '\0'; c++) {
+        if (*c == '"' || *c == '\\')
+            line[(*len)++] = '\\';
+        line[(*len)++] = *c;
+    }
+    line[(*len)++] = '"';
+}
+
 bool command_join(const char *const *words, size_t count, char line[COMMAND_LINE_MAX + 2],
                   struct err *err)
 {
     size_t len = 0;
     for (size_t i = 0; i < count; i++) {
-        /* Twice as long at most, with quotes and a blank. */
-        if (2 * strlen(words[i]) + 3 > COMMAND_LINE_MAX - len)
-            return err_set(err, "the command is too long");
-        line[len++] = '"';
-        for (const char *c = words[i]; *c != '\0'; c++) {
+        size_t word_len = strlen(words[i]);
+        for (const char *c = words[i]; *c != '\0'; c++)
             if (is_control(*c))
                 return err_set(err, "'%.40s' has a control character; in an identity write \\xHH",
                                words[i]);
-            if (*c == '"' || *c == '\\')
-                line[len++] = '\\';
-            line[len++] = *c;
+        /* Twice as long at most, with quotes and a blank. */
+        if (2 * word_len + 3 > COMMAND_LINE_MAX - len)
+            return err_set(err, "the command is too long");
+        if (i > 0)
+            line[len++] = ' ';
+        if (needs_quotes(words[i])) {
+            append_quoted(line, &len, words[i]);
+        } else {
+            memcpy(line + len, words[i], word_len);
+            len += word_len;
         }
-        line[len++] = '"';
-        line[len++] = ' ';
     }
     line[len++] = '\n';
     line[len] = '\0';

@@ -16,6 +16,7 @@
 #include "net/steering.h"
 #include "net/udp.h"
 #include "run/check.h"
+#include "run/control.h"
 #include "run/handover.h"
 #include "run/host.h"
 #include "run/metrics.h"
@@ -40,10 +41,21 @@ struct gate {
     uint32_t worker_count;
     struct metrics *metrics;
     struct metrics_source metrics_source;
+    struct control *control; /* NULL = there is no socket */
+    struct drains drains;
+    struct ev_loop *loop;
+    uint64_t started_ms;
     _Atomic bool is_ready;
     ev_timer watchdog_timer; /* of main's loop, its data is this gate */
     struct watchdog_log watchdog_log;
 };
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
 
 static void log_problems(const struct problems *problems)
 {
@@ -101,6 +113,42 @@ static bool open_metrics(struct gate *gate, struct err *err)
     return gate->metrics != NULL;
 }
 
+static bool ask_worker(void *context, uint32_t worker, struct inquiry *inquiry)
+{
+    const struct gate *gate = context;
+    return worker_ask(gate->workers[worker], inquiry);
+}
+
+static void stop(void *context, struct control_answer answer, bool with_farewell)
+{
+    struct gate *gate = context;
+    (void)with_farewell; /* there is always one */
+    control_answer_end(answer, true, "");
+    log_text(LOG_INFO, "stopping", "dtlsgate ctl stop");
+    ev_break(gate->loop, EVBREAK_ALL);
+}
+
+/* As the user that the gate runs as. */
+static bool open_control(struct gate *gate, struct err *err)
+{
+    const struct gate_config *config = &gate->generation->config->gate;
+    const struct control_source source = {
+        .generation = &gate->generation,
+        .workers = gate->counters,
+        .worker_count = gate->worker_count,
+        .ask = ask_worker,
+        .context = gate,
+        .drains = &gate->drains,
+        .started_ms = gate->started_ms,
+        .is_ready = &gate->is_ready,
+        .actions = {.context = gate, .stop = stop},
+    };
+    if (config->control[0] == '\0')
+        return true;
+    gate->control = control_open(gate->loop, config, &source, err);
+    return gate->control != NULL;
+}
+
 static bool drop_privileges(const struct gate *gate, struct err *err)
 {
     const char *user = gate->generation->config->gate.user;
@@ -122,7 +170,7 @@ static bool start(struct gate *gate, struct err *err)
     if (!open_workers(gate, err) || !open_metrics(gate, err))
         return false;
     host_log_warnings(gate->generation->config);
-    if (!drop_privileges(gate, err))
+    if (!drop_privileges(gate, err) || !open_control(gate, err))
         return false;
     for (uint32_t i = 0; i < gate->worker_count; i++) {
         if (!worker_start(gate->workers[i], err))
@@ -156,13 +204,6 @@ static void log_ready(const struct gate *gate)
     log_end(&line);
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* A worker that hangs would hold up the end, too. */
 static void join_or_exit(struct gate *gate)
 {
@@ -194,6 +235,7 @@ static void close_gate(struct gate *gate)
         worker_ask_to_stop(gate->workers[i]);
     join_or_exit(gate);
     metrics_close(gate->metrics); /* reads the workers' counters */
+    control_close(gate->control);
     for (uint32_t i = 0; i < gate->worker_count; i++)
         worker_close(gate->workers[i]);
     free(gate->workers);
@@ -323,6 +365,8 @@ int gate_run(const char *config_path, const struct program *program, bool wants_
     bool is_started = open_loop(&loop, gate.generation->config, &err);
     if (is_started) {
         watch_signals(&watchers, loop);
+        gate.loop = loop;
+        gate.started_ms = now_ms();
         is_started = start(&gate, &err);
     }
     if (is_started) {

@@ -1,0 +1,28 @@
+/* Opening and removing the file of the control socket. */
+#ifndef CONTROL_SOCKET_H
+#define CONTROL_SOCKET_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "config/config.h"
+
+struct control_socket {
+    int fd;           /* -1 = closed; does not block */
+    const char *path; /* borrowed */
+    dev_t device;     /* of the file that was made */
+    ino_t inode;
+};
+
+/* A file that a gate has left there is replaced; not one at which somebody answers, and nothing
+ * that is no socket. Mode and group are set before anybody can connect. */
+bool control_socket_open(struct control_socket *s, const struct gate_config *config,
+                         struct err *err) MUST_USE;
+/* Removes the file, unless another one is there by now. */
+void control_socket_close(struct control_socket *s);
+
+/* A connection to a gate, that blocks; -1 with err if none answers there. */
+int control_socket_connect(const char *path, struct err *err);
+
+#endif

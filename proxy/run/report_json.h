@@ -1,0 +1,36 @@
+/* What the gate tells of itself, its sessions and its failed handshakes as JSON, for the control
+ * socket and for HTTP. Each function returns a new object that the caller owns; NULL: out of
+ * memory. */
+#ifndef REPORT_JSON_H
+#define REPORT_JSON_H
+
+#include <jansson.h>
+
+#include "creds/generation.h"
+#include "handshake/failures.h"
+#include "run/drains.h"
+#include "session/session_report.h"
+
+/* A session, a tombstone or nobody. */
+json_t *report_json_session(const struct session_report *report,
+                            const struct generation *generation);
+/* now_ms: when the failure was handed out. */
+json_t *report_json_failure(const struct failure *failure, const struct generation *generation,
+                            uint64_t now_ms);
+
+/* What status is made of; all borrowed. */
+struct report_gate {
+    const struct generation *generation;
+    const struct worker_counters *const *workers;
+    uint32_t worker_count;
+    const struct drains *drains;
+    uint64_t uptime_ms;
+    bool is_ready;
+};
+
+/* A listener of the generation. No identities. */
+json_t *report_json_listener(const struct report_gate *gate, const struct listener *listener);
+/* The gate as a whole. */
+json_t *report_json_gate(const struct report_gate *gate);
+
+#endif
