@@ -8,6 +8,7 @@
 #include "handshake/dtls_prepare.h"
 #include "run/host.h"
 #include "run/privileges.h"
+#include "run/state_keep.h"
 
 enum { COOKIE_MASTER_BYTES = 32 };
 
@@ -49,6 +50,7 @@ struct generation *reload_build(const char *path, struct problems *problems)
     }
     check_user(generation->config, problems);
     host_fit(generation->config, "", problems);
+    state_keep_load(generation, problems);
     uint32_t count = generation->config->listener_count;
     generation->listeners = calloc(count + 1, sizeof(*generation->listeners));
     if (generation->listeners == NULL)
@@ -91,5 +93,6 @@ void reload_release(struct generation *generation)
     free(generation->listeners);
     config_free(generation->config);
     secret_free(&generation->kept_master);
+    secret_free(&generation->state_key);
     free(generation);
 }

@@ -127,6 +127,24 @@ static void test_every_problem_in_one_run(void **state)
                    parts);
 }
 
+/* Only where there is a state file. */
+static void test_state_key(void **state)
+{
+    (void)state;
+    struct problems problems;
+    creds_fixture_put_file("state.key", KEY KEY "\n", 0600);
+    struct generation *generation =
+        build("[gate]\nstate_file = state\nstate_key_file = state.key\n" LISTENER("x", "5684") PSK,
+              &problems);
+    assert_non_null(generation);
+    assert_int_equal(generation->state_key.size, 32);
+    assert_true(core_dump_leaves_out(generation->state_key.bytes));
+    reload_release(generation);
+    problems_deinit(&problems);
+    static const char *const none[] = {"[gate] state_key_file: ", NULL};
+    assert_refused("[gate]\nstate_file = state\n" LISTENER("x", "5684") PSK, none);
+}
+
 static void test_no_file(void **state)
 {
     (void)state;
@@ -223,6 +241,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_warnings_do_not_refuse),
         cmocka_unit_test(test_every_problem_in_one_run),
+        cmocka_unit_test(test_state_key),
         cmocka_unit_test(test_no_file),
         cmocka_unit_test(test_no_listener),
         cmocka_unit_test(test_secrets_differ),

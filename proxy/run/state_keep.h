@@ -1,0 +1,35 @@
+/* The state file in the life of the gate: its key when settings are read, the file at start and at
+ * stop, and what is said about it. With no state_file in the settings nothing of this does
+ * anything. The main thread's. */
+#ifndef RUN_STATE_KEEP_H
+#define RUN_STATE_KEEP_H
+
+#include "base/problems.h"
+#include "creds/generation.h"
+#include "run/state_file.h"
+
+/* Reads the key of the settings' state_file into generation->state_key; says what is wrong with it,
+ * or with the folder. */
+void state_keep_load(struct generation *generation, struct problems *problems);
+
+/* Says so if the file could not be written at the stop: once the gate is the user that it will be.
+ */
+void state_keep_check(const struct generation *generation);
+
+/* What a start does before there is a state: see the table in state_file.h. has_memory: one was
+ * inherited from the process before. True: taken->memory is the state to adopt, and the gate's
+ * clock goes on at state_keep_clock_ms(). */
+bool state_keep_take(const struct generation *generation, bool has_memory,
+                     struct state_taken *taken) MUST_USE;
+
+static inline uint64_t state_keep_clock_ms(const struct state_taken *taken)
+{
+    return taken->gate_ms + taken->age_ms;
+}
+
+/* At the stop, when nothing uses the state any more; nothing may use it later. gate_ms: the gate's
+ * clock; deadline_ms of CLOCK_MONOTONIC. */
+void state_keep_write(const struct generation *generation, int memory, uint64_t gate_ms,
+                      uint64_t deadline_ms);
+
+#endif
