@@ -1,4 +1,4 @@
-/* Reads and writes big-endian numbers; wipes secrets. */
+/* Reads and writes big-endian numbers, reads hexadecimal ones; wipes secrets. */
 #ifndef BASE_BYTES_H
 #define BASE_BYTES_H
 
@@ -31,6 +31,15 @@ static inline void bytes_put32(uint8_t *p, uint32_t value)
 {
     bytes_put16(p, (uint16_t)(value >> 16));
     bytes_put16(p + 2, (uint16_t)value);
+}
+
+/* The value of a hexadecimal digit, in either case; -1 if it is none. */
+static inline int bytes_hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* explicit_bzero is not optimised away, unlike memset on memory about to be freed. */

@@ -202,7 +202,7 @@ static void check_client_auth_required(const struct check *check,
 {
     if (listener->client_ca[0] != '\0')
         return;
-    if (listener->psk_file[0] != '\0')
+    if (listener->psk_file.count != 0)
         problems_warning(check->problems,
                          "%s: no device can enter with a certificate, because client_ca is empty; "
                          "set client_ca, or leave certificate and private_key out",
@@ -269,7 +269,7 @@ static void check_credentials(const struct check *check, const struct listener_c
         is_rejected(check, listener, LISTENER_certificate) ||
         is_rejected(check, listener, LISTENER_private_key))
         return;
-    if (listener->psk_file[0] == '\0' && listener->certificate[0] == '\0' &&
+    if (listener->psk_file.count == 0 && listener->certificate[0] == '\0' &&
         listener->private_key[0] == '\0')
         problems_error(check->problems,
                        "%s:%u: [listener %s]: no credentials, so no device could enter; set "

@@ -184,6 +184,10 @@ const char *certificate_flaw_text(enum certificate_flaw flaw)
     case FLAW_CRITICAL_EXTENSION: return "it has a critical extension that is not supported";
     case FLAW_NAME_CONSTRAINTS: return "the name constraints of its issuers forbid its name";
     case FLAW_REVOKED: return "it has been revoked";
+    case FLAW_DENIED: return "it is in deny_file";
+    case FLAW_NO_CRL: return "crl_file has no CRL of the CA that issued it";
+    case FLAW_CRL_EXPIRED: return "the CRL of the CA that issued it has expired";
+    case FLAW_CRL_NOT_YET: return "the CRL of the CA that issued it is not valid yet";
     case FLAW_TOO_MANY: return "too many certificates had to be tried";
     case FLAW_NO_MEMORY: return "no memory is left to look at it";
     }

@@ -28,6 +28,10 @@ enum certificate_flaw {
     FLAW_CRITICAL_EXTENSION,
     FLAW_NAME_CONSTRAINTS,
     FLAW_REVOKED,
+    FLAW_DENIED,      /* by deny_file */
+    FLAW_NO_CRL,      /* of its issuer */
+    FLAW_CRL_EXPIRED, /* that of its issuer */
+    FLAW_CRL_NOT_YET,
     FLAW_TOO_MANY,
     FLAW_NO_MEMORY,
 };
@@ -35,7 +39,7 @@ enum certificate_flaw {
 enum certificate_key { KEY_UNKNOWN, KEY_RSA, KEY_RSA_PSS, KEY_EC, KEY_ED25519 };
 
 /* Bits of certificate.key_usage (RFC 5280 section 4.2.1.3). */
-enum { KEY_USAGE_DIGITAL_SIGNATURE = 0x80, KEY_USAGE_CERT_SIGN = 0x04 };
+enum { KEY_USAGE_DIGITAL_SIGNATURE = 0x80, KEY_USAGE_CERT_SIGN = 0x04, KEY_USAGE_CRL_SIGN = 0x02 };
 
 /* Points into the DER it was parsed from, which must live as long. */
 struct certificate {

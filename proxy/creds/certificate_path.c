@@ -371,7 +371,9 @@ uint8_t certificate_flaw_alert(enum certificate_flaw flaw)
         UNSUPPORTED_CERTIFICATE = 43,
         CERTIFICATE_REVOKED = 44,
         CERTIFICATE_EXPIRED = 45,
+        CERTIFICATE_UNKNOWN = 46,
         UNKNOWN_CA = 48,
+        ACCESS_DENIED = 49,
         INTERNAL_ERROR = 80,
     };
     switch (flaw) {
@@ -389,6 +391,10 @@ uint8_t certificate_flaw_alert(enum certificate_flaw flaw)
     case FLAW_NO_DIGITAL_SIGNATURE:
     case FLAW_CRITICAL_EXTENSION: return UNSUPPORTED_CERTIFICATE;
     case FLAW_REVOKED: return CERTIFICATE_REVOKED;
+    case FLAW_DENIED: return ACCESS_DENIED;
+    case FLAW_NO_CRL:
+    case FLAW_CRL_EXPIRED:
+    case FLAW_CRL_NOT_YET: return CERTIFICATE_UNKNOWN;
     case FLAW_NO_MEMORY: return INTERNAL_ERROR;
     default: return BAD_CERTIFICATE;
     }

@@ -9,6 +9,7 @@
 #ifndef CREDENTIAL_H
 #define CREDENTIAL_H
 
+#include "count/counters.h"
 #include "creds/certificate_path.h"
 
 enum {
@@ -23,6 +24,15 @@ enum {
 struct credential_digests {
     uint8_t count; /* 0 = no credential */
     uint8_t at[CREDENTIAL_DIGESTS_MAX][CREDENTIAL_DIGEST_BYTES];
+};
+
+/* A credential as a session or a ticket keeps it; borrowed. */
+struct credential_record {
+    enum credential kind;
+    const uint8_t *identity;
+    size_t identity_size;
+    const uint8_t *digests; /* digest_count of them, each of CREDENTIAL_DIGEST_BYTES */
+    size_t digest_count;
 };
 
 /* All of these: false if the library fails, for want of memory. */

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "config/config_print.h"
+#include "creds/creds_crl.h"
 #include "creds/creds_flight.h"
 #include "creds/creds_pem.h"
 #include "creds/creds_suites.h"
@@ -118,10 +119,18 @@ static void load_context(const struct loading *loading)
 
 static void load_psks(const struct loading *loading)
 {
-    const char *path = loading->listener->psk_file;
+    const struct config_paths *paths = &loading->listener->psk_file;
+    if (paths->count != 0)
+        loading->creds->psks = psk_load(paths->at, paths->count, where_is(loading, "psk_file").text,
+                                        loading->problems);
+}
+
+static void load_deny(const struct loading *loading)
+{
+    const char *path = loading->listener->deny_file;
     if (*path)
-        loading->creds->psks =
-            psk_load(path, where_is(loading, "psk_file").text, loading->problems);
+        loading->creds->deny =
+            deny_load(path, where_is(loading, "deny_file").text, loading->problems);
 }
 
 /* The library reads a key, and what it makes of it, on the stack of whoever calls. */
@@ -159,6 +168,33 @@ static void check_chain(const struct loading *loading, const struct creds_pem_ch
     loading->creds->certificate_not_after = chain->not_after;
 }
 
+/* Their digests, for tickets. */
+static void note_anchors(const struct loading *loading)
+{
+    struct creds *creds = loading->creds;
+    uint8_t digest[CREDENTIAL_DIGEST_BYTES];
+    bool ok = digest_set_init(&creds->anchor_digests, creds->anchors.count);
+    for (size_t i = 0; ok && i < creds->anchors.count; i++) {
+        const struct certificate *anchor = &creds->anchors.certificates[i];
+        ok = credential_digest_certificate(anchor->issuer, anchor->serial, digest);
+        if (ok)
+            digest_set_add(&creds->anchor_digests, digest);
+    }
+    if (!ok)
+        problems_passing(loading->problems, "%s: out of memory",
+                         where_is(loading, "client_ca").text);
+}
+
+static void load_crls(const struct loading *loading)
+{
+    struct creds *creds = loading->creds;
+    const struct config_paths *paths = &loading->listener->crl_file;
+    creds->has_crls = paths->count != 0 && *loading->listener->client_ca;
+    if (creds->has_crls)
+        creds_crl_load(&creds->crls, &creds->anchors, paths, where_is(loading, "crl_file").text,
+                       loading->problems);
+}
+
 static void load_certificates(const struct loading *loading)
 {
     const struct listener_config *listener = loading->listener;
@@ -178,6 +214,8 @@ static void load_certificates(const struct loading *loading)
     if (*listener->client_ca)
         creds_pem_load_cas(&loading->creds->anchors, listener->client_ca,
                            where_is(loading, "client_ca").text, loading->problems);
+    note_anchors(loading);
+    load_crls(loading);
 }
 
 static void note_suites(struct creds *creds, const char *names)
@@ -220,7 +258,7 @@ static void load_suites(const struct loading *loading)
         listener->client_auth != CLIENT_AUTH_REQUIRED || *listener->client_ca;
     const struct suite_means means = {
         .versions = listener->versions,
-        .has_psk = *listener->psk_file,
+        .has_psk = listener->psk_file.count != 0,
         .has_certificate = *listener->certificate && is_certificate_useful,
         .key = loading->creds->certificate_key,
     };
@@ -248,6 +286,7 @@ static void set_verify(struct creds *creds, enum client_auth client_auth)
     case CLIENT_AUTH_OPTIONAL: mode = WOLFSSL_VERIFY_PEER; break;
     case CLIENT_AUTH_NONE: break;
     }
+    creds->is_open = client_auth != CLIENT_AUTH_REQUIRED;
     creds->has_mixed_auth = client_auth == CLIENT_AUTH_REQUIRED && creds->psks;
     wolfSSL_CTX_set_verify(creds->ctx, mode, NULL);
 }
@@ -264,6 +303,7 @@ struct creds *creds_load(const struct config *config, const struct listener_conf
         return NULL;
     }
     load_psks(&loading);
+    load_deny(&loading);
     load_context(&loading);
     if (creds->ctx)
         load_certificates(&loading);
@@ -286,9 +326,12 @@ void creds_free(struct creds *creds)
         return;
     wolfSSL_CTX_free(creds->ctx);
     psk_free(creds->psks);
+    deny_free(creds->deny);
     secret_free(&creds->private_key);
     secret_free(&creds->kept_master);
     certificate_anchors_deinit(&creds->anchors);
+    digest_set_deinit(&creds->anchor_digests);
+    crl_set_deinit(&creds->crls);
     free(creds);
 }
 
@@ -338,4 +381,10 @@ bool creds_has_group(bool is_1_3, uint16_t code)
 size_t creds_psk_count(const struct creds *creds)
 {
     return creds->psks ? psk_count(creds->psks) : 0;
+}
+
+int64_t creds_crl_next_update(const struct creds *creds)
+{
+    int64_t next = crl_set_next_update(&creds->crls);
+    return next != CRL_NEVER ? next : 0;
 }

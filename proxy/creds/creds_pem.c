@@ -9,51 +9,9 @@
 #include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
-#include "base/secret.h"
+#include "creds/pem_file.h"
 
-static const char certificate_begin[] = "-----BEGIN CERTIFICATE-----";
-static const char certificate_end[] = "-----END CERTIFICATE-----";
-
-/* One PEM file and who asked for it. */
-struct pem {
-    struct secret text;
-    uint32_t mode;
-    const char *path, *where;
-    struct problems *problems;
-};
-
-/* One certificate of a file. */
-struct block {
-    const uint8_t *pem;
-    size_t pem_size;
-    size_t number; /* from 1 */
-    uint8_t *der;  /* owned */
-    size_t der_size;
-};
-
-static const uint8_t *find(const uint8_t *text, size_t size, const char *part)
-{
-    return memmem(text, size, part, strlen(part));
-}
-
-static bool contains(const struct pem *pem, const char *part)
-{
-    return find(pem->text.bytes, pem->text.size, part) != NULL;
-}
-
-static bool open_pem(struct pem *pem, const char *path, const char *where,
-                     struct problems *problems, const char *expected)
-{
-    struct err err;
-    *pem = (struct pem){.path = path, .where = where, .problems = problems};
-    if (secret_read(&pem->text, path, &pem->mode, &err))
-        return true;
-    problems_error(problems, "%s: the file %s; it must be a readable file with %s", where, err.text,
-                   expected);
-    return false;
-}
-
-static bool refuse(const struct pem *pem, const char *what, int code, const char *right)
+static bool refuse(const struct pem_file *pem, const char *what, int code, const char *right)
 {
     problems_error(pem->problems, "%s: %s (%s); %s", pem->where, what, wc_GetErrorString(code),
                    right);
@@ -64,8 +22,8 @@ static bool refuse(const struct pem *pem, const char *what, int code, const char
 enum { WARNING_DAYS = 30 };
 
 /* Warns of what the clock says about a certificate; `effect` is what follows from it. */
-static void check_dates(const struct pem *pem, size_t number, const struct certificate *certificate,
-                        const char *effect)
+static void check_dates(const struct pem_file *pem, size_t number,
+                        const struct certificate *certificate, const char *effect)
 {
     const int64_t day_s = 24 * 3600;
     int64_t now = (int64_t)time(NULL), left_s = certificate->not_after - now;
@@ -86,35 +44,6 @@ static void check_dates(const struct pem *pem, size_t number, const struct certi
             (long long)(left_s / day_s), effect);
 }
 
-/* Moves on to the next certificate of the file; false if there is none. */
-static bool next(const struct pem *pem, struct block *block)
-{
-    const uint8_t *end = pem->text.bytes + pem->text.size;
-    const uint8_t *from = block->pem ? block->pem + block->pem_size : pem->text.bytes;
-    const uint8_t *begin = find(from, (size_t)(end - from), certificate_begin);
-    const uint8_t *last = begin ? find(begin, (size_t)(end - begin), certificate_end) : NULL;
-    free(block->der);
-    block->der = NULL;
-    if (!last)
-        return false;
-    block->pem = begin;
-    block->pem_size = (size_t)(last - begin) + strlen(certificate_end);
-    block->number++;
-    return true;
-}
-
-/* The library's code, or 0. */
-static int decode(struct block *block)
-{
-    block->der = malloc(block->pem_size); /* DER is shorter than its PEM */
-    if (!block->der)
-        return MEMORY_E;
-    int size = wc_CertPemToDer(block->pem, (int)block->pem_size, block->der, (int)block->pem_size,
-                               CERT_TYPE);
-    block->der_size = size > 0 ? (size_t)size : 0;
-    return size < 0 ? size : 0;
-}
-
 static size_t signature_bytes(const struct certificate *certificate)
 {
     /* An ECDSA signature on P-521 takes 139 bytes, one of RSA as many as its modulus. */
@@ -122,7 +51,7 @@ static size_t signature_bytes(const struct certificate *certificate)
     return is_rsa ? certificate->public_key.size : 139;
 }
 
-static void note_certificate(struct creds_pem_chain *chain, const struct block *block,
+static void note_certificate(struct creds_pem_chain *chain, const struct pem_block *block,
                              const struct certificate *certificate)
 {
     enum { LENGTH_BYTES = 3 };
@@ -134,19 +63,19 @@ static void note_certificate(struct creds_pem_chain *chain, const struct block *
             .not_after = certificate->not_after,
         };
     }
-    chain->message_bytes += LENGTH_BYTES + block->der_size;
+    chain->message_bytes += LENGTH_BYTES + block->der.size;
     if (certificate->not_after < chain->not_after)
         chain->not_after = certificate->not_after;
 }
 
-static bool check_chain(const struct pem *pem, struct creds_pem_chain *chain)
+static bool check_chain(const struct pem_file *pem, struct creds_pem_chain *chain)
 {
-    struct block block = {0};
+    struct pem_block block = {.kind = PEM_CERTIFICATE};
     bool ok = true;
-    while (ok && next(pem, &block)) {
+    while (ok && pem_file_next(pem, &block)) {
         struct certificate certificate;
-        int code = decode(&block);
-        if (code == 0 && !certificate_parse((struct der){block.der, block.der_size}, &certificate))
+        int code = pem_block_decode(&block);
+        if (code == 0 && !certificate_parse(block.der, &certificate))
             code = ASN_PARSE_E;
         if (code != 0) {
             ok = refuse(pem, "holds a certificate that cannot be read", code,
@@ -156,19 +85,19 @@ static bool check_chain(const struct pem *pem, struct creds_pem_chain *chain)
         check_dates(pem, block.number, &certificate, "devices that check it refuse it");
         note_certificate(chain, &block, &certificate);
     }
-    free(block.der);
+    pem_block_deinit(&block);
     return ok;
 }
 
-static bool use_certificate(struct WOLFSSL_CTX *ctx, const struct pem *pem,
+static bool use_certificate(struct WOLFSSL_CTX *ctx, const struct pem_file *pem,
                             struct creds_pem_chain *chain)
 {
-    if (!contains(pem, certificate_begin)) {
+    if (!pem_file_contains(pem, PEM_CERTIFICATE_BEGIN)) {
         problems_error(
             pem->problems,
             "%s: holds no PEM certificate; expected \"%s\", the server's own first, then "
             "its chain",
-            pem->where, certificate_begin);
+            pem->where, PEM_CERTIFICATE_BEGIN);
         return false;
     }
     if (!check_chain(pem, chain))
@@ -183,24 +112,24 @@ static bool use_certificate(struct WOLFSSL_CTX *ctx, const struct pem *pem,
 bool creds_pem_use_certificate(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
                                struct problems *problems, struct creds_pem_chain *chain)
 {
-    struct pem pem;
-    bool ok = open_pem(&pem, path, where, problems, "a PEM certificate") &&
+    struct pem_file pem;
+    bool ok = pem_file_open(&pem, path, where, problems, "a PEM certificate") &&
               use_certificate(ctx, &pem, chain);
-    secret_free(&pem.text);
+    pem_file_close(&pem);
     return ok;
 }
 
-static void use_key(struct WOLFSSL_CTX *ctx, const struct pem *pem)
+static void use_key(struct WOLFSSL_CTX *ctx, const struct pem_file *pem)
 {
-    if (contains(pem, "-----BEGIN ENCRYPTED PRIVATE KEY") ||
-        contains(pem, "Proc-Type: 4,ENCRYPTED")) {
+    if (pem_file_contains(pem, "-----BEGIN ENCRYPTED PRIVATE KEY") ||
+        pem_file_contains(pem, "Proc-Type: 4,ENCRYPTED")) {
         problems_error(pem->problems,
                        "%s: the key is encrypted, and nobody could type its password; write it "
                        "without one: openssl pkey -in %s -out FILE; chmod 600 FILE",
                        pem->where, pem->path);
         return;
     }
-    if (!contains(pem, "PRIVATE KEY-----")) {
+    if (!pem_file_contains(pem, "PRIVATE KEY-----")) {
         problems_error(pem->problems,
                        "%s: holds no PEM private key; expected \"-----BEGIN PRIVATE KEY-----\"",
                        pem->where);
@@ -222,8 +151,8 @@ static void use_key(struct WOLFSSL_CTX *ctx, const struct pem *pem)
 void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *where,
                        struct problems *problems)
 {
-    struct pem pem;
-    if (!open_pem(&pem, path, where, problems, "a PEM private key"))
+    struct pem_file pem;
+    if (!pem_file_open(&pem, path, where, problems, "a PEM private key"))
         return;
     if (ctx)
         use_key(ctx, &pem);
@@ -231,7 +160,7 @@ void creds_pem_use_key(struct WOLFSSL_CTX *ctx, const char *path, const char *wh
         problems_warning(problems,
                          "%s: its mode %04o lets other users read the key; run: chmod 600 %s",
                          where, pem.mode, path);
-    secret_free(&pem.text);
+    pem_file_close(&pem);
 }
 
 /* Why a certificate that can be read is of no use in client_ca, or NULL. */
@@ -249,11 +178,12 @@ static const char *flaw_of_ca(const struct certificate *certificate)
 }
 
 /* Adds one CA certificate, or tells why not. */
-static void load_ca(struct certificate_anchors *anchors, const struct pem *pem, struct block *block)
+static void load_ca(struct certificate_anchors *anchors, const struct pem_file *pem,
+                    struct pem_block *block)
 {
     struct certificate certificate;
-    int code = decode(block);
-    struct der der = {block->der, block->der_size};
+    int code = pem_block_decode(block);
+    struct der der = block->der;
     const char *why = code == MEMORY_E ? "no memory is left" : NULL;
     if (!why && (code != 0 || !certificate_parse(der, &certificate)))
         why = certificate_flaw_text(FLAW_UNREADABLE);
@@ -274,25 +204,25 @@ static void load_ca(struct certificate_anchors *anchors, const struct pem *pem, 
         check_dates(pem, block->number, &certificate, "devices that need it are refused");
 }
 
-static void load_cas(struct certificate_anchors *anchors, const struct pem *pem)
+static void load_cas(struct certificate_anchors *anchors, const struct pem_file *pem)
 {
-    struct block block = {0};
-    while (next(pem, &block))
+    struct pem_block block = {.kind = PEM_CERTIFICATE};
+    while (pem_file_next(pem, &block))
         load_ca(anchors, pem, &block);
-    free(block.der);
+    pem_block_deinit(&block);
     if (block.number == 0)
         problems_error(pem->problems,
                        "%s: holds no PEM certificate; expected CA certificates, "
                        "\"%s\"",
-                       pem->where, certificate_begin);
+                       pem->where, PEM_CERTIFICATE_BEGIN);
 }
 
 void creds_pem_load_cas(struct certificate_anchors *anchors, const char *path, const char *where,
                         struct problems *problems)
 {
-    struct pem pem;
-    if (!open_pem(&pem, path, where, problems, "PEM CA certificates"))
+    struct pem_file pem;
+    if (!pem_file_open(&pem, path, where, problems, "PEM CA certificates"))
         return;
     load_cas(anchors, &pem);
-    secret_free(&pem.text);
+    pem_file_close(&pem);
 }

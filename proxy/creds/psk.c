@@ -1,11 +1,13 @@
 #include "creds/psk.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/digest_set.h"
 #include "base/secret.h"
 
 #define LINE_ERRORS_MAX 20 /* of one file; the rest is only counted */
@@ -15,24 +17,41 @@
  * line, so the entries are written over the text of the file from its beginning. */
 #define ENTRY_HEAD 2
 
-struct psk_store {
+/* Places of entries are counted through all files, as if these were one. */
+struct psk_file {
     struct secret entries;
-    uint32_t *slots; /* open addressing: offset of an entry + 1, or 0 = free */
-    size_t slot_mask;
+    uint32_t begin; /* the place of its first byte */
     size_t count;
 };
 
+struct psk_store {
+    struct psk_file files[PSK_FILES_MAX];
+    uint32_t file_count;
+    uint32_t *slots; /* open addressing: place of an entry + 1, or 0 = free */
+    size_t slot_mask;
+    size_t count;
+    struct digest_set digests; /* credential_digest_psk() of each */
+};
+
 /* A load in progress. */
-struct reading {
+struct load {
     struct psk_store *store;
     struct problems *problems;
-    const char *path;
+    const char *const *paths;
     uint32_t *slot_lines; /* the line of each slot's entry, to name both lines of a repetition */
+};
+
+/* The file that is being read. */
+struct reading {
+    const struct load *load;
+    struct psk_file *file;
+    const char *path;
     size_t entries_size;
     uint32_t line, line_errors, short_keys, first_short_line;
     uint32_t binary_lines, first_binary_line;
     uint64_t key_sizes; /* bit n - 1: a line had a key of n bytes */
     bool is_unended;    /* the line is the last one, and no newline follows */
+    bool is_short_of_memory;
 };
 
 static uint64_t hash(const uint8_t *identity, size_t size)
@@ -45,12 +64,27 @@ static uint64_t hash(const uint8_t *identity, size_t size)
     return h ^ h >> 32;
 }
 
+/* The file that has the entry at a place. */
+static uint32_t file_of(const struct psk_store *store, uint32_t place)
+{
+    uint32_t file = store->file_count - 1;
+    while (store->files[file].begin > place)
+        file--;
+    return file;
+}
+
+static const uint8_t *entry_at(const struct psk_store *store, uint32_t place)
+{
+    const struct psk_file *file = &store->files[file_of(store, place)];
+    return file->entries.bytes + (place - file->begin);
+}
+
 /* The slot that holds the identity, or the free one where it belongs. */
 static size_t slot_of(const struct psk_store *store, const uint8_t *identity, size_t size)
 {
     size_t slot = hash(identity, size) & store->slot_mask;
     while (store->slots[slot]) {
-        const uint8_t *entry = store->entries.bytes + store->slots[slot] - 1;
+        const uint8_t *entry = entry_at(store, store->slots[slot] - 1);
         if (entry[0] == size && memcmp(entry + ENTRY_HEAD, identity, size) == 0)
             break;
         slot = (slot + 1) & store->slot_mask;
@@ -68,15 +102,8 @@ static void PRINTF_LIKE(2, 3) line_error(struct reading *reading, const char *fm
     va_start(args, fmt);
     vsnprintf(err.text, sizeof(err.text), fmt, args);
     va_end(args);
-    problems_error(reading->problems, "%s:%" PRIu32 ": %s", reading->path, reading->line, err.text);
-}
-
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    problems_error(reading->load->problems, "%s:%" PRIu32 ": %s", reading->path, reading->line,
+                   err.text);
 }
 
 static bool is_identity_good(struct reading *reading, const uint8_t *identity, size_t size)
@@ -97,7 +124,7 @@ static bool is_identity_good(struct reading *reading, const uint8_t *identity, s
 static bool is_key_good(struct reading *reading, const uint8_t *hex, size_t digits)
 {
     for (size_t i = 0; i < digits; i++) {
-        if (hex_digit(hex[i]) < 0) {
+        if (bytes_hex_digit(hex[i]) < 0) {
             line_error(reading, "character %zu of the key after the last colon is not a hex digit",
                        i + 1);
             return false;
@@ -131,33 +158,57 @@ static bool is_key_whole(struct reading *reading, size_t key_size)
     return false;
 }
 
+static void refuse_repetition(struct reading *reading, size_t slot)
+{
+    const struct load *load = reading->load;
+    uint32_t line = load->slot_lines[slot];
+    uint32_t file = file_of(load->store, load->store->slots[slot] - 1);
+    if (&load->store->files[file] == reading->file)
+        line_error(reading, "repeats the identity of line %" PRIu32 "; keep one of the two", line);
+    else
+        line_error(reading, "repeats the identity of %.300s:%" PRIu32 "; keep one of the two",
+                   load->paths[file], line);
+}
+
+/* Writes the entry behind those before it, which may overlap the line that it is made of. */
+static void put_entry(struct reading *reading, const uint8_t *identity, size_t identity_size,
+                      const uint8_t *hex, size_t key_size)
+{
+    uint8_t key[PSK_KEY_MAX], digest[CREDENTIAL_DIGEST_BYTES];
+    for (size_t i = 0; i < key_size; i++)
+        key[i] = (uint8_t)(bytes_hex_digit(hex[2 * i]) << 4 | bytes_hex_digit(hex[2 * i + 1]));
+    uint8_t *entry = reading->file->entries.bytes + reading->entries_size;
+    memmove(entry + ENTRY_HEAD, identity, identity_size);
+    entry[0] = (uint8_t)identity_size;
+    entry[1] = (uint8_t)key_size;
+    memcpy(entry + ENTRY_HEAD + identity_size, key, key_size);
+    if (credential_digest_psk((struct der){entry + ENTRY_HEAD, identity_size},
+                              (struct der){key, key_size}, digest))
+        digest_set_add(&reading->load->store->digests, digest);
+    else
+        reading->is_short_of_memory = true;
+    bytes_wipe(key, key_size);
+    reading->entries_size += ENTRY_HEAD + identity_size + key_size;
+}
+
 static void add(struct reading *reading, const uint8_t *identity, size_t identity_size,
                 const uint8_t *hex, size_t key_size)
 {
-    struct psk_store *store = reading->store;
+    struct psk_store *store = reading->load->store;
     size_t slot = slot_of(store, identity, identity_size);
     if (store->slots[slot]) {
-        line_error(reading, "repeats the identity of line %" PRIu32 "; keep one of the two",
-                   reading->slot_lines[slot]);
+        refuse_repetition(reading, slot);
         return;
     }
     if (key_size < KEY_BYTES_ADVISED && reading->short_keys++ == 0)
         reading->first_short_line = reading->line;
     reading->key_sizes |= UINT64_C(1) << (key_size - 1);
 
-    store->slots[slot] = (uint32_t)(reading->entries_size + 1);
-    reading->slot_lines[slot] = reading->line;
+    store->slots[slot] = reading->file->begin + (uint32_t)reading->entries_size + 1;
+    reading->load->slot_lines[slot] = reading->line;
     store->count++;
-    uint8_t key[PSK_KEY_MAX]; /* the entry may overlap the line that it is made of */
-    for (size_t i = 0; i < key_size; i++)
-        key[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
-    uint8_t *entry = store->entries.bytes + reading->entries_size;
-    memmove(entry + ENTRY_HEAD, identity, identity_size);
-    entry[0] = (uint8_t)identity_size;
-    entry[1] = (uint8_t)key_size;
-    memcpy(entry + ENTRY_HEAD + identity_size, key, key_size);
-    bytes_wipe(key, key_size);
-    reading->entries_size += ENTRY_HEAD + identity_size + key_size;
+    reading->file->count++;
+    put_entry(reading, identity, identity_size, hex, key_size);
 }
 
 /* psktool writes an identity with a colon (urn:imei:...) as '#' and its bytes in hex. */
@@ -167,7 +218,7 @@ static bool is_psktool_binary(const uint8_t *text, size_t size)
     if (!colon || colon - text < 3 || (colon - text) % 2 != 1)
         return false;
     for (const uint8_t *p = text + 1; p < text + size; p++) {
-        if (p != colon && hex_digit(*p) < 0)
+        if (p != colon && bytes_hex_digit(*p) < 0)
             return false;
     }
     return true;
@@ -197,8 +248,8 @@ static void read_line(struct reading *reading, const uint8_t *text, size_t size)
 
 static void read_lines(struct reading *reading)
 {
-    const uint8_t *text = reading->store->entries.bytes;
-    const uint8_t *end = text + reading->store->entries.size;
+    const uint8_t *text = reading->file->entries.bytes;
+    const uint8_t *end = text + reading->file->entries.size;
     if (end - text >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
         reading->line = 1;
         line_error(reading, "begins with a UTF-8 byte order mark; save the file without it");
@@ -216,13 +267,15 @@ static void read_lines(struct reading *reading)
 
 static void report(const struct reading *reading, uint32_t mode)
 {
-    struct problems *problems = reading->problems;
+    struct problems *problems = reading->load->problems;
     const char *path = reading->path;
     if (reading->line_errors > LINE_ERRORS_MAX)
         problems_error(problems, "%s: and %" PRIu32 " more lines with errors", path,
                        reading->line_errors - LINE_ERRORS_MAX);
-    if (reading->line_errors == 0 && reading->store->count == 0)
+    if (reading->line_errors == 0 && reading->file->count == 0)
         problems_error(problems, "%s: holds no key; expected one identity:hexkey per line", path);
+    if (reading->is_short_of_memory)
+        problems_passing(problems, "%s: out of memory", path);
     if (reading->short_keys)
         problems_warning(problems,
                          "%s:%" PRIu32 ": a key of fewer than %d bytes can be guessed (%" PRIu32
@@ -254,48 +307,79 @@ static size_t count_lines(const struct secret *file)
 }
 
 /* Room for a load of at most two thirds. */
-static bool make_slots(struct reading *reading)
+static bool make_slots(struct load *load)
 {
-    struct psk_store *store = reading->store;
-    size_t needed = count_lines(&store->entries) * 3 / 2 + 1, slots = 16;
-    while (slots < needed)
+    struct psk_store *store = load->store;
+    size_t lines = 0, slots = 16;
+    for (uint32_t i = 0; i < store->file_count; i++)
+        lines += count_lines(&store->files[i].entries);
+    while (slots < lines * 3 / 2 + 1)
         slots *= 2;
     store->slot_mask = slots - 1;
     store->slots = calloc(slots, sizeof(*store->slots));
-    reading->slot_lines = calloc(slots, sizeof(*reading->slot_lines));
-    return store->slots && reading->slot_lines;
+    load->slot_lines = calloc(slots, sizeof(*load->slot_lines));
+    return store->slots && load->slot_lines && digest_set_init(&store->digests, lines);
 }
 
-static struct psk_store *load(const char *path, const char *where, struct problems *problems)
+/* Reads what the files hold, all of them. False: one cannot be read. */
+static bool read_files(struct load *load, uint32_t count, uint32_t *modes, const char *where)
 {
-    struct psk_store *store = calloc(1, sizeof(*store));
-    struct reading reading = {.store = store, .problems = problems, .path = path};
-    struct err err;
-    uint32_t mode = 0;
-    if (!store) {
-        problems_error(problems, "%s: out of memory", where);
-    } else if (!secret_read(&store->entries, path, &mode, &err)) {
-        problems_error(
-            problems, "%s: the file %s; it must be a readable file of one identity:hexkey per line",
-            where, err.text);
-    } else if (!make_slots(&reading)) {
-        problems_error(problems, "%s: out of memory", where);
-    } else {
-        read_lines(&reading);
-        report(&reading, mode);
-        secret_shrink(&store->entries, reading.entries_size);
+    size_t size = 0;
+    bool ok = true;
+    for (uint32_t i = 0; i < count; i++) {
+        struct psk_file *file = &load->store->files[i];
+        struct err err;
+        if (!secret_read(&file->entries, load->paths[i], &modes[i], &err)) {
+            problems_error(load->problems,
+                           "%s: the file %s%s%s; it must be a readable file of one "
+                           "identity:hexkey per line",
+                           where, count > 1 ? load->paths[i] : "", count > 1 ? " " : "", err.text);
+            ok = false;
+        }
+        file->begin = (uint32_t)size;
+        size += file->entries.size;
     }
-    free(reading.slot_lines);
-    return store;
+    load->store->file_count = count;
+    if (size < UINT32_MAX)
+        return ok;
+    problems_error(load->problems,
+                   "%s: the files together have %zu bytes; at most 4 GiB can be read", where, size);
+    return false;
 }
 
-struct psk_store *psk_load(const char *path, const char *where, struct problems *problems)
+static void load_files(struct load *load, uint32_t count, const char *where)
+{
+    uint32_t modes[PSK_FILES_MAX] = {0};
+    if (!read_files(load, count, modes, where))
+        return;
+    if (!make_slots(load)) {
+        problems_error(load->problems, "%s: out of memory", where);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct reading reading = {
+            .load = load, .file = &load->store->files[i], .path = load->paths[i]};
+        read_lines(&reading);
+        report(&reading, modes[i]);
+        secret_shrink(&reading.file->entries, reading.entries_size);
+    }
+}
+
+struct psk_store *psk_load(const char *const *paths, uint32_t count, const char *where,
+                           struct problems *problems)
 {
     uint32_t errors_before = problems->error_count;
-    struct psk_store *store = load(path, where, problems);
+    struct load load = {
+        .store = calloc(1, sizeof(*load.store)), .problems = problems, .paths = paths};
+    assert(count >= 1 && count <= PSK_FILES_MAX);
+    if (load.store != NULL)
+        load_files(&load, count, where);
+    else
+        problems_error(problems, "%s: out of memory", where);
+    free(load.slot_lines);
     if (problems->error_count == errors_before)
-        return store;
-    psk_free(store);
+        return load.store;
+    psk_free(load.store);
     return NULL;
 }
 
@@ -303,7 +387,9 @@ void psk_free(struct psk_store *store)
 {
     if (!store)
         return;
-    secret_free(&store->entries);
+    for (uint32_t i = 0; i < PSK_FILES_MAX; i++)
+        secret_free(&store->files[i].entries);
+    digest_set_deinit(&store->digests);
     free(store->slots);
     free(store);
 }
@@ -316,7 +402,7 @@ const uint8_t *psk_find(const struct psk_store *store, const void *identity, siz
     size_t slot = slot_of(store, identity, identity_size);
     if (!store->slots[slot])
         return NULL;
-    const uint8_t *entry = store->entries.bytes + store->slots[slot] - 1;
+    const uint8_t *entry = entry_at(store, store->slots[slot] - 1);
     *key_size = entry[1];
     return entry + ENTRY_HEAD + identity_size;
 }
@@ -324,4 +410,14 @@ const uint8_t *psk_find(const struct psk_store *store, const void *identity, siz
 size_t psk_count(const struct psk_store *store)
 {
     return store->count;
+}
+
+size_t psk_count_of_file(const struct psk_store *store, uint32_t file)
+{
+    return store->files[file].count;
+}
+
+bool psk_has_digest(const struct psk_store *store, const uint8_t digest[CREDENTIAL_DIGEST_BYTES])
+{
+    return digest_set_has(&store->digests, digest);
 }

@@ -104,10 +104,8 @@ static void explain_refusal(const struct cookie_front *front, const struct dtls_
             break;
         result->reason = HANDSHAKE_no_common_suite;
         result->detail = dtls_offer_doubt(offer);
-        if (peer->is_psk_unknown) {
-            result->reason = HANDSHAKE_unknown_identity; /* and nothing for a certificate */
-            result->detail = "";
-        }
+        if (peer->is_psk_unknown) /* and nothing for a certificate */
+            result->reason = dtls_failure_of_identity(peer, &result->detail);
         break;
     case ALERT_INTERNAL_ERROR: result->reason = HANDSHAKE_internal_error; break;
     default: break; /* malformed */

@@ -25,7 +25,8 @@ struct dtls_peer {
     uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or see certificate_identity() */
     uint8_t identity_len;
     struct credential_digests digests; /* of what goes with the identity */
-    bool is_psk_unknown;               /* named an identity that is not in psk_file */
+    bool is_psk_unknown;               /* named an identity that has no key here */
+    bool is_psk_denied;                /* named one that is in deny_file */
     bool has_identity_nul;             /* with a NUL byte in it, as none there can have */
     bool is_certificate_good;          /* its certificate leads to one of client_ca */
     uint8_t certificate_flaw;          /* enum certificate_flaw */
@@ -116,6 +117,9 @@ enum credential dtls_credential(const struct dtls *dtls);
 /* Why the handshake failed, and words on it that an operator can act on ("" if the reason says it
  * all). Valid as long as the object lives. */
 enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail);
+
+/* The same of a PSK identity that a device has named and cannot enter with. */
+enum handshake_result dtls_failure_of_identity(const struct dtls_peer *peer, const char **detail);
 
 /* Why a listener cannot serve what a hello offers. False if it could, as far as the hello tells:
  * then nothing is set. */

@@ -29,13 +29,19 @@ static void keep_accepted(struct dtls *dtls, const struct certificate_verdict *v
     dtls_ticket_note_expiry(dtls, verdict->not_after);
 }
 
-/* A path that is good: what is kept of it. */
-static enum certificate_flaw keep_digests(const struct certificate_path *path, size_t *at,
-                                          void *context)
+/* A path that is good by itself: what is kept of it, and what CRLs and deny_file say. */
+static enum certificate_flaw judge_path(const struct certificate_path *path, size_t *at,
+                                        void *context)
 {
-    struct dtls_peer *peer = context;
-    (void)at;
-    return credential_digests_of_path(path, &peer->digests) ? FLAW_NONE : FLAW_NO_MEMORY;
+    struct dtls *dtls = context;
+    struct credential_digests *digests = &dtls->peer->digests;
+    if (!credential_digests_of_path(path, digests))
+        return FLAW_NO_MEMORY;
+    enum certificate_flaw flaw =
+        creds_check_path(dtls->listener->creds, path, digests, (int64_t)time(NULL), at);
+    if (flaw != FLAW_NONE)
+        digests->count = 0;
+    return flaw;
 }
 
 int dtls_certificate_judge(WOLFSSL *ssl, const WOLFSSL_BUFFER_INFO *shown, int count, int *alert)
@@ -58,8 +64,8 @@ int dtls_certificate_judge(WOLFSSL *ssl, const WOLFSSL_BUFFER_INFO *shown, int c
         .shown = ders,
         .shown_count = (size_t)count,
         .now = (int64_t)time(NULL),
-        .also = keep_digests,
-        .also_context = dtls->peer,
+        .also = judge_path,
+        .also_context = dtls,
     };
     certificate_path_check(&request, &verdict);
     if (verdict.flaw == FLAW_NONE) {

@@ -64,6 +64,22 @@ static enum handshake_result failure_of_hello(const struct dtls *dtls, int error
     }
 }
 
+static enum handshake_result result_of_flaw(enum certificate_flaw flaw)
+{
+    switch (flaw) {
+    case FLAW_REVOKED:
+    case FLAW_DENIED: return HANDSHAKE_revoked;
+    case FLAW_CRL_EXPIRED: return HANDSHAKE_crl_expired;
+    default: return HANDSHAKE_certificate_rejected;
+    }
+}
+
+enum handshake_result dtls_failure_of_identity(const struct dtls_peer *peer, const char **detail)
+{
+    *detail = peer->is_psk_denied ? "it is in deny_file" : "";
+    return peer->is_psk_denied ? HANDSHAKE_revoked : HANDSHAKE_unknown_identity;
+}
+
 enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
 {
     int error = wolfSSL_get_error(dtls->ssl, WOLFSSL_FATAL_ERROR);
@@ -73,7 +89,7 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     *detail = "";
     if (peer != NULL && peer->certificate_flaw != FLAW_NONE) {
         *detail = certificate_flaw_text((enum certificate_flaw)peer->certificate_flaw);
-        return HANDSHAKE_certificate_rejected;
+        return result_of_flaw((enum certificate_flaw)peer->certificate_flaw);
     }
     if (wants_raw_keys(dtls)) {
         *detail = "the device takes raw public keys only";
@@ -94,11 +110,12 @@ enum handshake_result dtls_failure(const struct dtls *dtls, const char **detail)
     }
     /* In 1.3 an unknown identity shows as what the library tried next. */
     if (peer != NULL && peer->is_psk_unknown && !peer->is_certificate_good) {
+        enum handshake_result result = dtls_failure_of_identity(peer, detail);
         if (peer->has_identity_nul)
             *detail = dtls_version(dtls) == VERSION_1_3
                           ? "the identity has a NUL byte in it: not supported, or a foreign ticket"
                           : "the identity has a NUL byte in it: not supported";
-        return HANDSHAKE_unknown_identity;
+        return result;
     }
     if (error == BAD_BINDER && peer != NULL && peer->identity_len == 0) {
         *detail = "the binder of its ticket is wrong";

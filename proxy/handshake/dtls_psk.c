@@ -33,7 +33,9 @@ unsigned dtls_psk_find(WOLFSSL *ssl, const char *identity, unsigned char *key, u
     size_t key_len = 0;
     const uint8_t *found = NULL;
 
-    if (identity_len <= PSK_IDENTITY_MAX)
+    dtls->peer->is_psk_denied = creds_has_denied(dtls->listener->creds, identity, identity_len);
+    /* To the device, one that is denied is as one that is not known. */
+    if (identity_len <= PSK_IDENTITY_MAX && !dtls->peer->is_psk_denied)
         found = creds_find_psk(dtls->listener->creds, identity, identity_len, &key_len);
     size_t kept = identity_len < PSK_IDENTITY_MAX ? identity_len : PSK_IDENTITY_MAX;
     memcpy(dtls->peer->identity, identity, kept);

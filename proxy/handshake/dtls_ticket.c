@@ -44,6 +44,19 @@ static bool is_only_ticket(const struct dtls_peer *peer, const struct ticket *ti
            memcmp(peer->ticket_tag, ticket->mac, sizeof(peer->ticket_tag)) == 0;
 }
 
+/* Whether the holder could begin a session now: settings and credentials may have changed since. */
+static bool may_resume(const struct dtls *dtls, const struct ticket_holder *holder)
+{
+    const struct credential_record record = {
+        .kind = (enum credential)holder->credential,
+        .identity = holder->identity,
+        .identity_size = holder->identity_len,
+        .digests = holder->digests.at[0],
+        .digest_count = holder->digests.count,
+    };
+    return creds_may_resume(dtls->listener->creds, &record, (int64_t)time(NULL));
+}
+
 static int open_ticket(struct dtls *dtls, struct ticket *ticket, int *len)
 {
     struct ticket_holder holder;
@@ -54,7 +67,7 @@ static int open_ticket(struct dtls *dtls, struct ticket *ticket, int *len)
         return WOLFSSL_TICKET_RET_REJECT;
     enum ticket_verdict verdict =
         ticket_open(dtls->listener->creds->ticket_master, dtls->now_ms, ticket, &holder);
-    if (verdict == TICKET_FOREIGN)
+    if (verdict == TICKET_FOREIGN || !may_resume(dtls, &holder))
         return WOLFSSL_TICKET_RET_REJECT;
     dtls->peer->holder = holder;
     memcpy(dtls->peer->ticket_tag, ticket->mac, sizeof(dtls->peer->ticket_tag));

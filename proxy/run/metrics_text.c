@@ -174,7 +174,7 @@ static bool is_expected(const struct listener_config *listener, enum dtls_versio
         return false;
     bool has_certificate = listener->certificate[0] != '\0';
     switch (credential) {
-    case CREDENTIAL_PSK: return listener->psk_file[0] != '\0';
+    case CREDENTIAL_PSK: return listener->psk_file.count != 0;
     case CREDENTIAL_CERTIFICATE:
         return has_certificate && listener->client_auth != CLIENT_AUTH_NONE;
     case CREDENTIAL_NONE: return has_certificate && listener->client_auth != CLIENT_AUTH_REQUIRED;

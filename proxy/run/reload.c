@@ -24,7 +24,7 @@ static bool names_credentials(const struct listener_config *config)
 {
     bool has_certificate = config->certificate[0] != '\0';
     bool has_key = config->private_key[0] != '\0';
-    return has_certificate == has_key && (has_certificate || config->psk_file[0] != '\0');
+    return has_certificate == has_key && (has_certificate || config->psk_file.count != 0);
 }
 
 static void check_user(const struct config *config, struct problems *problems)

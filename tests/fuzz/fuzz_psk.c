@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     struct problems problems;
     problems_init(&problems);
-    struct psk_store *store = psk_load(path, "fuzz", &problems);
+    struct psk_store *store = psk_load(&(const char *){path}, 1, "fuzz", &problems);
     if (store)
         check(store, data, size);
     else if (problems.error_count == 0)

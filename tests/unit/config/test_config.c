@@ -139,7 +139,7 @@ static void test_defaults(void **state)
     assert_string_equal(listener->name, "coaps");
     assert_int_equal(listener->role, ROLE_SERVER_ONLY);
     assert_int_equal(listener->versions, CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3);
-    assert_string_equal(listener->psk_file, "/etc/dtlsgate/devices.psk");
+    assert_string_equal(listener->psk_file.at[0], "/etc/dtlsgate/devices.psk");
     assert_string_equal(listener->certificate, "");
     assert_string_equal(listener->private_key, "");
     assert_string_equal(listener->client_ca, "");
@@ -227,7 +227,7 @@ static void test_every_value(void **state)
     assert_string_equal(addr_format(&listener->listen.addrs[1], text), "[::]:5684");
     assert_string_equal(addr_format(&listener->backend, text), "127.0.3.4:61616");
     assert_int_equal(listener->versions, CONFIG_VERSION_1_3);
-    assert_string_equal(listener->psk_file, "/keys/a.psk");
+    assert_string_equal(listener->psk_file.at[0], "/keys/a.psk");
     assert_string_equal(listener->certificate, "/keys/server.pem");
     assert_string_equal(listener->private_key, "/keys/server.key");
     assert_string_equal(listener->client_ca, "/keys/ca.pem");
@@ -533,7 +533,7 @@ static void test_paths(void **state)
         fclose(in);
         assert_non_null(config);
         snprintf(expected, sizeof(expected), "%s/devices.psk", cases[i].folder);
-        assert_string_equal(config->listeners[0].psk_file, expected);
+        assert_string_equal(config->listeners[0].psk_file.at[0], expected);
         config_free(config);
         problems_deinit(&problems);
     }
@@ -558,7 +558,7 @@ static void test_paths_relative_to_the_current_folder(void **state)
         fclose(in);
         assert_non_null(config);
         snprintf(expected, sizeof(expected), "%s%s/devices.psk", folder, cases[i].between);
-        assert_string_equal(config->listeners[0].psk_file, expected);
+        assert_string_equal(config->listeners[0].psk_file.at[0], expected);
         config_free(config);
         problems_deinit(&problems);
     }
@@ -569,7 +569,7 @@ static void test_paths_relative_to_the_current_folder(void **state)
     problems_init(&problems);
     struct config *config = config_load_stream(in, "a.ini", &problems);
     fclose(in);
-    assert_string_equal(config->listeners[0].psk_file, "/devices.psk");
+    assert_string_equal(config->listeners[0].psk_file.at[0], "/devices.psk");
     config_free(config);
     problems_deinit(&problems);
     assert_int_equal(chdir(before), 0);
@@ -1079,7 +1079,7 @@ static void test_load_of_a_file(void **state)
     unlink(path);
     assert_non_null(config);
     assert_string_equal(config->path, path);
-    assert_string_equal(config->listeners[0].psk_file, "/tmp/devices.psk");
+    assert_string_equal(config->listeners[0].psk_file.at[0], "/tmp/devices.psk");
     config_free(config);
     problems_deinit(&problems);
 }

@@ -60,7 +60,8 @@ static void load_bytes(struct fixture *f, const void *text, size_t size)
     psk_free(f->store);
     problems_deinit(&f->problems);
     write_file(f, text, size);
-    f->store = psk_load(f->path, "gate.ini:3: [listener x] psk_file = p", &f->problems);
+    f->store = psk_load(&(const char *){f->path}, 1, "gate.ini:3: [listener x] psk_file = p",
+                        &f->problems);
     assert_true((f->store == NULL) == (f->problems.error_count > 0));
 }
 
@@ -345,7 +346,7 @@ static void test_readable_by_others_warns(void **state)
         assert_int_equal(chmod(f->path, modes[i]), 0);
         psk_free(f->store);
         problems_deinit(&f->problems);
-        f->store = psk_load(f->path, "w", &f->problems);
+        f->store = psk_load(&(const char *){f->path}, 1, "w", &f->problems);
         assert_non_null(f->store);
         assert_int_equal(f->problems.count, 1);
         assert_true(f->problems.is_warning[0]);
@@ -357,7 +358,8 @@ static void test_readable_by_others_warns(void **state)
 static void assert_not_loaded(struct fixture *f, const char *path, const char *why)
 {
     problems_deinit(&f->problems);
-    assert_null(psk_load(path, "gate.ini:3: [listener x] psk_file = p", &f->problems));
+    assert_null(
+        psk_load(&(const char *){path}, 1, "gate.ini:3: [listener x] psk_file = p", &f->problems));
     assert_int_equal(f->problems.error_count, 1);
     assert_true(has_problem(f, why));
 }
@@ -397,7 +399,7 @@ static void test_a_million_lines(void **state)
     assert_int_equal(fclose(out), 0);
 
     double begin = seconds();
-    f->store = psk_load(f->path, "w", &f->problems);
+    f->store = psk_load(&(const char *){f->path}, 1, "w", &f->problems);
     double took = seconds() - begin;
     assert_non_null(f->store);
     assert_int_equal(f->problems.count, 0);

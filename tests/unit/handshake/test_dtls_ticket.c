@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -32,6 +34,25 @@ struct blob {
     int len;
 };
 
+/* Each of the devices has the key 00. */
+static const uint8_t key[1];
+static const char psks[] = "own:00\nstolen:00\nforged:00\ndevice1:00\n";
+
+static void use_psks(struct creds *creds)
+{
+    struct problems problems;
+    char path[64];
+    int fd = memfd_create("psks", MFD_CLOEXEC);
+    assert_int_equal(write(fd, psks, sizeof(psks) - 1), sizeof(psks) - 1);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    problems_init(&problems);
+    psk_free(creds->psks);
+    creds->psks = psk_load(&(const char *){path}, 1, "test", &problems);
+    assert_non_null(creds->psks);
+    problems_deinit(&problems);
+    close(fd);
+}
+
 static void set_up_for(struct fixture *f, const char *versions)
 {
     char ini[512];
@@ -42,6 +63,7 @@ static void set_up_for(struct fixture *f, const char *versions)
     dtls_free(f->dtls);
     reload_release(f->generation);
     f->generation = memory_generation(ini);
+    use_psks(f->generation->listeners[0].creds);
     f->dtls = dtls_new(&f->generation->listeners[0]);
     assert_non_null(f->dtls);
     f->dtls->now_ms = START_MS;
@@ -75,6 +97,9 @@ static struct blob make_ticket(const struct fixture *f, const char *identity)
         .identity_len = (uint8_t)strlen(identity),
     };
     memcpy(holder.identity, identity, holder.identity_len);
+    holder.digests.count = 1;
+    assert_true(credential_digest_psk((struct der){holder.identity, holder.identity_len},
+                                      (struct der){key, sizeof(key)}, holder.digests.at[0]));
     assert_true(ticket_seal(f->generation->listeners[0].creds->ticket_master, &holder,
                             f->dtls->now_ms, &ticket));
     blob.len = (int)ticket.body_len;
@@ -182,6 +207,10 @@ static void test_ticket_tells_which_credential_it_was(void **state)
     struct credential_digests digests = {.count = CREDENTIAL_DIGESTS_MAX};
     for (int i = 0; i < CREDENTIAL_DIGESTS_MAX; i++)
         memset(digests.at[i], 1 + i, sizeof(digests.at[i]));
+    struct creds *creds = f->generation->listeners[0].creds;
+    assert_true(digest_set_init(&creds->anchor_digests, 1));
+    digest_set_add(&creds->anchor_digests, digests.at[CREDENTIAL_DIGESTS_MAX - 1]);
+    creds->is_open = true;
     for (int is_good = 0; is_good <= 1; is_good++) {
         peer->is_certificate_good = is_good;
         peer->identity_len = PSK_IDENTITY_MAX;
@@ -200,6 +229,22 @@ static void test_ticket_tells_which_credential_it_was(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+/* What has changed since the ticket was made counts. */
+static void test_the_holder_must_be_admitted_now(void **state)
+{
+    struct fixture *f = *state;
+    set_up_for(f, "1.3");
+    struct creds *creds = f->generation->listeners[0].creds;
+    struct blob blob = make_ticket(f, "own"), gone = make_ticket(f, "gone");
+    assert_int_equal(open_ticket(f, &gone), WOLFSSL_TICKET_RET_REJECT);
+    assert_int_equal(f->dtls->peer->holder.good_until_ms, 0);
+    struct psk_store *before = creds->psks;
+    creds->psks = NULL;
+    assert_int_equal(open_ticket(f, &blob), WOLFSSL_TICKET_RET_REJECT);
+    creds->psks = before;
+    assert_int_equal(open_ticket(f, &blob), WOLFSSL_TICKET_RET_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +252,7 @@ int main(void)
         TEST(test_ageing_ticket),
         TEST(test_expiry),
         TEST(test_ticket_tells_which_credential_it_was),
+        TEST(test_the_holder_must_be_admitted_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ int metrics_fixture_set_up(void **state)
     f->listener_configs[0] = (struct listener_config){
         .name = "coaps",
         .versions = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3,
-        .psk_file = "/devices.psk",
+        .psk_file = {{"/devices.psk"}, 1},
         .certificate = "/server.pem",
         .client_auth = CLIENT_AUTH_REQUIRED,
         .ticket_versions = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3,
@@ -25,7 +25,6 @@ int metrics_fixture_set_up(void **state)
     f->listener_configs[1] = (struct listener_config){
         .name = "a\"b\\c",
         .versions = CONFIG_VERSION_1_2,
-        .psk_file = "",
         .certificate = "/server.pem",
         .client_auth = CLIENT_AUTH_NONE,
     };

@@ -1,0 +1,240 @@
+#include "creds/deny.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/digest_set.h"
+#include "base/keyed_hash.h"
+#include "base/secret.h"
+#include "creds/psk.h"
+
+enum {
+    LINE_ERRORS_MAX = 20, /* of one file; the rest is only counted */
+    KEY_HASH_BYTES = 32,
+};
+
+static const char key_prefix[] = "sha256:";
+
+struct deny_list {
+    /* Identities by their keyed hashes, which need no memory of their own. */
+    struct keyed_hash_key hash_key;
+    struct digest_set identities;
+    struct digest_set public_keys;
+};
+
+_Static_assert((int)DIGEST_SET_BYTES == KEYED_HASH_WIDE_BYTES, "identities are in the set by hash");
+_Static_assert((int)DIGEST_SET_BYTES == (int)CREDENTIAL_DIGEST_BYTES,
+               "keys are in the set by digest");
+
+/* A load in progress. */
+struct reading {
+    struct deny_list *list;
+    struct problems *problems;
+    const char *path;
+    uint32_t line, line_errors;
+};
+
+static bool PRINTF_LIKE(2, 3) line_error(struct reading *reading, const char *fmt, ...)
+{
+    if (++reading->line_errors > LINE_ERRORS_MAX)
+        return false;
+    struct err err;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err.text, sizeof(err.text), fmt, args);
+    va_end(args);
+    problems_error(reading->problems, "%s:%" PRIu32 ": %s", reading->path, reading->line, err.text);
+    return false;
+}
+
+/* --- one line --- */
+
+static bool read_hex(const uint8_t *hex, size_t digits, uint8_t *bytes)
+{
+    for (size_t i = 0; i < digits; i += 2) {
+        int high = bytes_hex_digit(hex[i]), low = bytes_hex_digit(hex[i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        bytes[i / 2] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+/* The text between quotes, without its escapes, in place of itself. */
+static bool unquote(struct reading *reading, uint8_t *text, size_t *size)
+{
+    size_t to = 0, from = 1;
+    if (*size < 2 || text[*size - 1] != '"')
+        return line_error(reading, "begins with a quote and does not end with one");
+    size_t end = *size - 1;
+    while (from < end) {
+        uint8_t c = text[from++];
+        if (c == '"')
+            return line_error(reading, "a quote inside quotes is written \\\"");
+        if (c == '\\') {
+            c = from < end ? text[from++] : 'x';
+            bool is_hex = c == 'x';
+            if (is_hex && (end - from < 2 || !read_hex(text + from, 2, &c)))
+                return line_error(reading, "\\x is not followed by two hexadecimal digits");
+            from += is_hex ? 2 : 0;
+            if (!is_hex && c != '"' && c != '\\')
+                return line_error(reading, "in quotes a backslash is followed by \\, \" or xNN");
+        }
+        text[to++] = c;
+    }
+    *size = to;
+    return true;
+}
+
+static void add_identity(struct reading *reading, const uint8_t *identity, size_t size)
+{
+    uint8_t hash[KEYED_HASH_WIDE_BYTES];
+    if (size == 0 || size > PSK_IDENTITY_MAX) {
+        line_error(reading, "an identity has 1 to %d bytes, and this one %zu", PSK_IDENTITY_MAX,
+                   size);
+        return;
+    }
+    keyed_hash_wide(&reading->list->hash_key, identity, size, hash);
+    digest_set_add(&reading->list->identities, hash);
+}
+
+static void add_key(struct reading *reading, const uint8_t *hex, size_t digits)
+{
+    uint8_t hash[KEY_HASH_BYTES];
+    if (digits == 2 * sizeof(hash) && read_hex(hex, digits, hash))
+        digest_set_add(&reading->list->public_keys, hash);
+    else
+        line_error(
+            reading,
+            "sha256: must be followed by the %d hexadecimal digits of the SHA-256 of a public "
+            "key; put an identity that begins so into quotes",
+            2 * KEY_HASH_BYTES);
+}
+
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static void read_line(struct reading *reading, uint8_t *text, size_t size)
+{
+    if (size > 0 && text[size - 1] == '\r')
+        size--;
+    if (size == 0 || text[0] == '#')
+        return;
+    if (is_space(text[0]) || is_space(text[size - 1])) {
+        line_error(reading, "begins or ends with a space; if that is meant, put the identity into "
+                            "quotes");
+    } else if (text[0] == '"') {
+        if (unquote(reading, text, &size))
+            add_identity(reading, text, size);
+    } else if (memchr(text, '\0', size) != NULL) {
+        line_error(reading, "holds a NUL byte; this must be a text file");
+    } else if (size >= strlen(key_prefix) && memcmp(text, key_prefix, strlen(key_prefix)) == 0) {
+        add_key(reading, text + strlen(key_prefix), size - strlen(key_prefix));
+    } else {
+        add_identity(reading, text, size);
+    }
+}
+
+/* --- the file --- */
+
+static void read_lines(struct reading *reading, struct secret *file)
+{
+    uint8_t *text = file->bytes, *end = text + file->size;
+    if (file->size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        reading->line = 1;
+        line_error(reading, "begins with a UTF-8 byte order mark; save the file without it");
+        text += 3;
+    }
+    while (text < end) {
+        uint8_t *newline = memchr(text, '\n', (size_t)(end - text));
+        reading->line++;
+        if (newline == NULL) {
+            line_error(reading,
+                       "no newline follows this last line: the file looks cut, or is being "
+                       "written; write a new file and rename it into place");
+            break;
+        }
+        read_line(reading, text, (size_t)(newline - text));
+        text = newline + 1;
+    }
+    if (reading->line_errors > LINE_ERRORS_MAX)
+        problems_error(reading->problems, "%s: and %" PRIu32 " more lines with errors",
+                       reading->path, reading->line_errors - LINE_ERRORS_MAX);
+}
+
+static size_t count_lines(const struct secret *file)
+{
+    size_t lines = 1;
+    for (size_t i = 0; i < file->size; i++)
+        lines += file->bytes[i] == '\n';
+    return lines;
+}
+
+static bool make_room(struct deny_list *list, const struct secret *file, struct err *err)
+{
+    size_t lines = count_lines(file);
+    if (!keyed_hash_key_init(&list->hash_key, err))
+        return false;
+    return (digest_set_init(&list->identities, lines) &&
+            digest_set_init(&list->public_keys, lines)) ||
+           err_set_passing(err, "does not fit into memory");
+}
+
+struct deny_list *deny_load(const char *path, const char *where, struct problems *problems)
+{
+    uint32_t errors_before = problems->error_count;
+    struct deny_list *list = calloc(1, sizeof(*list));
+    struct secret file = {0};
+    struct err err = {.text = "does not fit into memory"};
+    uint32_t mode;
+    if (list == NULL || !secret_read(&file, path, &mode, &err) || !make_room(list, &file, &err))
+        problems_error(problems,
+                       "%s: the file %s; it must be a readable file of one identity or sha256:KEY "
+                       "per line, and if nobody is denied, of a comment",
+                       where, err.text);
+    else
+        read_lines(&(struct reading){.list = list, .problems = problems, .path = path}, &file);
+    secret_free(&file);
+    if (problems->error_count == errors_before)
+        return list;
+    deny_free(list);
+    return NULL;
+}
+
+void deny_free(struct deny_list *list)
+{
+    if (list == NULL)
+        return;
+    digest_set_deinit(&list->identities);
+    digest_set_deinit(&list->public_keys);
+    free(list);
+}
+
+bool deny_has_identity(const struct deny_list *list, const void *identity, size_t size)
+{
+    uint8_t hash[KEYED_HASH_WIDE_BYTES];
+    if (list->identities.count == 0)
+        return false;
+    keyed_hash_wide(&list->hash_key, identity, size, hash);
+    return digest_set_has(&list->identities, hash);
+}
+
+bool deny_has_key(const struct deny_list *list, const uint8_t digest[CREDENTIAL_DIGEST_BYTES])
+{
+    return digest_set_has(&list->public_keys, digest);
+}
+
+size_t deny_identity_count(const struct deny_list *list)
+{
+    return list->identities.count;
+}
+
+size_t deny_key_count(const struct deny_list *list)
+{
+    return list->public_keys.count;
+}
