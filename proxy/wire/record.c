@@ -1,5 +1,7 @@
 #include "wire/record.h"
 
+#include "base/order.h"
+
 bool record_window_has(const struct record_window *window, uint64_t number)
 {
     if (number >= window->next)
@@ -17,8 +19,13 @@ void record_window_take(struct record_window *window, uint64_t number)
         return;
     }
     uint64_t steps = number + 1 - window->next;
-    window->seen = steps < RECORD_WINDOW_BITS ? window->seen << steps | 1 : 1;
+    uint64_t seen = steps < RECORD_WINDOW_BITS ? window->seen << steps | 1 : 1;
+    /* Who is killed on the way leaves a window that takes too little, never a replay (C4). */
+    window->seen = UINT64_MAX;
+    order_stores();
     window->next = number + 1;
+    order_stores();
+    window->seen = seen;
 }
 
 bool record_take_type(struct record_content *content)
