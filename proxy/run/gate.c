@@ -23,6 +23,7 @@
 #include "run/privileges.h"
 #include "run/reload.h"
 #include "run/watchdog.h"
+#include "state/region.h"
 #include "version.h"
 #include "worker/worker.h"
 
@@ -35,7 +36,8 @@ struct gate {
     const struct program *program; /* borrowed */
     int binary;                    /* the program that runs, open; -1 = that is not possible */
     struct generation *generation;
-    struct identities *identities; /* shared by the workers */
+    struct region region;          /* where sessions lie; shared by the workers */
+    struct identities *identities; /* the same */
     struct worker **workers;
     const struct worker_counters **counters;
     uint32_t worker_count;
@@ -80,14 +82,14 @@ static bool open_workers(struct gate *gate, struct err *err)
         wanted = 1;
     }
     gate->identities = identities_new(err);
-    if (gate->identities == NULL)
+    if (gate->identities == NULL || !region_create(&gate->region, err))
         return false;
     gate->workers = calloc(wanted, sizeof(*gate->workers));
     gate->counters = calloc(wanted, sizeof(*gate->counters));
     if (gate->workers == NULL || gate->counters == NULL)
         return err_set(err, "out of memory for %u workers", wanted);
     for (uint32_t i = 0; i < wanted; i++) {
-        gate->workers[i] = worker_open(gate->generation, gate->identities,
+        gate->workers[i] = worker_open(gate->generation, &gate->region, gate->identities,
                                        i > 0 ? gate->workers[0] : NULL, i, wanted, err);
         if (gate->workers[i] == NULL)
             return false;
@@ -240,6 +242,7 @@ static void close_gate(struct gate *gate)
         worker_close(gate->workers[i]);
     free(gate->workers);
     identities_free(gate->identities);
+    region_close(&gate->region);
     free(gate->counters);
     reload_release(gate->generation);
     handover_close(&gate->handover);

@@ -46,7 +46,7 @@ static void on_close_notify(struct association *a, const struct association_call
                             struct association_opened *opened)
 {
     struct association_closure *closure =
-        association_add_rare(a, call->slabs, RARE_CLOSURE, sizeof(*closure));
+        association_add_rare(a, call->cells, RARE_CLOSURE, sizeof(*closure));
     if (closure != NULL)
         closure->number = opened->number;
     a->is_closed = true;
@@ -168,6 +168,7 @@ static void on_opened(struct association *a, const struct association_call *call
         on_opened_late(a, content, opened);
         return;
     }
+    bool has_begun = content->type != RECORD_APPLICATION_DATA && association_begin_change(a);
     if (a->version == VERSION_1_3)
         association_resume_outgoing(a, call);
     /* A device that gives up at the very end of the handshake may say so in its epoch, and is gone.
@@ -176,6 +177,7 @@ static void on_opened(struct association *a, const struct association_call *call
         association_on_remainder(a, call, content, opened);
     else
         on_content(a, call, content, opened);
+    association_end_change(a, has_begun);
 }
 
 /* What follows the newest record that has come. A device goes on under its old keys until it has
@@ -246,7 +248,7 @@ bool association_has_gap(const struct association *a)
 
 uint64_t association_due_ms(const struct association *a)
 {
-    if (a->rare == NULL)
+    if (ref_find(&a->rare) == NULL)
         return UINT64_MAX;
     uint64_t epochs_ms = association_epochs_due_ms(a);
     uint64_t outgoing_ms = association_outgoing_due_ms(a);
@@ -255,8 +257,10 @@ uint64_t association_due_ms(const struct association *a)
 
 void association_on_time(struct association *a, const struct association_call *call)
 {
+    bool has_begun = association_begin_change(a);
     association_drop_old_epochs(a, call);
     association_repeat_outgoing(a, call);
+    association_end_change(a, has_begun);
 }
 
 /* ---- beginning and end ---------------------------------------------------------------------- */
@@ -289,7 +293,7 @@ static void init_12(struct association *a, const struct taken *taken)
     a->window = taken->v12.window;
 }
 
-bool association_init(struct association *a, const struct taken *taken, struct slabs *slabs,
+bool association_init(struct association *a, const struct taken *taken, struct cells *cells,
                       uint64_t now_ms)
 {
     memset(a, 0, association_bytes(taken));
@@ -297,21 +301,21 @@ bool association_init(struct association *a, const struct taken *taken, struct s
     a->aead = (uint8_t)taken->aead;
     a->plaintext_max = taken->plaintext_max;
     a->write_next = taken->write_next;
-    bool ok = association_set_cid(a, slabs, taken->cid, taken->cid_len) &&
-              association_set_client_cid(a, slabs, taken->client_cid, taken->client_cid_len);
+    bool ok = association_set_cid(a, cells, taken->cid, taken->cid_len) &&
+              association_set_client_cid(a, cells, taken->client_cid, taken->client_cid_len);
     if (ok && taken->version == VERSION_1_3) {
-        ok = association_init_epochs(a, taken, slabs, now_ms);
-        association_take_ticket(a, &taken->v13.ticket, slabs, now_ms);
+        ok = association_init_epochs(a, taken, cells, now_ms);
+        association_take_ticket(a, &taken->v13.ticket, cells, now_ms);
     } else if (ok) {
         init_12(a, taken);
     }
     if (!ok)
-        association_deinit(a, slabs);
+        association_deinit(a, cells);
     return ok;
 }
 
-void association_deinit(struct association *a, struct slabs *slabs)
+void association_deinit(struct association *a, struct cells *cells)
 {
-    association_drop_all_rare(a, slabs);
+    association_drop_all_rare(a, cells);
     bytes_wipe(a, offsetof(struct association, keys) + keys_bytes(a->version, a->aead));
 }

@@ -17,9 +17,9 @@ size_t association_size(const struct association *association);
 /* Begins in association_bytes() of the caller's, with what was taken over, which it copies. False:
  * out of memory, nothing to deinit. */
 bool association_init(struct association *association, const struct taken *taken,
-                      struct slabs *slabs, uint64_t now_ms) MUST_USE;
+                      struct cells *cells, uint64_t now_ms) MUST_USE;
 /* Wipes all of it. */
-void association_deinit(struct association *association, struct slabs *slabs);
+void association_deinit(struct association *association, struct cells *cells);
 
 /* Opens the record at the beginning of what is left of a datagram; is_first: of the datagram. room
  * takes len bytes and does not overlap it. */

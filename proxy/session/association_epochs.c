@@ -38,18 +38,18 @@ static uint8_t *write_secret(struct association *a)
     return read_secret(a) + record13_secret_bytes(a->aead);
 }
 
-static struct association_epoch *add_epoch(struct association *a, struct slabs *slabs,
+static struct association_epoch *add_epoch(struct association *a, struct cells *cells,
                                            enum association_rare_kind kind, const uint8_t *keys)
 {
     size_t keys_bytes = record13_keys_bytes(a->aead);
     struct association_epoch *epoch =
-        association_add_rare(a, slabs, kind, offsetof(struct association_epoch, keys) + keys_bytes);
+        association_add_rare(a, cells, kind, offsetof(struct association_epoch, keys) + keys_bytes);
     if (epoch != NULL)
         memcpy(epoch->keys, keys, keys_bytes);
     return epoch;
 }
 
-bool association_init_epochs(struct association *a, const struct taken *taken, struct slabs *slabs,
+bool association_init_epochs(struct association *a, const struct taken *taken, struct cells *cells,
                              uint64_t now_ms)
 {
     size_t secret_bytes = record13_secret_bytes(a->aead);
@@ -59,7 +59,7 @@ bool association_init_epochs(struct association *a, const struct taken *taken, s
     memcpy(read_secret(a), taken->v13.read_secret, secret_bytes);
     memcpy(write_secret(a), taken->v13.write_secret, secret_bytes);
     struct association_epoch *handshake =
-        add_epoch(a, slabs, RARE_HANDSHAKE_EPOCH, taken->v13.handshake_keys);
+        add_epoch(a, cells, RARE_HANDSHAKE_EPOCH, taken->v13.handshake_keys);
     if (handshake == NULL)
         return false;
     handshake->epoch = HANDSHAKE_EPOCH;
@@ -82,7 +82,7 @@ static void note_forgery(struct association *a, const struct association_call *c
         struct association_epoch *old = association_find_rare(a, OLD[i]);
         if (old != NULL && old->epoch == epoch &&
             ++old->forged >= association_limits(a, call)->forged)
-            association_drop_rare(a, call->slabs, OLD[i]);
+            association_drop_rare(a, call->cells, OLD[i]);
     }
 }
 
@@ -138,7 +138,7 @@ bool association_next_read_epoch(struct association *a, const struct association
 {
     if (a->v13.read_epoch == UINT16_MAX)
         return false;
-    struct association_epoch *old = add_epoch(a, call->slabs, RARE_PREVIOUS_EPOCH, a->keys);
+    struct association_epoch *old = add_epoch(a, call->cells, RARE_PREVIOUS_EPOCH, a->keys);
     if (old == NULL)
         return false;
     old->epoch = a->v13.read_epoch++;
@@ -149,7 +149,7 @@ bool association_next_read_epoch(struct association *a, const struct association
     a->window = (struct record_window){0};
     a->forged = 0;
     if ((a->v13.read_epoch & 3) == HANDSHAKE_EPOCH) /* the same bits in the header (T5) */
-        association_drop_rare(a, call->slabs, RARE_HANDSHAKE_EPOCH);
+        association_drop_rare(a, call->cells, RARE_HANDSHAKE_EPOCH);
     return make_next(a, read_secret(a), a->keys);
 }
 
@@ -180,7 +180,7 @@ void association_drop_old_epochs(struct association *a, const struct association
     for (int i = 0; i < OLD_COUNT; i++) {
         const struct association_epoch *old = association_find_rare(a, OLD[i]);
         if (old != NULL && call->now_ms >= old->until_ms)
-            association_drop_rare(a, call->slabs, OLD[i]);
+            association_drop_rare(a, call->cells, OLD[i]);
     }
 }
 

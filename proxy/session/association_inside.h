@@ -22,20 +22,21 @@ static inline const uint8_t *association_write_keys(const struct association *as
 /* ---- association_rare.c: what few associations have at a time ---------------------------------
  */
 
+/* Stable codes: they outlive the process. */
 enum association_rare_kind {
-    RARE_HANDSHAKE_EPOCH, /* struct association_epoch: the keys that read epoch 2 (T5) */
-    RARE_PREVIOUS_EPOCH,  /* struct association_epoch: the keys before the present ones (R15) */
-    RARE_OUTGOING,        /* struct association_outgoing */
-    RARE_PARTIAL,         /* struct association_partial */
-    RARE_LONG_CIDS,       /* struct association_long_cids */
-    RARE_CLOSURE,         /* struct association_closure */
+    RARE_HANDSHAKE_EPOCH = 1, /* struct association_epoch: the keys that read epoch 2 (T5) */
+    RARE_PREVIOUS_EPOCH = 2,  /* struct association_epoch: those before the present ones (R15) */
+    RARE_OUTGOING = 3,        /* struct association_outgoing */
+    RARE_PARTIAL = 4,         /* struct association_partial */
+    RARE_LONG_CIDS = 5,       /* struct association_long_cids */
+    RARE_CLOSURE = 6,         /* struct association_closure */
 };
 
 /* The head of each; there is at most one of a kind. */
 struct association_rare {
-    struct association_rare *next;
+    struct ref next;
     uint16_t bytes; /* of the whole, as taken */
-    uint8_t kind;
+    uint8_t kind;   /* enum association_rare_kind */
 };
 
 struct association_long_cids {
@@ -51,17 +52,18 @@ struct association_closure {
 
 /* NULL if there is none. */
 void *association_find_rare(const struct association *association, enum association_rare_kind kind);
-/* Adds one, zeroed but for its head; one of that kind that is there goes. NULL: out of memory, or
- * it would have more than SLABS_MAX_BYTES. */
-void *association_add_rare(struct association *association, struct slabs *slabs,
+/* Adds one, zeroed but for its head; one of that kind that is there goes. Within a change: it is
+ * there before it is filled. NULL: out of memory, or
+ * it would have more than CELLS_MAX_BYTES. */
+void *association_add_rare(struct association *association, struct cells *cells,
                            enum association_rare_kind kind, size_t bytes);
-void association_drop_rare(struct association *association, struct slabs *slabs,
+void association_drop_rare(struct association *association, struct cells *cells,
                            enum association_rare_kind kind);
-void association_drop_all_rare(struct association *association, struct slabs *slabs);
+void association_drop_all_rare(struct association *association, struct cells *cells);
 /* False: out of memory. */
-bool association_set_cid(struct association *association, struct slabs *slabs, const uint8_t *cid,
+bool association_set_cid(struct association *association, struct cells *cells, const uint8_t *cid,
                          size_t len) MUST_USE;
-bool association_set_client_cid(struct association *association, struct slabs *slabs,
+bool association_set_client_cid(struct association *association, struct cells *cells,
                                 const uint8_t *cid, size_t len) MUST_USE;
 
 /* ---- association_send.c: what leaves ----------------------------------------------------------
@@ -84,7 +86,7 @@ void association_fail(struct association *association, const struct association_
 
 /* Fills in the part of DTLS 1.3. False: out of memory. */
 bool association_init_epochs(struct association *association, const struct taken *taken,
-                             struct slabs *slabs, uint64_t now_ms) MUST_USE;
+                             struct cells *cells, uint64_t now_ms) MUST_USE;
 
 /* Opens a record of any epoch that is read: what it was opened with, and what that means for older
  * keys. */
@@ -112,7 +114,7 @@ void association_drop_old_epochs(struct association *association,
 
 /* Out of memory, a ticket is not repeated. */
 void association_take_ticket(struct association *association, const struct taken_ticket *ticket,
-                             struct slabs *slabs, uint64_t now_ms);
+                             struct cells *cells, uint64_t now_ms);
 
 /* Asks for new keys of ours, and of the device if is_requested: now, or later if something else is
  * unacknowledged. If that is a KeyUpdate, nothing. */

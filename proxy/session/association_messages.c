@@ -66,7 +66,7 @@ static void on_new_connection_id(struct association *a, const struct association
         association_fail(a, call, ALERT_ILLEGAL_PARAMETER, opened);
         return;
     }
-    if (!association_set_client_cid(a, call->slabs, message.first, message.first_len))
+    if (!association_set_client_cid(a, call->cells, message.first, message.first_len))
         opened->event = ASSOCIATION_WORN_OUT; /* the device would not know our next records */
 }
 
@@ -112,13 +112,13 @@ static bool is_complete(const struct association_partial *partial)
 
 /* That of the message that is expected next, begun with this fragment of it; NULL: out of memory.
  */
-static struct association_partial *get_partial(struct association *a, struct slabs *slabs,
+static struct association_partial *get_partial(struct association *a, struct cells *cells,
                                                const struct handshake_fragment *fragment)
 {
     struct association_partial *partial = association_find_rare(a, RARE_PARTIAL);
     if (partial != NULL)
         return partial;
-    partial = association_add_rare(a, slabs, RARE_PARTIAL, sizeof(*partial));
+    partial = association_add_rare(a, cells, RARE_PARTIAL, sizeof(*partial));
     if (partial != NULL) {
         partial->type = fragment->type;
         partial->len = (uint16_t)fragment->message_len;
@@ -138,7 +138,7 @@ static void on_part(struct association *a, const struct association_call *call,
                     const struct handshake_fragment *fragment, bool is_last,
                     struct association_opened *opened)
 {
-    struct association_partial *partial = get_partial(a, call->slabs, fragment);
+    struct association_partial *partial = get_partial(a, call->cells, fragment);
     if (partial == NULL) {
         opened->event = ASSOCIATION_DISCARDED; /* and not acknowledged: the device repeats it */
         return;
@@ -151,7 +151,7 @@ static void on_part(struct association *a, const struct association_call *call,
     if (!is_complete(partial))
         return;
     on_message(a, call, partial->type, partial->bytes, partial->len, is_last, opened);
-    association_drop_rare(a, call->slabs, RARE_PARTIAL);
+    association_drop_rare(a, call->cells, RARE_PARTIAL);
 }
 
 /* A fragment of the message that is expected next. */

@@ -30,7 +30,7 @@ struct association_outgoing {
 
 _Static_assert(sizeof(struct association_outgoing) +
                        TAKEN_FRAGMENTS_MAX * sizeof(struct outgoing_fragment) + TAKEN_BYTES_MAX <=
-                   SLABS_MAX_BYTES,
+                   CELLS_MAX_BYTES,
                "a ticket that was taken over can be kept");
 _Static_assert(NUMBERS_MAX >= (int)TAKEN_NUMBERS_MAX, "all numbers are known that it was sent in");
 
@@ -56,13 +56,13 @@ static bool is_ticket(const struct association_outgoing *o)
 }
 
 /* bytes: the message, whose first byte is its type. */
-static struct association_outgoing *add_outgoing(struct association *a, struct slabs *slabs,
+static struct association_outgoing *add_outgoing(struct association *a, struct cells *cells,
                                                  const uint8_t *bytes, size_t len, uint8_t count,
                                                  uint64_t now_ms)
 {
     size_t fragments_bytes = count * sizeof(struct outgoing_fragment);
     struct association_outgoing *o = association_add_rare(
-        a, slabs, RARE_OUTGOING, sizeof(struct association_outgoing) + fragments_bytes + len);
+        a, cells, RARE_OUTGOING, sizeof(struct association_outgoing) + fragments_bytes + len);
     if (o == NULL)
         return NULL;
     o->type = bytes[0];
@@ -74,12 +74,12 @@ static struct association_outgoing *add_outgoing(struct association *a, struct s
 }
 
 void association_take_ticket(struct association *a, const struct taken_ticket *ticket,
-                             struct slabs *slabs, uint64_t now_ms)
+                             struct cells *cells, uint64_t now_ms)
 {
     if (ticket->count == 0)
         return;
     struct association_outgoing *o =
-        add_outgoing(a, slabs, ticket->bytes, ticket->bytes_len, ticket->count, now_ms);
+        add_outgoing(a, cells, ticket->bytes, ticket->bytes_len, ticket->count, now_ms);
     for (int i = 0; o != NULL && i < ticket->count; i++) {
         const struct taken_fragment *from = &ticket->fragments[i];
         struct outgoing_fragment *fragment = &o->fragments[i];
@@ -133,7 +133,7 @@ static bool send_message(struct association *a, const struct association_call *c
     message_write_header(type, (uint32_t)len, a->v13.message_seq_next, bytes);
     memcpy(bytes + HANDSHAKE_HEADER_BYTES, body, len);
     len += HANDSHAKE_HEADER_BYTES;
-    struct association_outgoing *o = add_outgoing(a, call->slabs, bytes, len, 1, call->now_ms);
+    struct association_outgoing *o = add_outgoing(a, call->cells, bytes, len, 1, call->now_ms);
     if (o == NULL)
         return false;
     a->v13.message_seq_next++;
@@ -148,9 +148,11 @@ void association_send_update(struct association *a, const struct association_cal
     const uint8_t body[KEY_UPDATE_BYTES] = {is_requested};
     if (is_update(find_outgoing(a)))
         return;
+    bool has_begun = association_begin_change(a);
     a->v13.owes_update =
         !may_send_message(a) || !send_message(a, call, HANDSHAKE_KEY_UPDATE, body, sizeof(body));
     a->v13.has_asked_update |= is_requested && !a->v13.owes_update;
+    association_end_change(a, has_begun);
 }
 
 void association_send_no_cid(struct association *a, const struct association_call *call)
@@ -212,7 +214,7 @@ void association_on_ack(struct association *a, const struct association_call *ca
     if (o == NULL || !is_all_acknowledged(o))
         return;
     bool is_for_new_keys = is_update(o);
-    association_drop_rare(a, call->slabs, RARE_OUTGOING);
+    association_drop_rare(a, call->cells, RARE_OUTGOING);
     /* R16: the device has our KeyUpdate, so the next record is of the next epoch. */
     if (is_for_new_keys && !association_next_write_epoch(a))
         opened->event = ASSOCIATION_WORN_OUT;
@@ -231,7 +233,7 @@ void association_resume_outgoing(struct association *a, const struct association
     struct association_outgoing *o = find_outgoing(a);
     if (o == NULL || o->due_ms != UINT64_MAX)
         return;
-    o->tries = 0;
+    o->tries = 0; /* two stores; a process that is killed in between has taken nothing but tries */
     o->due_ms = call->now_ms + ASSOCIATION_REPEAT_MS;
 }
 
@@ -249,5 +251,5 @@ void association_repeat_outgoing(struct association *a, const struct association
     }
     o->due_ms = UINT64_MAX;
     if (is_ticket(o))
-        association_drop_rare(a, call->slabs, RARE_OUTGOING);
+        association_drop_rare(a, call->cells, RARE_OUTGOING);
 }

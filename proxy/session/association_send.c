@@ -4,7 +4,7 @@
 #include "wire/record12.h"
 
 static size_t seal_12(const struct association *a, const struct association_call *call,
-                      uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
+                      uint64_t number, uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
 {
     size_t key_bytes = aead_key_bytes(a->aead);
     const struct record12_keys keys = {
@@ -15,11 +15,11 @@ static size_t seal_12(const struct association *a, const struct association_call
         .cid_len = a->client_cid_len,
         .nonce_base = a->v12.nonce_base,
     };
-    return record12_seal(call->work, &keys, a->write_next, type, data, len, out);
+    return record12_seal(call->work, &keys, number, type, data, len, out);
 }
 
 static size_t seal_13(const struct association *a, const struct association_call *call,
-                      uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
+                      uint64_t number, uint8_t type, const uint8_t *data, size_t len, uint8_t *out)
 {
     const struct record13_writer writer = {
         .aead = a->aead,
@@ -28,7 +28,7 @@ static size_t seal_13(const struct association *a, const struct association_call
         .cid = association_client_cid(a),
         .cid_len = a->client_cid_len,
     };
-    return record13_seal(call->work, &writer, a->write_next, type, data, len, out);
+    return record13_seal(call->work, &writer, number, type, data, len, out);
 }
 
 static enum association_sealed seal_and_send(struct association *a,
@@ -36,9 +36,12 @@ static enum association_sealed seal_and_send(struct association *a,
                                              const uint8_t *data, size_t len)
 {
     uint8_t out[RECORD_PLAINTEXT_MAX + RECORD_OVERHEAD_MAX];
-    size_t record_len = a->version == VERSION_1_2 ? seal_12(a, call, type, data, len, out)
-                                                  : seal_13(a, call, type, data, len, out);
-    a->write_next++; /* whatever became of it: no number is used twice */
+    uint64_t number = a->write_next;
+    /* Whatever becomes of it, and of the process: no number is used twice (C3). */
+    a->write_next = number + 1;
+    order_stores();
+    size_t record_len = a->version == VERSION_1_2 ? seal_12(a, call, number, type, data, len, out)
+                                                  : seal_13(a, call, number, type, data, len, out);
     if (record_len == 0)
         return ASSOCIATION_NO_KEYS;
     call->send(call->owner, out, record_len);

@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/slab.h"
+#include "base/order.h"
+#include "base/ref.h"
+#include "state/cells.h"
 #include "wire/message.h"
 #include "wire/record.h"
 
@@ -27,7 +29,7 @@ enum {
 /* What each call needs. */
 struct association_call {
     struct aead_work *work;
-    struct slabs *slabs; /* what few associations have at a time comes from there */
+    struct cells *cells; /* what few associations have at a time comes from there */
     uint64_t now_ms;
     /* Called with each record that goes to the device. */
     void (*send)(void *owner, const uint8_t *record, size_t len);
@@ -65,16 +67,15 @@ struct association_opened {
     uint8_t alert;     /* received or sent */
 };
 
-struct association_rare;
-
 /* A million of them is what a gate's memory goes to, so it is packed. A record is opened with the
  * first 80 bytes and the keys to read right behind them. In a struct it can be the last member
  * only: how long it is depends on version and suite. */
 struct association {
-    struct association_rare *rare; /* owned list; NULL almost always */
-    struct record_window window;   /* of what is read */
-    uint64_t write_next;           /* number of the next record, in 1.3 of write_epoch */
-    uint64_t forged;               /* records that did not authenticate under the present keys */
+    uint32_t change;             /* see association_begin_change() */
+    struct ref rare;             /* owned list of struct association_rare; empty almost always */
+    struct record_window window; /* of what is read */
+    uint64_t write_next;         /* number of the next record, in 1.3 of write_epoch */
+    uint64_t forged;             /* records that did not authenticate under the present keys */
     union {
         struct {
             uint64_t nonce_base;
@@ -100,6 +101,27 @@ struct association {
      * record13.h's order), traffic secret to read, to write. */
     uint8_t keys[];
 };
+
+/* Of an association in memory that outlives the process, and of the session that has it: whoever
+ * changes more than one word does so between these two. A process that was killed in between has
+ * left an odd number, and nobody goes on with that session. Not on the way of data: opening or
+ * sealing one record is made of single stores in an order that leaves it whole at any point. They
+ * nest: the outermost pair counts. */
+static inline bool association_begin_change(struct association *association)
+{
+    if (association->change % 2 != 0)
+        return false;
+    association->change++;
+    order_stores();
+    return true;
+}
+/* has_begun: what association_begin_change() has said. */
+static inline void association_end_change(struct association *association, bool has_begun)
+{
+    order_stores();
+    if (has_begun)
+        association->change++;
+}
 
 /* The gate's connection ID, cid_len bytes; the device's, client_cid_len bytes. */
 const uint8_t *association_cid(const struct association *association);

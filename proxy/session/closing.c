@@ -33,7 +33,6 @@ void closing_begin(struct sessions *all, struct session *s)
         .bytes_left = CLOSING_BYTES,
         .end_ms = all->now_ms + CLOSING_MS,
     };
-    s->state = SESSION_CLOSING;
 }
 
 static bool is_of(const struct session *s, const struct arrival *a)
@@ -58,7 +57,7 @@ static void send_nothing(void *owner, const uint8_t *record, size_t len)
 static bool open_all(struct sessions *all, struct session *s, const struct arrival *a)
 {
     const struct association_call call = {
-        .work = all->work, .slabs = all->slabs, .now_ms = all->now_ms, .send = send_nothing};
+        .work = all->work, .cells = &all->cells, .now_ms = all->now_ms, .send = send_nothing};
     size_t len = a->kind.protected_len;
     bool has_forwarded = false;
     struct association_opened opened;

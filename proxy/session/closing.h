@@ -21,7 +21,7 @@ enum {
     CLOSING_BYTES = 128 * 1024,
 };
 
-/* The session is in no table any more, and has a gap before its close_notify: takes it. */
+/* The session is closing: in no table any more, and has a gap before its close_notify: takes it. */
 void closing_begin(struct sessions *all, struct session *s);
 
 /* Data from before a device's close_notify goes to the backend. False if there is none in the

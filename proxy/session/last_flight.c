@@ -1,5 +1,7 @@
 #include "session/last_flight.h"
 
+#include <string.h>
+
 #include "session/path.h"
 
 enum {
@@ -14,38 +16,47 @@ void last_flight_keep(struct sessions *all, struct session *s, struct flight *fl
     if (kept.len == 0)
         return;
     struct session_rare *rare = session_store_rare(all, s);
-    if (rare == NULL) {
-        flight_kept_free(&kept, all->slabs);
-        return;
+    struct session_flight *copy =
+        cells_take(&all->cells, CELLS_PIECES, sizeof(struct session_flight) + kept.len);
+    if (rare != NULL && copy != NULL) {
+        copy->len = (uint16_t)kept.len;
+        memcpy(copy->bytes, kept.bytes, kept.len);
+        ref_set(&rare->flight, copy);
+        rare->flight_sent_ms = flight->sent_at_ms;
+        rare->flight_until_ms = all->now_ms + KEPT_MS;
+    } else {
+        cells_give(&all->cells, CELLS_PIECES, copy, sizeof(struct session_flight) + kept.len);
+        session_store_drop_rare(all, s);
     }
-    rare->last_flight = kept;
-    rare->flight_sent_ms = flight->sent_at_ms;
-    rare->flight_until_ms = all->now_ms + KEPT_MS;
+    flight_kept_free(&kept, flight->way.slabs);
 }
 
 void last_flight_drop(struct sessions *all, struct session *s)
 {
-    if (s->rare == NULL || s->rare->last_flight.len == 0)
+    struct session_rare *rare = session_rare(s);
+    if (rare == NULL || ref_find(&rare->flight) == NULL)
         return;
     if (path_is_proved(s))
         session_store_drop_rare(all, s);
     else
-        flight_kept_free(&s->rare->last_flight, all->slabs);
+        session_store_drop_flight(all, rare);
 }
 
 bool last_flight_repeat(struct sessions *all, struct session *s)
 {
     size_t len = 0;
     uint64_t datagram = 0;
-    struct session_rare *rare = s->rare;
-    if (rare == NULL || rare->last_flight.len == 0)
+    struct session_rare *rare = session_rare(s);
+    struct session_flight *flight = rare != NULL ? ref_find(&rare->flight) : NULL;
+    if (flight == NULL)
         return false;
     /* To an address that is not proved: the device asks again, and that proves it. */
     if (all->now_ms - rare->flight_sent_ms < REPEAT_INTERVAL_MS || !path_is_proved(s))
         return true;
-    flight_kept_renumber(&rare->last_flight);
+    struct flight_kept kept = {.bytes = flight->bytes, .len = flight->len};
+    flight_kept_renumber(&kept);
     const uint8_t *record = NULL;
-    while ((record = flight_kept_next(&rare->last_flight, record, &len)) != NULL)
+    while ((record = flight_kept_next(&kept, record, &len)) != NULL)
         (void)path_send(all, s, record, len, &datagram, NULL);
     rare->flight_sent_ms = all->now_ms;
     return true;
@@ -53,6 +64,6 @@ bool last_flight_repeat(struct sessions *all, struct session *s)
 
 uint64_t last_flight_due_ms(const struct session *s)
 {
-    return s->rare != NULL && s->rare->last_flight.len != 0 ? s->rare->flight_until_ms
-                                                            : TIMERS_NONE;
+    const struct session_rare *rare = session_rare(s);
+    return rare != NULL && ref_find(&rare->flight) != NULL ? rare->flight_until_ms : TIMERS_NONE;
 }

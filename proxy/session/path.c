@@ -26,8 +26,9 @@ static void set_route(struct sessions *all, struct session *s, const struct arri
 
 static void prove(struct sessions *all, struct session *s)
 {
-    s->rare->is_unproved = false;
-    if (s->rare->last_flight.len == 0)
+    struct session_rare *rare = session_rare(s);
+    rare->is_unproved = false;
+    if (ref_find(&rare->flight) == NULL)
         session_store_drop_rare(all, s);
 }
 
@@ -49,18 +50,20 @@ bool path_on_authentic(struct sessions *all, struct session *s, const struct arr
     session_log_moved(all, s, &a->datagram->from);
     counter_add(&session_counters(all, s)->address_changes, 1);
     session_store_leave_address(all, s);
+    bool has_begun = association_begin_change(&s->association);
     s->client = a->datagram->from;
     set_route(all, s, a);
     rare->is_unproved = true;
     rare->received_bytes = a->datagram->len;
     rare->sent_bytes = 0;
+    association_end_change(&s->association, has_begun);
     take_address(all, s);
     return true;
 }
 
 static bool may_send(struct session *s, size_t len)
 {
-    struct session_rare *rare = s->rare;
+    struct session_rare *rare = session_rare(s);
     if (path_is_proved(s))
         return true;
     if (rare->sent_bytes + len > (uint64_t)rare->received_bytes * PATH_AMPLIFICATION_MAX)

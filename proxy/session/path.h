@@ -27,7 +27,8 @@ bool path_send(struct sessions *all, struct session *s, const uint8_t *record, s
 
 static inline bool path_is_proved(const struct session *s)
 {
-    return s->rare == NULL || !s->rare->is_unproved;
+    const struct session_rare *rare = session_rare(s);
+    return rare == NULL || !rare->is_unproved;
 }
 
 #endif

@@ -92,7 +92,7 @@ static void forward(struct turn *t)
                  t->arrival->send_failed);
     if (s->state != SESSION_ESTABLISHED)
         return; /* it came behind the close_notify, and was sent before that */
-    if (s->rare != NULL)
+    if (session_rare(s) != NULL)
         last_flight_drop(t->all, s); /* the device has it, or it would not use the keys */
     count_one(&s->from_client);
     mark_used(t->all, s);

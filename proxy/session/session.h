@@ -14,7 +14,7 @@
 
 bool sessions_init(struct sessions *all, const struct sessions_settings *settings,
                    struct err *err) MUST_USE;
-/* Frees everything; nothing is sent. */
+/* Forgets everything; nothing is sent. What is in the region stays there. */
 void sessions_deinit(struct sessions *all);
 
 /* The session that the device's address belongs to, or the connection ID of a record; NULL = none.

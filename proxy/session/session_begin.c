@@ -21,8 +21,9 @@ static bool is_other_device(const struct session *old, const struct handshake_wh
 {
     if (session_is_anonymous(old) || who->credential == CREDENTIAL_NONE)
         return false;
-    return old->who->credential != who->credential || old->who->identity_len != who->identity_len ||
-           memcmp(old->who->identity, who->identity, who->identity_len) != 0;
+    const struct session_who *its = session_who(old);
+    return its->credential != who->credential || its->identity_len != who->identity_len ||
+           memcmp(its->identity, who->identity, who->identity_len) != 0;
 }
 
 /* A device that reboots begins anew from its old address (RFC 6347 section 4.2.8). But a NAT also
@@ -64,16 +65,18 @@ static bool keep_who(struct sessions *all, struct session *s, const struct hands
     bool is_anonymous = from->credential == CREDENTIAL_NONE;
     uint8_t identity_len = is_anonymous ? 0 : from->identity_len;
     uint8_t digest_count = is_anonymous ? 0 : from->digests.count;
-    s->who = slabs_take(all->slabs, session_who_bytes(identity_len, digest_count));
-    if (s->who == NULL)
+    struct session_who *who =
+        cells_take(&all->cells, CELLS_PIECES, session_who_bytes(identity_len, digest_count));
+    if (who == NULL)
         return false;
-    s->who->hello_tag = (uint32_t)h->hello_tag;
-    s->who->credential = from->credential;
-    s->who->identity_len = identity_len;
-    s->who->digest_count = digest_count;
-    memcpy(s->who->identity, from->identity, identity_len);
-    memcpy(s->who->identity + identity_len, from->digests.at,
+    who->hello_tag = (uint32_t)h->hello_tag;
+    who->credential = from->credential;
+    who->identity_len = identity_len;
+    who->digest_count = digest_count;
+    memcpy(who->identity, from->identity, identity_len);
+    memcpy(who->identity + identity_len, from->digests.at,
            (size_t)digest_count * CREDENTIAL_DIGEST_BYTES);
+    ref_set(&s->who, who);
     return true;
 }
 
@@ -172,10 +175,11 @@ static void refuse(struct sessions *all, struct session *s)
 static void establish(struct sessions *all, struct session *s, struct handshake *h)
 {
     session_store_enter_order(all, s);
+    last_flight_keep(all, s, &h->flight);
+    order_stores(); /* it is complete */
     s->state = SESSION_ESTABLISHED;
     all->count++;
     counter_add(&session_counters(all, s)->sessions, 1);
-    last_flight_keep(all, s, &h->flight);
     session_timer_set(all, s);
     session_log_established(all, s, h);
     end_oldest_of_identity(all, s);

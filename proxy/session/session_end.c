@@ -15,8 +15,9 @@ struct identities_session session_name_of(const struct sessions *all, const stru
 void session_identity_key(const struct sessions *all, const struct session *s,
                           struct identities_key *key)
 {
-    identities_make_key(all->identities, s->listener, s->who->credential, s->who->identity,
-                        s->who->identity_len, key);
+    const struct session_who *who = session_who(s);
+    identities_make_key(all->identities, s->listener, who->credential, who->identity,
+                        who->identity_len, key);
 }
 
 static void leave_books(struct sessions *all, struct session *s, enum close_reason reason)
@@ -49,14 +50,17 @@ void session_end(struct sessions *all, struct session *s, enum close_reason reas
         association_send_alert(&s->association, &call, ALERT_CLOSE_NOTIFY);
     if (with_farewell || reason != CLOSE_shutdown) /* the untold have one line together */
         session_log_closed(all, s, reason);
+    /* From here on a start would complete it. */
+    bool is_closing = reason == CLOSE_closed_by_client && association_has_gap(&s->association);
+    s->reason = reason;
+    order_stores();
+    s->state = is_closing ? SESSION_CLOSING : SESSION_ENDED;
     leave_books(all, s, reason);
     session_store_drop_rare(all, s);
-    if (reason == CLOSE_closed_by_client && association_has_gap(&s->association)) {
+    if (is_closing)
         closing_begin(all, s);
-        return;
-    }
-    s->state = SESSION_ENDED;
-    session_store_retire(all, s);
+    else
+        session_store_retire(all, s);
 }
 
 void sessions_end_replaced(struct sessions *all, const struct identities_session *session,

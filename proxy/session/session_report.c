@@ -32,7 +32,7 @@ void session_report_fill(struct session_report *report, const struct sessions *a
         .from_client = s->from_client,
         .from_backend = s->from_backend,
     };
-    fill_who(report, s->who);
+    fill_who(report, session_who(s));
     memcpy(report->cid, association_cid(&s->association), report->cid_len);
 }
 
@@ -67,7 +67,8 @@ bool session_filter_fits(const struct session_filter *filter, const struct sessi
         (filter->has_listener && s->listener != filter->listener) ||
         (filter->client.addr.family != 0 && !addr_prefix_has(&filter->client, &s->client)))
         return false;
+    const struct session_who *who = session_who(s);
     return filter->identity_len == 0 ||
-           (s->who->identity_len == filter->identity_len &&
-            memcmp(s->who->identity, filter->identity, filter->identity_len) == 0);
+           (who->identity_len == filter->identity_len &&
+            memcmp(who->identity, filter->identity, filter->identity_len) == 0);
 }

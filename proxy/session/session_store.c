@@ -2,10 +2,6 @@
 
 #include <string.h>
 
-/* As many units as the largest of them, were all sessions of that kind. Only addresses: the memory
- * is taken when it is needed. */
-enum { UNITS_PER_SESSION = 12 };
-
 /* Lines a second. */
 enum { LINES_PER_S = 20 };
 
@@ -18,7 +14,6 @@ bool session_store_init(struct sessions *all, const struct sessions_settings *se
                         struct err *err)
 {
     *all = (struct sessions){
-        .slabs = settings->slabs,
         .oldest = CELLS_NONE,
         .newest = CELLS_NONE,
         .hand = CELLS_NONE,
@@ -39,35 +34,15 @@ bool session_store_init(struct sessions *all, const struct sessions_settings *se
     all->work = aead_work_new();
     if (all->work == NULL)
         return err_set(err, "out of memory for sessions");
-    uint32_t room = settings->session_max + SESSION_CLOSING_MAX;
-    return keyed_hash_key_init(&all->hash_key, err) &&
-           cells_init(&all->cells, room * UNITS_PER_SESSION, err);
-}
-
-static void free_all(struct sessions *all)
-{
-    while (all->newest != CELLS_NONE) {
-        struct session *s = cells_at(&all->cells, all->newest);
-        session_store_leave_order(all, s);
-        session_store_free(all, s);
-    }
-    for (; all->closing_count > 0; all->closing_count--) {
-        struct session_closing *c = &all->closing[all->closing_oldest];
-        if (c->session != NULL)
-            session_store_free(all, c->session);
-        all->closing_oldest = (all->closing_oldest + 1) % SESSION_CLOSING_MAX;
-    }
-    session_store_reap(all);
+    cells_init(&all->cells, settings->region);
+    return keyed_hash_key_init(&all->hash_key, err);
 }
 
 void session_store_deinit(struct sessions *all)
 {
-    if (all->cells.base != NULL) /* it was initialized */
-        free_all(all);
     index_table_deinit(&all->by_address);
     index_table_deinit(&all->by_cid);
     timers_deinit(&all->timers);
-    cells_deinit(&all->cells);
     routes_deinit(&all->routes);
     aead_work_free(all->work);
     all->work = NULL;
@@ -214,39 +189,57 @@ struct session *session_store_make(struct sessions *all, const struct taken *tak
     size_t bytes = offsetof(struct session, association) + association_bytes(taken);
     if (!timers_reserve(&all->timers, all->count + SESSION_CLOSING_MAX + 1))
         return NULL;
-    struct session *s = at(all, cells_take(&all->cells, bytes));
+    struct session *s = cells_take(&all->cells, CELLS_SESSIONS, bytes);
     if (s == NULL)
         return NULL;
     s->older = s->newer = CELLS_NONE;
     s->slot = BACKEND_NO_SLOT;
-    if (association_init(&s->association, taken, all->slabs, all->now_ms))
+    if (association_init(&s->association, taken, &all->cells, all->now_ms))
         return s;
-    cells_give(&all->cells, cells_number_of(&all->cells, s), bytes);
+    cells_give(&all->cells, CELLS_SESSIONS, s, bytes);
     return NULL;
 }
 
 struct session_rare *session_store_rare(struct sessions *all, struct session *s)
 {
-    if (s->rare == NULL)
-        s->rare = slabs_take(all->slabs, sizeof(*s->rare));
-    return s->rare;
+    struct session_rare *rare = session_rare(s);
+    if (rare != NULL)
+        return rare;
+    rare = cells_take(&all->cells, CELLS_PIECES, sizeof(*rare));
+    ref_set(&s->rare, rare);
+    return rare;
+}
+
+void session_store_drop_flight(struct sessions *all, struct session_rare *rare)
+{
+    struct session_flight *flight = ref_find(&rare->flight);
+    if (flight == NULL)
+        return;
+    ref_set(&rare->flight, NULL);
+    order_stores();
+    cells_give(&all->cells, CELLS_PIECES, flight, sizeof(*flight) + flight->len);
 }
 
 void session_store_drop_rare(struct sessions *all, struct session *s)
 {
-    if (s->rare == NULL)
+    struct session_rare *rare = session_rare(s);
+    if (rare == NULL)
         return;
-    flight_kept_free(&s->rare->last_flight, all->slabs);
-    slabs_give(all->slabs, s->rare, sizeof(*s->rare));
-    s->rare = NULL;
+    ref_set(&s->rare, NULL);
+    order_stores();
+    session_store_drop_flight(all, rare);
+    cells_give(&all->cells, CELLS_PIECES, rare, sizeof(*rare));
 }
 
 static void drop_who(struct sessions *all, struct session *s)
 {
-    if (s->who != NULL)
-        slabs_give(all->slabs, s->who,
-                   session_who_bytes(s->who->identity_len, s->who->digest_count));
-    s->who = NULL;
+    struct session_who *who = ref_find(&s->who);
+    if (who == NULL)
+        return;
+    ref_set(&s->who, NULL);
+    order_stores();
+    cells_give(&all->cells, CELLS_PIECES, who,
+               session_who_bytes(who->identity_len, who->digest_count));
 }
 
 void session_store_free(struct sessions *all, struct session *s)
@@ -254,8 +247,8 @@ void session_store_free(struct sessions *all, struct session *s)
     size_t bytes = offsetof(struct session, association) + association_size(&s->association);
     session_store_drop_rare(all, s);
     drop_who(all, s);
-    association_deinit(&s->association, all->slabs);
-    cells_give(&all->cells, cells_number_of(&all->cells, s), bytes);
+    association_deinit(&s->association, &all->cells);
+    cells_give(&all->cells, CELLS_SESSIONS, s, bytes);
 }
 
 void session_store_retire(struct sessions *all, struct session *s)

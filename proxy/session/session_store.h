@@ -8,11 +8,9 @@
 #include <stdint.h>
 
 #include "backend/backend.h"
-#include "base/cells.h"
 #include "base/index_table.h"
 #include "base/keyed_hash.h"
 #include "base/log.h"
-#include "base/slab.h"
 #include "base/timers.h"
 #include "count/counters.h"
 #include "creds/credential.h"
@@ -23,17 +21,19 @@
 #include "session/association.h"
 #include "session/identities.h"
 #include "session/routes.h"
+#include "state/cells.h"
 
-/* See the table in session.c. */
+/* See the table in session.c. Stable codes: they outlive the process, in which SESSION_NEW is the
+ * same as nothing, and a start completes the end of those that are closing or have ended. */
 enum session_state {
-    SESSION_NEW,         /* being made; nobody finds it */
-    SESSION_ESTABLISHED, /* has a backend slot; ends for a close_reason */
-    SESSION_CLOSING,     /* its device has closed it; what was sent before that may still come */
-    SESSION_ENDED,       /* nothing goes either way any more; freed by sessions_reap() */
+    SESSION_NEW = 0,         /* being made; nobody finds it */
+    SESSION_ESTABLISHED = 1, /* has a backend slot; ends for a close_reason */
+    SESSION_CLOSING = 2, /* its device has closed it; what was sent before that may still come */
+    SESSION_ENDED = 3,   /* nothing goes either way any more; freed by sessions_reap() */
 };
 
 /* Who the device is, and by which credential: as long as it needs. With a PSK and an identity of 24
- * bytes it takes 48 bytes of the slabs. */
+ * bytes it takes a cell of 48 bytes. */
 struct session_who {
     uint32_t hello_tag; /* half of that of the hello that began its handshake */
     uint8_t credential; /* enum credential; CREDENTIAL_NONE = it has shown none */
@@ -58,20 +58,27 @@ struct session_rare {
     bool is_unproved;
     uint32_t received_bytes, sent_bytes;
     /* DTLS 1.2: the last flight, until the device's first data. */
-    struct flight_kept last_flight; /* of the store's slabs */
+    struct ref flight; /* owned; struct session_flight */
     uint64_t flight_sent_ms, flight_until_ms;
+};
+
+struct session_flight {
+    uint16_t len;
+    uint8_t bytes[]; /* as in struct flight_kept */
 };
 
 /* Milliseconds as they are kept: 8,900 years of them. */
 #define SESSION_MS(ms) ((ms) & ((1ull << 48) - 1))
 
 /* A cell of store.cells, as long as its keys need. Of what stands before the association no byte is
- * to spare: with one more some kinds of sessions would need another cache line. */
+ * to spare: with one more some kinds of sessions would need another cache line. All of it but the
+ * order and the timer is what the next process goes on with: nothing points to addresses, and
+ * whoever changes more than one word says so (association_begin_change()). */
 struct session {
-    uint64_t number;           /* for logs, unique in the process */
-    struct addr client;        /* where the device was seen last */
-    struct session_who *who;   /* owned */
-    struct session_rare *rare; /* owned; NULL = nothing of it */
+    uint64_t number;    /* for logs, unique as long as the state lives; grows */
+    struct addr client; /* where the device was seen last */
+    struct ref who;     /* owned; struct session_who */
+    struct ref rare;    /* owned; struct session_rare; nothing almost always */
     uint64_t last_used_ms : 48;
     uint64_t listener : 8; /* number */
     uint64_t backend : 8;  /* number; 0, since there is one */
@@ -83,7 +90,9 @@ struct session {
     uint32_t slot;
     /* Numbers of cells; CELLS_NONE = none. When it has ended, older links those to free. */
     uint32_t older, newer;
-    struct timer timer;             /* set to the earliest of its deadlines, or before */
+    struct timer timer;  /* set to the earliest of its deadlines, or before */
+    uint64_t reason : 8; /* enum close_reason: why it is closing or has ended */
+    uint64_t unused : 56;
     struct association association; /* last: its keys follow */
 };
 
@@ -106,8 +115,7 @@ struct session_cursor {
 };
 
 struct sessions {
-    struct cells cells;  /* the sessions themselves; key material */
-    struct slabs *slabs; /* borrowed; what belongs to them; key material */
+    struct cells cells; /* the sessions, and what belongs to them; key material */
     struct routes routes;
     struct timers timers;
     struct index_table by_address, by_cid;
@@ -147,14 +155,15 @@ struct sessions_settings {
     void *context;
     struct backend *backend;
     struct udp_out *to_client;
-    struct slabs *slabs;
+    struct region *region; /* where they lie; shared by all workers */
     struct worker_counters *counters;
 };
 
 /* False: no memory, or no random key; session_store_deinit() is harmless then. */
 bool session_store_init(struct sessions *all, const struct sessions_settings *settings,
                         struct err *err) MUST_USE;
-/* Frees all that is left; nothing is sent, counted or logged. */
+/* Forgets all that is left: it stays in the region, for the next process. Nothing is sent, counted
+ * or logged. */
 void session_store_deinit(struct sessions *all);
 
 static inline const struct listener *session_listener(const struct sessions *all,
@@ -166,9 +175,18 @@ static inline struct counters *session_counters(const struct sessions *all, cons
 {
     return &all->counters->by_listener[s->listener];
 }
+static inline struct session_who *session_who(const struct session *s)
+{
+    return ref_get(&s->who);
+}
+/* NULL = nothing is rare about it. */
+static inline struct session_rare *session_rare(const struct session *s)
+{
+    return ref_find(&s->rare);
+}
 static inline bool session_is_anonymous(const struct session *s)
 {
-    return s->who->credential == CREDENTIAL_NONE;
+    return session_who(s)->credential == CREDENTIAL_NONE;
 }
 
 /* A session of that device's address, of that connection ID of ours; NULL = none. */
@@ -206,5 +224,6 @@ void session_store_reap(struct sessions *all);
 /* The object for what is rare; NULL: out of memory. Dropping takes all of it. */
 struct session_rare *session_store_rare(struct sessions *all, struct session *s);
 void session_store_drop_rare(struct sessions *all, struct session *s);
+void session_store_drop_flight(struct sessions *all, struct session_rare *rare);
 
 #endif

@@ -7,8 +7,9 @@ enum { NUMBER_ROOM = 48 };
 
 static bool wants(struct sessions *all, const struct session *s)
 {
+    const struct session_who *who = session_who(s);
     return trace_is_on(&all->trace) &&
-           trace_wants(&all->trace, s->who->identity, s->who->identity_len, all->now_ms);
+           trace_wants(&all->trace, who->identity, who->identity_len, all->now_ms);
 }
 
 static void add_session(struct log_line *line, const struct sessions *all, const struct session *s)

@@ -26,7 +26,7 @@ struct association_call turn_call(struct turn *t, bool is_contested)
 {
     return (struct association_call){
         .work = t->all->work,
-        .slabs = t->all->slabs,
+        .cells = &t->all->cells,
         .now_ms = t->all->now_ms,
         .send = send_record,
         .owner = t,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/poison.h"
 #include "state/layout.h"
 
 static bool map(struct region *region, int protection, struct err *err)
@@ -44,6 +45,25 @@ static bool lock(struct region *region, struct err *err)
                                 "numbers twice. It must have ended before");
 }
 
+static void give_up(struct region *region)
+{
+    if (region->base != NULL) {
+        POISON_OFF(region->base + LAYOUT_CHUNKS_AT, (size_t)region->chunk_end * LAYOUT_CHUNK_BYTES);
+        munmap(region->base, region->bytes);
+    }
+    if (region->lock_fd >= 0)
+        close(region->lock_fd);
+    if (region->fd >= 0)
+        close(region->fd);
+    *region = (struct region){.fd = -1, .lock_fd = -1};
+}
+
+void region_close(struct region *region)
+{
+    if (region->base != NULL)
+        give_up(region);
+}
+
 static bool open_new(struct region *region, struct err *err)
 {
     region->fd = memfd_create("dtlsgate-state", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -58,12 +78,20 @@ static bool open_new(struct region *region, struct err *err)
     return true;
 }
 
+/* Of the chunks; so that it can be read, whatever is written there. */
+static bool need_directory(struct region *region, struct err *err)
+{
+    return region_need(region, LAYOUT_DIRECTORY_AT, LAYOUT_CHUNKS_MAX * sizeof(uint32_t)) ||
+           err_set(err, "no memory for the state: %s", strerror(errno));
+}
+
 bool region_create(struct region *region, struct err *err)
 {
     *region = (struct region){.fd = -1, .lock_fd = -1};
-    if (open_new(region, err) && lock(region, err) && map(region, PROT_READ | PROT_WRITE, err))
+    if (open_new(region, err) && lock(region, err) && map(region, PROT_READ | PROT_WRITE, err) &&
+        need_directory(region, err))
         return true;
-    region_close(region);
+    give_up(region);
     return false;
 }
 
@@ -86,12 +114,13 @@ static bool adopt(struct region *region, int fd, bool is_to_write, struct err *e
 {
     *region = (struct region){.fd = fd, .lock_fd = -1};
     if (check(fd, err) && (!is_to_write || lock(region, err)) &&
-        map(region, is_to_write ? PROT_READ | PROT_WRITE : PROT_READ, err)) {
+        map(region, is_to_write ? PROT_READ | PROT_WRITE : PROT_READ, err) &&
+        (!is_to_write || need_directory(region, err))) {
         fcntl(fd, F_SETFD, FD_CLOEXEC);
         return true;
     }
     region->fd = -1;
-    region_close(region);
+    give_up(region);
     return false;
 }
 
@@ -103,17 +132,6 @@ bool region_adopt(struct region *region, int fd, struct err *err)
 bool region_map_read_only(struct region *region, int fd, struct err *err)
 {
     return adopt(region, fd, false, err);
-}
-
-void region_close(struct region *region)
-{
-    if (region->base != NULL)
-        munmap(region->base, region->bytes);
-    if (region->lock_fd >= 0)
-        close(region->lock_fd);
-    if (region->fd >= 0)
-        close(region->fd);
-    *region = (struct region){.fd = -1, .lock_fd = -1};
 }
 
 bool region_need(struct region *region, size_t offset, size_t bytes)

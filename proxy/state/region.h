@@ -13,14 +13,15 @@
 
 #include "base/err.h"
 
-/* Zeroed but for both descriptors -1 = closed. One owner; its content is shared by all threads. */
+/* Zeroed = closed. One owner; its content is shared by all threads. */
 struct region {
     uint8_t *base;
     size_t bytes; /* LAYOUT_BYTES */
     int fd;       /* owned; close-on-exec */
     int lock_fd;  /* owned; close-on-exec: the lock goes with the process, not with fd */
-    /* Chunks before that are in use; for cells.c, any thread. */
-    _Atomic uint32_t first_chunk;
+    /* For cells.c, any thread: all chunks before the first one are in use, and none behind the last
+     * one. */
+    _Atomic uint32_t first_chunk, chunk_end;
     /* Pages may not be locked, so that keys may get into swap space; any thread. */
     _Atomic bool is_unlocked;
 };

@@ -151,7 +151,7 @@ static enum client_outcome hello(struct datapath *dp, const struct arrival *a)
                                            : to_handshake(dp, h, a, a->kind.usable_len);
     }
     const struct session *s = sessions_find(&dp->sessions, a->listener, &a->datagram->from);
-    if (s != NULL && is_of_hello(a, s->who->hello_tag) && session_is_recent(s, a->now_ms))
+    if (s != NULL && is_of_hello(a, session_who(s)->hello_tag) && session_is_recent(s, a->now_ms))
         return CLIENT_hello_duplicate;
     return from_stranger(dp, a);
 }

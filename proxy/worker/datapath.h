@@ -24,7 +24,7 @@ struct datapath {
      * sessions are left that have their number. */
     const struct listener *listeners[LAYOUT_LISTENERS_MAX];
     struct worker_counters counters; /* read by the metrics thread */
-    struct slabs slabs;              /* what belongs to handshakes and sessions; key material */
+    struct slabs slabs;              /* what belongs to handshakes; key material */
     struct backend backend;
     struct handshakes handshakes;
     struct sessions sessions;
@@ -42,6 +42,7 @@ struct datapath {
 
 /* What a worker has in common with the others. */
 struct datapath_shared {
+    struct region *region;         /* borrowed; where sessions lie */
     struct identities *identities; /* borrowed */
     /* Sees to it that the session of another worker ends as replaced. */
     void (*end_elsewhere)(void *context, const struct identities_session *session);

@@ -38,7 +38,7 @@ static bool init_sessions(struct datapath *dp, const struct datapath_shared *sha
         .context = shared->context,
         .backend = &dp->backend,
         .to_client = &dp->to_client,
-        .slabs = &dp->slabs,
+        .region = shared->region,
         .counters = &dp->counters,
     };
     return sessions_init(&dp->sessions, &settings, err);

@@ -323,8 +323,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-static bool open_listening(struct worker *worker, struct generation *generation,
-                           struct err *err)
+static bool open_listening(struct worker *worker, struct generation *generation, struct err *err)
 {
     uint32_t total = 0;
     for (uint32_t i = 0; i < generation->config->listener_count; i++)
@@ -353,9 +352,9 @@ static bool open_listening(struct worker *worker, struct generation *generation,
     return true;
 }
 
-struct worker *worker_open(struct generation *generation, struct identities *identities,
-                           const struct worker *first, uint32_t index, uint32_t count,
-                           struct err *err)
+struct worker *worker_open(struct generation *generation, struct region *region,
+                           struct identities *identities, const struct worker *first,
+                           uint32_t index, uint32_t count, struct err *err)
 {
     uint16_t port = first != NULL ? backend_port(&first->datapath.backend) : 0;
     struct worker *worker = calloc(1, sizeof(*worker));
@@ -367,8 +366,10 @@ struct worker *worker_open(struct generation *generation, struct identities *ide
     worker->count = count;
     worker->timer_due_ms = TIMERS_NONE;
     mailbox_init(&worker->mailbox);
-    const struct datapath_shared shared = {
-        .identities = identities, .end_elsewhere = end_elsewhere, .context = worker};
+    const struct datapath_shared shared = {.region = region,
+                                           .identities = identities,
+                                           .end_elsewhere = end_elsewhere,
+                                           .context = worker};
     if (!datapath_init(&worker->datapath, generation, &shared, index, count, port, err)) {
         mailbox_deinit(&worker->mailbox);
         free(worker);

@@ -54,7 +54,7 @@ static void on_send(void *owner, const uint8_t *record, size_t len)
 static const enum aead aeads[] = {AEAD_AES_128_GCM, AEAD_AES_256_GCM, AEAD_AES_128_CCM_8,
                                   AEAD_CHACHA20_POLY1305};
 
-static bool begin(struct scene *s, struct aead_work *work, struct slabs *slabs, uint8_t first)
+static bool begin(struct scene *s, struct aead_work *work, struct cells *cells, uint8_t first)
 {
     static const uint8_t cid_lens[] = {0, 1, 8, 32};
     s->taken = (struct taken){
@@ -80,10 +80,10 @@ static bool begin(struct scene *s, struct aead_work *work, struct slabs *slabs, 
     }
     s->device_epoch = s->taken.version == VERSION_1_3 ? 3 : 1;
     s->call = (struct association_call){
-        .work = work, .slabs = slabs, .now_ms = 1, .send = on_send, .owner = s};
-    s->association = malloc(association_bytes(&s->taken));
+        .work = work, .cells = cells, .now_ms = 1, .send = on_send, .owner = s};
+    s->association = cells_take(cells, CELLS_SESSIONS, association_bytes(&s->taken));
     return s->association != NULL &&
-           association_init(s->association, &s->taken, slabs, s->call.now_ms);
+           association_init(s->association, &s->taken, cells, s->call.now_ms);
 }
 
 /* False if the session has ended. */
@@ -177,22 +177,24 @@ static size_t operate(struct scene *s, const uint8_t *at, size_t left)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct slabs slabs; /* for all inputs: blocks are not given back */
+    static struct region region; /* for all inputs */
+    static struct cells cells;
+    struct err err;
     static bool is_ready;
     struct scene s = {0};
     struct aead_work *work = aead_work_new();
-    if (!is_ready)
-        slabs_init(&slabs);
+    if (!is_ready && region_create(&region, &err))
+        cells_init(&cells, &region);
     is_ready = true;
     nonce_watch_reset(); /* the keys are the same in each run */
-    if (size != 0 && work != NULL && begin(&s, work, &slabs, data[0])) {
+    if (size != 0 && work != NULL && begin(&s, work, &cells, data[0])) {
         size_t at = 1, taken;
         while (size - at >= 3 && (taken = operate(&s, data + at, size - at)) != 0)
             at += taken;
-        association_deinit(s.association, &slabs);
-        must(slabs_bytes_taken(&slabs) == 0);
+        association_deinit(s.association, &cells);
+        cells_give(&cells, CELLS_SESSIONS, s.association, association_bytes(&s.taken));
+        must(cells_bytes_taken(&cells) == 0);
     }
-    free(s.association);
     aead_work_free(work);
     return 0;
 }

@@ -218,13 +218,15 @@ void fuzz_gate_open(struct fuzz_gate *gate)
     gate->generation = memory_generation(FUZZ_GATE_INI);
     gate->identities = identities_new(&err);
     MUST(gate->identities != NULL);
-    const struct datapath_shared shared = {.identities = gate->identities};
+    MUST(region_create(&gate->region, &err));
+    const struct datapath_shared shared = {.region = &gate->region, .identities = gate->identities};
     MUST(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
 }
 
 void fuzz_gate_close(struct fuzz_gate *gate)
 {
     datapath_deinit(&gate->dp);
+    region_close(&gate->region);
     identities_free(gate->identities);
     reload_release(gate->generation);
     dtls_library_deinit();

@@ -110,7 +110,8 @@ void gate_open(struct gate *gate, const char *ini)
     assert_non_null(gate->generation);
     gate->identities = identities_new(&err);
     assert_non_null(gate->identities);
-    const struct datapath_shared shared = {.identities = gate->identities};
+    assert_true(region_create(&gate->region, &err));
+    const struct datapath_shared shared = {.region = &gate->region, .identities = gate->identities};
     assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
     assert_true(udp_in_init(&gate->in));
     gate->is_open = true;
@@ -128,6 +129,7 @@ void gate_close(struct gate *gate)
     for (uint32_t i = 0; i < gate->device_count; i++)
         memory_client_free(gate->devices[i].client);
     datapath_deinit(&gate->dp);
+    region_close(&gate->region);
     identities_free(gate->identities);
     udp_in_deinit(&gate->in);
     reload_release(gate->generation);

@@ -96,11 +96,9 @@ struct credential_digests gate_digests_of(const struct datapath *dp, const struc
 {
     const struct session *s = find_session(dp, client);
     struct credential_digests digests = {0};
-    if (s->who != NULL) {
-        digests.count = s->who->digest_count;
-        memcpy(digests.at, session_who_digests(s->who),
-               (size_t)digests.count * CREDENTIAL_DIGEST_BYTES);
-    }
+    const struct session_who *who = session_who(s);
+    digests.count = who->digest_count;
+    memcpy(digests.at, session_who_digests(who), (size_t)digests.count * CREDENTIAL_DIGEST_BYTES);
     return digests;
 }
 

@@ -27,7 +27,8 @@ const char *const scene_kinds_13[7] = {
     "1.3 psk, cid 6", "1.3 psk, cid 32", "1.3 certificate",
 };
 static struct aead_work *work;
-static struct slabs slabs;
+static struct region region;
+static struct cells cells;
 
 static void keep_sent(void *owner, const uint8_t *record, size_t len)
 {
@@ -41,10 +42,12 @@ static void keep_sent(void *owner, const uint8_t *record, size_t len)
 void scene_establish(struct scene *s)
 {
     s->call = (struct association_call){
-        .work = work, .slabs = &slabs, .now_ms = 1000, .send = keep_sent, .owner = s};
-    s->owner = malloc(offsetof(struct owner, association) + association_bytes(&s->taken));
+        .work = work, .cells = &cells, .now_ms = 1000, .send = keep_sent, .owner = s};
+    s->owner_bytes = offsetof(struct owner, association) + association_bytes(&s->taken);
+    s->owner = cells_take(&cells, CELLS_SESSIONS, s->owner_bytes);
+    assert_non_null(s->owner);
     s->association = &s->owner->association;
-    assert_true(association_init(s->association, &s->taken, &slabs, s->call.now_ms));
+    assert_true(association_init(s->association, &s->taken, &cells, s->call.now_ms));
     s->limits = *record_limits(s->taken.aead, s->taken.version == VERSION_1_3);
     if (s->taken.version == VERSION_1_3) {
         s->device_epoch = 3;
@@ -115,12 +118,12 @@ void scene_begin(struct scene *s, struct dtls_pair *pair, const struct client_ki
 void scene_end(struct scene *s)
 {
     const uint8_t *bytes = (const uint8_t *)s->association;
-    association_deinit(s->association, &slabs);
+    association_deinit(s->association, &cells);
     for (size_t i = 0; i < association_bytes(&s->taken); i++)
         assert_int_equal(bytes[i], 0);
-    assert_int_equal(slabs_bytes_taken(&slabs), 0);
+    cells_give(&cells, CELLS_SESSIONS, s->owner, s->owner_bytes);
+    assert_int_equal(cells_bytes_taken(&cells), 0);
     taken_wipe(&s->taken);
-    free(s->owner);
 }
 
 /* What the device has sent: each datagram record by record; `opened` is of the last record. */
@@ -314,14 +317,17 @@ void scene_device_changes_keys(struct scene *s)
 
 int scene_set_up(void **state)
 {
+    struct err err;
     work = aead_work_new();
-    slabs_init(&slabs);
+    if (!region_create(&region, &err))
+        return -1;
+    cells_init(&cells, &region);
     return work == NULL ? -1 : dtls_pair_set_up(state);
 }
 
 int scene_tear_down(void **state)
 {
     aead_work_free(work);
-    slabs_deinit(&slabs);
+    region_close(&region);
     return dtls_pair_tear_down(state);
 }

@@ -25,7 +25,8 @@ struct owner {
 /* The gate's side as it will be, the device, and what has been sent and not been handed over. */
 struct scene {
     struct dtls_pair *pair;
-    struct owner *owner;
+    struct owner *owner; /* a cell */
+    size_t owner_bytes;
     struct association *association; /* the owner's */
     struct taken taken;
     struct association_call call;

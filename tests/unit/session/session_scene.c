@@ -47,6 +47,8 @@ int scene_set_up(void **state)
     scene->counters.by_listener = scene->by_listener;
     scene->counters.listener_count = SCENE_LISTENERS;
     slabs_init(&scene->slabs);
+    if (!region_create(&scene->region, &err))
+        return -1;
     scene->identities = identities_new(&err);
     scene->work = aead_work_new();
     const struct addr bound = {.ip = {192, 0, 2, 1}, .port = 5684, .family = AF_INET};
@@ -63,7 +65,7 @@ int scene_set_up(void **state)
         .context = scene,
         .backend = &scene->backend,
         .to_client = &scene->to_client,
-        .slabs = &scene->slabs,
+        .region = &scene->region,
         .counters = &scene->counters,
     };
     if (!sessions_init(&scene->all, &settings, &err))
@@ -78,6 +80,7 @@ int scene_tear_down(void **state)
     sessions_deinit(&scene->all);
     assert_int_equal(slabs_bytes_taken(&scene->slabs), 0);
     slabs_deinit(&scene->slabs);
+    region_close(&scene->region);
     identities_free(scene->identities);
     backend_close(&scene->backend);
     udp_out_deinit(&scene->to_client);

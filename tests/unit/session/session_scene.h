@@ -32,7 +32,8 @@ struct session_scene {
     struct udp_out to_client;
     struct udp_in in; /* from the backends */
     struct udp_socket socket;
-    struct slabs slabs;
+    struct slabs slabs; /* of handshakes */
+    struct region region;
     struct identities *identities;
     struct sessions all;
     struct aead_work *work; /* the devices' */

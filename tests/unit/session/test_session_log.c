@@ -23,16 +23,16 @@ struct fixture {
     struct generation *generation;
     struct backend backend;
     struct sessions all;
-    struct session *session; /* owned; without keys */
+    struct session *session; /* owned; without keys; who it is lies behind it */
     struct handshake handshake;
     struct caught_log log;
-    struct session_who who; /* last: its identity follows, if it has one */
 };
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    struct session *s = calloc(1, sizeof(*s));
+    enum { WHO_AT = 1024, BYTES = 2048 };
+    struct session *s = calloc(1, BYTES);
     if (f == NULL || s == NULL)
         return -1;
     f->generation = memory_generation(
@@ -44,8 +44,8 @@ static int set_up(void **state)
                                .now_ms = 100000};
     f->session = s;
     s->client = (struct addr){.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000};
-    s->who = &f->who;
-    s->who->credential = CREDENTIAL_PSK;
+    ref_set(&s->who, (uint8_t *)s + WHO_AT);
+    session_who(s)->credential = CREDENTIAL_PSK;
     s->slot = SLOT;
     s->number = 17;
     s->established_ms = 90000;
@@ -99,7 +99,7 @@ static void a_session_is_established(void **state)
     association->cid_len = 0;
     f->handshake.who.credential = CREDENTIAL_NONE;
     f->handshake.who.is_resumed = false;
-    f->session->who->credential = CREDENTIAL_NONE;
+    session_who(f->session)->credential = CREDENTIAL_NONE;
     session_log_established(&f->all, f->session, &f->handshake);
     assert_string_equal(caught_log_line(&f->log),
                         BEGUN "none resumed=no backend_source=127.1.0.0:40000 handshake_s=0.500");
@@ -178,7 +178,7 @@ static void cause(struct fixture *f, int kind)
 static void levels(void **state)
 {
     struct fixture *f = *state;
-    f->session->who->credential = CREDENTIAL_NONE;
+    session_who(f->session)->credential = CREDENTIAL_NONE;
     log_set_level(LOG_WARNING);
     for (int kind = 0; kind < KINDS; kind++)
         if (kind != 2 && kind != 3)
@@ -199,7 +199,7 @@ static void levels(void **state)
 static void lines_that_strangers_cause_are_bounded(void **state)
 {
     struct fixture *f = *state;
-    f->session->who->credential = CREDENTIAL_NONE;
+    session_who(f->session)->credential = CREDENTIAL_NONE;
     log_set_level(LOG_DEBUG);
     for (int kind = 0; kind < KINDS; kind++) {
         f->all.now_ms = 1000 * (200 + 10 * (uint64_t)kind);
