@@ -249,12 +249,15 @@ soak: build-tests ## the long variants: ten million property steps, every fuzz t
 	for target in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz TARGET=$$target SECONDS=$(SOAK_SECONDS) || exit; done
 	for turn in $$(seq $(SOAK_TURNS)); do $(MAKE) --no-print-directory integration || exit; done
 
-.PHONY: bench bench-million
+.PHONY: bench bench-million bench-continuity
 bench: build-bench ## benchmark, ten minutes: speed, offered load, flood, storm (BENCH_ARGS="--only flood", "--keep")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py $(BENCH_ARGS)
 
 bench-million: build-bench ## benchmark with 1,000,000 sessions, a quarter of an hour, 3 GB of memory (BENCH_ARGS="--sessions 50000")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py --only million $(BENCH_ARGS)
+
+bench-continuity: build-bench ## benchmark of reloads, restarts, upgrades and crashes, eight minutes (BENCH_ARGS="--million")
+	DTLSGATE_BUILD=$(OUT) tests/bench/run.py --only reloads,restarts,cost --minutes 8 $(BENCH_ARGS)
 
 .PHONY: lint
 lint: ## formatting, include directions, banned calls, static analysis, generated documents

@@ -16,6 +16,7 @@ MEMORY_SUITES = {
 }
 NAMES = SUITES | MEMORY_SUITES
 BAR_SESSIONS = 1000
+MILLION = 1000000
 BAR_HANDSHAKE_US = 60.0
 BAR_FLOOR_RATIO = 1.15
 BAR_P50_RATIO = 1.5
@@ -27,6 +28,10 @@ BAR_EXCESS = 1.3
 BAR_BYTES = {"psk-ccm8": 384, "tls13-psk-gcm": 448}  # of a session
 BAR_MILLION_RATIO = 1.35
 BAR_READY_S = 2.0
+BAR_RELOADING_P99_RATIO = 2.0
+BAR_SILENCE_MS, BAR_MILLION_SILENCE_MS = 1000, 2000
+BAR_LOST_BY_KILL = 128  # the batch in hand, 64 each way, of each worker
+BAR_COST_RATIO = 1.01
 
 WORSE_SHARE = 0.10
 
@@ -44,6 +49,12 @@ def bars(result):
         found.append(reconnect_bar(row))
     if result.get("million"):
         found += million_bars(result["million"])
+    if result.get("reloads"):
+        found += reload_bars(result["reloads"])
+    for row in (result.get("restarts") or {"rows": []})["rows"]:
+        found += event_bars(row, result["head"]["options"]["workers"])
+    for row in (result.get("cost") or {"rows": []})["rows"]:
+        found.append(cost_bar(row))
     return found
 
 
@@ -138,6 +149,38 @@ def million_bars(million):
     return found
 
 
+def reload_bars(reloads):
+    name = f"{reloads['reloads']:,} reloads"
+    what = f"{name}: p99 is {reloads['p99_ratio']:.2f} times that without"
+    return [
+        (f"{name}: {reloads['reloaded']:,.0f} have succeeded", reloads["reloaded"] == reloads["reloads"]),
+        at_most(f"{name}: {reloads['sessions_lost']:,} sessions lost", reloads["sessions_lost"], 0),
+        at_most(f"{name}: {reloads['lost']:,} datagrams lost", reloads["lost"], 0),
+        at_most(what, reloads["p99_ratio"], BAR_RELOADING_P99_RATIO),
+    ]
+
+
+def event_bars(row, workers):
+    if row["kind"] == "undisturbed":
+        return []
+    name = f"{row['sessions']:,} sessions, {row['kind']}"
+    lost = row["lost_requests"] + row["lost_answers"]
+    most_ms = BAR_MILLION_SILENCE_MS if row["sessions"] >= MILLION else BAR_SILENCE_MS
+    most_lost = BAR_LOST_BY_KILL * workers if row["kind"] == "kill" else 0
+    return [
+        at_most(f"{name}: {row['sessions_lost']:,} sessions lost", row["sessions_lost"], 0),
+        at_most(f"{name}: {row['handshakes']:,.0f} handshakes", row["handshakes"], 0),
+        at_most(f"{name}: {lost:,} datagrams lost", lost, most_lost),
+        at_most(f"{name}: silent for {row['silence_max_ms']:.0f} ms", row["silence_max_ms"], most_ms),
+    ]
+
+
+def cost_bar(row):
+    name = f"{SUITES[row['suite']]}, {row['shape']} batches"
+    what = f"{name}: CPU per round trip is {row['ratio']:.3f} times that of the build before"
+    return at_most(what, row["ratio"], BAR_COST_RATIO)
+
+
 # --- comparison with the result kept before -----------------------------------------------------
 
 
@@ -172,6 +215,20 @@ def figures(result):
     million = result.get("million")
     if million:
         found |= million_figures(million)
+    return found | continuity_figures(result)
+
+
+def continuity_figures(result):
+    found = {}
+    if result.get("reloads"):
+        found["reloads: ms of each"] = (result["reloads"]["reload_ms"], True)
+    for row in (result.get("restarts") or {"rows": []})["rows"]:
+        if row["kind"] != "undisturbed":
+            name = f"{row['sessions']:,} sessions, {row['kind']}"
+            found[f"{name}: ms of silence"] = (row["silence_ms"], True)
+    for row in (result.get("cost") or {"rows": []})["rows"]:
+        name = f"{SUITES[row['suite']]}, {row['shape']} batches"
+        found[f"{name}: times the CPU of the build before"] = (row["ratio"], True)
     return found
 
 

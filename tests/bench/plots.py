@@ -3,12 +3,13 @@
 import shutil
 import subprocess
 
-from figures import SUITES
+from figures import MILLION, SUITES
 
 MISSING = "gnuplot is missing: no plots; to install it: scripts/install-packages bench"
 # Readable with any kind of colour vision, on the white that the plots bring with them.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 PSK_COLOUR = 0
+COLOURS_OF_EVENTS = {"restart": 0, "upgrade": 1, "kill": 2}
 LINE_END = "\n"
 
 
@@ -77,10 +78,12 @@ def script(plot):
         lines.append("EOD")
     curves = []
     for i, (title, is_dashed, _) in enumerate(plot["curves"]):
+        style = "lines" if plot.get("is_line") else "linespoints"
         curves.append(
-            f"$curve{i} with linespoints title {quoted(title)} linecolor "
+            f"$curve{i} with {style} title {quoted(title)} linecolor "
             f"'{COLOURS[plot['colours'][i]]}' linewidth 2 "
-            f"pointtype 7 pointsize 0.5 dashtype {2 if is_dashed else 1}"
+            + ("" if plot.get("is_line") else "pointtype 7 pointsize 0.5 ")
+            + f"dashtype {2 if is_dashed else 1}"
         )
     return "\n".join(line for line in lines if line) + "\nplot " + ", ".join(curves) + "\n"
 
@@ -186,9 +189,31 @@ def latency_plot(results):
     }
 
 
+def continuity_plot(is_million):
+    """Answers in each 10 ms around an event, in the turn with the longest silence."""
+
+    def make(results):
+        found = (results.get("continuity") or {}).get("restarts") or {"rows": []}
+        rows = [row for row in found["rows"] if row["kind"] != "undisturbed"]
+        rows = [row for row in rows if (row["sessions"] >= MILLION) == is_million]
+        return {
+            "title": f"Answers around an event, {rows[0]['sessions']:,} sessions" if rows else "",
+            "x": "ms after it began",
+            "y": "answers in 10 ms",
+            "log": "",
+            "is_line": True,
+            "curves": [(row["kind"], False, [tuple(point) for point in row["answers"]]) for row in rows],
+            "colours": [COLOURS_OF_EVENTS[row["kind"]] for row in rows],
+        }
+
+    return make
+
+
 PLOTS = {
     "cpu": cpu_plot,
     "memory": memory_plot,
     "handshakes": handshakes_plot,
     "latency": latency_plot,
+    "continuity": continuity_plot(is_million=False),
+    "continuity-million": continuity_plot(is_million=True),
 }

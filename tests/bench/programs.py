@@ -36,6 +36,15 @@ class Shape:
     is_pinned: bool  # the server has a CPU for itself, devices and backend have the others
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Of a gate: its settings, and where it is reached."""
+
+    config: Path
+    port: int
+    metrics_port: int
+
+
 SHAPES = {"large": Shape(1000, False, False), "small": Shape(64, True, True)}
 
 
@@ -136,20 +145,23 @@ class Program:
 
 
 class Gate(Program):
-    """The gate; ready once it is made, which took ready_s."""
+    """The gate."""
 
-    def __init__(self, name, command, folder, cpus, port, metrics_port):
-        begin = time.monotonic()
-        super().__init__(name, command, folder, cpus)
-        self.port = port
-        self.metrics_url = f"http://127.0.0.1:{metrics_port}"
+    def __init__(self, name, command, folder, cpus, place, **pipes):
+        self.begin_s = time.monotonic()
+        super().__init__(name, command, folder, cpus, **pipes)
+        self.port = place.port
+        self.metrics_url = f"http://127.0.0.1:{place.metrics_port}"
+        self.ready_s = None  # it took so long
+
+    def wait_ready(self):
         while not self.is_ready():
             self.check_alive()
-            if time.monotonic() > begin + GATE_READY_MAX_S:
+            if time.monotonic() > self.begin_s + GATE_READY_MAX_S:
                 self.kill()
                 raise self.failure(f"did not become ready within {GATE_READY_MAX_S} s")
             time.sleep(0.01)
-        self.ready_s = time.monotonic() - begin
+        self.ready_s = time.monotonic() - self.begin_s
 
     def is_ready(self):
         try:
@@ -209,10 +221,18 @@ def make_credentials(folder, most_sessions):
     make_certificate(folder, "ca")
     make_certificate(folder, "server", "ca")
     make_certificate(folder, "device", "ca")
-    with open(folder / "devices.psk", "w", encoding="ascii") as file:
-        for number in range(most_sessions):
+    write_keys(folder / "devices.psk", most_sessions)
+
+
+def write_keys(path, devices, more=""):
+    """Keys of so many devices, and more lines. Who reads the file meanwhile finds the old one."""
+    new = path.with_suffix(".new")
+    with open(new, "w", encoding="ascii") as file:
+        for number in range(devices):
             file.write(f"bench-{number:018d}:{PSK}\n")  # the names of device.c
-    os.chmod(folder / "devices.psk", 0o600)
+        file.write(more)
+    os.chmod(new, 0o600)
+    new.rename(path)
 
 
 def lines(settings):
@@ -251,12 +271,15 @@ class Bench:
         relay.port = self.read_port(relay)
         return relay
 
-    def start_gate(self, workers=None, ciphers="", name="gate"):
-        """workers: other than the option says. ciphers: other than the gate offers by default."""
+    def write_config(self, name, workers=None, ciphers="", psk_file="devices.psk", max_sessions=0):
+        """Where a gate of that name will be. workers: other than the option says. ciphers, max_sessions: other
+        than the gate's own default."""
         port, metrics_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_STREAM)
         gate_settings = list(self.options.gate_setting)
-        if self.most_sessions > DEFAULT_MAX_SESSIONS:
-            gate_settings.insert(0, f"max_sessions = {self.most_sessions + 1000}")
+        if not max_sessions and self.most_sessions > DEFAULT_MAX_SESSIONS:
+            max_sessions = self.most_sessions + 1000
+        if max_sessions:
+            gate_settings.insert(0, f"max_sessions = {max_sessions}")
         config = self.folder / f"{name}.ini"
         config.write_text(
             f"""[gate]
@@ -267,7 +290,7 @@ log_level = {self.options.log_level}
 [listener bench]
 listen = 127.0.0.1:{port}
 backend = 127.0.0.1:{self.backend_port}
-psk_file = devices.psk
+psk_file = {psk_file}
 certificate = server.pem
 private_key = server.key
 client_ca = ca.pem
@@ -275,8 +298,15 @@ ciphers = {ciphers}
 {lines(self.options.setting)}""",
             encoding="ascii",
         )
-        command = [self.options.gate, "-c", config]
-        return Gate(name, command, self.folder, self.server_cpus, port, metrics_port)
+        return Place(config, port, metrics_port)
+
+    def start_gate(self, workers=None, ciphers="", name="gate", program=None):
+        """A gate that is ready. program: another build of it."""
+        place = self.write_config(name, workers, ciphers)
+        command = [program or self.options.gate, "-c", place.config]
+        gate = Gate(name, command, self.folder, self.server_cpus, place)
+        gate.wait_ready()
+        return gate
 
     def identity_options(self, suite):
         """What devices of the suite are told of keys and certificates."""

@@ -5,6 +5,7 @@ import time
 
 # Of the time that the parts have together; what one leaves over, the later ones may use.
 SHARES = {"speed": 55, "offered": 16, "workers": 10, "flood": 6, "reconnect": 13}
+SHARES |= {"reloads": 20, "restarts": 40, "cost": 40}
 
 
 class Progress:

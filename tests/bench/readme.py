@@ -5,7 +5,8 @@ import report
 import results as kept
 
 INTRODUCTION = """`make bench` measures this on your machine, in less than ten minutes; `make bench-million` the part
-with a million sessions. [tests/bench/README.md](tests/bench/README.md) says how. The *relay* does what the gate does
+with a million sessions; `make bench-continuity` what reloads, restarts and crashes cost.
+[tests/bench/README.md](tests/bench/README.md) says how. The *relay* does what the gate does
 without DTLS: same sockets, same source addresses, same batches. The generator shares the CPUs with the
 gate, so CPU time is the figure to compare, not requests/s."""
 PLOT_TITLES = {
@@ -13,6 +14,8 @@ PLOT_TITLES = {
     "memory": "Resident memory against sessions",
     "handshakes": "Handshakes against offered load",
     "latency": "Latency against load",
+    "continuity": "Answers around a restart, an upgrade and a crash, 100,000 sessions",
+    "continuity-million": "The same with 1,000,000 sessions",
 }
 
 

@@ -1,18 +1,8 @@
 """A result as Markdown: what it was measured on, tables, bars. Pure: a result in, text out."""
 
+from continuity_report import cost_section, reloads_section, restarts_section
 from figures import NAMES, SUITES, bars
-
-
-def table(titles, rows):
-    """First column left, the others right."""
-    lines = ["| " + " | ".join(titles) + " |"]
-    lines.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(titles))) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def paragraphs(*parts):
-    return "\n\n".join(part for part in parts if part)
+from tables import paragraphs, table
 
 
 def report(result):
@@ -352,4 +342,7 @@ SECTIONS = {
     "offered": offered_section,
     "flood": flood_section,
     "reconnect": reconnect_section,
+    "reloads": reloads_section,
+    "restarts": restarts_section,
+    "cost": cost_section,
 }

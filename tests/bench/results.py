@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "results"
-KINDS = ("bench", "million")
+KINDS = ("bench", "million", "continuity")
 DIGITS = 4
 
 

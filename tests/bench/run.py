@@ -15,6 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import continuity
+import cost
 import figures
 import head
 import million
@@ -28,7 +30,13 @@ import workers
 from programs import SHAPES, Bench, BenchError
 from progress import Progress
 
-PARTS = ("speed", "offered", "workers", "flood", "reconnect", "million")
+# Each kind has a result of its own, of these parts.
+KINDS = {
+    "bench": ("speed", "offered", "workers", "flood", "reconnect"),
+    "million": ("million",),
+    "continuity": ("reloads", "restarts", "cost"),
+}
+PARTS = tuple(part for parts in KINDS.values() for part in parts)
 IN_OWN_NETWORK = ("flood", "reconnect")  # the last parts: there is no way back
 MILLION = 1000000
 MOST_OF_LOAD = 3000000
@@ -64,7 +72,7 @@ def make_parser():
     parser.add_argument("--gate", type=Path, default=build / "dtlsgate", help="the gate's binary")
     parser.add_argument("--programs", type=Path, default=build / "bench", help="load, relay, ...")
     parser.add_argument(
-        "--only", type=list_of(PARTS), metavar="PART,...", help=f"{PARTS}; all but million"
+        "--only", type=list_of(PARTS), metavar="PART,...", help=" or ".join(f"{parts}" for parts in KINDS.values())
     )
     parser.add_argument(
         "--suites", type=suites, default=list(figures.NAMES), metavar="NAME,...", help=f"{list(figures.NAMES)}"
@@ -73,7 +81,11 @@ def make_parser():
         "--shapes", type=list_of(SHAPES), default=list(SHAPES), metavar="NAME,...", help="of speed: large,small"
     )
     parser.add_argument(
-        "--sessions", type=numbers, metavar="N,...", help="of speed; of million (1000000)"
+        "--sessions", type=numbers, metavar="N,...", help="of speed; of million (1000000); of restarts (100000)"
+    )
+    parser.add_argument("--million", action="store_true", help="restarts: with 1,000,000 sessions, too")
+    parser.add_argument(
+        "--before", default=cost.BEFORE_COMMIT, metavar="COMMIT", help="cost: beside the build of this commit"
     )
     parser.add_argument("--repeat", type=int, default=5, help="turns of each kind (5)")
     parser.add_argument("--storms", type=int, default=3, help="reconnections of each kind (3)")
@@ -117,18 +129,19 @@ def check_cpus(parser, options):
 def parse_options():
     parser = make_parser()
     options = parser.parse_args()
-    every = [part for part in PARTS if part != "million"]
-    options.only = options.only or every
-    is_whole = set(options.only) in (set(every), {"million"})
+    options.only = options.only or list(KINDS["bench"])
+    kinds = [kind for kind, parts in KINDS.items() if set(parts) & set(options.only)]
+    if len(kinds) > 1:
+        parser.error(f"--only: {' and '.join(kinds)} have results of their own, make one after the other")
+    options.kind = kinds[0]
+    is_whole = set(options.only) == set(KINDS[options.kind])
     is_whole = is_whole and set(options.suites) == set(figures.NAMES)
     is_whole = is_whole and set(options.shapes) == set(SHAPES)
     if options.keep and not is_whole and options.results == results.FOLDER:
         parser.error("--keep takes a whole result, without --only, --suites and --shapes; --results elsewhere")
-    if "million" in options.only and len(options.only) > 1:
-        parser.error("--only million goes alone")
     if options.sessions and max(options.sessions) > MOST_OF_LOAD:
         parser.error(f"--sessions: {MOST_OF_LOAD:,} at most")
-    if "speed" in options.only:
+    if {"speed", "cost"} & set(options.only):
         check_cpus(parser, options)
     names = ("load", "relay", "echo", "flood", "crypto", "library", "sizes")
     for program in [options.gate] + [options.programs / name for name in names]:
@@ -177,6 +190,21 @@ def measure_million(bench, progress):
     return found, found
 
 
+def measure_reloads(bench, progress):
+    found = continuity.run_reloads(bench, progress)
+    return found, found
+
+
+def measure_restarts(bench, progress):
+    found = continuity.run_restarts(bench, progress)
+    return found, found
+
+
+def measure_cost(bench, progress):
+    found = cost.run_all(bench, progress)
+    return cost.summarize(bench, found), [{"kind": kind, "turns": turns} for kind, turns in found.items()]
+
+
 # part -> function that gives (what is kept of it, every run)
 MEASURE = {
     "speed": measure_speed,
@@ -185,6 +213,9 @@ MEASURE = {
     "flood": measure_flood,
     "reconnect": measure_reconnect,
     "million": measure_million,
+    "reloads": measure_reloads,
+    "restarts": measure_restarts,
+    "cost": measure_cost,
 }
 
 
@@ -192,7 +223,7 @@ def measure(options, folder, progress):
     """(result, every run, errors): a part that fails is missing in the result, the others go on."""
     result, runs, errors = {"head": head.describe(options, os.getloadavg()[0])}, {}, []
     most = MOST_SESSIONS
-    if options.sessions or "million" in options.only:
+    if options.kind != "continuity" and (options.sessions or "million" in options.only):
         most = max(options.sessions or [MILLION])
         most = most if "million" in options.only else max(most, MOST_SESSIONS)
     bench = None
@@ -243,7 +274,7 @@ def write(folder, kind, result):
 
 def finish(options, result, errors):
     """Prints, compares and keeps it; returns the exit status."""
-    kind = "million" if "million" in options.only else "bench"
+    kind = options.kind
     result = results.rounded(result)
     print(f"## Benchmark\n\n{report.report(result)}")
     compare(options, kind, result)

@@ -10,6 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import continuity  # noqa: E402
+import cost  # noqa: E402
 import figures  # noqa: E402
 import million  # noqa: E402
 import plots  # noqa: E402
@@ -171,6 +173,42 @@ def million_result(**others):
     return {"head": bench_result()["head"], "million": found | others}
 
 
+def restart_row(kind="restart", **others):
+    row = {"kind": kind, "sessions": 100000, "turns": 3, "silence_ms": 200.0, "silence_max_ms": 300.0}
+    row |= {"ready_ms": 150.0, "sessions_lost": 0, "handshakes": 0.0, "broken": 0}
+    row |= {"lost_requests": 0, "lost_answers": 0, "p50_us": 100.0, "p99_us": 200.0, "max_us": 300000.0}
+    row |= {"waiting_bytes": 1200000, "buffer_bytes": 8388608, "kernel_drops": 0}
+    return row | {"answers": [[-10.0, 50], [0.0, 0], [300.0, 1500]]} | others
+
+
+def kill_row(**others):
+    unknown = {"waiting_bytes": None, "buffer_bytes": None, "kernel_drops": None}
+    return restart_row("kill", lost_requests=60, lost_answers=60) | unknown | others
+
+
+def reloads_result(**others):
+    quiet = {"p50_us": 100.0, "p99_us": 200.0, "max_us": 900.0}
+    found = {"sessions": 1000, "rate": 5000, "keys": 2000, "reloads": 1000, "reloaded": 1000.0, "seconds": 10.0}
+    found |= {"reload_ms": 5.0, "reload_max_ms": 9.0, "sent": 50000, "lost": 0, "sessions_lost": 0}
+    return found | {"handshakes": 0.0, "undisturbed": quiet, "p99_ratio": 1.5} | quiet | others
+
+
+def cost_row(**others):
+    row = {"suite": "psk-ccm8", "shape": "large", "turns": 24, "before_us": 10.0, "now_us": 10.05}
+    return row | {"ratio": 1.005, "ratio_low": 0.99, "ratio_high": 1.02} | others
+
+
+def continuity_result(**others):
+    million = restart_row("upgrade", sessions=1000000, silence_max_ms=1900.0)
+    rows = [restart_row("undisturbed"), restart_row(), kill_row(), million]
+    return {
+        "head": bench_result()["head"],
+        "reloads": reloads_result(),
+        "restarts": {"suite": "psk-ccm8", "rate": 5000, "rmem_max": 4194304, "rows": rows},
+        "cost": {"before": "0123456789ab", "rows": [cost_row()]},
+    } | others
+
+
 # --- comparison ---
 
 
@@ -240,6 +278,7 @@ def missed(result):
 def test_bars_are_met():
     assert missed(bench_result()) == []
     assert missed(million_result()) == []
+    assert missed(continuity_result()) == []
     assert len(figures.bars(bench_result())) == 1 + 3 + 1 + 1 + 3 + 1
     assert len(figures.bars(million_result())) == 5
 
@@ -272,6 +311,49 @@ def test_bars_of_speed_are_missed(others, text):
 def test_bars_of_the_million_are_missed(others, text):
     found = missed(million_result(**others))
     assert len(found) == 1 and text in found[0]
+
+
+@pytest.mark.parametrize(
+    "part, others, text",
+    [
+        ("reloads", {"reloaded": 999.0}, "999 have succeeded"),
+        ("reloads", {"lost": 1}, "1,000 reloads: 1 datagrams lost, at most 0"),
+        ("reloads", {"sessions_lost": 1}, "1,000 reloads: 1 sessions lost"),
+        ("reloads", {"p99_ratio": 2.1}, "p99 is 2.10 times"),
+        ("restart", {"handshakes": 1.0}, "100,000 sessions, restart: 1 handshakes, at most 0"),
+        ("restart", {"lost_answers": 1}, "100,000 sessions, restart: 1 datagrams lost, at most 0"),
+        ("restart", {"sessions_lost": 2}, "2 sessions lost"),
+        ("restart", {"silence_max_ms": 1001.0}, "silent for 1001 ms, at most 1000"),
+        ("restart", {"silence_max_ms": 2001.0, "sessions": 1000000}, "at most 2000"),
+        ("kill", {"lost_requests": 69}, "100,000 sessions, kill: 129 datagrams lost, at most 128"),
+        ("cost", {"ratio": 1.011}, "1.011 times"),
+    ],
+)
+def test_bars_of_continuity_are_missed(part, others, text):
+    found = continuity_result()
+    if part == "reloads":
+        found["reloads"] |= others
+    elif part == "cost":
+        found["cost"]["rows"] = [cost_row(**others)]
+    else:
+        found["restarts"]["rows"] = [(restart_row if part == "restart" else kill_row)(**others)]
+    whats = missed(found)
+    assert len(whats) == 1 and text in whats[0]
+
+
+def test_a_kill_may_lose_the_batch_in_hand_of_each_worker():
+    found = continuity_result()
+    found["restarts"]["rows"] = [kill_row(lost_requests=140)]
+    assert len(missed(found)) == 1
+    found["head"] = found["head"] | {"options": found["head"]["options"] | {"workers": 2}}
+    assert missed(found) == []
+
+
+def test_more_silence_is_worse():
+    new = continuity_result()
+    new["restarts"]["rows"][1] = restart_row(silence_ms=300.0)
+    text = figures.comparison_text(continuity_result(), new)
+    assert "50% worse: 100,000 sessions, restart: ms of silence: 200 before, 300 now" in text
 
 
 def test_suites_without_a_bar_are_only_stated():
@@ -340,6 +422,32 @@ def test_the_share_of_user_time_is_of_all_turns_together():
     assert speed.user_share([{"user_ticks": 0, "kernel_ticks": 0}]) == 0
 
 
+def test_the_cost_is_the_median_of_the_turns_own_ratios():
+    found = [{"before": 10.0, "now": 11.0}, {"before": 20.0, "now": 20.0}, {"before": 10.0, "now": 9.0}]
+    row = cost.summarize_one("psk-ccm8", "large", found)
+    assert (row["ratio"], row["before_us"], row["now_us"], row["turns"]) == (1.0, 10.0, 11.0, 3)
+    assert cost.summarize_one("psk-ccm8", "large", found[:1])["ratio_high"] == 1.1
+
+
+def event(**others):
+    found = {"ready_ms": 1.0, "silence_ms": 1.0, "p50_us": 1.0, "p99_us": 1.0, "max_us": 1.0, "broken": 0}
+    found |= {"handshakes": 0, "lost_requests": 0, "lost_answers": 0, "answers": []}
+    return found | {"waiting_bytes": None, "buffer_bytes": None, "kernel_drops": None} | others
+
+
+def test_of_events_the_worst_is_told():
+    events = [event(lost_requests=3), event(silence_ms=7.0, answers=[(0, 1)], waiting_bytes=5), event()]
+    row = continuity.summarize_event("kill", events)
+    assert (row["lost_requests"], row["silence_ms"], row["silence_max_ms"]) == (3, 1.0, 7.0)
+    assert (row["answers"], row["waiting_bytes"], row["buffer_bytes"]) == ([(0, 1)], 5, None)
+
+
+def test_answers_are_counted_from_the_event_on():
+    result = {"start_ns": 1_000_000_000, "answers": [5] * 400}
+    points = continuity.answers_around(result, 2_000_000_000)
+    assert points[0] == (-500, 5) and points[-1] == (1500, 5) and len(points) == 201
+
+
 # --- tables ---
 
 
@@ -355,13 +463,18 @@ def test_report_has_a_part_for_each_measurement():
         assert part in text
     assert "| 1.2 PSK-AES128-CCM-8 | 1,000 | small | 10.00 | 2.00 | 8.00 | 8.00 | 0.50 | 7.50 | 1.00 | 1.11 |" in text
     assert "Flood of" not in report.report(bench_result(flood=None))
+    text += "\n" + report.report(continuity_result())
+    assert "| 100,000 | kill -9, keeper | 3 | 200 | 300 | 150 | 0 | 0 | 60 | 60 | 0.10 | 0.2 | 300 |  |  |  |" in text
+    assert "The most was 1,172 kB of 8,192 kB" in text and "rmem_max` of the machine: 4,194,304" in text
+    assert "| 1.2 PSK-AES128-CCM-8 | large | 24 | 10.00 | 10.05 | 1.005 | 0.990 to 1.020 |" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert all(row.endswith("|") for row in rows)
 
 
 def test_rows_are_as_wide_as_their_titles():
     assert "| all else |  |  | 188 |" in report.report(million_result())
-    for text in (report.report(bench_result()), report.report(million_result())):
+    for result in (bench_result(), million_result(), continuity_result()):
+        text = report.report(result)
         width = None
         for line in text.splitlines():
             cells = line.count("|") if line.startswith("|") else None
@@ -396,7 +509,7 @@ def test_what_is_printed_is_what_readme_says(tmp_path):
 
 
 def test_plots_say_what_they_were_measured_on_and_no_date():
-    found = {"bench": bench_result(), "million": million_result()}
+    found = {"bench": bench_result(), "million": million_result(), "continuity": continuity_result()}
     for make in plots.PLOTS.values():
         plot = make(found) | {"measured_on": plots.measured_on(found)}
         text = plots.script(plot)
