@@ -73,16 +73,23 @@ static uint64_t monotonic_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static bool check(const struct region *region, struct err *err)
+/* Whatever its boot. */
+static bool check_content(const struct region *region, struct err *err)
 {
     static const char none[sizeof(((struct layout_header *)0)->magic)];
     const struct layout_header *header = (const struct layout_header *)region->base;
-    uint8_t boot_id[16];
     if (region_next_used(region, 0) != 0 || memcmp(header->magic, none, sizeof(none)) == 0)
         return err_set(err, "the state is empty: who made it was killed before it was complete");
     if (memcmp(header->magic, LAYOUT_MAGIC, sizeof(header->magic)) != 0)
         return err_set(err, "the state does not begin as one of dtlsgate does: it is damaged");
-    if (!check_layout(header, err))
+    return check_layout(header, err);
+}
+
+static bool check(const struct region *region, struct err *err)
+{
+    const struct layout_header *header = (const struct layout_header *)region->base;
+    uint8_t boot_id[16];
+    if (!check_content(region, err))
         return false;
     read_boot_id(boot_id);
     if (memcmp(header->boot_id, boot_id, sizeof(boot_id)) != 0)
@@ -182,7 +189,8 @@ static void look_back(struct state *state)
     }
 }
 
-bool state_adopt(struct state *state, int fd, struct err *err)
+static bool adopt(struct state *state, int fd,
+                  bool (*check_it)(const struct region *region, struct err *err), struct err *err)
 {
     *state = (struct state){0};
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -192,7 +200,7 @@ bool state_adopt(struct state *state, int fd, struct err *err)
         close(own);
         return false;
     }
-    if (!check(&state->region, err)) {
+    if (!check_it(&state->region, err)) {
         region_close(&state->region);
         return false;
     }
@@ -200,6 +208,25 @@ bool state_adopt(struct state *state, int fd, struct err *err)
     begin(state);
     repair(state->header);
     look_back(state);
+    return true;
+}
+
+bool state_adopt(struct state *state, int fd, struct err *err)
+{
+    return adopt(state, fd, check, err);
+}
+
+/* The clock first: killed in between, the next start refuses the state for its boot. */
+bool state_adopt_from_file(struct state *state, int fd, uint64_t now_ms, struct err *err)
+{
+    if (now_ms > CLOCK_MAX_MS)
+        return err_set(err, "the clock of the state shows %llu ms: it is damaged",
+                       (unsigned long long)now_ms);
+    if (!adopt(state, fd, check_content, err))
+        return false;
+    state_set_clock(state, now_ms);
+    atomic_thread_fence(memory_order_release);
+    read_boot_id(state->header->boot_id);
     return true;
 }
 

@@ -52,6 +52,10 @@ bool state_create(struct state *state, struct err *err) MUST_USE;
  * another process has it, or if it is none: err says which, and nothing in it has been changed. */
 bool state_adopt(struct state *state, int fd, struct err *err) MUST_USE;
 
+/* The same for one that comes from a file, and so may be of another boot or machine: its clock goes
+ * on at now_ms. */
+bool state_adopt_from_file(struct state *state, int fd, uint64_t now_ms, struct err *err) MUST_USE;
+
 /* Whether state_adopt() could read it, asked while another process has it: the file is mapped
  * read-only, and no lock taken. The descriptor stays the caller's. */
 bool state_check(int fd, struct err *err) MUST_USE;

@@ -195,6 +195,28 @@ static void another_boot(void **at)
     refuse(state, "before this machine was booted");
 }
 
+static void one_of_a_file_may_be_of_another_boot(void **at)
+{
+    struct state *state = *at;
+    struct err err;
+    state->header->boot_id[3] ^= 1;
+    state->header->clock_offset_ms = INT64_MAX; /* of a clock that is none any more */
+    assert_true(state_adopt_from_file(state, leave(state), 5000000, &err));
+    assert_in_range(state_now_ms(state), 5000000, 5010000);
+    change_process(state); /* it is of this boot now */
+    assert_in_range(state_now_ms(state), 5000000, 5010000);
+    state->header->layout = LAYOUT_NUMBER + 1;
+    int fd = leave(state);
+    assert_false(state_adopt_from_file(state, fd, 5000000, &err));
+    close(fd);
+    assert_true(state_create(state, &err));
+    fd = leave(state);
+    assert_false(state_adopt_from_file(state, fd, UINT64_MAX, &err));
+    assert_non_null(strstr(err.text, "clock"));
+    close(fd);
+    assert_true(state_create(state, &err));
+}
+
 static void another_magic(void **at)
 {
     struct state *state = *at;
@@ -276,6 +298,7 @@ int main(void)
         TEST(another_byte_order),
         TEST(another_size),
         TEST(another_boot),
+        TEST(one_of_a_file_may_be_of_another_boot),
         TEST(another_magic),
         TEST(a_clock_far_off),
         TEST(one_that_was_never_complete),
