@@ -75,13 +75,14 @@ static bool unquote(struct reading *reading, uint8_t *text, size_t *size)
         if (c == '"')
             return line_error(reading, "a quote inside quotes is written \\\"");
         if (c == '\\') {
-            c = from < end ? text[from++] : 'x';
-            bool is_hex = c == 'x';
-            if (is_hex && (end - from < 2 || !read_hex(text + from, 2, &c)))
-                return line_error(reading, "\\x is not followed by two hexadecimal digits");
-            from += is_hex ? 2 : 0;
-            if (!is_hex && c != '"' && c != '\\')
+            c = from < end ? text[from++] : 0;
+            if (c == 'x') {
+                if (end - from < 2 || !read_hex(text + from, 2, &c))
+                    return line_error(reading, "\\x is not followed by two hexadecimal digits");
+                from += 2;
+            } else if (c != '"' && c != '\\') {
                 return line_error(reading, "in quotes a backslash is followed by \\, \" or xNN");
+            }
         }
         text[to++] = c;
     }

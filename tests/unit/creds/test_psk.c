@@ -449,6 +449,80 @@ static void test_free_nothing(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+/* --- several files --- */
+
+/* The fixture's file and a second one. */
+static void load_two(struct fixture *f, const char *first, const char *second)
+{
+    char path[96];
+    psk_free(f->store);
+    problems_deinit(&f->problems);
+    write_file(f, second, strlen(second));
+    snprintf(path, sizeof(path), "%s.more", f->path);
+    assert_int_equal(rename(f->path, path), 0);
+    write_file(f, first, strlen(first));
+    f->store = psk_load((const char *[]){f->path, path}, 2, "w", &f->problems);
+    assert_int_equal(f->store == NULL, f->problems.error_count > 0);
+    unlink(path);
+}
+
+static void test_several_files_are_one_store(void **state)
+{
+    struct fixture *f = *state;
+    load_two(f, "a:" KEY32 "\nb:" KEY32 "\n", "c:0f0e0d0c0b0a09080706050403020100\n");
+    assert_int_equal(f->problems.count, 0);
+    assert_int_equal(psk_count(f->store), 3);
+    assert_int_equal(psk_count_of_file(f->store, 0), 2);
+    assert_int_equal(psk_count_of_file(f->store, 1), 1);
+    assert_key(f, "a", KEY32);
+    assert_key(f, "b", KEY32);
+    assert_key(f, "c", "0f0e0d0c0b0a09080706050403020100");
+    assert_unknown(f, "d");
+}
+
+static void test_an_identity_in_two_files_is_told_with_both_places(void **state)
+{
+    struct fixture *f = *state;
+    char text[256];
+    load_two(f, "a:" KEY32 "\nb:" KEY32 "\n", "\nc:" KEY32 "\nb:" KEY32 "\nc:" KEY32 "\n");
+    assert_int_equal(f->problems.count, 2);
+    snprintf(text, sizeof(text), "%s.more:3: repeats the identity of %s:2; keep one", f->path,
+             f->path);
+    assert_true(has_problem(f, text));
+    assert_true(has_problem(f, ".more:4: repeats the identity of line 2; keep one"));
+}
+
+static void test_each_file_is_looked_at_by_itself(void **state)
+{
+    struct fixture *f = *state;
+    char path[96];
+    load_two(f, "a:0102\n", "b:01\n"); /* neither is cut, each has one short key */
+    assert_int_equal(f->problems.error_count, 0);
+    assert_int_equal(f->problems.count, 2);
+    load_two(f, "a:" KEY32 "\n", "# nothing\n");
+    assert_true(has_problem(f, ".more: holds no key"));
+    snprintf(path, sizeof(path), "%s.more", f->path);
+    write_file(f, "a:" KEY32, 34);
+    problems_deinit(&f->problems);
+    f->store = psk_load((const char *[]){f->path, path}, 2, "w", &f->problems);
+    assert_null(f->store);
+    assert_true(has_problem(f, "w: the file /"));
+    assert_true(has_problem(f, ".more cannot be opened: No such file"));
+}
+
+static void test_digests_are_found(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t key[] = {0x0f, 0x0e};
+    uint8_t digest[CREDENTIAL_DIGEST_BYTES];
+    const struct der b = {(const uint8_t *)"b", 1};
+    load_two(f, "a:" KEY32 "\n", "b:0f0e\n");
+    assert_true(credential_digest_psk(b, (struct der){key, 2}, digest));
+    assert_true(psk_has_digest(f->store, digest));
+    assert_true(credential_digest_psk(b, (struct der){key, 1}, digest));
+    assert_false(psk_has_digest(f->store, digest));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -464,6 +538,10 @@ int main(void)
         TEST(test_cuts_that_cannot_be_told),
         TEST(test_readable_by_others_warns),
         TEST(test_files_that_are_none),
+        TEST(test_several_files_are_one_store),
+        TEST(test_an_identity_in_two_files_is_told_with_both_places),
+        TEST(test_each_file_is_looked_at_by_itself),
+        TEST(test_digests_are_found),
         TEST(test_a_million_lines),
         TEST(test_left_out_of_core_dumps),
         TEST(test_text_of_the_file_is_wiped),

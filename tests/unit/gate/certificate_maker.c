@@ -10,12 +10,16 @@
 #include <cmocka.h>
 #include <wolfssl/options.h>
 
+#include <wolfssl/wolfcrypt/coding.h>
 #include <wolfssl/wolfcrypt/ecc.h>
 #include <wolfssl/wolfcrypt/hash.h>
 #include <wolfssl/wolfcrypt/random.h>
 
 static ecc_key keys[MAKER_KEYS];
 static WC_RNG random_numbers;
+
+/* The usual dates. */
+enum { Y2020 = 1577836800, Y2040 = 2208988800 };
 
 int certificate_maker_begin(void **state)
 {
@@ -220,7 +224,6 @@ static void put_extensions(struct made *to, const struct recipe *recipe)
 static void put_signed_part(struct made *to, const struct recipe *recipe,
                             const struct made *algorithm)
 {
-    enum { Y2020 = 1577836800, Y2040 = 2208988800 };
     struct made content = {0}, dates = {0};
     int version = recipe->version != 0 ? recipe->version : 3;
     if (version > 1)
@@ -241,24 +244,112 @@ static void put_signed_part(struct made *to, const struct recipe *recipe,
     put_made(to, DER_SEQUENCE, &content);
 }
 
-struct made certificate_make(const struct recipe *recipe)
+static struct made make_algorithm(bool is_sha1)
 {
-    struct made algorithm = {0}, content = {0}, signature = {0}, whole = {0};
-    uint8_t hash[32], bits[128];
-    word32 size = sizeof(bits);
-    if (recipe->is_sha1)
+    struct made algorithm = {0};
+    if (is_sha1)
         put(&algorithm, "\x30\x09\x06\x07\x2a\x86\x48\xce\x3d\x04\x01", 11);
     else
         put(&algorithm, "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02", 12);
-    put_signed_part(&content, recipe, &algorithm);
-    assert_int_equal(wc_Sha256Hash(content.bytes, (word32)content.size, hash), 0);
-    int signer = recipe->is_forged ? (recipe->signer + 1) % MAKER_KEYS : recipe->signer;
-    assert_int_equal(
-        wc_ecc_sign_hash(hash, sizeof(hash), bits, &size, &random_numbers, &keys[signer]), 0);
+    return algorithm;
+}
+
+/* The content, which is the signed part, with algorithm and signature. */
+static struct made sign(struct made *content, const struct made *algorithm, int signer,
+                        bool is_forged)
+{
+    struct made signature = {0}, whole = {0};
+    uint8_t hash[32], bits[128];
+    word32 size = sizeof(bits);
+    assert_int_equal(wc_Sha256Hash(content->bytes, (word32)content->size, hash), 0);
+    ecc_key *key = &keys[is_forged ? (signer + 1) % MAKER_KEYS : signer];
+    assert_int_equal(wc_ecc_sign_hash(hash, sizeof(hash), bits, &size, &random_numbers, key), 0);
     put(&signature, "\0", 1);
     put(&signature, bits, size);
-    put(&content, algorithm.bytes, algorithm.size);
-    put_made(&content, DER_BIT_STRING, &signature);
-    put_made(&whole, DER_SEQUENCE, &content);
+    put(content, algorithm->bytes, algorithm->size);
+    put_made(content, DER_BIT_STRING, &signature);
+    put_made(&whole, DER_SEQUENCE, content);
     return whole;
+}
+
+struct made certificate_make(const struct recipe *recipe)
+{
+    struct made algorithm = make_algorithm(recipe->is_sha1), content = {0};
+    put_signed_part(&content, recipe, &algorithm);
+    return sign(&content, &algorithm, recipe->signer, recipe->is_forged);
+}
+
+/* --- CRLs --- */
+
+static void put_entry(struct made *to, const struct crl_recipe *recipe, const char *serial)
+{
+    struct made content = {0}, extensions = {0}, value = {0};
+    put_element(&content, DER_INTEGER, serial, 1);
+    put_time(&content, 1600000000);
+    if (recipe->reason != 0) {
+        put_element(&value, 0x0a, (uint8_t[]){(uint8_t)recipe->reason}, 1);
+        put_extension(&extensions, 21, false, &value);
+    }
+    if (recipe->entry_extension != 0)
+        put_extension(&extensions, (uint8_t)recipe->entry_extension, recipe->is_entry_critical,
+                      &value);
+    if (extensions.size != 0)
+        put_made(&content, DER_SEQUENCE, &extensions);
+    put_made(to, DER_SEQUENCE, &content);
+}
+
+static void put_crl_extensions(struct made *to, const struct crl_recipe *recipe)
+{
+    struct made all = {0}, sequence = {0}, value = {0}, id = {0};
+    put_element(&value, DER_INTEGER, "\7", 1);
+    put_extension(&all, 20, false, &value); /* its number */
+    for (int i = 0; i < 2; i++)
+        if (recipe->extensions[i] != 0)
+            put_extension(&all, (uint8_t)recipe->extensions[i], recipe->is_critical, &value);
+    value.size = 0;
+    if (recipe->signer_id != 0) {
+        put_element(&id, DER_CONTEXT, (uint8_t[]){(uint8_t)recipe->signer_id}, 1);
+        put_made(&value, DER_SEQUENCE, &id);
+        put_extension(&all, 35, false, &value);
+    }
+    put_made(&sequence, DER_SEQUENCE, &all);
+    put_made(to, 0xa0, &sequence);
+}
+
+struct made crl_make(const struct crl_recipe *recipe)
+{
+    struct made algorithm = make_algorithm(recipe->is_sha1), part = {0}, entries = {0};
+    struct made content = {0};
+    int version = recipe->version != 0 ? recipe->version : 2;
+    if (version > 1)
+        put_element(&part, DER_INTEGER, (uint8_t[]){(uint8_t)(version - 1)}, 1);
+    put(&part, algorithm.bytes, algorithm.size);
+    put_name(&part, recipe->issuer);
+    put_time(&part, recipe->this_update != 0 ? recipe->this_update : Y2020);
+    if (recipe->next_update >= 0)
+        put_time(&part, recipe->next_update != 0 ? recipe->next_update : Y2040);
+    for (int i = 0; i < 4 && recipe->serials[i] != NULL; i++)
+        put_entry(&entries, recipe, recipe->serials[i]);
+    if (entries.size != 0)
+        put_made(&part, DER_SEQUENCE, &entries);
+    if (version > 1)
+        put_crl_extensions(&part, recipe);
+    put_made(&content, DER_SEQUENCE, &part);
+    return sign(&content, &algorithm, recipe->signer, recipe->is_forged);
+}
+
+char *made_as_pem(const struct made *made, bool is_crl)
+{
+    char *text = NULL;
+    size_t text_size;
+    uint8_t lines[2 * MADE_MAX];
+    word32 size = sizeof(lines);
+    const char *what = is_crl ? "X509 CRL" : "CERTIFICATE";
+    assert_int_equal(Base64_Encode(made->bytes, (word32)made->size, lines, &size), 0);
+    FILE *out = open_memstream(&text, &text_size);
+    assert_non_null(out);
+    fprintf(out, "-----BEGIN %s-----\n%.*s-----END %s-----\n", what, (int)size, (char *)lines,
+            what);
+    assert_int_equal(fclose(out), 0);
+    return text;
 }

@@ -1,5 +1,5 @@
-/* Makes certificates of any shape for tests: P-256 keys, which the maker numbers, and whatever is
- * asked for in them, right or wrong. */
+/* Makes certificates and CRLs of any shape for tests: P-256 keys, which the maker numbers, and
+ * whatever is asked for in them, right or wrong. */
 #ifndef CERTIFICATE_MAKER_H
 #define CERTIFICATE_MAKER_H
 
@@ -39,6 +39,27 @@ int certificate_maker_begin(void **state);
 int certificate_maker_end(void **state);
 
 struct made certificate_make(const struct recipe *recipe);
+
+/* What a CRL is to say. What is zero is as usual: a good one of v2 without entries. */
+struct crl_recipe {
+    const char *issuer; /* as in a recipe */
+    int signer;
+    const char *serials[4]; /* one byte each; NULL = no more */
+    int reason;             /* of each entry; 0 = none */
+    int entry_extension;    /* another of each entry, by its number; 0 = none */
+    bool is_entry_critical;
+    int extensions[2];                /* of the CRL, by their numbers; 0 = none */
+    bool is_critical;                 /* these are */
+    int signer_id;                    /* key identifier; 0 = none */
+    int version;                      /* 0 = 2; 1 has no extensions */
+    int64_t this_update, next_update; /* 0 = year 2020, year 2040; the latter -1 = none */
+    bool is_forged, is_sha1;          /* as in a recipe */
+};
+
+struct made crl_make(const struct crl_recipe *recipe);
+
+/* As a PEM file has it; to be freed by the caller. */
+char *made_as_pem(const struct made *made, bool is_crl);
 
 static inline struct der der_of(const struct made *made)
 {
