@@ -21,23 +21,30 @@
 #include "run/host.h"
 #include "run/metrics.h"
 #include "run/privileges.h"
+#include "run/program.h"
 #include "run/reload.h"
+#include "run/state_choice.h"
 #include "run/watchdog.h"
-#include "state/region.h"
+#include "state/state_starts.h"
 #include "version.h"
 #include "worker/worker.h"
 
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
 
+struct signal_watchers {
+    ev_signal ends[2], others[3];
+};
+
 /* Everything that runs. Freed in the reverse order of its members. */
 struct gate {
     struct handover handover;
     const struct program *program; /* borrowed */
     int binary;                    /* the program that runs, open; -1 = that is not possible */
+    struct state state;
+    struct fd_list aside; /* states that were not used, owned */
     struct generation *generation;
-    struct region region;          /* where sessions lie; shared by the workers */
-    struct identities *identities; /* the same */
+    struct identities *identities; /* shared by the workers, as the state is */
     struct worker **workers;
     const struct worker_counters **counters;
     uint32_t worker_count;
@@ -46,6 +53,7 @@ struct gate {
     struct control *control; /* NULL = there is no socket */
     struct drains drains;
     struct ev_loop *loop;
+    struct signal_watchers watchers;
     uint64_t started_ms;
     _Atomic bool is_ready;
     ev_timer watchdog_timer; /* of main's loop, its data is this gate */
@@ -82,14 +90,14 @@ static bool open_workers(struct gate *gate, struct err *err)
         wanted = 1;
     }
     gate->identities = identities_new(err);
-    if (gate->identities == NULL || !region_create(&gate->region, err))
+    if (gate->identities == NULL)
         return false;
     gate->workers = calloc(wanted, sizeof(*gate->workers));
     gate->counters = calloc(wanted, sizeof(*gate->counters));
     if (gate->workers == NULL || gate->counters == NULL)
         return err_set(err, "out of memory for %u workers", wanted);
     for (uint32_t i = 0; i < wanted; i++) {
-        gate->workers[i] = worker_open(gate->generation, &gate->region, gate->identities,
+        gate->workers[i] = worker_open(gate->generation, &gate->state.region, gate->identities,
                                        i > 0 ? gate->workers[0] : NULL, i, wanted, err);
         if (gate->workers[i] == NULL)
             return false;
@@ -242,18 +250,22 @@ static void close_gate(struct gate *gate)
         worker_close(gate->workers[i]);
     free(gate->workers);
     identities_free(gate->identities);
-    region_close(&gate->region);
     free(gate->counters);
     reload_release(gate->generation);
-    handover_close(&gate->handover);
-    if (gate->binary >= 0)
-        close(gate->binary);
 }
 
 /* What the next process is to have. */
 static bool list_descriptors(const struct gate *gate, struct fd_list *list, struct err *err)
 {
-    return gate->binary < 0 || fd_list_add(list, HANDOVER_BINARY, gate->binary, err);
+    if (!fd_list_add(list, HANDOVER_STATE, gate->state.region.fd, err) ||
+        (gate->binary >= 0 && !fd_list_add(list, HANDOVER_BINARY, gate->binary, err)))
+        return false;
+    for (uint32_t i = 0; i < gate->aside.count; i++) {
+        const struct named_fd *item = &gate->aside.items[i];
+        if (!fd_list_add(list, item->name, item->fd, err))
+            return false;
+    }
+    return true;
 }
 
 /* Whenever the sockets have changed, too. */
@@ -299,10 +311,6 @@ static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events
              strsignal(watcher->signum));
 }
 
-struct signal_watchers {
-    ev_signal ends[2], others[3];
-};
-
 /* Before anything is started: a signal that comes early is kept until the loop runs. One that came
  * earlier still waits, blocked, if a keeper or an upgrade has started us. */
 static void watch_signals(struct signal_watchers *watchers, struct ev_loop *loop)
@@ -339,54 +347,103 @@ static bool open_loop(struct ev_loop **loop, const struct config *config, struct
     return *loop != NULL || err_set(err, "no event loop: %s", strerror(errno));
 }
 
+/* What the process before has left, once the settings are known to be good. */
+static bool take_state(struct gate *gate, struct err *err)
+{
+    int memory = handover_take(&gate->handover, HANDOVER_STATE);
+    switch (state_choice_make(&gate->state, &gate->handover, memory, DTLSGATE_VERSION, gate->binary,
+                              &gate->aside, err)) {
+    case STATE_CHOICE_TAKEN:
+    case STATE_CHOICE_NEW: return true;
+    case STATE_CHOICE_GO_BACK:
+        log_stop();
+        handover_exec(NULL, fd_list_find(&gate->handover.inherited, HANDOVER_BINARY)->fd,
+                      gate->program->argv, &gate->handover.inherited, err);
+        return false;
+    case STATE_CHOICE_FAILED: return false;
+    }
+    return false;
+}
+
+static void give_state(struct gate *gate)
+{
+    if (gate->state.header != NULL)
+        state_starts_note_stop(&gate->state);
+    state_close(&gate->state);
+    fd_list_close(&gate->aside);
+    handover_close(&gate->handover);
+    if (gate->binary >= 0)
+        close(gate->binary);
+}
+
+/* NULL: *status is what the program ends with. */
+static struct generation *read_settings(const char *config_path, int *status)
+{
+    struct problems problems;
+    problems_init(&problems);
+    struct generation *generation = reload_build(config_path, &problems);
+    if (generation != NULL)
+        log_set_level(generation->config->gate.log_level);
+    log_problems(&problems);
+    *status = check_status(&problems);
+    problems_deinit(&problems);
+    return generation;
+}
+
+static void begin(struct gate *gate, const struct program *program, bool wants_store)
+{
+    struct err err = {0};
+    gate->program = program;
+    gate->binary = program_open_self();
+    if (!handover_inherit(&gate->handover, wants_store, &err))
+        log_text(LOG_ERROR, "handover_failed", "%s; starting without what is there", err.text);
+}
+
+/* Returns whether it was ready at all. */
+static bool serve(struct gate *gate)
+{
+    struct err err = {0};
+    bool is_started = open_loop(&gate->loop, gate->generation->config, &err);
+    if (is_started) {
+        watch_signals(&gate->watchers, gate->loop);
+        gate->started_ms = now_ms();
+        is_started = take_state(gate, &err) && start(gate, &err);
+    }
+    if (!is_started) {
+        log_text(LOG_ERROR, "start_failed", "%s", err.text);
+        return false;
+    }
+    atomic_store(&gate->is_ready, true);
+    state_starts_note_ready(&gate->state);
+    keep_descriptors(gate);
+    log_ready(gate);
+    notify("READY=1");
+    ev_timer_init(&gate->watchdog_timer, on_watchdog_timer, 1.0, 1.0);
+    gate->watchdog_timer.data = gate;
+    ev_timer_start(gate->loop, &gate->watchdog_timer);
+    ev_run(gate->loop, 0);
+    notify("STOPPING=1");
+    return true;
+}
+
 int gate_run(const char *config_path, const struct program *program, bool wants_store)
 {
     static struct gate gate;
-    struct signal_watchers watchers;
-    struct problems problems;
     struct err err = {0};
+    int status;
 
     if (!log_start(&err)) {
         fprintf(stderr, "dtlsgate: %s\n", err.text);
         return EXIT_RUN_TIME;
     }
-    gate.program = program;
-    gate.binary = program_open_self();
-    if (!handover_inherit(&gate.handover, wants_store, &err))
-        log_text(LOG_ERROR, "handover_failed", "%s; starting without what is there", err.text);
-    problems_init(&problems);
-    gate.generation = reload_build(config_path, &problems);
-    if (gate.generation != NULL)
-        log_set_level(gate.generation->config->gate.log_level);
-    log_problems(&problems);
-    int status = check_status(&problems);
-    problems_deinit(&problems);
-    if (gate.generation == NULL)
-        return status;
-
-    struct ev_loop *loop = NULL;
-    bool is_started = open_loop(&loop, gate.generation->config, &err);
-    if (is_started) {
-        watch_signals(&watchers, loop);
-        gate.loop = loop;
-        gate.started_ms = now_ms();
-        is_started = start(&gate, &err);
+    begin(&gate, program, wants_store);
+    gate.generation = read_settings(config_path, &status);
+    if (gate.generation != NULL) {
+        status = serve(&gate) ? EXIT_SUCCESS : EXIT_RUN_TIME;
+        close_gate(&gate);
     }
-    if (is_started) {
-        atomic_store(&gate.is_ready, true);
-        keep_descriptors(&gate);
-        log_ready(&gate);
-        notify("READY=1");
-        ev_timer_init(&gate.watchdog_timer, on_watchdog_timer, 1.0, 1.0);
-        gate.watchdog_timer.data = &gate;
-        ev_timer_start(loop, &gate.watchdog_timer);
-        ev_run(loop, 0);
-        notify("STOPPING=1");
-    } else {
-        log_text(LOG_ERROR, "start_failed", "%s", err.text);
-    }
-    close_gate(&gate);
-    if (loop != NULL)
-        ev_loop_destroy(loop);
-    return is_started ? EXIT_SUCCESS : EXIT_RUN_TIME;
+    give_state(&gate);
+    if (gate.loop != NULL)
+        ev_loop_destroy(gate.loop);
+    return status;
 }

@@ -41,24 +41,30 @@ void state_starts_note_stop(struct state *state)
         start->progress = LAYOUT_START_STOPPED;
 }
 
-uint32_t state_starts_crashes_within(const struct state *state, uint64_t ms)
+static bool is_of(const struct layout_start *start, const char *build)
+{
+    char wanted[LAYOUT_BUILD_MAX];
+    set_build(wanted, build);
+    return memcmp(start->build, wanted, sizeof(wanted)) == 0;
+}
+
+uint32_t state_starts_crashes_within(const struct state *state, const char *build, uint64_t ms)
 {
     const struct layout_start *start;
     uint64_t now_ms = state_now_ms(state);
     uint32_t count = 0;
     for (uint32_t back = 1; (start = start_at(state, back)) != NULL; back++)
-        count += start->progress != LAYOUT_START_STOPPED && now_ms - start->begun_ms <= ms;
+        count += start->progress != LAYOUT_START_STOPPED && now_ms - start->begun_ms <= ms &&
+                 is_of(start, build);
     return count;
 }
 
 uint32_t state_starts_failed(const struct state *state, const char *build)
 {
     const struct layout_start *start;
-    char wanted[LAYOUT_BUILD_MAX];
     uint32_t count = 0;
-    set_build(wanted, build);
     while ((start = start_at(state, count + 1)) != NULL && start->progress == LAYOUT_START_BEGUN &&
-           memcmp(start->build, wanted, sizeof(wanted)) == 0)
+           is_of(start, build))
         count++;
     return count;
 }

@@ -11,9 +11,10 @@ void state_starts_note(struct state *state, const char *build);
 void state_starts_note_ready(struct state *state);
 void state_starts_note_stop(struct state *state);
 
-/* Processes before this one that began within the last ms milliseconds and did not go in good
- * order; up to LAYOUT_STARTS_MAX - 1. */
-uint32_t state_starts_crashes_within(const struct state *state, uint64_t ms);
+/* Processes of that build before this one that began within the last ms milliseconds and did not go
+ * in good order; up to LAYOUT_STARTS_MAX - 1. Of the build alone: a new version that does not come
+ * up says nothing about the state for the old one. */
+uint32_t state_starts_crashes_within(const struct state *state, const char *build, uint64_t ms);
 
 /* How many of the latest processes before this one were of that build and never became ready. */
 uint32_t state_starts_failed(const struct state *state, const char *build);

@@ -120,6 +120,7 @@ class Proxy:
     def wait_ready(self):
         """After launch(), or when another gate takes this one's place."""
         wait_until(self.answers_ready, "readiness", timeout_s=20)
+        self._descriptors_at_start = 0
         wait_until(lambda: self.descriptors() <= self._least_descriptors(), "quiet descriptors")
         return self
 

@@ -54,6 +54,27 @@ def test_a_gate_that_is_killed_comes_back(start_kept, backend, make_device):
     assert len(proxy.log_lines("ready")) == 4
 
 
+def test_the_memory_goes_from_gate_to_gate(start_kept, backend):
+    proxy = start_kept(backend)
+    first = fd_target(proxy.process.pid, "/memfd:dtlsgate-state")
+    assert len(first) == 1
+    kill_gate(proxy)
+    assert fd_target(proxy.gate_pid(), "/memfd:dtlsgate-state")
+    assert len(fd_target(proxy.process.pid, "/memfd:dtlsgate-state")) == 1
+    assert not proxy.log_lines("state_crashed")
+
+
+def test_three_crashes_in_a_minute(start_kept, backend, make_device):
+    """What is in there may be what it crashes over."""
+    proxy = start_kept(backend)
+    for _ in range(3):
+        assert not proxy.log_lines("state_crashed")
+        kill_gate(proxy)
+    proxy.wait_log("state_crashed")
+    make_device(proxy).connect().exchange(b"without the sessions of before")
+    assert len(fd_target(proxy.process.pid, "/memfd:dtlsgate-state")) == 2, "one for inspection"
+
+
 def test_pauses_grow_while_it_does_not_come_up(make_proxy, backend):
     """A key file that may come is worth waiting for."""
     proxy = make_proxy(backend, keeper=True)

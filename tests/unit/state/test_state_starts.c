@@ -28,19 +28,19 @@ static int tear_down(void **at)
 static void three_crashes_in_a_minute(void **at)
 {
     struct state *state = *at;
-    assert_int_equal(state_starts_crashes_within(state, 60000), 0);
+    assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 0);
     state_starts_note(state, "1.0");
     assert_int_equal(state_starts_count(state), 1);
-    assert_int_equal(state_starts_crashes_within(state, 60000), 0); /* itself is no crash */
+    assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 0); /* itself is no crash */
     state_starts_note_ready(state);
     state_starts_note(state, "1.0");
-    assert_int_equal(state_starts_crashes_within(state, 60000), 1);
+    assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 1);
     state_starts_note(state, "1.0");
     state_starts_note_ready(state);
     state_starts_note(state, "1.0");
-    assert_int_equal(state_starts_crashes_within(state, 60000), 3);
+    assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 3);
     state_set_clock(state, state_now_ms(state) + 61000);
-    assert_int_equal(state_starts_crashes_within(state, 60000), 0);
+    assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 0);
     assert_int_equal(state_starts_count(state), 4);
 }
 
@@ -53,7 +53,7 @@ static void who_goes_in_good_order_has_not_crashed(void **at)
         state_starts_note_stop(state);
     }
     state_starts_note(state, "1.0");
-    assert_int_equal(state_starts_crashes_within(state, 60000), 0);
+    assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 0);
 }
 
 static void a_version_that_does_not_come_up(void **at)
@@ -68,6 +68,8 @@ static void a_version_that_does_not_come_up(void **at)
     state_starts_note(state, "2.0");
     assert_int_equal(state_starts_failed(state, "2.0"), 2);
     assert_int_equal(state_starts_failed(state, "1.0"), 0);
+    assert_int_equal(state_starts_crashes_within(state, "2.0", 60000), 2);
+    assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 1);
     state_starts_note_ready(state);
     state_starts_note(state, "2.0");
     assert_int_equal(state_starts_failed(state, "2.0"), 0);
@@ -82,7 +84,7 @@ static void names_may_be_long_and_starts_many(void **at)
     for (int i = 0; i < 3 * LAYOUT_STARTS_MAX; i++)
         state_starts_note(state, build);
     assert_int_equal(state_starts_failed(state, build), LAYOUT_STARTS_MAX - 1);
-    assert_int_equal(state_starts_crashes_within(state, 60000), LAYOUT_STARTS_MAX - 1);
+    assert_int_equal(state_starts_crashes_within(state, build, 60000), LAYOUT_STARTS_MAX - 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
