@@ -107,6 +107,12 @@ static bool open_workers(struct gate *gate, struct err *err)
     return !may_steer || worker_steer(gate->workers, wanted, err);
 }
 
+static bool ask_worker(void *context, uint32_t worker, struct inquiry *inquiry)
+{
+    const struct gate *gate = context;
+    return worker_ask(gate->workers[worker], inquiry);
+}
+
 static bool open_metrics(struct gate *gate, struct err *err)
 {
     const struct addr *addr = &gate->generation->config->gate.metrics;
@@ -116,17 +122,15 @@ static bool open_metrics(struct gate *gate, struct err *err)
         .generation = gate->generation,
         .tls_library_version = dtls_library_version(),
         .is_ready = &gate->is_ready,
+        .drains = &gate->drains,
+        .started_ms = gate->started_ms,
+        .ask = ask_worker,
+        .context = gate,
     };
     if (addr->family == 0)
         return true;
     gate->metrics = metrics_open(addr, &gate->metrics_source, err);
     return gate->metrics != NULL;
-}
-
-static bool ask_worker(void *context, uint32_t worker, struct inquiry *inquiry)
-{
-    const struct gate *gate = context;
-    return worker_ask(gate->workers[worker], inquiry);
 }
 
 static void stop(void *context, struct control_answer answer, bool with_farewell)

@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "run/metrics_clients.h"
+#include "run/metrics_lookup.h"
 #include "run/metrics_socket.h"
 #include "run/watchdog.h"
 
@@ -26,6 +27,8 @@ enum {
 };
 
 #define TYPE_PLAIN "text/plain; charset=utf-8"
+#define TYPE_JSON "application/json"
+#define SESSIONS_PATH "/sessions/"
 #define TYPE_PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
 
 struct metrics {
@@ -34,6 +37,7 @@ struct metrics {
     int listen_fd, stop_fd;
     pthread_t thread;
     bool is_started;
+    struct metrics_lookup lookup;
     /* From here on of the thread; of the one that opens and closes while there is none. */
     struct metrics_clients clients;
     uint64_t accept_after_ms;
@@ -47,6 +51,8 @@ struct answer {
     const char *content_type;
     char *text; /* owned if is_allocated */
     bool is_allocated;
+    char cache[40]; /* Cache-Control; "" = nothing is said of that */
+    char etag[64];  /* "" = none */
 };
 
 /* The cast is safe: without is_allocated the text is only read. */
@@ -90,6 +96,33 @@ static struct answer answer_health(const struct metrics *metrics)
     return answer;
 }
 
+static struct answer answer_ready(const struct metrics *metrics)
+{
+    const struct metrics_source *source = &metrics->source;
+    if (!atomic_load(source->is_ready))
+        return fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+    if (atomic_load(&source->drains->are_all))
+        return fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE,
+                            "drained: sessions go on, new devices are not served\n");
+    return fixed_answer(MHD_HTTP_OK, "ready\n");
+}
+
+static struct answer answer_lookup(struct metrics_lookup_answer lookup)
+{
+    struct answer answer = fixed_answer(lookup.status, lookup.fixed);
+    if (lookup.text != NULL) {
+        answer.text = lookup.text;
+        answer.is_allocated = true;
+    }
+    if (lookup.is_json)
+        answer.content_type = TYPE_JSON;
+    snprintf(answer.cache, sizeof(answer.cache),
+             lookup.max_age_s != 0 ? "max-age=%llu" : "no-store",
+             (unsigned long long)lookup.max_age_s);
+    memcpy(answer.etag, lookup.etag, sizeof(answer.etag));
+    return answer;
+}
+
 static struct answer answer_to(const struct metrics *metrics, const char *method, const char *path)
 {
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
@@ -99,10 +132,40 @@ static struct answer answer_to(const struct metrics *metrics, const char *method
     if (strcmp(path, "/healthz") == 0)
         return answer_health(metrics);
     if (strcmp(path, "/readyz") == 0)
-        return atomic_load(metrics->source.is_ready)
-                   ? fixed_answer(MHD_HTTP_OK, "ready\n")
-                   : fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
-    return fixed_answer(MHD_HTTP_NOT_FOUND, "not here; try /metrics, /healthz or /readyz\n");
+        return answer_ready(metrics);
+    if (strcmp(path, "/status") == 0)
+        return answer_lookup(metrics_lookup_status(&metrics->lookup));
+    if (strncmp(path, SESSIONS_PATH, strlen(SESSIONS_PATH)) == 0)
+        return answer_lookup(
+            metrics_lookup_session(&metrics->lookup, path + strlen(SESSIONS_PATH)));
+    return fixed_answer(MHD_HTTP_NOT_FOUND,
+                        "not here; try /metrics, /healthz, /readyz or /status\n");
+}
+
+static bool add_headers(struct MHD_Response *response, const struct answer *answer)
+{
+    return MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type) &&
+           (answer->cache[0] == '\0' ||
+            MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, answer->cache)) &&
+           (answer->etag[0] == '\0' ||
+            MHD_add_response_header(response, MHD_HTTP_HEADER_ETAG, answer->etag)) &&
+           (answer->status != MHD_HTTP_METHOD_NOT_ALLOWED ||
+            MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD"));
+}
+
+/* The client has it already: the same session, or the same end of one. */
+static void shorten(struct MHD_Connection *connection, struct answer *answer)
+{
+    const char *known =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_IF_NONE_MATCH);
+    if (answer->status != MHD_HTTP_OK || answer->etag[0] == '\0' || known == NULL ||
+        strstr(known, answer->etag) == NULL)
+        return;
+    if (answer->is_allocated)
+        free(answer->text);
+    answer->status = MHD_HTTP_NOT_MODIFIED;
+    answer->text = (char *)(uintptr_t) "";
+    answer->is_allocated = false;
 }
 
 static enum MHD_Result send_answer(struct MHD_Connection *connection, const struct answer *answer)
@@ -116,9 +179,7 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, const stru
         return MHD_NO;
     }
     enum MHD_Result result = MHD_NO;
-    if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type) &&
-        (answer->status != MHD_HTTP_METHOD_NOT_ALLOWED ||
-         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD")))
+    if (add_headers(response, answer))
         result = MHD_queue_response(connection, answer->status, response);
     MHD_destroy_response(response); /* our reference; a queued response has its own */
     return result;
@@ -149,6 +210,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     }
     log_limiter_flush(&metrics->log_limiter, now_ms());
     struct answer answer = answer_to(metrics, method, path);
+    shorten(connection, &answer);
     return send_answer(connection, &answer);
 }
 
@@ -323,6 +385,8 @@ static bool start(struct metrics *metrics)
     metrics->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (metrics->stop_fd < 0)
         return false;
+    if (!metrics_lookup_open(&metrics->lookup, &metrics->source))
+        return false;
     metrics->daemon = start_daemon(metrics);
     return metrics->daemon != NULL && start_thread(metrics);
 }
@@ -337,7 +401,7 @@ struct metrics *metrics_open(const struct addr *addr, const struct metrics_sourc
     }
     metrics->source = *source;
     metrics->log_limiter.per_s = LINES_PER_S;
-    metrics->stop_fd = -1;
+    metrics->stop_fd = metrics->lookup.answered_fd = -1;
     metrics_clients_init(&metrics->clients);
     metrics->listen_fd = metrics_socket_open(addr, err);
     if (metrics->listen_fd < 0) {
@@ -367,6 +431,7 @@ void metrics_close(struct metrics *metrics)
     }
     if (metrics->daemon != NULL)
         MHD_stop_daemon(metrics->daemon); /* and the connections */
+    metrics_lookup_close(&metrics->lookup);
     if (metrics->stop_fd >= 0)
         close(metrics->stop_fd);
     if (metrics->listen_fd >= 0)

@@ -9,6 +9,8 @@
 
 #include "count/counters.h"
 #include "creds/generation.h"
+#include "run/drains.h"
+#include "worker/inquiry.h"
 
 /* What is served; all borrowed, must outlive the metrics. */
 struct metrics_source {
@@ -17,6 +19,11 @@ struct metrics_source {
     const struct generation *generation; /* the names of the listeners */
     const char *tls_library_version;
     const _Atomic bool *is_ready; /* for /readyz */
+    const struct drains *drains;  /* the same, and for /status */
+    uint64_t started_ms;          /* of CLOCK_MONOTONIC */
+    /* Mails the inquiry to a worker, as worker_ask(). */
+    bool (*ask)(void *context, uint32_t worker, struct inquiry *inquiry);
+    void *context;
 };
 
 /* The caller frees it. NULL if out of memory. */

@@ -41,6 +41,7 @@ int metrics_fixture_set_up(void **state)
         .generation = &f->generation,
         .tls_library_version = "5.9.2",
         .is_ready = &f->is_ready,
+        .drains = &f->drains,
     };
     *state = f;
     return 0;

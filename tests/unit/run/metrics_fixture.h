@@ -15,6 +15,7 @@ struct fixture {
     struct worker_counters workers[WORKERS];
     const struct worker_counters *worker_pointers[WORKERS];
     _Atomic bool is_ready;
+    struct drains drains;
     struct metrics_source source;
     struct metrics *metrics;
     struct addr addr;

@@ -1,0 +1,152 @@
+#include "run/metrics_lookup.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/addr_prefix.h"
+#include "net/steering.h"
+#include "run/report_json.h"
+
+enum { WAIT_MS = 1000 };
+
+bool metrics_lookup_open(struct metrics_lookup *lookup, const struct metrics_source *source)
+{
+    lookup->source = source;
+    lookup->answered_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return lookup->answered_fd >= 0;
+}
+
+void metrics_lookup_close(struct metrics_lookup *lookup)
+{
+    if (lookup->answered_fd >= 0)
+        close(lookup->answered_fd);
+    lookup->answered_fd = -1;
+}
+
+static struct metrics_lookup_answer fixed_answer(unsigned status, const char *text)
+{
+    return (struct metrics_lookup_answer){.status = status, .fixed = text};
+}
+
+/* Takes the object. */
+static struct metrics_lookup_answer json_answer(unsigned status, json_t *object)
+{
+    char *text =
+        object != NULL
+            ? json_dumps(object, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15) | JSON_INDENT(1))
+            : NULL;
+    json_decref(object);
+    if (text == NULL)
+        return fixed_answer(503, "out of memory\n");
+    return (struct metrics_lookup_answer){.status = status, .is_json = true, .text = text};
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *lookup)
+{
+    const struct metrics_source *source = lookup->source;
+    const struct report_gate gate = {
+        .generation = source->generation,
+        .workers = source->workers,
+        .worker_count = source->worker_count,
+        .drains = source->drains,
+        .uptime_ms = now_ms() - source->started_ms,
+        .is_ready = atomic_load(source->is_ready),
+    };
+    json_t *listeners = json_array();
+    for (uint32_t i = 0; i < gate.generation->config->listener_count; i++)
+        json_array_append_new(listeners,
+                              report_json_listener(&gate, &gate.generation->listeners[i]));
+    /* Takes both; NULL if one of them is. */
+    return json_answer(
+        200, json_pack("{s:o,s:o}", "gate", report_json_gate(&gate), "listeners", listeners));
+}
+
+/* ---- sessions ------------------------------------------------------------------------------- */
+
+static void wake(void *context)
+{
+    const struct metrics_lookup *lookup = context;
+    eventfd_write(lookup->answered_fd, 1);
+}
+
+/* An inquiry that was given up may still wake this one: so it looks again. */
+static bool wait_for(const struct metrics_lookup *lookup, const struct inquiry *inquiry)
+{
+    uint64_t deadline_ms = now_ms() + WAIT_MS, now;
+    while (!inquiry_is_answered(inquiry)) {
+        struct pollfd fd = {.fd = lookup->answered_fd, .events = POLLIN};
+        eventfd_t count;
+        if ((now = now_ms()) >= deadline_ms)
+            return false;
+        poll(&fd, 1, (int)(deadline_ms - now));
+        eventfd_read(lookup->answered_fd, &count);
+    }
+    return true;
+}
+
+/* False: no answer in time, or no memory. */
+static bool ask(const struct metrics_lookup *lookup, uint32_t slot, struct session_report *report)
+{
+    const struct metrics_source *source = lookup->source;
+    struct inquiry *inquiry = inquiry_new(INQUIRY_SLOT, wake, (void *)(uintptr_t)lookup);
+    if (inquiry == NULL)
+        return false;
+    inquiry->slot = slot;
+    uint32_t worker = steering_worker_of_bucket(slots_bucket_of(slot), source->worker_count);
+    if (!source->ask(source->context, worker, inquiry)) {
+        free(inquiry);
+        return false;
+    }
+    bool is_answered = wait_for(lookup, inquiry);
+    if (is_answered)
+        *report = inquiry->reports[0];
+    (void)!inquiry_give_up(inquiry); /* it is no walk, and has no place in the worker */
+    return is_answered;
+}
+
+/* If the session ends now, nobody else gets its address before the tombstone time is over. */
+static void set_cache(struct metrics_lookup_answer *answer, const struct session_report *report,
+                      const struct generation *generation)
+{
+    if (report->kind == REPORT_SESSION) {
+        answer->max_age_s = generation->config->gate.tombstone_ms / 1000;
+        snprintf(answer->etag, sizeof(answer->etag), "W/\"session-%llu\"",
+                 (unsigned long long)report->number);
+    } else if (report->kind == REPORT_TOMBSTONE) {
+        answer->max_age_s = report->rest_ms / 1000;
+        snprintf(answer->etag, sizeof(answer->etag), "W/\"ended-%x-%s\"", report->slot,
+                 close_reason_name(report->reason));
+    }
+}
+
+struct metrics_lookup_answer metrics_lookup_session(const struct metrics_lookup *lookup,
+                                                    const char *address)
+{
+    const struct generation *generation = lookup->source->generation;
+    struct addr_prefix prefix;
+    struct session_report report;
+    struct err err;
+    if (!generation->config->gate.metrics_sessions)
+        return fixed_answer(404, "who has a session is not told here: metrics_sessions is off\n");
+    if (!addr_prefix_parse(&prefix, address, &err) || prefix.bits != 32 ||
+        slots_number_of_addr(&prefix.addr) == SLOTS_NONE)
+        return fixed_answer(400, "no backend address; write /sessions/127.1.2.3\n");
+    if (!ask(lookup, slots_number_of_addr(&prefix.addr), &report))
+        return fixed_answer(503, "the worker of that address does not answer\n");
+    struct metrics_lookup_answer answer = json_answer(report.kind == REPORT_NOBODY ? 404 : 200,
+                                                      report_json_session(&report, generation));
+    if (answer.is_json)
+        set_cache(&answer, &report, generation);
+    return answer;
+}
