@@ -165,11 +165,12 @@ static bool take_line(struct client *client)
     size_t len = (size_t)(end - client->line);
     memcpy(line, client->line, len);
     line[len] = '\0';
+    bool has_nul = memchr(line, '\0', len) != NULL;
     if (len > 0 && line[len - 1] == '\r')
         line[len - 1] = '\0';
     client->line_len -= len + 1;
     memmove(client->line, end + 1, client->line_len);
-    if (strlen(line) + 1 < len) /* a NUL is in it */
+    if (has_nul)
         control_output_end(&client->output, NULL, false, "a line has no NUL");
     else
         obey(client, line);

@@ -8,7 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 64, GROUP_ROOM = 16384 };
+enum { BACKLOG = 1024, GROUP_ROOM = 16384 };
 
 static bool set_address(struct sockaddr_un *address, const char *path, struct err *err)
 {

@@ -5,6 +5,7 @@ descriptor, that no sanitizer complained, and that each received datagram has on
 """
 
 import http.client
+import json
 import os
 import re
 import shlex
@@ -223,11 +224,16 @@ class Proxy:
 
     def http(self, path, method="GET"):
         """(status, body as text) of a request to the metrics address."""
+        status, body, _ = self.http_with_headers(path, method)
+        return status, body
+
+    def http_with_headers(self, path, method="GET", headers=None):
+        """The same with the headers of the answer."""
         connection = http.client.HTTPConnection(*self.metrics_address, timeout=5 * TIME_FACTOR)
         try:
-            connection.request(method, path)
+            connection.request(method, path, headers=headers or {})
             response = connection.getresponse()
-            return response.status, response.read().decode()
+            return response.status, response.read().decode(), response.headers
         finally:
             connection.close()
 
@@ -310,6 +316,25 @@ class Proxy:
         """Waits for a log line; returns the last one that fits."""
         what = f"log line event={event} {shlex.join(f'{k}={v}' for k, v in fields.items())}"
         return wait_until(lambda: self.log_lines(event, **fields), what, timeout_s)[-1]
+
+    # --- its control socket: gate={"control": "control.sock"} ---
+
+    @property
+    def control_path(self):
+        return self.folder / self.sections["gate"]["control"]
+
+    def run_ctl(self, *words, timeout_s=20):
+        """dtlsgate ctl for this gate, as people run it."""
+        return run_gate("ctl", "-c", self.config_path, *words, timeout_s=timeout_s)
+
+    def ctl(self, *words, status=0):
+        """The objects of the answer; the last one has `done` and `ok`."""
+        result = self.run_ctl("--json", *words)
+        assert result.returncode == status, result
+        objects = [json.loads(line) for line in result.stdout.splitlines()]
+        assert objects[-1]["done"] and objects[-1]["ok"] == (status == 0), objects[-1]
+        assert not any("done" in line for line in objects[:-1])
+        return objects
 
     def check_config(self):
         return run_gate("-t", "-c", self.config_path)
