@@ -263,6 +263,18 @@ static void check_certificate(const struct check *check, const struct listener_c
                          where_of(check, listener, "client_ca").text);
 }
 
+/* What is checked of certificates needs some to be trusted. */
+static void check_crls(const struct check *check, const struct listener_config *listener)
+{
+    bool has_cas = listener->client_ca[0] != '\0' && listener->certificate[0] != '\0' &&
+                   listener->client_auth != CLIENT_AUTH_NONE;
+    if (listener->crl_file.count != 0 && !has_cas)
+        problems_warning(check->problems,
+                         "%s: not used, because the listener checks no certificates of devices; "
+                         "that takes certificate, client_ca, and client_auth other than none",
+                         where_of(check, listener, "crl_file").text);
+}
+
 static void check_credentials(const struct check *check, const struct listener_config *listener)
 {
     if (is_rejected(check, listener, LISTENER_psk_file) ||
@@ -277,6 +289,7 @@ static void check_credentials(const struct check *check, const struct listener_c
                        check->config->path, listener->line, listener->name);
     else
         check_certificate(check, listener);
+    check_crls(check, listener);
 }
 
 static void check_cids(const struct check *check, const struct listener_config *listener)

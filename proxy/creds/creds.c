@@ -189,7 +189,7 @@ static void load_crls(const struct loading *loading)
 {
     struct creds *creds = loading->creds;
     const struct config_paths *paths = &loading->listener->crl_file;
-    creds->has_crls = paths->count != 0 && *loading->listener->client_ca;
+    creds->has_crls = paths->count != 0 && creds->anchors.count != 0;
     if (creds->has_crls)
         creds_crl_load(&creds->crls, &creds->anchors, paths, where_is(loading, "crl_file").text,
                        loading->problems);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "config/config_print.h"
+#include "creds/certificate_name.h"
 #include "run/privileges.h"
 #include "run/reload.h"
 
@@ -51,6 +52,48 @@ static void print_who(const struct config *config, FILE *out)
                 "; if the gate runs as another user, --as USER checks what that one may read\n");
 }
 
+static void print_count(FILE *out, const char *path, size_t count, const char *one,
+                        const char *several)
+{
+    fprintf(out, "  %s: %zu %s\n", path, count, count == 1 ? one : several);
+}
+
+static void print_crl(const struct crl_of_ca *crl, FILE *out)
+{
+    char name[CERTIFICATE_NAME_TEXT_MAX], date[CERTIFICATE_DATE_TEXT_MAX];
+    certificate_name_text(crl->name, name, sizeof(name));
+    fprintf(out, "  CRL of %s: %zu revoked, %s%s\n", name, crl->revoked.count,
+            crl->next_update != CRL_NEVER ? "good until " : "without an end",
+            crl->next_update != CRL_NEVER ? certificate_date_text(crl->next_update, date) : "");
+}
+
+/* What was read from each file whose content is counted: a file that was cut, or is another one
+ * than was meant, shows here. */
+static void print_credentials(const struct listener *listener, FILE *out)
+{
+    const struct listener_config *config = listener->config;
+    const struct creds *creds = listener->creds;
+    for (uint32_t i = 0; i < config->psk_file.count; i++)
+        print_count(out, config->psk_file.at[i], psk_count_of_file(creds->psks, i), "identity",
+                    "identities");
+    if (creds->anchors.count != 0)
+        print_count(out, config->client_ca, creds->anchors.count, "CA", "CAs");
+    for (size_t i = 0; i < creds->crls.count; i++)
+        print_crl(&creds->crls.crls[i], out);
+    if (creds->deny != NULL)
+        print_count(out, config->deny_file,
+                    deny_identity_count(creds->deny) + deny_key_count(creds->deny), "denied device",
+                    "denied devices");
+}
+
+static void print_all_credentials(const struct generation *generation, FILE *out)
+{
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        fprintf(out, "[listener %s]\n", generation->listeners[i].config->name);
+        print_credentials(&generation->listeners[i], out);
+    }
+}
+
 int check_run(const char *path, const char *as_user, bool is_print)
 {
     struct problems problems;
@@ -70,6 +113,7 @@ int check_run(const char *path, const char *as_user, bool is_print)
     } else if (generation != NULL) {
         printf("%s: good, ", path);
         print_who(generation->config, stdout);
+        print_all_credentials(generation, stdout);
     } else {
         print_who(NULL, stderr);
     }

@@ -368,6 +368,20 @@ static void put_certificates(FILE *out, const struct metrics_source *source,
     }
 }
 
+static void put_crls(FILE *out, const struct metrics_source *source, const struct sums *sums)
+{
+    const struct listener *listeners = source->generation->listeners;
+    put_family(out, "dtlsgate_crl_next_update_timestamp_seconds", "gauge",
+               "When the first CRL of a listener expires, in seconds since 1970.");
+    for (uint32_t i = 0; listeners != NULL && i < sums->listener_count; i++) {
+        int64_t next_update = creds_crl_next_update(listeners[i].creds);
+        if (next_update == 0)
+            continue;
+        put_listener(out, sums, "dtlsgate_crl_next_update_timestamp_seconds", i);
+        fprintf(out, "} %lld\n", (long long)next_update);
+    }
+}
+
 static void put_process(FILE *out)
 {
     struct process_usage usage;
@@ -401,6 +415,7 @@ char *metrics_text_render(const struct metrics_source *source)
         put_plain_counters(out, &sums);
         put_all_durations(out, source);
         put_certificates(out, source, &sums);
+        put_crls(out, source, &sums);
         put_process(out);
         bool is_complete = !ferror(out);
         if (fclose(out) != 0 || !is_complete) {

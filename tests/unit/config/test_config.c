@@ -928,6 +928,8 @@ static void test_credentials(void **state)
     expect_warning(BARE PSK CERT, "client_auth = required (default): no device can enter with a "
                                   "certificate, because client_ca is empty");
     expect_warning(BARE PSK CA, ":5: [listener coaps] client_ca = /etc/dtlsgate/ca.pem: not used");
+    expect_warning(BARE PSK "crl_file = a.crl\n",
+                   "crl_file = /etc/dtlsgate/a.crl: not used, because the listener checks no");
     config_free(good(BARE PSK));
     config_free(good(BARE CERT CA));
     config_free(good(BARE PSK CERT CA));
@@ -949,9 +951,10 @@ static void test_client_auth(void **state)
     /* Nothing is concluded from a value that could not be read. */
     expect_error(BARE CERT "client_auth = nobody\n", "not one of the choices");
 
-    struct loaded loaded = load(BARE CERT CA "client_auth = none\n");
+    struct loaded loaded = load(BARE CERT CA "client_auth = none\ncrl_file = a.crl\n");
     assert_non_null(loaded.config);
-    assert_int_equal(loaded.problems.count, 2);
+    assert_int_equal(loaded.problems.count, 3);
+    assert_true(has_problem(&loaded.problems, true, "crl_file = /etc/dtlsgate/a.crl: not used"));
     assert_true(has_problem(&loaded.problems, true, "client_ca = /etc/dtlsgate/ca.pem: not used"));
     unload(&loaded);
 }
