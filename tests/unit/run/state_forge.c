@@ -29,7 +29,7 @@ void state_forge_begin(struct state_forge *forge, uint8_t *out, const uint8_t *k
     memcpy(out, "dtlsgst\xff", 8);
     put(out + 8, 1, 4);
     memset(out + 24, salt, 32);
-    must(wc_HKDF(WC_SHA256, key, 32, out + 24, 32, (const uint8_t *)purpose, strlen(purpose),
+    must(wc_HKDF(WC_SHA256, key, 32, out + 24, 32, (const uint8_t *)purpose, sizeof(purpose) - 1,
                  forge->keys, sizeof(forge->keys)) == 0);
     memcpy(out + 56, forge->keys + 32, 16);
 }
