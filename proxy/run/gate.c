@@ -24,6 +24,7 @@
 #include "run/program.h"
 #include "run/reload.h"
 #include "run/state_choice.h"
+#include "run/state_keep.h"
 #include "run/watchdog.h"
 #include "state/state_starts.h"
 #include "version.h"
@@ -42,7 +43,9 @@ struct gate {
     const struct program *program; /* borrowed */
     int binary;                    /* the program that runs, open; -1 = that is not possible */
     struct state state;
-    struct fd_list aside; /* states that were not used, owned */
+    struct fd_list aside;     /* states that were not used, owned */
+    struct state_taken taken; /* where the state came from, if from a file */
+    uint64_t stop_deadline_ms;
     struct generation *generation;
     struct identities *identities; /* shared by the workers, as the state is */
     struct worker **workers;
@@ -175,6 +178,7 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
     if (!privileges_drop(user, err))
         return false;
     privileges_forbid_core_dumps(); /* becoming another user has set the flag again */
+    state_keep_check(gate->generation);
     return true;
 }
 
@@ -221,9 +225,9 @@ static void log_ready(const struct gate *gate)
 /* A worker that hangs would hold up the end, too. */
 static void join_or_exit(struct gate *gate)
 {
-    uint64_t deadline_ms = now_ms() + STOP_LIMIT_MS;
+    gate->stop_deadline_ms = now_ms() + STOP_LIMIT_MS;
     for (uint32_t i = 0; i < gate->worker_count; i++) {
-        if (worker_join(gate->workers[i], deadline_ms))
+        if (worker_join(gate->workers[i], gate->stop_deadline_ms))
             continue;
         log_text(LOG_ERROR, "stop_failed",
                  "worker %u does not end; the program ends without it, and its devices get no "
@@ -255,7 +259,6 @@ static void close_gate(struct gate *gate)
     free(gate->workers);
     identities_free(gate->identities);
     free(gate->counters);
-    reload_release(gate->generation);
 }
 
 /* What the next process is to have. */
@@ -355,6 +358,7 @@ static bool open_loop(struct ev_loop **loop, const struct config *config, struct
 static bool take_state(struct gate *gate, struct err *err)
 {
     int memory = handover_take(&gate->handover, HANDOVER_STATE);
+    memory = state_keep_take(gate->generation, memory, &gate->taken);
     switch (state_choice_make(&gate->state, &gate->handover, memory, DTLSGATE_VERSION, gate->binary,
                               &gate->aside, err)) {
     case STATE_CHOICE_TAKEN:
@@ -369,10 +373,15 @@ static bool take_state(struct gate *gate, struct err *err)
     return false;
 }
 
-static void give_state(struct gate *gate)
+/* A start that failed gives back what it has taken; a new state with nothing in it is worth
+ * nothing. */
+static void give_state(struct gate *gate, bool was_ready)
 {
     if (gate->state.header != NULL)
         state_starts_note_stop(&gate->state);
+    if (gate->state.header != NULL && (was_ready || !gate->state.is_new))
+        state_keep_write(gate->generation, gate->state.region.fd, state_now_ms(&gate->state),
+                         gate->stop_deadline_ms);
     state_close(&gate->state);
     fd_list_close(&gate->aside);
     handover_close(&gate->handover);
@@ -446,7 +455,8 @@ int gate_run(const char *config_path, const struct program *program, bool wants_
         status = serve(&gate) ? EXIT_SUCCESS : EXIT_RUN_TIME;
         close_gate(&gate);
     }
-    give_state(&gate);
+    give_state(&gate, status == EXIT_SUCCESS);
+    reload_release(gate.generation);
     if (gate.loop != NULL)
         ev_loop_destroy(gate.loop);
     return status;

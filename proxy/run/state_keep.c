@@ -1,11 +1,15 @@
 #include "run/state_keep.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "run/state_key.h"
-#include "state/layout.h"
+#include "state/state.h"
 
 static const char *path_of(const struct generation *generation)
 {
@@ -91,44 +95,69 @@ static void log_taken(const char *path, const struct state_taken *taken)
     log_end(&line);
 }
 
-static bool take(const struct state_file *file, struct state_taken *taken)
+/* It becomes one of this boot, so that the next process can inherit it as any other. */
+static bool settle(int memory, const struct state_taken *taken, struct err *err)
+{
+    struct state state;
+    int copy = fcntl(memory, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0)
+        return err_set(err, "no descriptor is free: %s", strerror(errno));
+    if (state_adopt_from_file(&state, copy, taken->gate_ms + taken->age_ms, err)) {
+        state_close(&state);
+        return true;
+    }
+    close(copy);
+    return false;
+}
+
+static enum state_file_found take_and_settle(const struct state_file *file,
+                                             struct state_taken *taken, struct err *err)
+{
+    enum state_file_found found = state_file_take(file, taken, err);
+    if (found != STATE_FILE_TAKEN || settle(taken->memory, taken, err))
+        return found;
+    close(taken->memory);
+    taken->memory = -1;
+    return STATE_FILE_REFUSED;
+}
+
+static void take(const struct state_file *file, struct state_taken *taken)
 {
     struct err err;
-    switch (state_file_take(file, taken, &err)) {
-    case STATE_FILE_TAKEN: log_taken(file->path, taken); return true;
+    switch (take_and_settle(file, taken, &err)) {
+    case STATE_FILE_TAKEN: log_taken(file->path, taken); break;
     case STATE_FILE_NONE:
         log_text(LOG_INFO, "state_file_none",
                  "%s: there is none; if sessions were established before, they are lost, and their "
                  "devices must shake hands again",
                  file->path);
-        return false;
+        break;
     case STATE_FILE_REFUSED:
         log_text(
             LOG_ERROR, "state_file_refused",
             "%s: not used: %s. The sessions in it are lost, and their devices must shake hands "
             "again",
             file->path, err.text);
-        return false;
+        break;
     }
-    return false;
 }
 
-bool state_keep_take(const struct generation *generation, bool has_memory,
-                     struct state_taken *taken)
+int state_keep_take(const struct generation *generation, int memory, struct state_taken *taken)
 {
     struct state_file file;
     struct err err;
     *taken = (struct state_taken){.memory = -1};
     if (!is_on(generation))
-        return false;
-    if (has_memory) {
+        return memory;
+    if (memory >= 0) {
         forget(path_of(generation));
-        return false;
+        return memory;
     }
     if (open_file(generation, &file, &err))
-        return take(&file, taken);
-    log_text(LOG_ERROR, "state_file_refused", "%s: not read: %s", file.path, err.text);
-    return false;
+        take(&file, taken);
+    else
+        log_text(LOG_ERROR, "state_file_refused", "%s: not read: %s", file.path, err.text);
+    return taken->memory;
 }
 
 /* ---- stop ----------------------------------------------------------------------------------- */

@@ -16,16 +16,12 @@ void state_keep_load(struct generation *generation, struct problems *problems);
  */
 void state_keep_check(const struct generation *generation);
 
-/* What a start does before there is a state: see the table in state_file.h. has_memory: one was
- * inherited from the process before. True: taken->memory is the state to adopt, and the gate's
- * clock goes on at state_keep_clock_ms(). */
-bool state_keep_take(const struct generation *generation, bool has_memory,
-                     struct state_taken *taken) MUST_USE;
-
-static inline uint64_t state_keep_clock_ms(const struct state_taken *taken)
-{
-    return taken->gate_ms + taken->age_ms;
-}
+/* What a start does before there is a state: see the table in state_file.h. memory: the descriptor
+ * of the one that was inherited; -1: none. Returns the descriptor of the one to adopt, -1: none. If
+ * it is of a file taken->memory is the same, which stays the caller's once, and its clock goes on;
+ * else that is -1. */
+int state_keep_take(const struct generation *generation, int memory,
+                    struct state_taken *taken) MUST_USE;
 
 /* At the stop, when nothing uses the state any more; nothing may use it later. gate_ms: the gate's
  * clock; deadline_ms of CLOCK_MONOTONIC. */

@@ -15,7 +15,7 @@
 
 #include "fakes/fake_log.h"
 #include "run/state_keep.h"
-#include "state/region.h"
+#include "state/state.h"
 
 #define KEY "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n"
 
@@ -76,23 +76,36 @@ static void load(struct scene *s)
 
 static void write_state(struct scene *s, uint64_t deadline_ms)
 {
-    struct region region;
+    struct state state;
     struct err err;
-    assert_true(region_create(&region, &err));
-    state_keep_write(&s->generation, region.fd, 5000, deadline_ms);
-    region_close(&region);
+    assert_true(state_create(&state, &err));
+    state.header->boot_id[0] ^= 1; /* as if it were of the boot before */
+    state_keep_write(&s->generation, state.region.fd, 5000, deadline_ms);
+    state_close(&state);
 }
 
-static bool take(struct scene *s, bool has_memory)
+/* As a start that inherits nothing: whether there is a state, which it adopts. */
+static bool take(struct scene *s)
 {
     struct state_taken taken;
-    bool is_taken = state_keep_take(&s->generation, has_memory, &taken);
-    assert_true(is_taken == (taken.memory >= 0));
-    if (is_taken) {
-        assert_in_range(state_keep_clock_ms(&taken), 5000, 15000);
-        close(taken.memory);
-    }
-    return is_taken;
+    struct state state;
+    struct err err;
+    int memory = state_keep_take(&s->generation, -1, &taken);
+    assert_int_equal(memory, taken.memory);
+    if (memory < 0)
+        return false;
+    assert_true(state_adopt(&state, memory, &err));
+    assert_in_range(state_now_ms(&state), 5000, 15000);
+    state_close(&state);
+    return true;
+}
+
+/* As one that inherits memory, which is all that it gets. */
+static void inherit(struct scene *s)
+{
+    struct state_taken taken;
+    assert_int_equal(state_keep_take(&s->generation, 77, &taken), 77);
+    assert_int_equal(taken.memory, -1);
 }
 
 static void nothing_without_a_file_in_the_settings(void **state)
@@ -102,8 +115,8 @@ static void nothing_without_a_file_in_the_settings(void **state)
     s->config.gate.state_key_file = "/no/such/key";
     load(s);
     assert_null(s->generation.state_key.bytes);
-    assert_false(take(s, false));
-    assert_false(take(s, true));
+    assert_false(take(s));
+    inherit(s);
     write_state(s, UINT64_MAX);
     state_keep_check(&s->generation);
     assert_int_equal(fake_log_count("", NULL), 0);
@@ -113,16 +126,16 @@ static void from_a_stop_to_the_next_start(void **state)
 {
     struct scene *s = *state;
     load(s);
-    assert_false(take(s, false));
+    assert_false(take(s));
     assert_int_equal(fake_log_count("level=info", "event=state_file_none", s->path, NULL), 1);
     write_state(s, UINT64_MAX);
     assert_int_equal(
         fake_log_count("level=info", "event=state_file_written", "bytes=", s->path, NULL), 1);
-    assert_true(take(s, false));
+    assert_true(take(s));
     assert_int_equal(fake_log_count("level=info", "event=state_file_read", "machine=same",
                                     "lost=", s->path, NULL),
                      1);
-    assert_false(take(s, false));
+    assert_false(take(s));
     assert_int_equal(fake_log_count("event=state_file_none", NULL), 2);
 }
 
@@ -131,12 +144,12 @@ static void memory_wins(void **state)
     struct scene *s = *state;
     load(s);
     write_state(s, UINT64_MAX);
-    assert_false(take(s, true));
+    inherit(s);
     assert_int_equal(fake_log_count("level=info", "event=state_file_removed", s->path, NULL), 1);
-    assert_false(take(s, false));
+    assert_false(take(s));
     put_file(s->path, "somebody else's", 0600);
     fake_log_reset();
-    assert_false(take(s, true));
+    inherit(s);
     assert_int_equal(fake_log_count("level=error", "event=state_file_left", s->path, NULL), 1);
 }
 
@@ -146,11 +159,26 @@ static void a_refused_file_is_said(void **state)
     load(s);
     write_state(s, UINT64_MAX);
     s->generation.state_key.bytes[0] ^= 1;
-    assert_false(take(s, false));
+    assert_false(take(s));
     assert_int_equal(fake_log_count("level=error", "event=state_file_refused", s->path,
                                     "another key", "lost", NULL),
                      1);
     assert_int_equal(access(s->path, F_OK), 0);
+}
+
+/* Whole, but its content is of another build. */
+static void a_state_that_cannot_be_adopted_is_said(void **at)
+{
+    struct scene *s = *at;
+    struct region region;
+    struct err err;
+    load(s);
+    assert_true(region_create(&region, &err));
+    state_keep_write(&s->generation, region.fd, 5000, UINT64_MAX);
+    region_close(&region);
+    assert_false(take(s));
+    assert_int_equal(
+        fake_log_count("level=error", "event=state_file_refused", "the state is empty", NULL), 1);
 }
 
 static void a_file_that_is_not_written_is_said(void **state)
@@ -194,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(from_a_stop_to_the_next_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(memory_wins, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_refused_file_is_said, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_state_that_cannot_be_adopted_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_is_not_written_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_check_says_what_is_wrong, set_up, tear_down),
     };
