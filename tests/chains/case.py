@@ -20,6 +20,8 @@ class Case:
     shown: tuple     # the device's own first
     key: tuple       # the device's, of the pool
     moment: str = MOMENT
+    crls: tuple = ()     # in DER; none: nothing is asked about revocation
+    beside: tuple = ()   # certificates, in DER, that stand beside the CRLs in the gate's file
 
 
 def kind_at(kinds, position, depth):

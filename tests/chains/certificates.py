@@ -223,6 +223,15 @@ def _sign(spec, digest, content):
     return private.sign(content, padding.PKCS1v15(), hashed)
 
 
+def algorithm_of(spec):
+    """Of what spec.signer signs, which need not be a certificate."""
+    return _algorithm(spec, _hash_of(spec))
+
+
+def sign(spec, content):
+    return _sign(spec, _hash_of(spec), content)
+
+
 @lru_cache(maxsize=None)
 def make(spec):
     """The certificate in DER."""
@@ -246,10 +255,10 @@ def make(spec):
         (b"\x00" if spec.damage == "trailing" else b"")
 
 
-def pem(content):
+def pem(content, kind="CERTIFICATE"):
     text = base64.b64encode(content).decode()
     lines = [text[at:at + 64] for at in range(0, len(text), 64)]
-    return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""])
+    return "\n".join([f"-----BEGIN {kind}-----", *lines, f"-----END {kind}-----", ""])
 
 
 def private_pem(pair):

@@ -44,11 +44,15 @@ class Gate:
 
     def config(self, case):
         anchors = self.files.anchors(case)
-        config = anchors.with_suffix(".ini")
+        config, crls = anchors.with_suffix(".ini"), ""
+        if case.crls:
+            file = self.files.crls(case, case.beside)
+            config = anchors.with_name(f"{anchors.stem}-{file.stem}.ini")
+            crls = f"crl_file = ../crls/{file.name}\n"
         if not config.exists():
             config.write_text(
                 "[gate]\nmetrics =\n[listener coaps]\nlisten = 127.0.0.1:5684\nbackend = 127.0.0.1:5683\n"
-                f"certificate = ../server.pem\nprivate_key = ../server.key\nclient_ca = {anchors.name}\n")
+                f"certificate = ../server.pem\nprivate_key = ../server.key\nclient_ca = {anchors.name}\n{crls}")
         return config
 
     def ask(self, cases, versions=VERSIONS, threads=1, start=None):

@@ -41,7 +41,7 @@ class Files:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        for part in ("anchors", "shown", "keys"):
+        for part in ("anchors", "shown", "keys", "crls"):
             (self.folder / part).mkdir(exist_ok=True)
 
     def _put(self, part, content):
@@ -53,6 +53,10 @@ class Files:
 
     def shown(self, case):
         return self._put("shown", "".join(map(pem, case.shown)))
+
+    def crls(self, case, beside=()):
+        """With certificates beside them, or without."""
+        return self._put("crls", "".join([*(pem(crl, "X509 CRL") for crl in case.crls), *map(pem, beside)]))
 
     def key(self, case):
         return _write(self.folder / "keys" / f"{case.key[0]}-{case.key[1]}.key", private_pem(case.key))
@@ -76,7 +80,8 @@ def _run(moment, *command):
 
 def openssl(files, case):
     shown = str(files.shown(case))
-    done = _run(case.moment, "openssl", "verify", "-partial_chain", "-purpose", "sslclient", "-no-CApath", "-no-CAstore",
+    revocation = ["-crl_check_all", "-CRLfile", str(files.crls(case))] if case.crls else []
+    done = _run(case.moment, "openssl", "verify", *revocation, "-partial_chain", "-purpose", "sslclient", "-no-CApath", "-no-CAstore",
                 "-CAfile", str(files.anchors(case)), "-untrusted", shown, shown)
     is_good = done.returncode == 0
     assert is_good == done.stdout.rstrip().endswith(": OK"), done
@@ -93,6 +98,12 @@ def gnutls(files, case):
     words = said[1].removeprefix("Not verified. The certificate is NOT trusted. ").strip() if said \
         else (done.stderr + done.stdout).strip()[-200:]
     return Verdict(is_good, "" if is_good else words)
+
+
+def ask_openssl(files, cases, threads=os.cpu_count()):
+    """{name of the case: Verdict of OpenSSL}"""
+    with ThreadPoolExecutor(threads) as pool:
+        return dict(zip((case.name for case in cases), pool.map(lambda case: openssl(files, case), cases)))
 
 
 def ask(files, cases, threads=os.cpu_count()):

@@ -14,6 +14,7 @@ sys.path[1:1] = [str(Path(__file__).resolve().parents[1] / folder) for folder in
 import disagreements  # noqa: E402
 import families  # noqa: E402
 import judges  # noqa: E402
+import revocations  # noqa: E402
 from backend import Backend  # noqa: E402
 from case import case, path  # noqa: E402
 from clients.device import Device  # noqa: E402
@@ -261,3 +262,26 @@ def test_a_row_that_no_chain_needs_is_noticed():
     rows = disagreements.read(_TABLE)
     _, needed = disagreements.expected(rows, case("a/b", path(1), "sha1@leaf"), (True, False))
     assert disagreements.unused(rows, needed) == ["extra-*"]
+
+
+# --- CRLs ------------------------------------------------------------------------------------------
+
+def test_every_crl(files):
+    """OpenSSL is the judge, asked with -crl_check_all; where the gate says otherwise revocations.py says why."""
+    every = revocations.every()
+    cases = every[COUNT_DIVISOR % 7::COUNT_DIVISOR * 2] if IS_SANITIZED else every
+    openssl = judges.ask_openssl(files, cases)
+    needed, wrong, ends = set(), [], Counter()
+    for title, version, answer in Gate(files).ask(cases, threads=2):
+        verdict = openssl[title]
+        wanted, row = revocations.expected(next(one for one in cases if one.name == title), verdict.is_good)
+        needed.add(row)
+        ends[answer.end, answer.result] += 1
+        if answer.end == "broken" or (answer.end == "accept") != wanted:
+            wrong.append(f"{title} {version}: {answer}; OpenSSL {verdict}")
+    assert not wrong, _told(wrong)
+    if not IS_SANITIZED:
+        assert len(cases) >= 300 and min(ends["accept", "-"], ends["refuse", "revoked"]) > 100, ends
+        assert ends["refuse", "crl_expired"] > 10, ends
+        unused = [row for row in revocations.STRICTER + revocations.MILDER if row not in needed]
+        assert not unused, f"rows that no CRL needs: {unused}"
