@@ -79,4 +79,8 @@ void datapath_end_session(struct datapath *dp, const struct identities_session *
 /* Says close_notify to every session. What comes afterwards is counted as shutting_down. */
 void datapath_stop(struct datapath *dp, uint64_t now_ms);
 
+/* Leaves sessions as they are, in the state, for the next process; handshakes end. Nothing may come
+ * afterwards. */
+void datapath_leave(struct datapath *dp, uint64_t now_ms);
+
 #endif

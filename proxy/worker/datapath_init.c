@@ -98,6 +98,15 @@ void datapath_stop(struct datapath *dp, uint64_t now_ms)
     sessions_reap(&dp->sessions);
 }
 
+void datapath_leave(struct datapath *dp, uint64_t now_ms)
+{
+    dp->is_stopping = true;
+    handshakes_end_all(&dp->handshakes, now_ms);
+    udp_out_flush(&dp->to_client);
+    handshakes_reap(&dp->handshakes);
+    sessions_reap(&dp->sessions);
+}
+
 void datapath_deinit(struct datapath *dp)
 {
     handshakes_deinit(&dp->handshakes);

@@ -3,6 +3,7 @@
 #include <ev.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,10 +43,12 @@ struct worker {
     ev_timer timer;
     ev_timer beat_timer; /* see WORKER_BEAT_MS */
     ev_timer end_timer;
-    ev_async stop_watcher, mail_watcher;
+    ev_async asked_watcher, mail_watcher;
     struct mailbox mailbox;        /* the other workers write, this one takes */
     struct inquiries asked;        /* they wait for their turn */
     struct worker *const *workers; /* all of them, by index; borrowed */
+    _Atomic int asked_to_end;      /* enum worker_end; 0 = not yet */
+    _Atomic bool holds_hellos;     /* until the end */
     ev_timer hello_timer;          /* active while hellos pause */
     struct hello_share hello_share;
     unsigned hello_turn; /* of the event loop, that hello_quota is for */
@@ -117,6 +120,8 @@ static void on_client_readable(struct ev_loop *loop, ev_io *watcher, int events)
 
 static void start_hellos(struct worker *worker)
 {
+    if (atomic_load(&worker->holds_hellos))
+        return;
     for (uint32_t i = 0; i < worker->listening_count; i++)
         ev_io_start(worker->loop, &worker->listening[i].hello_watcher);
 }
@@ -128,10 +133,15 @@ static void on_hello_pause_end(struct ev_loop *loop, ev_timer *watcher, int even
     start_hellos(watcher->data);
 }
 
-static void pause_hellos(struct worker *worker)
+static void stop_hellos(struct worker *worker)
 {
     for (uint32_t i = 0; i < worker->listening_count; i++)
         ev_io_stop(worker->loop, &worker->listening[i].hello_watcher);
+}
+
+static void pause_hellos(struct worker *worker)
+{
+    stop_hellos(worker);
     ev_timer_set(&worker->hello_timer, (double)hello_share_pause_ms(&worker->hello_share) / 1000.0,
                  0.0);
     ev_now_update(worker->loop);
@@ -302,18 +312,31 @@ static void on_end(struct ev_loop *loop, ev_timer *watcher, int events)
     ev_break(loop, EVBREAK_ALL);
 }
 
-static void on_stop(struct ev_loop *loop, ev_async *watcher, int events)
+static void say_farewell(struct worker *worker)
 {
-    struct worker *worker = watcher->data;
-    (void)events;
-    if (worker->datapath.is_stopping)
-        return; /* asked twice */
     datapath_stop(&worker->datapath, read_clock_ms());
     /* What is on its way meanwhile is still counted. */
-    ev_timer_stop(loop, &worker->timer);
+    ev_timer_stop(worker->loop, &worker->timer);
     ev_timer_init(&worker->end_timer, on_end, LINGER_S, 0.0);
-    ev_now_update(loop);
-    ev_timer_start(loop, &worker->end_timer);
+    ev_now_update(worker->loop);
+    ev_timer_start(worker->loop, &worker->end_timer);
+}
+
+static void on_asked(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    struct worker *worker = watcher->data;
+    int end = atomic_load(&worker->asked_to_end);
+    (void)events;
+    if (atomic_load(&worker->holds_hellos))
+        stop_hellos(worker);
+    if (end == 0 || worker->datapath.is_stopping)
+        return; /* asked twice */
+    if (end == WORKER_SAYS_FAREWELL) {
+        say_farewell(worker);
+    } else {
+        datapath_leave(&worker->datapath, read_clock_ms());
+        ev_break(loop, EVBREAK_ALL);
+    }
 }
 
 static void *run(void *argument)
@@ -403,9 +426,9 @@ struct worker *worker_open(struct generation *generation, struct region *region,
     ev_timer_start(worker->loop, &worker->beat_timer);
     ev_init(&worker->timer, on_timer);
     worker->timer.data = worker;
-    ev_async_init(&worker->stop_watcher, on_stop);
-    worker->stop_watcher.data = worker;
-    ev_async_start(worker->loop, &worker->stop_watcher);
+    ev_async_init(&worker->asked_watcher, on_asked);
+    worker->asked_watcher.data = worker;
+    ev_async_start(worker->loop, &worker->asked_watcher);
     ev_async_init(&worker->mail_watcher, on_mail);
     worker->mail_watcher.data = worker;
     ev_async_start(worker->loop, &worker->mail_watcher);
@@ -479,9 +502,17 @@ bool worker_start(struct worker *worker, struct err *err)
     return true;
 }
 
-void worker_ask_to_stop(struct worker *worker)
+void worker_ask_to_stop(struct worker *worker, enum worker_end end)
 {
-    ev_async_send(worker->loop, &worker->stop_watcher);
+    int none = 0;
+    atomic_compare_exchange_strong(&worker->asked_to_end, &none, end);
+    ev_async_send(worker->loop, &worker->asked_watcher);
+}
+
+void worker_hold_hellos(struct worker *worker)
+{
+    atomic_store(&worker->holds_hellos, true);
+    ev_async_send(worker->loop, &worker->asked_watcher);
 }
 
 bool worker_join(struct worker *worker, uint64_t deadline_ms)

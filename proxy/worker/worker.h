@@ -32,8 +32,19 @@ bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err
 /* Starts the thread. */
 bool worker_start(struct worker *worker, struct err *err) MUST_USE;
 
-/* Asks the thread to say farewell to its sessions and end; from any thread, returns at once. */
-void worker_ask_to_stop(struct worker *worker);
+enum worker_end {
+    WORKER_SAYS_FAREWELL = 1, /* every session ends, and its device is told */
+    /* Sessions stay in the state, for the next process; nothing is read any more, what comes waits
+     * in the sockets. Handshakes in progress end. */
+    WORKER_LEAVES_SESSIONS,
+};
+
+/* Asks the thread to end; from any thread, returns at once. Who asks again changes nothing. */
+void worker_ask_to_stop(struct worker *worker, enum worker_end end);
+
+/* From now on ClientHellos wait in their sockets, where they have sockets of their own; handshakes
+ * in progress and sessions go on. From any thread, returns at once. */
+void worker_hold_hellos(struct worker *worker);
 
 /* Waits for the end of the thread, if it was started, until deadline_ms of CLOCK_MONOTONIC. False
  * if it has not ended: it hangs, and nothing of it can be freed. */

@@ -104,7 +104,7 @@ static int set_up(void **state)
 static void close_gate(struct fixture *f)
 {
     for (uint32_t w = 0; w < f->count; w++)
-        worker_ask_to_stop(f->workers[w]);
+        worker_ask_to_stop(f->workers[w], WORKER_SAYS_FAREWELL);
     for (uint32_t w = 0; w < f->count; w++)
         worker_close(f->workers[w]);
     f->count = 0;
@@ -241,13 +241,18 @@ static void take_datagram(struct device *device)
     memory_client_receive(device->client, bytes, len, clock_ms());
 }
 
-static void connect_device(struct device *device, const struct addr *gate)
+static void begin_device(struct device *device, const struct addr *gate)
 {
     device->fd = open_plain(&device->addr);
     device->gate = *gate;
     device->client = memory_client_new(gate_kind("1.2 psk ccm-8"), "", send_to_gate, device);
     assert_non_null(device->client);
     memory_client_connect(device->client, clock_ms());
+}
+
+static void connect_device(struct device *device, const struct addr *gate)
+{
+    begin_device(device, gate);
     while (device->client->state == CLIENT_CONNECTING)
         take_datagram(device);
     assert_int_equal(device->client->state, CLIENT_UP);
@@ -387,11 +392,50 @@ static void test_farewell(void **state)
     struct device device;
     start(f, 1);
     connect_device(&device, &f->listen[0]);
-    worker_ask_to_stop(f->workers[0]);
+    worker_ask_to_stop(f->workers[0], WORKER_SAYS_FAREWELL);
     while (device.client->state == CLIENT_UP)
         take_datagram(&device);
     assert_int_equal(device.client->state, CLIENT_CLOSED);
     close_gate(f); /* which asks again */
+    free_device(&device);
+}
+
+/* No word to the device: its session is the next process's. */
+static void test_leaving_sessions_to_the_next_process(void **state)
+{
+    struct fixture *f = *state;
+    struct device device;
+    start(f, 1);
+    connect_device(&device, &f->listen[0]);
+    worker_ask_to_stop(f->workers[0], WORKER_LEAVES_SESSIONS);
+    worker_ask_to_stop(f->workers[0], WORKER_SAYS_FAREWELL); /* too late */
+    assert_true(worker_join(f->workers[0], clock_ms() + LIMIT_MS));
+    assert_int_equal(read_counter(f, 0, sessions), 1);
+    struct pollfd readable = {.fd = device.fd, .events = POLLIN};
+    assert_int_equal(poll(&readable, 1, 0), 0);
+    assert_true(memory_client_send(device.client, "question", 8)); /* waits in the socket */
+    assert_int_equal(device.client->state, CLIENT_UP);
+    close_gate(f);
+    free_device(&device);
+}
+
+static void test_hellos_held_back(void **state)
+{
+    struct fixture *f = *state;
+    struct device device, late;
+    start(f, 2);
+    connect_device(&device, &f->listen[0]);
+    for (uint32_t w = 0; w < 2; w++)
+        worker_hold_hellos(f->workers[w]);
+    poll(NULL, 0, 50); /* until they have heard it */
+    begin_device(&late, &f->listen[0]);
+    struct pollfd readable = {.fd = late.fd, .events = POLLIN};
+    assert_int_equal(poll(&readable, 1, 200), 0);
+    char text[16];
+    struct addr from;
+    assert_true(memory_client_send(device.client, "question", 8));
+    assert_int_equal(receive_plain(f->backend_fd, text, sizeof(text), &from), 8);
+    free_device(&late);
     free_device(&device);
 }
 
@@ -493,6 +537,8 @@ int main(void)
         WITH_GATE(test_through_and_back),
         WITH_GATE(test_backend_that_is_down),
         WITH_GATE(test_farewell),
+        WITH_GATE(test_leaving_sessions_to_the_next_process),
+        WITH_GATE(test_hellos_held_back),
         WITH_GATE(test_stop_under_traffic),
         WITH_GATE(test_two_workers),
     };
