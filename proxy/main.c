@@ -13,6 +13,7 @@
 #include "run/keeper.h"
 #include "run/privileges.h"
 #include "run/program.h"
+#include "run/upgrade_check.h"
 #include "version.h"
 
 /* Read by jemalloc, which the program is linked with. Handshakes that end in their thousands give
@@ -44,13 +45,14 @@ static const char HELP[] =
     "Exit status: 0; 2 if somebody must change the settings or the command line; 1 at any other\n"
     "error: it may be over at the next try.\n";
 
-enum action { ACTION_RUN, ACTION_KEEP, ACTION_CHECK, ACTION_PRINT };
+enum action { ACTION_RUN, ACTION_KEEP, ACTION_CHECK_HANDOVER, ACTION_CHECK, ACTION_PRINT };
 
 struct arguments {
     const char *config_path;
     enum action action;
     const char *as_user; /* NULL: as who it is */
     bool wants_store;
+    const char *state; /* descriptor, of ACTION_CHECK_HANDOVER */
 };
 
 static void print_version(void)
@@ -73,6 +75,7 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         OPTION_AS,
         OPTION_KEEPER,
         OPTION_FD_STORE,
+        OPTION_CHECK_HANDOVER,
         OPTION_VERSION,
         OPTION_HELP
     };
@@ -82,6 +85,7 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         {"as", required_argument, NULL, OPTION_AS},
         {"keeper", no_argument, NULL, OPTION_KEEPER},
         {"fd-store", no_argument, NULL, OPTION_FD_STORE},
+        {UPGRADE_CHECK_OPTION, required_argument, NULL, OPTION_CHECK_HANDOVER},
         {"print-config", no_argument, NULL, OPTION_PRINT},
         {"version", no_argument, NULL, OPTION_VERSION},
         {"help", no_argument, NULL, OPTION_HELP},
@@ -96,6 +100,10 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         case 't': arguments->action = ACTION_CHECK; break;
         case OPTION_AS: arguments->as_user = optarg; break;
         case OPTION_KEEPER: arguments->action = ACTION_KEEP; break;
+        case OPTION_CHECK_HANDOVER:
+            arguments->action = ACTION_CHECK_HANDOVER;
+            arguments->state = optarg;
+            break;
         case OPTION_FD_STORE: arguments->wants_store = true; break;
         case OPTION_PRINT: arguments->action = ACTION_PRINT; break;
         case OPTION_VERSION: print_version(); return EXIT_SUCCESS;
@@ -130,10 +138,21 @@ static int run(const struct arguments *arguments, const struct program *program)
         fputs("dtlsgate: wolfSSL's self-initialisation failed\n", stderr);
         return EXIT_RUN_TIME;
     }
-    int status = arguments->action == ACTION_RUN
-                     ? gate_run(arguments->config_path, program, arguments->wants_store)
-                     : check_run(arguments->config_path, arguments->as_user,
-                                 arguments->action == ACTION_PRINT);
+    int status = EXIT_RUN_TIME;
+    switch (arguments->action) {
+    case ACTION_RUN:
+        status = gate_run(arguments->config_path, program, arguments->wants_store);
+        break;
+    case ACTION_CHECK_HANDOVER:
+        status = upgrade_check_run(arguments->config_path, arguments->state);
+        break;
+    case ACTION_CHECK:
+    case ACTION_PRINT:
+        status = check_run(arguments->config_path, arguments->as_user,
+                           arguments->action == ACTION_PRINT);
+        break;
+    case ACTION_KEEP: break; /* see above */
+    }
     log_stop();
     dtls_library_deinit();
     return status;

@@ -17,34 +17,29 @@
 #include "net/udp.h"
 #include "run/check.h"
 #include "run/control.h"
-#include "run/handover.h"
 #include "run/host.h"
 #include "run/metrics.h"
 #include "run/privileges.h"
-#include "run/program.h"
 #include "run/reload.h"
-#include "run/state_choice.h"
 #include "run/state_keep.h"
+#include "run/succession.h"
+#include "run/upgrade.h"
 #include "run/watchdog.h"
-#include "state/state_starts.h"
 #include "version.h"
 #include "worker/worker.h"
 
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
 
-struct signal_watchers {
-    ev_signal ends[2], others[3];
-};
+enum { SIGNALS = 5 };
 
 /* Everything that runs. Freed in the reverse order of its members. */
 struct gate {
-    struct handover handover;
-    const struct program *program; /* borrowed */
-    int binary;                    /* the program that runs, open; -1 = that is not possible */
+    struct succession succession;
     struct state state;
-    struct fd_list aside;     /* states that were not used, owned */
-    struct state_taken taken; /* where the state came from, if from a file */
+    struct fd_list sockets; /* what the next process is to have, borrowed */
+    struct upgrade upgrade;
+    bool says_farewell; /* at the end */
     uint64_t stop_deadline_ms;
     struct generation *generation;
     struct identities *identities; /* shared by the workers, as the state is */
@@ -56,7 +51,7 @@ struct gate {
     struct control *control; /* NULL = there is no socket */
     struct drains drains;
     struct ev_loop *loop;
-    struct signal_watchers watchers;
+    ev_signal signals[SIGNALS];
     uint64_t started_ms;
     _Atomic bool is_ready;
     ev_timer watchdog_timer; /* of main's loop, its data is this gate */
@@ -136,10 +131,23 @@ static bool open_metrics(struct gate *gate, struct err *err)
     return gate->metrics != NULL;
 }
 
+/* Whether the sessions outlive a stop in good order. */
+static bool is_state_kept(const struct gate *gate)
+{
+    return succession_keeps_state(&gate->succession) ||
+           gate->generation->config->gate.state_file[0] != '\0';
+}
+
+static void begin_upgrade(void *context, struct control_answer answer)
+{
+    struct gate *gate = context;
+    upgrade_begin(&gate->upgrade, &answer);
+}
+
 static void stop(void *context, struct control_answer answer, bool with_farewell)
 {
     struct gate *gate = context;
-    (void)with_farewell; /* there is always one */
+    gate->says_farewell = with_farewell || !is_state_kept(gate);
     control_answer_end(answer, true, "");
     log_text(LOG_INFO, "stopping", "dtlsgate ctl stop");
     ev_break(gate->loop, EVBREAK_ALL);
@@ -158,7 +166,7 @@ static bool open_control(struct gate *gate, struct err *err)
         .drains = &gate->drains,
         .started_ms = gate->started_ms,
         .is_ready = &gate->is_ready,
-        .actions = {.context = gate, .stop = stop},
+        .actions = {.context = gate, .upgrade = begin_upgrade, .stop = stop},
     };
     if (config->control[0] == '\0')
         return true;
@@ -246,12 +254,33 @@ static void notify(const char *state)
         log_text(LOG_WARNING, "notify_failed", "%s", err.text);
 }
 
+static uint64_t count_sessions(const struct gate *gate)
+{
+    uint64_t count = 0;
+    for (uint32_t w = 0; w < gate->worker_count; w++) {
+        for (uint32_t i = 0; i < gate->counters[w]->listener_count; i++)
+            count += counter_get(&gate->counters[w]->by_listener[i].sessions);
+    }
+    return count;
+}
+
+static void log_kept(const struct gate *gate)
+{
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "sessions_kept");
+    log_add_u64(&line, "count", count_sessions(gate));
+    log_end(&line);
+}
+
 static void close_gate(struct gate *gate)
 {
-    atomic_store(&gate->is_ready, false);
+    bool was_ready = atomic_exchange(&gate->is_ready, false);
     for (uint32_t i = 0; i < gate->worker_count; i++)
-        worker_ask_to_stop(gate->workers[i]);
+        worker_ask_to_stop(gate->workers[i],
+                           gate->says_farewell ? WORKER_SAYS_FAREWELL : WORKER_LEAVES_SESSIONS);
     join_or_exit(gate);
+    if (was_ready && !gate->says_farewell)
+        log_kept(gate);
     metrics_close(gate->metrics); /* reads the workers' counters */
     control_close(gate->control);
     for (uint32_t i = 0; i < gate->worker_count; i++)
@@ -259,32 +288,6 @@ static void close_gate(struct gate *gate)
     free(gate->workers);
     identities_free(gate->identities);
     free(gate->counters);
-}
-
-/* What the next process is to have. */
-static bool list_descriptors(const struct gate *gate, struct fd_list *list, struct err *err)
-{
-    if (!fd_list_add(list, HANDOVER_STATE, gate->state.region.fd, err) ||
-        (gate->binary >= 0 && !fd_list_add(list, HANDOVER_BINARY, gate->binary, err)))
-        return false;
-    for (uint32_t i = 0; i < gate->aside.count; i++) {
-        const struct named_fd *item = &gate->aside.items[i];
-        if (!fd_list_add(list, item->name, item->fd, err))
-            return false;
-    }
-    return true;
-}
-
-/* Whenever the sockets have changed, too. */
-static void keep_descriptors(struct gate *gate)
-{
-    struct fd_list list = {0};
-    struct err err = {0};
-    if (list_descriptors(gate, &list, &err))
-        handover_keep(&gate->handover, &list);
-    else
-        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
-    fd_list_free(&list);
 }
 
 /* ---- while it runs -------------------------------------------------------------------------- */
@@ -304,9 +307,19 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
 
 static void on_end_signal(struct ev_loop *loop, ev_signal *watcher, int events)
 {
+    struct gate *gate = watcher->data;
     (void)events;
+    gate->says_farewell = !is_state_kept(gate);
     log_text(LOG_INFO, "stopping", "%s", strsignal(watcher->signum));
     ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_upgrade_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct gate *gate = watcher->data;
+    (void)loop;
+    (void)events;
+    upgrade_begin(&gate->upgrade, NULL);
 }
 
 static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events)
@@ -320,18 +333,20 @@ static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events
 
 /* Before anything is started: a signal that comes early is kept until the loop runs. One that came
  * earlier still waits, blocked, if a keeper or an upgrade has started us. */
-static void watch_signals(struct signal_watchers *watchers, struct ev_loop *loop)
+static void watch_signals(struct gate *gate)
 {
+    static const struct {
+        int number;
+        void (*callback)(struct ev_loop *, ev_signal *, int);
+    } signals[SIGNALS] = {
+        {SIGTERM, on_end_signal},   {SIGINT, on_end_signal},      {SIGHUP, on_other_signal},
+        {SIGUSR1, on_other_signal}, {SIGUSR2, on_upgrade_signal},
+    };
     sigset_t none;
-    static const int end_signals[] = {SIGTERM, SIGINT};
-    static const int other_signals[] = {SIGHUP, SIGUSR1, SIGUSR2};
-    for (int i = 0; i < 2; i++) {
-        ev_signal_init(&watchers->ends[i], on_end_signal, end_signals[i]);
-        ev_signal_start(loop, &watchers->ends[i]);
-    }
-    for (int i = 0; i < 3; i++) {
-        ev_signal_init(&watchers->others[i], on_other_signal, other_signals[i]);
-        ev_signal_start(loop, &watchers->others[i]);
+    for (int i = 0; i < SIGNALS; i++) {
+        ev_signal_init(&gate->signals[i], signals[i].callback, signals[i].number);
+        gate->signals[i].data = gate;
+        ev_signal_start(gate->loop, &gate->signals[i]);
     }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -354,41 +369,6 @@ static bool open_loop(struct ev_loop **loop, const struct config *config, struct
     return *loop != NULL || err_set(err, "no event loop: %s", strerror(errno));
 }
 
-/* What the process before has left, once the settings are known to be good. */
-static bool take_state(struct gate *gate, struct err *err)
-{
-    int memory = handover_take(&gate->handover, HANDOVER_STATE);
-    memory = state_keep_take(gate->generation, memory, &gate->taken);
-    switch (state_choice_make(&gate->state, &gate->handover, memory, DTLSGATE_VERSION, gate->binary,
-                              &gate->aside, err)) {
-    case STATE_CHOICE_TAKEN:
-    case STATE_CHOICE_NEW: return true;
-    case STATE_CHOICE_GO_BACK:
-        log_stop();
-        handover_exec(NULL, fd_list_find(&gate->handover.inherited, HANDOVER_BINARY)->fd,
-                      gate->program->argv, &gate->handover.inherited, err);
-        return false;
-    case STATE_CHOICE_FAILED: return false;
-    }
-    return false;
-}
-
-/* A start that failed gives back what it has taken; a new state with nothing in it is worth
- * nothing. */
-static void give_state(struct gate *gate, bool was_ready)
-{
-    if (gate->state.header != NULL)
-        state_starts_note_stop(&gate->state);
-    if (gate->state.header != NULL && (was_ready || !gate->state.is_new))
-        state_keep_write(gate->generation, gate->state.region.fd, state_now_ms(&gate->state),
-                         gate->stop_deadline_ms);
-    state_close(&gate->state);
-    fd_list_close(&gate->aside);
-    handover_close(&gate->handover);
-    if (gate->binary >= 0)
-        close(gate->binary);
-}
-
 /* NULL: *status is what the program ends with. */
 static struct generation *read_settings(const char *config_path, int *status)
 {
@@ -403,59 +383,84 @@ static struct generation *read_settings(const char *config_path, int *status)
     return generation;
 }
 
-static void begin(struct gate *gate, const struct program *program, bool wants_store)
+static void prepare_upgrade(struct gate *gate, const char *config_path)
 {
-    struct err err = {0};
-    gate->program = program;
-    gate->binary = program_open_self();
-    if (!handover_inherit(&gate->handover, wants_store, &err))
-        log_text(LOG_ERROR, "handover_failed", "%s; starting without what is there", err.text);
+    gate->upgrade = (struct upgrade){
+        .loop = gate->loop,
+        .program = gate->succession.program,
+        .config_path = config_path,
+        .workers = gate->workers,
+        .counters = gate->counters,
+        .worker_count = gate->worker_count,
+        .state = gate->state.region.fd,
+    };
 }
 
-/* Returns whether it was ready at all. */
-static bool serve(struct gate *gate)
+static void get_ready(struct gate *gate)
 {
-    struct err err = {0};
-    bool is_started = open_loop(&gate->loop, gate->generation->config, &err);
-    if (is_started) {
-        watch_signals(&gate->watchers, gate->loop);
-        gate->started_ms = now_ms();
-        is_started = take_state(gate, &err) && start(gate, &err);
-    }
-    if (!is_started) {
-        log_text(LOG_ERROR, "start_failed", "%s", err.text);
-        return false;
-    }
     atomic_store(&gate->is_ready, true);
-    state_starts_note_ready(&gate->state);
-    keep_descriptors(gate);
+    succession_keep(&gate->succession, &gate->sockets);
+    succession_log_ready(&gate->succession);
     log_ready(gate);
     notify("READY=1");
     ev_timer_init(&gate->watchdog_timer, on_watchdog_timer, 1.0, 1.0);
     gate->watchdog_timer.data = gate;
     ev_timer_start(gate->loop, &gate->watchdog_timer);
+}
+
+/* Until it is told to end, or to become another version. False with err: it was never ready. */
+static bool serve(struct gate *gate, const char *config_path, struct err *err)
+{
+    if (!open_loop(&gate->loop, gate->generation->config, err))
+        return false;
+    watch_signals(gate);
+    gate->started_ms = now_ms();
+    if (!succession_take_state(&gate->succession, gate->generation, err) || !start(gate, err))
+        return false;
+    prepare_upgrade(gate, config_path);
+    get_ready(gate);
     ev_run(gate->loop, 0);
-    notify("STOPPING=1");
+    upgrade_stop(&gate->upgrade);
+    if (!gate->upgrade.is_due)
+        notify("STOPPING=1");
     return true;
+}
+
+/* Returns the exit status. */
+static int run(struct gate *gate, const char *config_path)
+{
+    struct err err = {0};
+    int status;
+    gate->generation = read_settings(config_path, &status);
+    if (gate->generation == NULL) {
+        succession_go_back(&gate->succession, "its settings have errors, which the log shows");
+        return status;
+    }
+    bool was_ready = serve(gate, config_path, &err);
+    if (!was_ready)
+        log_text(LOG_ERROR, "start_failed", "%s", err.text);
+    close_gate(gate);
+    if (gate->upgrade.is_due) {
+        succession_execute(&gate->succession, &gate->sockets);
+        return EXIT_RUN_TIME;
+    }
+    if (!was_ready)
+        succession_go_back(&gate->succession, err.text);
+    return was_ready ? EXIT_SUCCESS : EXIT_RUN_TIME;
 }
 
 int gate_run(const char *config_path, const struct program *program, bool wants_store)
 {
     static struct gate gate;
     struct err err = {0};
-    int status;
-
     if (!log_start(&err)) {
         fprintf(stderr, "dtlsgate: %s\n", err.text);
         return EXIT_RUN_TIME;
     }
-    begin(&gate, program, wants_store);
-    gate.generation = read_settings(config_path, &status);
-    if (gate.generation != NULL) {
-        status = serve(&gate) ? EXIT_SUCCESS : EXIT_RUN_TIME;
-        close_gate(&gate);
-    }
-    give_state(&gate, status == EXIT_SUCCESS);
+    succession_begin(&gate.succession, program, wants_store, &gate.state);
+    int status = run(&gate, config_path);
+    bool is_orderly = status == EXIT_SUCCESS && !gate.upgrade.is_due;
+    succession_end(&gate.succession, gate.generation, is_orderly, gate.stop_deadline_ms);
     reload_release(gate.generation);
     if (gate.loop != NULL)
         ev_loop_destroy(gate.loop);

@@ -1,57 +1,44 @@
-/* Another version takes this gate's place, in the same process. First it is asked, as a child that
- * changes nothing, whether it can: `--check-handover` reads the settings and looks at the state.
- * Then hellos wait in their sockets, handshakes in progress have a few seconds, and the new program
- * is executed with all descriptors. If it fails before it is ready, it executes this one again, by
- * the descriptor that it has of it. The main thread's. */
+/* Another version takes this gate's place, in the same process. First it is asked whether it can
+ * (upgrade_check.h). Then hellos wait in their sockets, handshakes in progress have a few seconds,
+ * and the new program is executed with all descriptors. If it fails before it is ready, it executes
+ * the one before again, by the descriptor that it has of it. The main thread's. */
 #ifndef UPGRADE_H
 #define UPGRADE_H
 
-#include <ev.h>
-#include <stdbool.h>
-#include <sys/types.h>
-
+#include "count/counters.h"
+#include "run/control_source.h"
 #include "run/handover.h"
-#include "run/program.h"
+#include "run/upgrade_check.h"
+#include "worker/worker.h"
 
-/* On the command line, with the descriptor of the state: internal. */
-#define UPGRADE_CHECK_OPTION "check-handover"
+enum { UPGRADE_HANDSHAKES_MS = 3000 }; /* for handshakes in progress */
 
-enum {
-    UPGRADE_CHECK_LIMIT_MS = 60000,
-    UPGRADE_HANDSHAKES_MS = 3000, /* for handshakes in progress */
-};
-
-/* A check that runs. Zeroed = none does. */
-struct upgrade_check {
+struct upgrade {
+    /* Set before the first upgrade_begin(); all borrowed. */
     struct ev_loop *loop;
-    pid_t child;
-    ev_io output;
-    ev_timer limit;
-    char line[1024]; /* that is being read */
-    size_t line_len;
-    char last_line[1024];
-    /* Called for each line that the child says, and once at its end. */
-    void (*say)(void *context, const char *line);
-    void (*done)(void *context, bool is_good, const char *why_not);
-    void *context;
+    const struct program *program;
+    const char *config_path;
+    struct worker *const *workers;
+    const struct worker_counters *const *counters;
+    uint32_t worker_count;
+    int state; /* descriptor */
+    /* The loop has been left for it: what runs is to end, leaving its sessions, and
+     * upgrade_execute() to be called. */
+    bool is_due;
+    /* Its own. */
+    struct upgrade_check check;
+    struct control_answer answer;
+    bool has_answer, is_waiting;
+    ev_timer wait; /* for handshakes in progress */
+    uint64_t deadline_ms;
 };
 
-static inline bool upgrade_check_runs(const struct upgrade_check *check)
-{
-    return check->child > 0;
-}
+/* Begins, unless one has begun. answer: who asked for it and hears of it; NULL = nobody but the log
+ * does. */
+void upgrade_begin(struct upgrade *upgrade, const struct control_answer *answer);
 
-/* Starts the check by the program at its path. state: the descriptor. say, done and context must be
- * set. False with err: it could not be started, and done is not called. */
-bool upgrade_check_start(struct upgrade_check *check, struct ev_loop *loop,
-                         const struct program *program, const char *config_path, int state,
-                         struct err *err) MUST_USE;
-
-/* Ends a check that runs; nothing is called any more. */
-void upgrade_check_stop(struct upgrade_check *check);
-
-/* The other side: what `--check-handover` does. Returns the exit status. */
-int upgrade_check_run(const char *config_path, const char *state);
+/* The loop ends for another reason. */
+void upgrade_stop(struct upgrade *upgrade);
 
 /* Becomes the program at its path, or if that fails the one in `binary`, with these descriptors.
  * Returns if both failed. */

@@ -1,0 +1,131 @@
+#include "run/succession.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/notify.h"
+#include "run/keeper.h"
+#include "run/state_choice.h"
+#include "state/state_starts.h"
+#include "version.h"
+
+void succession_begin(struct succession *all, const struct program *program, bool wants_store,
+                      struct state *state)
+{
+    struct err err = {0};
+    *all = (struct succession){.program = program, .state = state};
+    all->binary = program_open_self();
+    all->upgrade = upgrade_result_take(&all->upgrade_text);
+    if (!handover_inherit(&all->handover, wants_store, &err))
+        log_text(LOG_ERROR, "handover_failed", "%s; starting without what is there", err.text);
+}
+
+bool succession_take_state(struct succession *all, const struct generation *generation,
+                           struct err *err)
+{
+    int memory = handover_take(&all->handover, HANDOVER_STATE);
+    memory = state_keep_take(generation, memory, &all->taken);
+    switch (state_choice_make(all->state, &all->handover, memory, DTLSGATE_VERSION, all->binary,
+                              &all->aside, err)) {
+    case STATE_CHOICE_TAKEN:
+    case STATE_CHOICE_NEW: return true;
+    case STATE_CHOICE_GO_BACK:
+        log_stop();
+        handover_exec(NULL, fd_list_find(&all->handover.inherited, HANDOVER_BINARY)->fd,
+                      all->program->argv, &all->handover.inherited, err);
+        return false;
+    case STATE_CHOICE_FAILED: return false;
+    }
+    return false;
+}
+
+bool succession_keeps_state(const struct succession *all)
+{
+    return all->handover.has_store && getenv(KEEPER_VARIABLE) == NULL;
+}
+
+/* ---- to the next process -------------------------------------------------------------------- */
+
+static bool add_all(struct fd_list *list, const struct fd_list *from, struct err *err)
+{
+    for (uint32_t i = 0; i < from->count; i++) {
+        if (!fd_list_add(list, from->items[i].name, from->items[i].fd, err))
+            return false;
+    }
+    return true;
+}
+
+/* What the next process is to have; borrowed. */
+static bool make_list(const struct succession *all, const struct fd_list *sockets,
+                      struct fd_list *list, struct err *err)
+{
+    return fd_list_add(list, HANDOVER_STATE, all->state->region.fd, err) &&
+           (all->binary < 0 || fd_list_add(list, HANDOVER_BINARY, all->binary, err)) &&
+           add_all(list, &all->aside, err) && add_all(list, sockets, err);
+}
+
+void succession_keep(struct succession *all, const struct fd_list *sockets)
+{
+    struct fd_list list = {0};
+    struct err err = {0};
+    if (!all->handover.is_settled)
+        state_starts_note_ready(all->state);
+    if (make_list(all, sockets, &list, &err))
+        handover_keep(&all->handover, &list);
+    else
+        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+    fd_list_free(&list);
+}
+
+void succession_log_ready(const struct succession *all)
+{
+    if (all->upgrade == UPGRADE_DONE)
+        log_text(LOG_INFO, "upgraded", "from %s to %s", all->upgrade_text, DTLSGATE_VERSION);
+    else if (all->upgrade == UPGRADE_FAILED)
+        log_text(LOG_ERROR, "upgrade_failed", "%s; this version goes on", all->upgrade_text);
+}
+
+void succession_execute(struct succession *all, const struct fd_list *sockets)
+{
+    struct fd_list list = {0};
+    struct err err = {0};
+    bool is_listed = make_list(all, sockets, &list, &err);
+    if (!notify_send_reloading(&err)) /* READY=1 of the next one ends it */
+        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+    state_starts_note_stop(all->state);
+    log_stop();
+    if (is_listed)
+        upgrade_execute(all->program, all->binary, &list, &err);
+    log_text(LOG_ERROR, "upgrade_failed", "%s; the program ends", err.text);
+    fd_list_free(&list);
+}
+
+void succession_go_back(struct succession *all, const char *why)
+{
+    struct err err = {0};
+    if (all->handover.is_settled || !upgrade_may_go_back(&all->handover))
+        return;
+    if (all->state->header != NULL)
+        state_starts_note_stop(all->state);
+    log_text(LOG_ERROR, "upgrade_failed", "%s; executing the version before again", why);
+    log_stop();
+    state_close(all->state);
+    upgrade_go_back(&all->handover, all->program, why, &err);
+    log_text(LOG_ERROR, "upgrade_failed", "%s; the program ends", err.text);
+}
+
+void succession_end(struct succession *all, const struct generation *generation, bool was_ready,
+                    uint64_t deadline_ms)
+{
+    struct state *state = all->state;
+    if (state->header != NULL)
+        state_starts_note_stop(state);
+    if (state->header != NULL && generation != NULL && (was_ready || !state->is_new))
+        state_keep_write(generation, state->region.fd, state_now_ms(state), deadline_ms);
+    state_close(state);
+    fd_list_close(&all->aside);
+    handover_close(&all->handover);
+    if (all->binary >= 0)
+        close(all->binary);
+}

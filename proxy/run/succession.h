@@ -1,0 +1,59 @@
+/* What goes from one process to the next, whoever begins that one: what this process has found, and
+ * what it leaves. Main thread. */
+#ifndef SUCCESSION_H
+#define SUCCESSION_H
+
+#include <stdbool.h>
+
+#include "run/handover.h"
+#include "run/program.h"
+#include "run/state_keep.h"
+#include "run/upgrade.h"
+#include "state/state.h"
+
+struct succession {
+    struct handover handover;
+    const struct program *program; /* borrowed */
+    int binary;                    /* the program that runs, open; -1 = that is not possible */
+    struct state *state;           /* borrowed */
+    struct state_taken taken;      /* where the state came from, if from a file */
+    struct fd_list aside;          /* states that were not used, owned */
+    enum upgrade_result upgrade;   /* how this process began */
+    const char *upgrade_text;      /* see upgrade_result_take() */
+};
+
+/* First of all. What it finds wrong is in the log. */
+void succession_begin(struct succession *all, const struct program *program, bool wants_store,
+                      struct state *state);
+
+/* Fills the state: that of the process before, in memory or in a file, or a new one. Does not
+ * return if another version is to run, and can. False with err: this process must not go on. */
+bool succession_take_state(struct succession *all, const struct generation *generation,
+                           struct err *err) MUST_USE;
+
+/* Whether a state in memory outlives a stop in good order: a keeper ends with its gate. */
+bool succession_keeps_state(const struct succession *all);
+
+/* Ready: the store gets the state, the program and `sockets`; to be called again when those have
+ * changed. */
+void succession_keep(struct succession *all, const struct fd_list *sockets);
+
+/* Says in the log and to the service manager that this process is ready. */
+void succession_log_ready(const struct succession *all);
+
+/* Becomes the new version, or if that fails this one again, when nothing uses the state any more.
+ * Returns if both failed, which is in the log. */
+void succession_execute(struct succession *all, const struct fd_list *sockets);
+
+/* Becomes the version before, if an upgrade has begun this process, and it was not ready yet. why:
+ * what has failed. Returns if that is not so, or if it failed, which is in the log. */
+void succession_go_back(struct succession *all, const char *why);
+
+/* This process ends in good order, and writes the state file if the settings ask for one.
+ * generation: NULL if the settings could not be read. was_ready: else a new state with nothing in
+ * it is worth nothing, but one that was taken from a file is given back. deadline_ms: see
+ * state_keep_write(). */
+void succession_end(struct succession *all, const struct generation *generation, bool was_ready,
+                    uint64_t deadline_ms);
+
+#endif
