@@ -237,8 +237,12 @@ static void test_levels(void **state)
             assert_int_equal(log_is_enabled((enum log_level)level), level <= set);
             log_text((enum log_level)level, names[level], "x");
         }
+        struct log_line line; /* that somebody has asked for */
+        log_begin_always(&line, LOG_DEBUG, "always");
+        log_end(&line);
         const char *text = catch_end();
-        assert_int_equal(count_lines(text), set + 1);
+        assert_int_equal(count_lines(text), set + 2);
+        assert_non_null(strstr(text, "level=debug event=always\n"));
         for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
             char wanted[64];
             snprintf(wanted, sizeof(wanted), "level=%s event=%s ", names[level], names[level]);

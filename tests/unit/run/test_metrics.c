@@ -119,6 +119,10 @@ static void test_http_paths(void **state)
     atomic_store(&f->is_ready, true);
     answer = get(&f->addr, "/readyz");
     assert_status(answer, 200);
+    atomic_store(&f->drains.are_all, true);
+    answer = get(&f->addr, "/readyz");
+    assert_status(answer, 503);
+    assert_non_null(strstr(body_of(answer), "drained"));
     answer = get(&f->addr, "/");
     assert_status(answer, 404);
     assert_non_null(strstr(body_of(answer), "/metrics"));
