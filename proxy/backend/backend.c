@@ -1,7 +1,8 @@
 #include "backend/backend.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "backend/slots_adopt.h"
 
 /* A mark that is not there by then was lost in a full socket buffer. */
 enum { MARK_LOST_MS = 1000 };
@@ -28,8 +29,14 @@ static void begin_mark(struct backend *backend, uint64_t now_ms)
     struct addr from = mark_addr(backend);
     if (backend->mark_seen == backend->mark_sent)
         backend->mark_missed_ms = now_ms;
-    backend->mark_sent++;
+    atomic_store_explicit(&backend->own->mark_sent, ++backend->mark_sent, memory_order_release);
     (void)send_mark(backend, &from, &error);
+}
+
+static void see_mark(struct backend *backend, uint64_t number)
+{
+    backend->mark_seen = number;
+    atomic_store_explicit(&backend->own->mark_seen, number, memory_order_release);
 }
 
 /* True if that was a mark. Other workers have our port too, but send none here; and no other
@@ -43,7 +50,7 @@ static bool take_mark(struct backend *backend, const struct udp_datagram *datagr
         return false;
     memcpy(&number, datagram->data, sizeof(number));
     if (number > backend->mark_seen && number <= backend->mark_sent) {
-        backend->mark_seen = number;
+        see_mark(backend, number);
         backend->mark_missed_ms = now_ms;
     }
     return true;
@@ -53,7 +60,7 @@ void backend_on_batch(struct backend *backend, bool is_all, uint64_t now_ms)
 {
     if (is_all && backend->mark_seen != backend->mark_sent &&
         now_ms - backend->mark_missed_ms >= MARK_LOST_MS)
-        backend->mark_seen = backend->mark_sent;
+        see_mark(backend, backend->mark_sent);
 }
 
 /* ---- beginning and end ---------------------------------------------------------------------- */
@@ -80,27 +87,27 @@ static bool try_addresses(struct backend *backend, struct err *err)
     return true;
 }
 
-static bool copy_servers(struct backend *backend, const struct config *config, struct err *err)
+static void copy_servers(struct backend *backend)
 {
-    backend->servers = calloc(config->listener_count, sizeof(*backend->servers));
-    if (backend->servers == NULL)
-        return err_set(err, "out of memory for the addresses of backends");
-    backend->server_count = config->listener_count;
-    for (uint32_t i = 0; i < config->listener_count; i++)
-        backend->servers[i] = config->listeners[i].backend;
-    return true;
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++)
+        backend->servers[i] = backend->state->header->listeners[i].server;
 }
 
-bool backend_open(struct backend *backend, const struct config *config, uint32_t worker,
-                  uint32_t worker_count, uint16_t port, struct worker_counters *counters,
-                  struct err *err)
+bool backend_open(struct backend *backend, struct state *state, const struct gate_config *gate,
+                  uint32_t worker, uint32_t worker_count, uint16_t port,
+                  struct worker_counters *counters, struct err *err)
 {
-    const struct gate_config *gate = &config->gate;
     bool is_first = worker == 0;
-    *backend = (struct backend){.socket.fd = -1};
-    if (copy_servers(backend, config, err) &&
-        slots_init(&backend->slots, worker, worker_count, gate->max_sessions, gate->tombstone_ms,
-                   counters, err) &&
+    *backend = (struct backend){
+        .socket.fd = -1,
+        .state = state,
+        .own = state_worker(state, worker),
+        .mark_sent = state->mark_base,
+        .mark_seen = state->mark_base,
+    };
+    copy_servers(backend);
+    if (slots_init(&backend->slots, state, worker, worker_count, gate->max_sessions,
+                   gate->tombstone_ms, counters, err) &&
         (udp_out_init(&backend->out) ||
          err_set(err, "out of memory for the backend socket of worker %u", worker)) &&
         udp_open_backend(&backend->socket, is_first ? (uint16_t)gate->backend_port : port, is_first,
@@ -116,10 +123,38 @@ void backend_close(struct backend *backend)
     udp_close(&backend->socket);
     udp_out_deinit(&backend->out);
     slots_deinit(&backend->slots);
-    free(backend->servers);
-    backend->servers = NULL;
-    backend->server_count = 0;
 }
+
+void backend_set(struct backend *backend, const struct gate_config *gate)
+{
+    slots_set(&backend->slots, gate->max_sessions, gate->tombstone_ms);
+    copy_servers(backend);
+}
+
+/* ---- taking over ---------------------------------------------------------------------------- */
+
+bool backend_adopt(struct backend *backend, uint64_t now_ms, struct err *err)
+{
+    bool is_mark_missing;
+    if (!slots_adopt(&backend->slots, now_ms, &is_mark_missing, err))
+        return false;
+    see_mark(backend, backend->mark_seen);
+    if (is_mark_missing)
+        begin_mark(backend, now_ms);
+    return true;
+}
+
+bool backend_claim(struct backend *backend, uint32_t slot, uint32_t owner, uint32_t listener)
+{
+    return slots_adopt_claim(&backend->slots, slot, owner, listener);
+}
+
+uint32_t backend_adopt_end(struct backend *backend, enum close_reason reason, uint64_t now_ms)
+{
+    return slots_adopt_end(&backend->slots, reason, now_ms);
+}
+
+/* ---- the socket ----------------------------------------------------------------------------- */
 
 uint16_t backend_port(const struct backend *backend)
 {
@@ -139,7 +174,7 @@ void backend_discard(const struct backend *backend)
 
 /* ---- slots ---------------------------------------------------------------------------------- */
 
-uint32_t backend_take(struct backend *backend, uint32_t bucket, void *owner, uint32_t listener,
+uint32_t backend_take(struct backend *backend, uint32_t bucket, uint32_t owner, uint32_t listener,
                       uint64_t now_ms, bool *is_early)
 {
     uint32_t slot = slots_take(&backend->slots, bucket, owner, listener, backend->mark_sent + 1,
@@ -171,10 +206,10 @@ uint64_t backend_on_time(struct backend *backend, uint64_t now_ms)
     return slots_on_time(&backend->slots, now_ms);
 }
 
-void *backend_owner(const struct backend *backend, uint32_t slot)
+uint32_t backend_owner(const struct backend *backend, uint32_t slot)
 {
     const struct backend_slot *found = slots_find(&backend->slots, slot);
-    return found != NULL && found->state == SLOT_TAKEN ? found->owner : NULL;
+    return found != NULL && found->state == SLOT_TAKEN ? found->owner : BACKEND_NO_OWNER;
 }
 
 struct addr backend_slot_addr(const struct backend *backend, uint32_t slot)
@@ -195,7 +230,7 @@ void backend_send(struct backend *backend, uint32_t slot, uint32_t listener, siz
                   bool *failed)
 {
     struct addr source = slots_addr(slot);
-    udp_out_queue(&backend->out, &backend->socket, &source, &backend->servers[listener], len,
+    udp_out_queue(&backend->out, &backend->socket, &source, &backend->servers[listener].now, len,
                   failed);
 }
 
@@ -216,11 +251,18 @@ bool backend_receive(struct backend *backend, struct udp_in *in)
     return udp_receive(&backend->socket, in);
 }
 
+/* After a change of settings the old one may still have answers on their way. */
+static bool is_server(const struct layout_server *server, const struct addr *from, uint64_t now_ms)
+{
+    return addr_equal(from, &server->now) ||
+           (now_ms < server->before_until_ms && addr_equal(from, &server->before));
+}
+
 /* The first listener with that backend, or UINT32_MAX. */
 static uint32_t listener_of_server(const struct backend *backend, const struct addr *server)
 {
-    for (uint32_t i = 0; i < backend->server_count; i++)
-        if (addr_equal(server, &backend->servers[i]))
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++)
+        if (addr_equal(server, &backend->servers[i].now))
             return i;
     return UINT32_MAX;
 }
@@ -228,8 +270,10 @@ static uint32_t listener_of_server(const struct backend *backend, const struct a
 struct backend_recipient backend_recipient(struct backend *backend,
                                            const struct udp_datagram *datagram, uint64_t now_ms)
 {
-    struct backend_recipient recipient = {
-        .outcome = BACKEND_late, .late = LATE_UNKNOWN, .listener = UINT32_MAX};
+    struct backend_recipient recipient = {.owner = BACKEND_NO_OWNER,
+                                          .outcome = BACKEND_late,
+                                          .late = LATE_UNKNOWN,
+                                          .listener = UINT32_MAX};
     if (take_mark(backend, datagram, now_ms)) {
         recipient.is_mark = true;
         return recipient;
@@ -239,7 +283,7 @@ struct backend_recipient backend_recipient(struct backend *backend,
     if (slot == NULL)
         return recipient;
     recipient.listener = slot->listener;
-    if (!addr_equal(&datagram->from, &backend->servers[slot->listener])) {
+    if (!is_server(&backend->servers[slot->listener], &datagram->from, now_ms)) {
         /* The backend of another listener may have been talking to an earlier session at this
          * address, and must not be forgotten over this one. */
         if (listener_of_server(backend, &datagram->from) != UINT32_MAX)

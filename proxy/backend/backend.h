@@ -23,23 +23,26 @@
 #include "net/udp.h"
 
 #define BACKEND_NO_SLOT SLOTS_NONE
+#define BACKEND_NO_OWNER UINT32_MAX
 
 struct backend {
     struct udp_socket socket;
     struct udp_out out;
     struct slots slots;
-    struct addr *servers; /* owned; one a listener, by its number */
-    uint32_t server_count;
-    uint64_t mark_sent, mark_seen; /* numbers of the latest ones */
+    struct state *state;       /* borrowed */
+    struct layout_worker *own; /* in the state: the worker's */
+    /* One a listener, by its number, as the state has them. */
+    struct layout_server servers[LAYOUT_LISTENERS_MAX];
+    uint64_t mark_sent, mark_seen; /* numbers of the latest ones; the state has them, too */
     uint64_t mark_missed_ms;       /* since when one is missing, if these differ */
 };
 
 /* Opens the socket of worker `worker` of `worker_count`. The first binds to the port of the
  * settings, or to a free one; the others join it at `port`, in the order of their numbers. False
- * also if the loopback interface has not got the addresses. */
-bool backend_open(struct backend *backend, const struct config *config, uint32_t worker,
-                  uint32_t worker_count, uint16_t port, struct worker_counters *counters,
-                  struct err *err) MUST_USE;
+ * also if the loopback interface has not got the addresses. state_begin_workers() comes before. */
+bool backend_open(struct backend *backend, struct state *state, const struct gate_config *gate,
+                  uint32_t worker, uint32_t worker_count, uint16_t port,
+                  struct worker_counters *counters, struct err *err) MUST_USE;
 /* Harmless for one that is all zero but for a socket of fd -1. */
 void backend_close(struct backend *backend);
 
@@ -51,9 +54,20 @@ bool backend_steer(const struct backend *first, uint32_t worker_count, struct er
 /* Throws away what arrived before that: it may be another worker's. */
 void backend_discard(const struct backend *backend);
 
+/* With other settings: how many slots there may be, for how long they are remembered, and the
+ * servers that the state has now. */
+void backend_set(struct backend *backend, const struct gate_config *gate);
+
+/* ---- taking over: as in slots_adopt.h ---- */
+
+bool backend_adopt(struct backend *backend, uint64_t now_ms, struct err *err) MUST_USE;
+bool backend_claim(struct backend *backend, uint32_t slot, uint32_t owner, uint32_t listener);
+uint32_t backend_adopt_end(struct backend *backend, enum close_reason reason, uint64_t now_ms);
+
 /* ---- slots: as in slots.h ---- */
 
-uint32_t backend_take(struct backend *backend, uint32_t bucket, void *owner, uint32_t listener,
+/* owner: the number of the session's cell, any but BACKEND_NO_OWNER. */
+uint32_t backend_take(struct backend *backend, uint32_t bucket, uint32_t owner, uint32_t listener,
                       uint64_t now_ms, bool *is_early);
 bool backend_is_exhausted(struct backend *backend, uint32_t bucket, uint64_t now_ms);
 /* It will be in quarantine as a noisy one when its session ends. */
@@ -62,8 +76,8 @@ void backend_release(struct backend *backend, uint32_t slot, enum close_reason r
                      uint64_t now_ms);
 uint64_t backend_on_time(struct backend *backend, uint64_t now_ms);
 
-/* Who has the slot, or NULL. */
-void *backend_owner(const struct backend *backend, uint32_t slot);
+/* Who has the slot, or BACKEND_NO_OWNER. */
+uint32_t backend_owner(const struct backend *backend, uint32_t slot);
 /* With the port: what a backend sees. */
 struct addr backend_slot_addr(const struct backend *backend, uint32_t slot);
 
@@ -86,7 +100,7 @@ bool backend_receive(struct backend *backend, struct udp_in *in);
 
 /* Whom a datagram is for. */
 struct backend_recipient {
-    void *owner;                  /* the session, or NULL: nobody */
+    uint32_t owner;               /* of the slot; BACKEND_NO_OWNER: it is for nobody */
     enum backend_outcome outcome; /* what became of it, if it is for nobody */
     unsigned late;                /* a close_reason, or LATE_UNKNOWN, with BACKEND_late */
     uint32_t listener;            /* UINT32_MAX if the address never was a slot */

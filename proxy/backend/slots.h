@@ -1,5 +1,6 @@
 /* Addresses toward the backends: each session has one of its own, its slot, and that of a session
- * which has ended is in quarantine. One worker's; no socket.
+ * which has ended is in quarantine. One worker's; no socket. What is known of a slot lies in the
+ * state, for the next process; the order of those in quarantine is rebuilt from that.
  *
  * When a session ends its slot becomes a tombstone: it remembers why, and is in quarantine until it
  * has been silent for the tombstone time. Each datagram that a backend still sends to it begins
@@ -18,6 +19,7 @@
 #include "base/err.h"
 #include "count/counters.h"
 #include "net/steering.h"
+#include "state/state.h"
 
 #define SLOTS_NONE UINT32_MAX
 
@@ -27,31 +29,42 @@ enum {
     SLOTS_BUCKET_MAX = SLOTS_LAST_INDEX - SLOTS_FIRST_INDEX + 1,
 };
 
+/* Stable codes: they stand in the state. */
 enum slot_state {
-    SLOT_SILENT, /* in quarantine; nothing has come since its session ended */
-    SLOT_NOISY,  /* in quarantine; something has come since */
-    SLOT_RESTED, /* silent for the tombstone time */
-    SLOT_TAKEN,
-    SLOT_LISTS = SLOT_RESTED, /* the states before have a list each */
+    SLOT_NEVER = 0,  /* was never used */
+    SLOT_SILENT = 1, /* in quarantine; nothing has come since its session ended */
+    SLOT_NOISY = 2,  /* in quarantine; something has come since */
+    SLOT_RESTED = 3, /* silent for the tombstone time */
+    SLOT_TAKEN = 4,
 };
 
-/* There are four of them for each session that there may be. */
+/* There are four of them for each session that there may be. In the state: all that says something
+ * is in one word, which is written at once, so that no kill leaves half of it. */
 struct backend_slot {
     union {
-        void *owner; /* SLOT_TAKEN: the session; borrowed */
+        uint32_t owner; /* SLOT_TAKEN: what slots_take() was given */
+        uint32_t older; /* SLOT_SILENT, SLOT_NOISY: neighbours in the list of its state */
+    };
+    union {
+        uint32_t is_claimed; /* SLOT_TAKEN, while the state is taken over: its session is there */
+        uint32_t newer;
+    };
+    union {
+        uint64_t word;
         struct {
-            uint32_t older, newer; /* neighbours in the list of its state */
+            /* SLOT_TAKEN: what slots_take() was given. Otherwise: since when it is silent, in
+             * milliseconds of the gate's clock. */
+            uint64_t since : 44;
+            uint64_t state : 3; /* enum slot_state */
+            uint64_t is_noisy : 1;
+            uint64_t reason : 8; /* of a tombstone: a close_reason + 1; 0 = LATE_UNKNOWN */
+            uint64_t listener : 8;
         };
     };
-    /* SLOT_TAKEN: what slots_take() was given. Otherwise: milliseconds, since when it is silent. */
-    uint64_t since : 44;
-    uint64_t state : 3; /* enum slot_state */
-    uint64_t is_noisy : 1;
-    uint64_t reason : 8; /* of a tombstone: a close_reason, or LATE_UNKNOWN */
-    uint64_t listener : 8;
 };
 
 _Static_assert(sizeof(struct backend_slot) == 16, "docs/operations.md says so");
+_Static_assert(sizeof(struct backend_slot) == LAYOUT_SLOT_BYTES, "the layout of the state");
 
 /* What fits into `since`: 557 years. */
 #define SLOTS_SINCE_MASK ((1ull << 44) - 1)
@@ -61,36 +74,43 @@ struct slots_list {
     uint32_t oldest, newest, count;
 };
 
-struct slots_bucket {
-    struct backend_slot *at; /* owned; the slots that were ever used */
-    uint16_t count, capacity;
-};
-
 struct slots {
     struct worker_counters *counters; /* borrowed; for the gauges of addresses */
-    struct slots_bucket *buckets;     /* owned; the worker's: each worker_count-th of all */
-    struct slots_list lists[SLOT_LISTS];
+    struct state *state;              /* borrowed */
+    struct backend_slot *at;          /* in the state, see slots.c */
+    /* How many slots of each bucket were ever used; owned. The worker's buckets: each
+     * worker_count-th of all. */
+    uint16_t *counts;
+    struct slots_list silent, noisy;
     uint32_t worker, worker_count;
-    /* A bucket may have `share` slots whatever the others have, and as many more as are left. */
-    uint32_t share, extra_left;
-    /* The index of each bucket's first slot, drawn at random: after a restart at the same port
-     * hardly anybody is given what the sessions before had, which backends may still send to. */
+    /* A bucket may have `share` slots whatever the others have, and as many more as are left of
+     * extra_max. */
+    uint32_t share, extra_max, extra_count;
+    /* The index of each bucket's first slot, random: with another state at the same port hardly
+     * anybody is given what the sessions before had, which backends may still send to. */
     uint32_t first;
     uint64_t tombstone_ms;
 };
 
 /* All workers together have max(4 x max_sessions, 65,536) slots, or as many as there are: half of
- * them for each bucket alike, half for buckets that need more. */
-bool slots_init(struct slots *slots, uint32_t worker, uint32_t worker_count, uint32_t max_sessions,
-                uint64_t tombstone_ms, struct worker_counters *counters, struct err *err) MUST_USE;
+ * them for each bucket alike, half for buckets that need more. None of those that the state has is
+ * known yet: slots_adopt.h. */
+bool slots_init(struct slots *slots, struct state *state, uint32_t worker, uint32_t worker_count,
+                uint32_t max_sessions, uint64_t tombstone_ms, struct worker_counters *counters,
+                struct err *err) MUST_USE;
 void slots_deinit(struct slots *slots);
+
+/* With other settings. There may be more slots than that for a while: those that are in use. */
+void slots_set(struct slots *slots, uint32_t max_sessions, uint64_t tombstone_ms);
+
+/* ---- taking and giving back ---- */
 
 /* Takes a slot of the bucket, which must be the worker's, for a session: one that was never used,
  * as long as the bucket has its share; else the one that has been silent for longest, if that is
  * the tombstone time; else one that was never used. If there is none of these, the longest silent
  * one to which nothing was sent since its session ended; *is_early is set then. SLOTS_NONE if there
- * is none: a backend still sends to all the others. `since` is for the slot's owner. */
-uint32_t slots_take(struct slots *slots, uint32_t bucket, void *owner, uint32_t listener,
+ * is none: a backend still sends to all the others. `owner` and `since` are for the caller. */
+uint32_t slots_take(struct slots *slots, uint32_t bucket, uint32_t owner, uint32_t listener,
                     uint64_t since, uint64_t now_ms, bool *is_early);
 /* slots_take() would find none. */
 bool slots_is_exhausted(struct slots *slots, uint32_t bucket, uint64_t now_ms);

@@ -80,18 +80,23 @@ struct counters {
 #include "count/counters_each.h"
 };
 
-/* All counters of one worker. `by_listener` has listener_count + 1 entries: the last one takes
- * backend datagrams that belong to no listener. `turn` is odd while the worker counts a batch, so
- * that a reader can take a copy in which received = sum of outcomes (a sequence lock). `seen_ms` is
- * for watchdog.h. */
+/* What a worker counts that is of no listener. */
+struct whole_counters {
+#define MINIMUM(name, help) counter name; /* milliseconds; 0 = none */
+#define DURATION(name, help) struct durations name;
+#include "count/counters_each.h"
+};
+
+/* All counters of one worker, which lie in the state: see counters_area.h. `by_listener` has
+ * listener_count + 1 entries: the last one takes backend datagrams that belong to no listener.
+ * `turn` is odd while the worker counts a batch, so that a reader can take a copy in which received
+ * = sum of outcomes (a sequence lock). `seen_ms` is for watchdog.h. */
 struct worker_counters {
     counter turn;
     counter seen_ms; /* when it last went round its loop, of CLOCK_MONOTONIC; 0 = never yet */
     uint32_t listener_count;
-    struct counters *by_listener;
-#define MINIMUM(name, help) counter name; /* milliseconds; 0 = none */
-#define DURATION(name, help) struct durations name;
-#include "count/counters_each.h"
+    struct counters *by_listener; /* borrowed */
+    struct whole_counters *whole; /* borrowed */
 };
 
 /* Counting is a load and a store, since only one thread writes. Release order keeps it inside the

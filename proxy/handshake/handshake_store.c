@@ -50,6 +50,7 @@ void handshake_store_enter(struct handshakes *all, struct handshake *h)
     order->newest = h;
     order->count++;
     all->count++;
+    atomic_store_explicit(all->last_number, all->next_number, memory_order_relaxed);
     all->next_number += all->worker_count;
     generation_keep(h->listener->generation);
     counter_add(&handshake_counters(all, h->listener)->handshakes_in_progress, 1);
@@ -102,7 +103,8 @@ bool handshakes_init(struct handshakes *all, const struct handshakes_settings *s
         .stranger_limiter = {.per_s = STRANGER_LINES_PER_S},
         .is_cid_taken = settings->is_cid_taken,
         .context = settings->context,
-        .next_number = settings->worker + 1,
+        .next_number = settings->first_number,
+        .last_number = settings->last_number,
         .worker = settings->worker,
         .listener_count = settings->listener_count,
         .worker_count = settings->worker_count,

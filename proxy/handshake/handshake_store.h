@@ -79,6 +79,7 @@ struct handshakes {
     void *context;
     uint64_t now_ms; /* of the call in progress */
     uint64_t next_number;
+    _Atomic uint64_t *last_number; /* borrowed; in the state */
     uint32_t worker, worker_count, listener_count;
     uint32_t count;
     struct trace trace; /* whose handshakes have a line */
@@ -86,6 +87,9 @@ struct handshakes {
 };
 
 struct handshakes_settings {
+    /* The first handshake's; where that of the latest is noted, in the state. */
+    uint64_t first_number;
+    _Atomic uint64_t *last_number;
     uint32_t worker, worker_count, listener_count;
     struct udp_out *to_client;
     struct slabs *slabs;

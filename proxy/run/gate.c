@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "count/counters_area.h"
 #include "handshake/dtls.h"
 #include "net/steering.h"
 #include "net/udp.h"
@@ -45,6 +46,7 @@ struct gate {
     struct identities *identities; /* shared by the workers, as the state is */
     struct worker **workers;
     const struct worker_counters **counters;
+    struct worker_counters inherited; /* what processes before have counted */
     uint32_t worker_count;
     struct metrics *metrics;
     struct metrics_source metrics_source;
@@ -88,14 +90,18 @@ static bool open_workers(struct gate *gate, struct err *err)
         wanted = 1;
     }
     gate->identities = identities_new(err);
-    if (gate->identities == NULL)
+    if (gate->identities == NULL || !reload_enter_state(gate->generation, &gate->state, err))
         return false;
+    state_begin_workers(&gate->state, wanted);
+    if (!counters_area_adopt(&gate->state, wanted, err))
+        return false;
+    gate->inherited = counters_area_of(&gate->state, COUNTERS_INHERITED);
     gate->workers = calloc(wanted, sizeof(*gate->workers));
     gate->counters = calloc(wanted, sizeof(*gate->counters));
     if (gate->workers == NULL || gate->counters == NULL)
         return err_set(err, "out of memory for %u workers", wanted);
     for (uint32_t i = 0; i < wanted; i++) {
-        gate->workers[i] = worker_open(gate->generation, &gate->state.region, gate->identities,
+        gate->workers[i] = worker_open(gate->generation, &gate->state, gate->identities,
                                        i > 0 ? gate->workers[0] : NULL, i, wanted, err);
         if (gate->workers[i] == NULL)
             return false;
@@ -117,6 +123,7 @@ static bool open_metrics(struct gate *gate, struct err *err)
     gate->metrics_source = (struct metrics_source){
         .workers = gate->counters,
         .worker_count = gate->worker_count,
+        .inherited = &gate->inherited,
         .generation = gate->generation,
         .tls_library_version = dtls_library_version(),
         .is_ready = &gate->is_ready,

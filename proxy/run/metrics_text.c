@@ -1,7 +1,6 @@
 /* The text of /metrics: Prometheus exposition format 0.0.4. */
 #include "run/metrics_text.h"
 
-#include <assert.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +30,19 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* The entry behind the last listener is of none. */
+static void add_worker(struct sums *sums, const struct metrics_source *source,
+                       const struct worker_counters *worker, uint64_t deadline_ms)
+{
+    const struct listener *listeners = source->generation->listeners;
+    for (uint32_t i = 0; i <= sums->listener_count; i++) {
+        uint32_t number = listeners != NULL ? listeners[i].number : i;
+        if (i == sums->listener_count)
+            number = worker->listener_count;
+        (void)counters_add_copy(&sums->by_listener[i], worker, number, deadline_ms);
+    }
+}
+
 static bool sums_init(struct sums *sums, const struct metrics_source *source)
 {
     *sums = (struct sums){
@@ -43,12 +55,12 @@ static bool sums_init(struct sums *sums, const struct metrics_source *source)
     uint64_t deadline_ms = now_ms() + WAIT_MS;
     for (uint32_t w = 0; w < source->worker_count; w++) {
         const struct worker_counters *worker = source->workers[w];
-        assert(worker->listener_count == sums->listener_count);
         if (watchdog_look(&source->workers[w], 1, now_ms()).late != 0)
             deadline_ms = 0; /* it may hang in a turn, whose end nobody needs to wait for */
-        for (uint32_t i = 0; i <= sums->listener_count; i++)
-            (void)counters_add_copy(&sums->by_listener[i], worker, i, deadline_ms);
+        add_worker(sums, source, worker, deadline_ms);
     }
+    if (source->inherited != NULL)
+        add_worker(sums, source, source->inherited, deadline_ms);
     sums->unresponsive_workers =
         watchdog_look(source->workers, source->worker_count, now_ms()).late;
     return true;
@@ -249,14 +261,22 @@ static void put_handshakes_and_closes(FILE *out, const struct sums *sums)
 
 /* --- durations, over all workers --- */
 
+/* Of a worker, or, behind the last one, of the processes before; NULL = there were none. */
+static const struct whole_counters *whole_of(const struct metrics_source *source, uint32_t worker)
+{
+    const struct worker_counters *counters =
+        worker < source->worker_count ? source->workers[worker] : source->inherited;
+    return counters != NULL ? counters->whole : NULL;
+}
+
 static void put_minimum(FILE *out, const struct metrics_source *source, const char *name,
                         const char *help, size_t offset)
 {
     uint64_t least_ms = UINT64_MAX;
     put_family(out, name, "gauge", help);
-    for (uint32_t w = 0; w < source->worker_count; w++) {
-        const char *worker = (const char *)source->workers[w];
-        uint64_t ms = counter_get((const counter *)(worker + offset));
+    for (uint32_t w = 0; w <= source->worker_count; w++) {
+        const char *whole = (const char *)whole_of(source, w);
+        uint64_t ms = whole != NULL ? counter_get((const counter *)(whole + offset)) : 0;
         if (ms != 0 && ms < least_ms)
             least_ms = ms;
     }
@@ -267,28 +287,37 @@ static void put_minimum(FILE *out, const struct metrics_source *source, const ch
         put_thousandths(out, least_ms);
 }
 
+static struct durations sum_of_durations(const struct metrics_source *source, size_t offset)
+{
+    struct durations sum = {0};
+    for (uint32_t w = 0; w <= source->worker_count; w++) {
+        const char *whole = (const char *)whole_of(source, w);
+        if (whole == NULL)
+            continue;
+        const struct durations *durations = (const void *)(whole + offset);
+        for (unsigned b = 0; b <= DURATION_BUCKET_COUNT; b++)
+            counter_add(&sum.bucket[b], counter_get(&durations->bucket[b]));
+        counter_add(&sum.ns_sum, counter_get(&durations->ns_sum));
+    }
+    return sum;
+}
+
 static void put_durations(FILE *out, const struct metrics_source *source, const char *name,
                           const char *help, size_t offset)
 {
     static const unsigned bounds_us[DURATION_BUCKET_COUNT] = {DURATION_BUCKETS_US};
-    uint64_t count = 0, ns_sum = 0;
+    struct durations sum = sum_of_durations(source, offset);
+    uint64_t count = 0;
     put_family(out, name, "histogram", help);
     for (unsigned b = 0; b <= DURATION_BUCKET_COUNT; b++) {
         char le[32] = "+Inf";
         if (b < DURATION_BUCKET_COUNT)
             snprintf(le, sizeof(le), "%g", bounds_us[b] / 1000000.0);
-        for (uint32_t w = 0; w < source->worker_count; w++) {
-            const void *worker = (const char *)source->workers[w] + offset;
-            count += counter_get(&((const struct durations *)worker)->bucket[b]);
-        }
+        count += counter_get(&sum.bucket[b]);
         fprintf(out, "%s_bucket{le=\"%s\"}", name, le);
         put_u64(out, count);
     }
-    for (uint32_t w = 0; w < source->worker_count; w++) {
-        const void *worker = (const char *)source->workers[w] + offset;
-        ns_sum += counter_get(&((const struct durations *)worker)->ns_sum);
-    }
-    fprintf(out, "%s_sum %.6f\n%s_count", name, (double)ns_sum / 1e9, name);
+    fprintf(out, "%s_sum %.6f\n%s_count", name, (double)counter_get(&sum.ns_sum) / 1e9, name);
     put_u64(out, count);
 }
 
@@ -296,10 +325,10 @@ static void put_all_durations(FILE *out, const struct metrics_source *source)
 {
 #define MINIMUM(name, help)                                          \
     put_minimum(out, source, "dtlsgate_" #name "_min_seconds", help, \
-                offsetof(struct worker_counters, name));
+                offsetof(struct whole_counters, name));
 #define DURATION(name, help)                                       \
     put_durations(out, source, "dtlsgate_" #name "_seconds", help, \
-                  offsetof(struct worker_counters, name));
+                  offsetof(struct whole_counters, name));
 #include "count/counters_each.h"
 }
 

@@ -16,7 +16,8 @@
 struct metrics_source {
     const struct worker_counters *const *workers;
     uint32_t worker_count;
-    const struct generation *generation; /* the names of the listeners */
+    const struct worker_counters *inherited; /* of the processes before; NULL = there were none */
+    const struct generation *generation;     /* the names of the listeners */
     const char *tls_library_version;
     const _Atomic bool *is_ready; /* for /readyz */
     const struct drains *drains;  /* the same, and for /status */

@@ -1,6 +1,7 @@
 #include "run/reload.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/secret.h"
@@ -9,6 +10,7 @@
 #include "run/host.h"
 #include "run/privileges.h"
 #include "run/state_keep.h"
+#include "state/state_listeners.h"
 
 enum { COOKIE_MASTER_BYTES = 32 };
 
@@ -81,6 +83,31 @@ struct generation *reload_build(const char *path, struct problems *problems)
         return NULL;
     }
     return generation;
+}
+
+bool reload_enter_state(struct generation *generation, struct state *state, struct err *err)
+{
+    struct state_listener numbered[CONFIG_LISTENERS_MAX] = {0};
+    uint32_t count = generation->config->listener_count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct listener_config *config = &generation->config->listeners[i];
+        numbered[i] = (struct state_listener){.name = config->name,
+                                              .addrs = config->listen.addrs,
+                                              .addr_count = config->listen.count,
+                                              .server = config->backend};
+    }
+    if (!state_listeners_plan(state, numbered, count, err) ||
+        !state_listeners_commit(state, numbered, count, generation->config->gate.tombstone_ms, err))
+        return false;
+    memset(generation->by_number, 0, sizeof(generation->by_number));
+    for (uint32_t i = 0; i < count; i++) {
+        struct listener *listener = &generation->listeners[i];
+        listener->number = numbered[i].number;
+        listener->creds->ticket_master = state_ticket_master(state, listener->number);
+        generation->by_number[listener->number] = listener;
+    }
+    generation->cookie_master = state_cookie_master(state);
+    return true;
 }
 
 void reload_release(struct generation *generation)

@@ -88,7 +88,12 @@ bool path_send(struct sessions *all, struct session *s, const uint8_t *record, s
     if (udp_out_append(all->to_client, *datagram, record, len,
                        flight_datagram_max(listener, &s->client)))
         return true;
-    const struct route *route = routes_get(&all->routes, s->route);
+    const struct route *route = routes_get(&all->routes, s->route, s->listener);
+    if (route == NULL) { /* its listener is gone; the session will be, soon */
+        if (failed != NULL)
+            *failed = true;
+        return true;
+    }
     memcpy(udp_out_room(all->to_client, len), record, len);
     *datagram =
         udp_out_queue(all->to_client, route->socket, &route->local, &s->client, len, failed);

@@ -94,7 +94,7 @@ static struct session *make(struct sessions *all, const struct handshake *h,
     s->listener = (uint8_t)h->listener->number;
     s->established_ms = s->last_used_ms = SESSION_MS(all->now_ms);
     s->state = SESSION_NEW;
-    if (all->routes.count != 0 && keep_who(all, s, h))
+    if (keep_who(all, s, h))
         return s;
     session_store_free(all, s);
     return NULL;
@@ -137,7 +137,8 @@ static bool enter_tables(struct sessions *all, struct session *s)
 static bool take_slot(struct sessions *all, struct session *s, uint32_t bucket)
 {
     bool is_early = false;
-    s->slot = backend_take(all->backend, bucket, s, s->listener, all->now_ms, &is_early);
+    s->slot = backend_take(all->backend, bucket, cells_number_of(&all->cells, s), s->listener,
+                           all->now_ms, &is_early);
     if (s->slot == BACKEND_NO_SLOT)
         return false;
     if (is_early)

@@ -66,7 +66,7 @@ void session_end(struct sessions *all, struct session *s, enum close_reason reas
 void sessions_end_replaced(struct sessions *all, const struct identities_session *session,
                            uint64_t now_ms)
 {
-    struct session *s = backend_owner(all->backend, session->slot);
+    struct session *s = session_store_find_slot(all, session->slot);
     if (s != NULL && s->number == session->number)
         session_end(all, s, CLOSE_replaced, false, now_ms);
 }

@@ -40,7 +40,7 @@ void session_report_slot(struct session_report *report, const struct sessions *a
                          uint64_t now_ms)
 {
     const struct slots *slots = &all->backend->slots;
-    const struct session *s = backend_owner(all->backend, slot);
+    const struct session *s = session_store_find_slot(all, slot);
     if (s != NULL && s->state == SESSION_ESTABLISHED) {
         session_report_fill(report, all, s, now_ms);
         return;

@@ -34,8 +34,9 @@ bool session_store_init(struct sessions *all, const struct sessions_settings *se
     all->work = aead_work_new();
     if (all->work == NULL)
         return err_set(err, "out of memory for sessions");
-    cells_init(&all->cells, settings->region);
-    return keyed_hash_key_init(&all->hash_key, err);
+    cells_init(&all->cells, &settings->state->region);
+    return routes_init(&all->routes, settings->state, err) &&
+           keyed_hash_key_init(&all->hash_key, err);
 }
 
 void session_store_deinit(struct sessions *all)
@@ -95,6 +96,12 @@ struct session *session_store_find_cid(const struct sessions *all, uint32_t list
             return s;
     }
     return NULL;
+}
+
+struct session *session_store_find_slot(const struct sessions *all, uint32_t slot)
+{
+    uint32_t owner = backend_owner(all->backend, slot);
+    return owner != BACKEND_NO_OWNER ? cells_at(&all->cells, owner) : NULL;
 }
 
 bool session_store_enter_address(struct sessions *all, struct session *s)

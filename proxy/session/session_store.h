@@ -155,7 +155,7 @@ struct sessions_settings {
     void *context;
     struct backend *backend;
     struct udp_out *to_client;
-    struct region *region; /* where they lie; shared by all workers */
+    struct state *state; /* where they lie; shared by all workers */
     struct worker_counters *counters;
 };
 
@@ -194,6 +194,9 @@ struct session *session_store_find(const struct sessions *all, uint32_t listener
                                    const struct addr *client);
 struct session *session_store_find_cid(const struct sessions *all, uint32_t listener,
                                        const uint8_t *cid, size_t cid_len);
+
+/* The one that has the slot toward the backends; NULL = none. */
+struct session *session_store_find_slot(const struct sessions *all, uint32_t slot);
 
 /* One with those keys, that nobody finds yet, and room for its timer: a timer is set where failure
  * could not be handled. NULL: out of memory. */

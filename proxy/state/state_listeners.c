@@ -143,7 +143,8 @@ static void enter(struct state *state, const struct state_listener *new, const u
         memcpy(known->name, new->name, strnlen(new->name, LAYOUT_NAME_MAX));
     }
     memset(known->addrs, 0, sizeof(known->addrs));
-    memcpy(known->addrs, new->addrs, new->addr_count * sizeof(new->addrs[0]));
+    for (uint32_t i = 0; i < new->addr_count; i++)
+        known->addrs[i] = new->addrs[i];
     known->addr_count = (uint8_t) new->addr_count;
     known->use = LAYOUT_LISTENER_IN_USE;
 }

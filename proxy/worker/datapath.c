@@ -272,8 +272,9 @@ static enum backend_outcome from_backend(struct datapath *dp, const struct udp_d
                                          const struct backend_recipient *recipient,
                                          bool *send_failed, uint64_t now_ms)
 {
-    if (recipient->owner != NULL)
-        return session_send(&dp->sessions, recipient->owner, d->data, d->len, send_failed, now_ms);
+    if (recipient->owner != BACKEND_NO_OWNER)
+        return session_send(&dp->sessions, cells_at(&dp->sessions.cells, recipient->owner), d->data,
+                            d->len, send_failed, now_ms);
     if (recipient->outcome == BACKEND_wrong_sender)
         datapath_log_wrong_sender(&dp->log, dp->listeners[recipient->listener], &d->from);
     return recipient->outcome;

@@ -42,7 +42,7 @@ struct datapath {
 
 /* What a worker has in common with the others. */
 struct datapath_shared {
-    struct region *region;         /* borrowed; where sessions lie */
+    struct state *state;           /* borrowed; where sessions lie, and all that outlives us */
     struct identities *identities; /* borrowed */
     /* Sees to it that the session of another worker ends as replaced. */
     void (*end_elsewhere)(void *context, const struct identities_session *session);

@@ -4,18 +4,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "count/counters_area.h"
+
 static bool is_cid_taken(void *context, const struct listener *listener, const uint8_t *cid)
 {
     const struct datapath *dp = context;
     return sessions_find_cid(&dp->sessions, listener, cid) != NULL;
 }
 
-static bool init_handshakes(struct datapath *dp, struct err *err)
+static bool init_handshakes(struct datapath *dp, const struct datapath_shared *shared,
+                            struct err *err)
 {
+    struct layout_worker *own = state_worker(shared->state, dp->worker);
     const struct handshakes_settings settings = {
         .worker = dp->worker,
         .worker_count = dp->worker_count,
         .listener_count = dp->counters.listener_count,
+        .first_number = state_first_number(shared->state, dp->worker),
+        .last_number = &own->last_number,
         .to_client = &dp->to_client,
         .slabs = &dp->slabs,
         .counters = &dp->counters,
@@ -38,7 +44,7 @@ static bool init_sessions(struct datapath *dp, const struct datapath_shared *sha
         .context = shared->context,
         .backend = &dp->backend,
         .to_client = &dp->to_client,
-        .region = shared->region,
+        .state = shared->state,
         .counters = &dp->counters,
     };
     return sessions_init(&dp->sessions, &settings, err);
@@ -56,14 +62,13 @@ static bool init_fronts(struct datapath *dp)
 static bool init(struct datapath *dp, const struct datapath_shared *shared, uint16_t backend_port,
                  struct err *err)
 {
-    dp->counters.by_listener =
-        calloc(dp->counters.listener_count + 1, sizeof(*dp->counters.by_listener));
-    if (dp->counters.by_listener == NULL || !init_fronts(dp) || !udp_out_init(&dp->to_client))
+    dp->counters = counters_area_of(shared->state, dp->worker);
+    if (!init_fronts(dp) || !udp_out_init(&dp->to_client))
         return err_set(err, "out of memory for worker %u", dp->worker);
-    return init_handshakes(dp, err) && init_sessions(dp, shared, err) &&
+    return init_handshakes(dp, shared, err) && init_sessions(dp, shared, err) &&
            admission_init(&dp->admission, dp->generation, dp->worker_count, err) &&
-           backend_open(&dp->backend, dp->generation->config, dp->worker, dp->worker_count,
-                        backend_port, &dp->counters, err);
+           backend_open(&dp->backend, shared->state, &dp->generation->config->gate, dp->worker,
+                        dp->worker_count, backend_port, &dp->counters, err);
 }
 
 bool datapath_init(struct datapath *dp, struct generation *generation,
@@ -74,7 +79,6 @@ bool datapath_init(struct datapath *dp, struct generation *generation,
         (struct datapath){.generation = generation, .worker = worker, .worker_count = worker_count};
     memcpy(dp->listeners, generation->by_number, sizeof(dp->listeners));
     dp->backend.socket.fd = -1;
-    dp->counters.listener_count = generation->config->listener_count;
     slabs_init(&dp->slabs);
     datapath_log_init(&dp->log);
     generation_keep(generation);
@@ -119,7 +123,5 @@ void datapath_deinit(struct datapath *dp)
     slabs_deinit(&dp->slabs);
     generation_give(dp->generation);
     free(dp->fronts);
-    free(dp->counters.by_listener);
     dp->fronts = NULL;
-    dp->counters.by_listener = NULL;
 }

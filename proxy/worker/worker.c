@@ -84,7 +84,7 @@ static void keep_time(struct worker *worker, uint64_t now_ms)
 {
     uint64_t began_ns = read_clock_ns(CLOCK_MONOTONIC);
     uint64_t due_ms = datapath_tick(&worker->datapath, now_ms);
-    durations_add(&worker->datapath.counters.housekeeping,
+    durations_add(&worker->datapath.counters.whole->housekeeping,
                   read_clock_ns(CLOCK_MONOTONIC) - began_ns);
     /* What is due moves away with every datagram; the timer then fires once too early, which is
      * cheaper than to set it each time. */
@@ -301,7 +301,7 @@ static void on_waiting(struct ev_loop *loop, ev_prepare *watcher, int events)
     (void)loop;
     (void)events;
     if (worker->woken_ns != 0)
-        durations_add(&worker->datapath.counters.loop_turn,
+        durations_add(&worker->datapath.counters.whole->loop_turn,
                       read_clock_ns(CLOCK_MONOTONIC) - worker->woken_ns);
 }
 
@@ -375,7 +375,7 @@ static bool open_listening(struct worker *worker, struct generation *generation,
     return true;
 }
 
-struct worker *worker_open(struct generation *generation, struct region *region,
+struct worker *worker_open(struct generation *generation, struct state *state,
                            struct identities *identities, const struct worker *first,
                            uint32_t index, uint32_t count, struct err *err)
 {
@@ -389,7 +389,7 @@ struct worker *worker_open(struct generation *generation, struct region *region,
     worker->count = count;
     worker->timer_due_ms = TIMERS_NONE;
     mailbox_init(&worker->mailbox);
-    const struct datapath_shared shared = {.region = region,
+    const struct datapath_shared shared = {.state = state,
                                            .identities = identities,
                                            .end_elsewhere = end_elsewhere,
                                            .context = worker};

@@ -9,7 +9,7 @@
 #include "count/counters.h"
 #include "creds/generation.h"
 #include "session/identities.h"
-#include "state/region.h"
+#include "state/state.h"
 
 /* How often a worker shows in its counters that it goes round its loop, even if no datagram comes.
  */
@@ -20,7 +20,7 @@ struct worker;
 /* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
  * caller owns the result. Workers must be opened in order: their sockets are numbered by it. first:
  * the first one, for the others; NULL for itself. */
-struct worker *worker_open(struct generation *generation, struct region *region,
+struct worker *worker_open(struct generation *generation, struct state *state,
                            struct identities *identities, const struct worker *first,
                            uint32_t index, uint32_t count, struct err *err) MUST_USE;
 

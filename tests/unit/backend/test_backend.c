@@ -14,28 +14,33 @@
 
 #include "backend/backend.h"
 #include "net/udp_fixture.h"
+#include "state/state_listeners.h"
 
 enum { TOMBSTONE_MS = 247000, LISTENERS = 2, WORKERS_MAX = 8, BUCKET = 0x5a3 };
 
 struct fixture {
+    struct state state;
     struct counters by_listener[LISTENERS + 1];
+    struct whole_counters whole;
     struct worker_counters counters;
-    struct listener_config listeners[LISTENERS];
-    struct config config;
+    struct gate_config config;
+    struct state_listener listeners[LISTENERS];
     struct backend workers[WORKERS_MAX];
     uint32_t worker_count;
     int servers[LISTENERS];
     struct udp_in in;
 };
 
-static int owner_a, owner_b;
+enum { OWNER_A = 7, OWNER_B = 70000 };
+static const uint32_t NOBODY = BACKEND_NO_OWNER;
 
 static void open_workers(struct fixture *f, uint32_t count)
 {
     struct err err = {0};
     for (uint32_t w = 0; w < count; w++) {
         uint16_t port = w > 0 ? backend_port(&f->workers[0]) : 0;
-        if (!backend_open(&f->workers[w], &f->config, w, count, port, &f->counters, &err))
+        if (!backend_open(&f->workers[w], &f->state, &f->config, w, count, port, &f->counters,
+                          &err))
             fail_msg("%s", err.text);
     }
     f->worker_count = count;
@@ -52,22 +57,32 @@ static void close_workers(struct fixture *f)
     f->worker_count = 0;
 }
 
+static void load_listeners(struct fixture *f)
+{
+    struct err err = {0};
+    assert_true(state_listeners_plan(&f->state, f->listeners, LISTENERS, &err));
+    assert_true(state_listeners_commit(&f->state, f->listeners, LISTENERS, TOMBSTONE_MS, &err));
+}
+
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
+    struct err err;
     if (f == NULL || !udp_in_init(&f->in))
         return -1;
-    f->counters =
-        (struct worker_counters){.listener_count = LISTENERS, .by_listener = f->by_listener};
+    f->counters = (struct worker_counters){
+        .listener_count = LISTENERS, .by_listener = f->by_listener, .whole = &f->whole};
+    f->config = (struct gate_config){.max_sessions = 100, .tombstone_ms = TOMBSTONE_MS};
+    f->listeners[0].name = "first";
+    f->listeners[1].name = "second";
     for (int i = 0; i < LISTENERS; i++) {
         f->servers[i] = udp_fixture_open_plain(udp_fixture_parse("127.0.0.1:1"));
-        f->listeners[i].backend = udp_fixture_name_of(f->servers[i]);
+        f->listeners[i].server = udp_fixture_name_of(f->servers[i]);
     }
-    f->config = (struct config){
-        .gate = {.max_sessions = 100, .tombstone_ms = TOMBSTONE_MS},
-        .listeners = f->listeners,
-        .listener_count = LISTENERS,
-    };
+    if (!state_create(&f->state, &err))
+        return -1;
+    load_listeners(f);
+    state_begin_workers(&f->state, 1);
     open_workers(f, 1);
     *state = f;
     return 0;
@@ -80,11 +95,12 @@ static int tear_down(void **state)
     udp_in_deinit(&f->in);
     for (int i = 0; i < LISTENERS; i++)
         close(f->servers[i]);
+    state_close(&f->state);
     free(f);
     return 0;
 }
 
-static uint32_t take(struct backend *backend, uint32_t bucket, void *owner, uint32_t listener)
+static uint32_t take(struct backend *backend, uint32_t bucket, uint32_t owner, uint32_t listener)
 {
     bool is_early;
     uint32_t slot = backend_take(backend, bucket, owner, listener, 1000, &is_early);
@@ -108,7 +124,7 @@ static uint32_t read_marks(struct fixture *f, uint64_t now_ms)
 static struct backend_recipient recipient_of(struct fixture *f, uint32_t slot, uint32_t listener,
                                              uint64_t now_ms)
 {
-    const struct udp_datagram datagram = {.from = f->listeners[listener].backend,
+    const struct udp_datagram datagram = {.from = f->listeners[listener].server,
                                           .to = backend_slot_addr(&f->workers[0], slot),
                                           .data = (const uint8_t *)"x",
                                           .len = 1};
@@ -118,16 +134,16 @@ static struct backend_recipient recipient_of(struct fixture *f, uint32_t slot, u
 static bool is_stale(struct fixture *f, uint32_t slot, uint64_t now_ms)
 {
     struct backend_recipient recipient = recipient_of(f, slot, 0, now_ms);
-    assert_true(recipient.owner == NULL || recipient.owner == &owner_a);
-    if (recipient.owner == NULL) {
+    assert_true(recipient.owner == NOBODY || recipient.owner == OWNER_A);
+    if (recipient.owner == NOBODY) {
         assert_int_equal(recipient.outcome, BACKEND_late);
         assert_int_equal(recipient.late, LATE_UNKNOWN);
     }
-    return recipient.owner == NULL;
+    return recipient.owner == NOBODY;
 }
 
 /* A slot whose mark has been read. */
-static uint32_t take_and_read_mark(struct fixture *f, void *owner, uint32_t listener)
+static uint32_t take_and_read_mark(struct fixture *f, uint32_t owner, uint32_t listener)
 {
     uint32_t slot = take(&f->workers[0], BUCKET, owner, listener);
     for (int i = 0; i < 1000 && read_marks(f, 1000) == 0; i++)
@@ -141,14 +157,14 @@ static uint32_t take_and_read_mark(struct fixture *f, void *owner, uint32_t list
 static void test_a_mark_parts_before_from_after(void **state)
 {
     struct fixture *f = *state;
-    uint32_t slot = take(&f->workers[0], BUCKET, &owner_a, 0);
+    uint32_t slot = take(&f->workers[0], BUCKET, OWNER_A, 0);
     assert_true(is_stale(f, slot, 1000));
-    uint32_t other = take(&f->workers[0], BUCKET + 1, &owner_a, 0);
+    uint32_t other = take(&f->workers[0], BUCKET + 1, OWNER_A, 0);
     for (uint32_t marks = 0; marks < 2;)
         marks += read_marks(f, 1000);
     assert_false(is_stale(f, slot, 1000));
     assert_false(is_stale(f, other, 1000));
-    uint32_t third = take(&f->workers[0], BUCKET, &owner_a, 0);
+    uint32_t third = take(&f->workers[0], BUCKET, OWNER_A, 0);
     assert_false(is_stale(f, slot, 1000));
     assert_true(is_stale(f, third, 1000));
 }
@@ -158,7 +174,7 @@ static void test_a_lost_mark(void **state)
 {
     struct fixture *f = *state;
     struct backend *backend = &f->workers[0];
-    uint32_t slot = take(backend, BUCKET, &owner_a, 0);
+    uint32_t slot = take(backend, BUCKET, OWNER_A, 0);
     backend_on_batch(backend, true, 1999);
     assert_true(is_stale(f, slot, 1999));
     backend_on_batch(backend, false, 2000);
@@ -174,7 +190,7 @@ static void test_what_is_no_mark(void **state)
     uint64_t number = 1;
     struct addr self = backend_slot_addr(backend, slots_number(0, 0));
     struct addr other = self, elsewhere = self;
-    uint32_t slot = take(backend, BUCKET, &owner_a, 0);
+    uint32_t slot = take(backend, BUCKET, OWNER_A, 0);
     other.port ^= 1;
     elsewhere.ip[3]++;
     const struct udp_datagram datagrams[] = {
@@ -201,26 +217,26 @@ static void test_what_is_no_mark(void **state)
 static void test_a_session_gets_what_its_server_sends(void **state)
 {
     struct fixture *f = *state;
-    uint32_t a = take_and_read_mark(f, &owner_a, 0), b = take_and_read_mark(f, &owner_b, 1);
-    assert_ptr_equal(recipient_of(f, a, 0, 1000).owner, &owner_a);
+    uint32_t a = take_and_read_mark(f, OWNER_A, 0), b = take_and_read_mark(f, OWNER_B, 1);
+    assert_int_equal(recipient_of(f, a, 0, 1000).owner, OWNER_A);
     struct backend_recipient recipient = recipient_of(f, b, 1, 1000);
-    assert_ptr_equal(recipient.owner, &owner_b);
+    assert_int_equal(recipient.owner, OWNER_B);
     assert_int_equal(recipient.listener, 1);
-    assert_ptr_equal(backend_owner(&f->workers[0], a), &owner_a);
+    assert_int_equal(backend_owner(&f->workers[0], a), OWNER_A);
     assert_false(backend_is_noisy(&f->workers[0], a));
 }
 
 static void test_a_tombstone_tells_why_and_is_kept_by_what_comes(void **state)
 {
     struct fixture *f = *state;
-    uint32_t slot = take_and_read_mark(f, &owner_a, 0);
+    uint32_t slot = take_and_read_mark(f, OWNER_A, 0);
     backend_release(&f->workers[0], slot, CLOSE_idle, 2000);
-    assert_null(backend_owner(&f->workers[0], slot));
+    assert_true(backend_owner(&f->workers[0], slot) == NOBODY);
     uint64_t now_ms = 2000;
     for (int i = 0; i < 3; i++) {
         now_ms += TOMBSTONE_MS - 1;
         struct backend_recipient recipient = recipient_of(f, slot, 0, now_ms);
-        assert_null(recipient.owner);
+        assert_true(recipient.owner == NOBODY);
         assert_int_equal(recipient.outcome, BACKEND_late);
         assert_int_equal(recipient.late, CLOSE_idle);
         assert_int_equal(recipient.listener, 0);
@@ -233,27 +249,27 @@ static void test_others_than_the_server_are_not_heard(void **state)
 {
     struct fixture *f = *state;
     struct backend *backend = &f->workers[0];
-    uint32_t slot = take_and_read_mark(f, &owner_a, 0);
+    uint32_t slot = take_and_read_mark(f, OWNER_A, 0);
     const struct udp_datagram stranger = {.from = udp_fixture_parse("127.0.0.9:5683"),
                                           .to = backend_slot_addr(backend, slot)};
     struct backend_recipient recipient = backend_recipient(backend, &stranger, 1000);
-    assert_null(recipient.owner);
+    assert_true(recipient.owner == NOBODY);
     assert_int_equal(recipient.outcome, BACKEND_wrong_sender);
     assert_int_equal(recipient.listener, 0);
     assert_false(backend_is_noisy(backend, slot));
     /* The server of another listener is not forgotten. */
     recipient = recipient_of(f, slot, 1, 1000);
-    assert_null(recipient.owner);
+    assert_true(recipient.owner == NOBODY);
     assert_int_equal(recipient.outcome, BACKEND_wrong_sender);
     assert_true(backend_is_noisy(backend, slot));
-    assert_ptr_equal(recipient_of(f, slot, 0, 1000).owner, &owner_a);
+    assert_int_equal(recipient_of(f, slot, 0, 1000).owner, OWNER_A);
 }
 
 static void test_an_address_that_never_was_a_slot(void **state)
 {
     struct fixture *f = *state;
     struct backend_recipient recipient = recipient_of(f, slots_number(BUCKET, 0), 0, 0);
-    assert_null(recipient.owner);
+    assert_true(recipient.owner == NOBODY);
     assert_int_equal(recipient.outcome, BACKEND_late);
     assert_int_equal(recipient.late, LATE_UNKNOWN);
     assert_true(recipient.listener == UINT32_MAX);
@@ -277,7 +293,7 @@ static void assert_round_trip(struct fixture *f, uint32_t bucket, uint32_t liste
     struct addr source;
     uint32_t worker = steering_worker_of_bucket(bucket, f->worker_count);
     struct backend *backend = &f->workers[worker];
-    uint32_t slot = take(backend, bucket, &owner_a, listener);
+    uint32_t slot = take(backend, bucket, OWNER_A, listener);
     struct addr expected = backend_slot_addr(backend, slot);
     send_through(backend, slot, listener, &failed);
     assert_false(failed);
@@ -285,9 +301,9 @@ static void assert_round_trip(struct fixture *f, uint32_t bucket, uint32_t liste
                      8);
     assert_true(addr_equal(&source, &expected));
     udp_fixture_send_plain(f->servers[listener], &source, "answer", 6);
-    void *owner = NULL;
+    uint32_t owner = NOBODY;
     bool has_seen_mark = false;
-    for (int i = 0; i < 10000 && owner == NULL; i++) {
+    for (int i = 0; i < 10000 && owner == NOBODY; i++) {
         if (!backend_receive(backend, &f->in)) {
             usleep(100);
             continue;
@@ -300,7 +316,7 @@ static void assert_round_trip(struct fixture *f, uint32_t bucket, uint32_t liste
         }
     }
     assert_true(has_seen_mark);
-    assert_ptr_equal(owner, &owner_a);
+    assert_int_equal(owner, OWNER_A);
 }
 
 static void test_workers_share_a_port_and_each_gets_its_own(void **state)
@@ -326,12 +342,12 @@ static void test_the_port_of_the_settings(void **state)
     struct backend second;
     struct err err;
     uint16_t port = backend_port(&f->workers[0]);
-    f->config.gate.backend_port = port;
+    f->config.backend_port = port;
     for (uint32_t count = 3; count > 0; count--) {
         close_workers(f);
         open_workers(f, count);
         assert_int_equal(backend_port(&f->workers[count - 1]), port);
-        assert_false(backend_open(&second, &f->config, 0, 1, 0, &f->counters, &err));
+        assert_false(backend_open(&second, &f->state, &f->config, 0, 1, 0, &f->counters, &err));
         assert_non_null(strstr(err.text, "another program has this address"));
         assert_round_trip(f, BUCKET, 0);
     }
@@ -341,9 +357,9 @@ static void test_what_could_not_be_sent(void **state)
 {
     struct fixture *f = *state;
     struct backend *backend = &f->workers[0];
-    uint32_t slot = take(backend, BUCKET, &owner_a, 1);
+    uint32_t slot = take(backend, BUCKET, OWNER_A, 1);
     bool failed = false;
-    backend->servers[1].port = 0; /* which nothing can be sent to */
+    backend->servers[1].now.port = 0; /* which nothing can be sent to */
     send_through(backend, slot, 1, &failed);
     assert_true(failed);
     assert_int_equal(backend_send_error(backend), EINVAL);
@@ -359,7 +375,7 @@ static void test_errors_are_of_the_listener(void **state)
     f->servers[1] = udp_fixture_open_plain(udp_fixture_parse("127.0.0.1:1"));
     for (uint32_t bucket = 0; bucket < 30; bucket++) {
         struct backend *backend = &f->workers[bucket % 3];
-        uint32_t slot = take(backend, bucket, &owner_a, 1);
+        uint32_t slot = take(backend, bucket, OWNER_A, 1);
         bool failed = false;
         send_through(backend, slot, 1, &failed);
     }

@@ -14,30 +14,50 @@
 enum { TOMBSTONE_MS = 247000, LISTENERS = 256, SESSIONS_MAX = 100000, BUCKET = 0x5a3 };
 
 static struct counters by_listener[LISTENERS + 1];
-static struct worker_counters counters = {.listener_count = LISTENERS, .by_listener = by_listener};
+static struct whole_counters whole;
+static struct worker_counters counters = {
+    .listener_count = LISTENERS, .by_listener = by_listener, .whole = &whole};
 
-static int owner_a, owner_b;
+enum { OWNER_A = 7, OWNER_B = 70000 };
+static const uint32_t NOBODY = UINT32_MAX;
+
+/* A state, and the slots of one worker in it. */
+struct fixture {
+    struct slots slots; /* first: a test's state is this */
+    struct state state;
+};
+
+static void open_slots(struct fixture *f, uint32_t worker, uint32_t worker_count)
+{
+    struct err err = {0};
+    if (!slots_init(&f->slots, &f->state, worker, worker_count, SESSIONS_MAX, TOMBSTONE_MS,
+                    &counters, &err))
+        fail_msg("%s", err.text);
+}
 
 static int set_up(void **state)
 {
-    struct slots *slots = malloc(sizeof(*slots));
+    struct fixture *f = calloc(1, sizeof(*f));
     struct err err = {0};
     memset(by_listener, 0, sizeof(by_listener));
-    counter_subtract(&counters.backend_address_silence,
-                     counter_get(&counters.backend_address_silence));
-    if (slots == NULL || !slots_init(slots, 0, 1, SESSIONS_MAX, TOMBSTONE_MS, &counters, &err)) {
+    memset(&whole, 0, sizeof(whole));
+    if (f == NULL || !state_create(&f->state, &err)) {
         print_error("%s\n", err.text);
         return -1;
     }
-    slots->first = 0;
-    *state = slots;
+    state_begin_workers(&f->state, 1);
+    f->state.header->slot_first = 0;
+    open_slots(f, 0, 1);
+    *state = f;
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    slots_deinit(*state);
-    free(*state);
+    struct fixture *f = *state;
+    slots_deinit(&f->slots);
+    state_close(&f->state);
+    free(f);
     return 0;
 }
 
@@ -45,7 +65,7 @@ static int tear_down(void **state)
 static void limit(struct slots *slots, uint32_t count)
 {
     slots->share = count;
-    slots->extra_left = 0;
+    slots->extra_max = 0;
 }
 
 static uint32_t index_of(uint32_t slot)
@@ -53,7 +73,7 @@ static uint32_t index_of(uint32_t slot)
     return slot == SLOTS_NONE ? SLOTS_NONE : slot / STEERING_BUCKETS - SLOTS_FIRST_INDEX;
 }
 
-static uint32_t take_for(struct slots *slots, void *owner, uint32_t listener, uint64_t now_ms,
+static uint32_t take_for(struct slots *slots, uint32_t owner, uint32_t listener, uint64_t now_ms,
                          bool *is_early)
 {
     uint32_t slot = slots_take(slots, BUCKET, owner, listener, 0, now_ms, is_early);
@@ -65,7 +85,7 @@ static uint32_t take_for(struct slots *slots, void *owner, uint32_t listener, ui
 static uint32_t take(struct slots *slots, uint64_t now_ms)
 {
     bool is_early = true;
-    uint32_t index = take_for(slots, &owner_a, 0, now_ms, &is_early);
+    uint32_t index = take_for(slots, OWNER_A, 0, now_ms, &is_early);
     assert_true(index != SLOTS_NONE);
     assert_false(is_early);
     return index;
@@ -87,7 +107,7 @@ static bool is_exhausted(struct slots *slots, uint64_t now_ms)
 }
 
 struct found {
-    void *owner;
+    uint32_t owner;
     unsigned late;
     uint32_t listener;
 };
@@ -96,7 +116,7 @@ static struct found find_slot(const struct slots *slots, uint32_t index, uint64_
 {
     const struct backend_slot *slot = slots_find(slots, slots_number(BUCKET, index));
     assert_non_null(slot);
-    return (struct found){.owner = slot->state == SLOT_TAKEN ? slot->owner : NULL,
+    return (struct found){.owner = slot->state == SLOT_TAKEN ? slot->owner : NOBODY,
                           .late = slots_late_reason(slots, slot, now_ms),
                           .listener = slot->listener};
 }
@@ -105,14 +125,14 @@ static void test_find_owner(void **state)
 {
     struct slots *slots = *state;
     bool is_early;
-    uint32_t a = take_for(slots, &owner_a, 3, 1000, &is_early);
-    uint32_t b = take_for(slots, &owner_b, 255, 1000, &is_early);
+    uint32_t a = take_for(slots, OWNER_A, 3, 1000, &is_early);
+    uint32_t b = take_for(slots, OWNER_B, 255, 1000, &is_early);
     assert_true(a != b);
     struct found found = find_slot(slots, a, 5000);
-    assert_ptr_equal(found.owner, &owner_a);
+    assert_int_equal(found.owner, OWNER_A);
     assert_int_equal(found.listener, 3);
     found = find_slot(slots, b, 5000);
-    assert_ptr_equal(found.owner, &owner_b);
+    assert_int_equal(found.owner, OWNER_B);
     assert_int_equal(found.listener, 255);
 }
 
@@ -125,12 +145,12 @@ static void test_tombstone(void **state)
         uint32_t slot = take(slots, closed_ms - 10);
         release(slots, slot, reason, closed_ms);
         struct found found = find_slot(slots, slot, closed_ms);
-        assert_null(found.owner);
+        assert_true(found.owner == NOBODY);
         assert_int_equal(found.late, reason);
         assert_int_equal(found.listener, 0);
         assert_int_equal(find_slot(slots, slot, closed_ms + TOMBSTONE_MS - 1).late, reason);
         found = find_slot(slots, slot, closed_ms + TOMBSTONE_MS);
-        assert_null(found.owner);
+        assert_true(found.owner == NOBODY);
         assert_int_equal(found.late, LATE_UNKNOWN);
         assert_int_equal(found.listener, 0); /* who had it last */
     }
@@ -148,7 +168,7 @@ static void assert_none_left(struct slots *slots, uint64_t now_ms)
 {
     bool is_early;
     assert_true(is_exhausted(slots, now_ms));
-    assert_true(take_for(slots, &owner_b, 0, now_ms, &is_early) == SLOTS_NONE);
+    assert_true(take_for(slots, OWNER_B, 0, now_ms, &is_early) == SLOTS_NONE);
     assert_false(is_early);
 }
 
@@ -156,7 +176,7 @@ static uint32_t take_early(struct slots *slots, uint64_t now_ms)
 {
     bool is_early;
     assert_false(is_exhausted(slots, now_ms));
-    uint32_t slot = take_for(slots, &owner_b, 0, now_ms, &is_early);
+    uint32_t slot = take_for(slots, OWNER_B, 0, now_ms, &is_early);
     assert_true(slot == SLOTS_NONE || is_early);
     return slot;
 }
@@ -170,7 +190,7 @@ static void assert_gauges(const struct slots *slots, uint64_t quarantine, uint64
     }
     assert_int_equal(sums[0], quarantine);
     assert_int_equal(sums[1], noisy);
-    assert_int_equal(slots->lists[SLOT_SILENT].count + slots->lists[SLOT_NOISY].count, quarantine);
+    assert_int_equal(slots->silent.count + slots->noisy.count, quarantine);
 }
 
 /* Those that were never used come first: they have been silent for longest of all. */
@@ -183,7 +203,7 @@ static void test_unused_first(void **state)
     assert_int_equal(take(slots, 1000 + 9 * TOMBSTONE_MS), 1);
     assert_int_equal(take(slots, 1000 + 9 * TOMBSTONE_MS), 2);
     assert_int_equal(take(slots, 1000 + 9 * TOMBSTONE_MS), 0);
-    assert_int_equal(counter_get(&counters.backend_address_silence), 9 * TOMBSTONE_MS);
+    assert_int_equal(counter_get(&whole.backend_address_silence), 9 * TOMBSTONE_MS);
 }
 
 static void test_not_reused_before_its_time(void **state)
@@ -196,7 +216,7 @@ static void test_not_reused_before_its_time(void **state)
     assert_gauges(slots, 0, 0);
     release(slots, 0, CLOSE_idle, 1000);
     assert_int_equal(take(slots, 1000 + TOMBSTONE_MS), 0);
-    assert_int_equal(counter_get(&counters.backend_address_silence), TOMBSTONE_MS - 1);
+    assert_int_equal(counter_get(&whole.backend_address_silence), TOMBSTONE_MS - 1);
 }
 
 /* What a backend sends begins the time anew. */
@@ -217,7 +237,7 @@ static void test_noise_prolongs(void **state)
     assert_int_equal(find_slot(slots, 0, now_ms + TOMBSTONE_MS).late, LATE_UNKNOWN);
     assert_int_equal(take(slots, now_ms + TOMBSTONE_MS), 0);
     assert_gauges(slots, 0, 0);
-    assert_int_equal(counter_get(&counters.backend_address_silence), TOMBSTONE_MS);
+    assert_int_equal(counter_get(&whole.backend_address_silence), TOMBSTONE_MS);
 }
 
 /* A sender that pauses for longer has ended the quarantine, and begins another. */
@@ -246,7 +266,7 @@ static void test_noise_while_taken(void **state)
     struct slots *slots = *state;
     take_all(slots, 2);
     on_noise(slots, 1, 500);
-    assert_ptr_equal(find_slot(slots, 1, 500).owner, &owner_a);
+    assert_int_equal(find_slot(slots, 1, 500).owner, OWNER_A);
     release(slots, 1, CLOSE_idle, 1000);
     assert_gauges(slots, 1, 1);
     assert_none_left(slots, 1000 + TOMBSTONE_MS - 1);
@@ -259,8 +279,8 @@ static void test_gauges_are_those_of_the_listener(void **state)
 {
     struct slots *slots = *state;
     bool is_early;
-    uint32_t a = take_for(slots, &owner_a, 3, 0, &is_early);
-    uint32_t b = take_for(slots, &owner_a, 200, 0, &is_early);
+    uint32_t a = take_for(slots, OWNER_A, 3, 0, &is_early);
+    uint32_t b = take_for(slots, OWNER_A, 200, 0, &is_early);
     release(slots, a, CLOSE_idle, 1000);
     release(slots, b, CLOSE_idle, 2000);
     on_noise(slots, b, 3000);
@@ -355,7 +375,7 @@ static void test_order_in_use(void **state)
                 silent_ms = since_ms < silent_ms ? since_ms : silent_ms;
             }
         }
-        uint32_t slot = take_for(slots, &owner_a, 0, now_ms, &is_early);
+        uint32_t slot = take_for(slots, OWNER_A, 0, now_ms, &is_early);
         assert_int_equal(slot != SLOTS_NONE, has_rested || has_silent);
         assert_int_equal(is_early, !has_rested && has_silent);
         earlies += is_early;
@@ -380,10 +400,10 @@ static void test_full_pool_takes_the_oldest_early(void **state)
     release(slots, 0, CLOSE_evicted, 2000);
     release(slots, 1, CLOSE_idle, 2500);
     on_noise(slots, 2, 2600);
-    assert_int_equal(take_for(slots, &owner_b, 1, 3000, &is_early), 0);
+    assert_int_equal(take_for(slots, OWNER_B, 1, 3000, &is_early), 0);
     assert_true(is_early);
     struct found found = find_slot(slots, 0, 3000);
-    assert_ptr_equal(found.owner, &owner_b);
+    assert_int_equal(found.owner, OWNER_B);
     assert_int_equal(found.listener, 1);
     assert_int_equal(find_slot(slots, 1, 3000).late, CLOSE_idle);
     assert_int_equal(take_early(slots, 3000), 1);
@@ -404,7 +424,7 @@ static void test_a_slot_is_in_its_bucket(void **state)
     bool is_early;
     for (uint32_t bucket = 0; bucket < STEERING_BUCKETS; bucket++) {
         for (uint32_t i = 0; i < 3; i++) {
-            uint32_t slot = slots_take(slots, bucket, &owner_a, 0, 0, 0, &is_early);
+            uint32_t slot = slots_take(slots, bucket, OWNER_A, 0, 0, 0, &is_early);
             struct addr addr = slots_addr(slot);
             assert_int_equal(slots_bucket_of(slot), bucket);
             assert_int_equal(index_of(slot), i);
@@ -422,7 +442,7 @@ static void test_a_bucket_may_have_more_than_its_share(void **state)
     uint32_t earlies = 0, highest = 0;
     for (uint32_t i = 0; i < 2 * SLOTS_BUCKET_MAX; i++) {
         bool is_early;
-        uint32_t index = take_for(slots, &owner_a, 0, 1000 + i, &is_early);
+        uint32_t index = take_for(slots, OWNER_A, 0, 1000 + i, &is_early);
         assert_true(index < SLOTS_BUCKET_MAX);
         assert_int_equal(index, i % SLOTS_BUCKET_MAX);
         assert_int_equal(is_early, i >= SLOTS_BUCKET_MAX);
@@ -435,19 +455,22 @@ static void test_a_bucket_may_have_more_than_its_share(void **state)
     assert_gauges(slots, SLOTS_BUCKET_MAX, 0);
 }
 
-/* A process begins where no other is likely to have begun, and goes on from the last to the first.
+/* A state begins where no other is likely to have begun, and goes on from the last to the first.
  */
 static void test_a_bucket_begins_anywhere(void **state)
 {
     struct slots *slots = *state;
-    struct slots others[8];
-    uint32_t same = 0;
+    uint32_t first[8], same = 0;
     for (int i = 0; i < 8; i++) {
+        struct fixture other;
         struct err err;
-        assert_true(slots_init(&others[i], 0, 1, SESSIONS_MAX, TOMBSTONE_MS, &counters, &err));
-        assert_true(others[i].first < SLOTS_BUCKET_MAX);
-        same += others[i].first == others[0].first;
-        slots_deinit(&others[i]);
+        assert_true(state_create(&other.state, &err));
+        open_slots(&other, 0, 1);
+        first[i] = other.slots.first;
+        assert_true(first[i] < SLOTS_BUCKET_MAX);
+        same += first[i] == first[0];
+        slots_deinit(&other.slots);
+        state_close(&other.state);
     }
     assert_true(same < 8);
     slots->first = SLOTS_BUCKET_MAX - 2;
@@ -455,7 +478,7 @@ static void test_a_bucket_begins_anywhere(void **state)
     for (uint32_t i = 0; i < 5; i++) {
         uint32_t expected = (SLOTS_BUCKET_MAX - 2 + i) % SLOTS_BUCKET_MAX;
         assert_int_equal(take(slots, 0), expected);
-        assert_ptr_equal(find_slot(slots, expected, 0).owner, &owner_a);
+        assert_int_equal(find_slot(slots, expected, 0).owner, OWNER_A);
     }
     assert_null(slots_find(slots, slots_number(BUCKET, SLOTS_BUCKET_MAX - 3)));
     assert_null(slots_find(slots, slots_number(BUCKET, 3)));
@@ -468,13 +491,13 @@ static void test_every_bucket_has_its_share(void **state)
     struct slots *slots = *state;
     bool is_early;
     slots->share = SHARE;
-    slots->extra_left = EXTRA;
+    slots->extra_max = EXTRA;
     for (uint32_t i = 0; i < SHARE + EXTRA; i++)
         assert_int_equal(take(slots, 0), i);
     assert_none_left(slots, 0);
     assert_false(slots_is_exhausted(slots, OTHER, 0));
     for (uint32_t i = 0; i < SHARE; i++)
-        assert_true(slots_take(slots, OTHER, &owner_b, 1, 0, 0, &is_early) ==
+        assert_true(slots_take(slots, OTHER, OWNER_B, 1, 0, 0, &is_early) ==
                     slots_number(OTHER, i));
     assert_true(slots_is_exhausted(slots, OTHER, 0));
 
@@ -483,23 +506,54 @@ static void test_every_bucket_has_its_share(void **state)
     release(slots, SHARE + EXTRA - 1, CLOSE_idle, 1000);
     release(slots, SHARE + EXTRA - 2, CLOSE_idle, 1000);
     assert_int_equal(slots_on_time(slots, 1000 + TOMBSTONE_MS), UINT64_MAX);
-    assert_int_equal(slots->extra_left, 2);
+    assert_int_equal(slots->extra_max - slots->extra_count, 2);
     assert_null(slots_find(slots, slots_number(BUCKET, SHARE + EXTRA - 2)));
     assert_non_null(slots_find(slots, slots_number(BUCKET, 3)));
     assert_false(slots_is_exhausted(slots, OTHER, 1000 + TOMBSTONE_MS));
     /* What has rested goes before what was never used, beyond the share. */
     assert_int_equal(take(slots, 1000 + TOMBSTONE_MS), 3);
-    assert_int_equal(slots->extra_left, 2);
-    assert_true(slots_take(slots, OTHER, &owner_b, 1, 0, 1000 + TOMBSTONE_MS, &is_early) ==
+    assert_int_equal(slots->extra_max - slots->extra_count, 2);
+    assert_true(slots_take(slots, OTHER, OWNER_B, 1, 0, 1000 + TOMBSTONE_MS, &is_early) ==
                 slots_number(OTHER, SHARE));
-    assert_int_equal(slots->extra_left, 1);
+    assert_int_equal(slots->extra_max - slots->extra_count, 1);
     assert_int_equal(take(slots, 1000 + TOMBSTONE_MS), SHARE + EXTRA - 2);
     assert_none_left(slots, 1000 + TOMBSTONE_MS);
 }
 
+/* Other settings: what is in use stays so, and beyond what there may be now nothing new is used. */
+static void test_settings_may_change(void **state)
+{
+    enum { COUNT = 100 };
+    struct slots *slots = *state;
+    bool is_early;
+    for (uint32_t i = 0; i < COUNT; i++)
+        assert_int_equal(take(slots, 0), i);
+    slots_set(slots, 1, TOMBSTONE_MS);
+    assert_int_equal(slots->share, 8);
+    assert_int_equal(slots->extra_count, COUNT - 8);
+    slots->extra_max = 10;
+    assert_none_left(slots, 0);
+    assert_int_equal(find_slot(slots, COUNT - 1, 0).owner, OWNER_A);
+    release(slots, COUNT - 1, CLOSE_idle, 1000);
+    release(slots, COUNT - 2, CLOSE_idle, 1000);
+    release(slots, 0, CLOSE_idle, 1000);
+    /* A shorter time of silence is enough from now on. */
+    slots_set(slots, 1, 5000);
+    slots->extra_max = 10;
+    assert_int_equal(slots_on_time(slots, 5999), 1000 + 5000 + 1000);
+    assert_int_equal(slots_on_time(slots, 6000), UINT64_MAX);
+    assert_null(slots_find(slots, slots_number(BUCKET, COUNT - 2)));
+    assert_int_equal(slots->extra_count, COUNT - 2 - 8);
+    assert_int_equal(take(slots, 6000), 0);
+    assert_true(take_for(slots, OWNER_B, 0, 6000, &is_early) == SLOTS_NONE);
+    /* With more room it goes on. */
+    slots_set(slots, SESSIONS_MAX, TOMBSTONE_MS);
+    assert_int_equal(take(slots, 6000), COUNT - 2);
+}
+
 static void test_size_of_the_pool(void **state)
 {
-    (void)state;
+    struct fixture *f = *state;
     static const struct {
         uint32_t max_sessions, workers, share, extra; /* extra: of each worker */
     } cases[] = {
@@ -508,38 +562,35 @@ static void test_size_of_the_pool(void **state)
         {1000000, 2, 488, 1000000}, {8000000, 1, 2039, 8353792}, {UINT32_MAX, 256, 2039, 32632},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct slots slots;
-        struct err err;
-        assert_true(slots_init(&slots, 0, cases[i].workers, cases[i].max_sessions, TOMBSTONE_MS,
-                               &counters, &err));
-        assert_int_equal(slots.share, cases[i].share);
-        assert_int_equal(slots.extra_left, cases[i].extra);
-        slots_deinit(&slots);
+        slots_deinit(&f->slots);
+        open_slots(f, 0, cases[i].workers);
+        slots_set(&f->slots, cases[i].max_sessions, TOMBSTONE_MS);
+        assert_int_equal(f->slots.share, cases[i].share);
+        assert_int_equal(f->slots.extra_max, cases[i].extra);
     }
 }
 
-/* A bucket's memory grows and shrinks with what is in it, and nothing in it is lost by that. */
+/* A bucket grows and shrinks with what is in it, and nothing in it is lost by that. */
 static void test_grows_and_shrinks(void **state)
 {
     enum { COUNT = 1000, LEFT = 10, SHARE = 8 };
     struct slots *slots = *state;
-    static char owners[COUNT];
     bool is_early;
     slots->share = SHARE;
     for (uint32_t i = 0; i < COUNT; i++) {
         assert_null(slots_find(slots, slots_number(BUCKET, i)));
-        assert_int_equal(take_for(slots, &owners[i], i % 7, 0, &is_early), i);
+        assert_int_equal(take_for(slots, 100 + i, i % 7, 0, &is_early), i);
     }
     for (uint32_t i = LEFT; i < COUNT; i++)
         release(slots, i, CLOSE_idle, i);
     for (uint64_t due_ms = 0; due_ms != UINT64_MAX;)
         due_ms = slots_on_time(slots, COUNT + TOMBSTONE_MS);
     for (uint32_t i = 0; i < LEFT; i++) {
-        assert_ptr_equal(find_slot(slots, i, 0).owner, &owners[i]);
+        assert_int_equal(find_slot(slots, i, 0).owner, 100 + i);
         assert_int_equal(find_slot(slots, i, 0).listener, i % 7);
     }
     assert_null(slots_find(slots, slots_number(BUCKET, LEFT)));
-    assert_in_range(slots->buckets[BUCKET].capacity, LEFT, 2 * LEFT);
+    assert_int_equal(slots->extra_count, LEFT - SHARE);
 }
 
 /* ---- addresses ------------------------------------------------------------------------------ */
@@ -586,19 +637,20 @@ static void test_addresses_that_never_were_slots(void **state)
 
 static void test_addresses_of_another_worker_are_unknown(void **state)
 {
-    (void)state;
+    struct fixture *f = *state;
     static const uint32_t counts[] = {1, 2, 3, 5, 8, 256};
     for (size_t n = 0; n < sizeof(counts) / sizeof(counts[0]); n++) {
         static struct slots workers[256];
-        struct err err;
         bool is_early;
-        for (uint32_t w = 0; w < counts[n]; w++)
-            assert_true(
-                slots_init(&workers[w], w, counts[n], SESSIONS_MAX, TOMBSTONE_MS, &counters, &err));
+        for (uint32_t w = 0; w < counts[n]; w++) {
+            slots_deinit(&f->slots);
+            open_slots(f, w, counts[n]);
+            workers[w] = f->slots;
+            f->slots.counts = NULL;
+        }
         for (uint32_t bucket = 0; bucket < STEERING_BUCKETS; bucket++) {
             uint32_t owner = steering_worker_of_bucket(bucket, counts[n]);
-            uint32_t slot =
-                slots_take(&workers[owner], bucket, &workers[owner], 0, 0, 0, &is_early);
+            uint32_t slot = slots_take(&workers[owner], bucket, owner, 0, 0, 0, &is_early);
             for (uint32_t w = 0; w < counts[n]; w += counts[n] / 8 + 1)
                 assert_int_equal(slots_find(&workers[w], slot) != NULL, w == owner);
         }
@@ -627,11 +679,13 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_bucket_begins_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_every_bucket_has_its_share, set_up, tear_down),
-        cmocka_unit_test(test_size_of_the_pool),
+        cmocka_unit_test_setup_teardown(test_settings_may_change, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_size_of_the_pool, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_grows_and_shrinks, set_up, tear_down),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test_setup_teardown(test_addresses_that_never_were_slots, set_up, tear_down),
-        cmocka_unit_test(test_addresses_of_another_worker_are_unknown),
+        cmocka_unit_test_setup_teardown(test_addresses_of_another_worker_are_unknown, set_up,
+                                        tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,10 +28,11 @@ static void add_handshakes(const struct counters *c)
     }
 }
 
-void coverage_add(const struct worker_counters *counters)
+void coverage_add(const struct worker_counters *counters, uint32_t listener_count)
 {
-    for (uint32_t i = 0; i <= counters->listener_count; i++) {
-        const struct counters *c = &counters->by_listener[i];
+    for (uint32_t i = 0; i <= listener_count; i++) {
+        const struct counters *c =
+            &counters->by_listener[i < listener_count ? i : counters->listener_count];
         for (unsigned o = 0; o < CLIENT_OUTCOME_COUNT; o++)
             reached.client[o] += counter_get(&c->client[o]);
         for (unsigned o = 0; o < BACKEND_OUTCOME_COUNT; o++)
@@ -57,8 +58,8 @@ void coverage_is_complete(void **state)
 {
     unsigned all = 0;
     (void)state;
-    /* What an operator causes is proved where operators act: by the tests of reload, inquiries, taking
-     * over and credentials. */
+    /* What an operator causes is proved where operators act: by the tests of reload, inquiries,
+     * taking over and credentials. */
     reached.client[CLIENT_draining]++;
     reached.closed[CLOSE_revoked]++;
     reached.closed[CLOSE_listener_removed]++;

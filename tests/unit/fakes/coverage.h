@@ -5,7 +5,7 @@
 #include "count/counters.h"
 
 /* Adds what these counters have counted. */
-void coverage_add(const struct worker_counters *counters);
+void coverage_add(const struct worker_counters *counters, uint32_t listener_count);
 
 /* A cmocka test: fails with the names of those that were never reached. */
 void coverage_is_complete(void **state);

@@ -33,7 +33,7 @@ struct fuzz_sent {
 
 struct fuzz_gate {
     struct generation *generation;
-    struct region region;
+    struct state state;
     struct identities *identities;
     struct datapath dp;
     struct udp_socket listening;

@@ -12,6 +12,7 @@
 #include "fakes/coverage.h"
 #include "gate/gate_keys.h"
 #include "gate/gate_policy.h"
+#include "gate/gate_state.h"
 #include "gate/gate_wolfssl.h"
 #include "run/reload.h"
 
@@ -110,12 +111,12 @@ void gate_open(struct gate *gate, const char *ini)
     assert_non_null(gate->generation);
     gate->identities = identities_new(&err);
     assert_non_null(gate->identities);
-    assert_true(region_create(&gate->region, &err));
-    const struct datapath_shared shared = {.region = &gate->region, .identities = gate->identities};
+    gate_state_open(&gate->state, gate->generation);
+    const struct datapath_shared shared = {.state = &gate->state, .identities = gate->identities};
     assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
     assert_true(udp_in_init(&gate->in));
     gate->is_open = true;
-    for (uint32_t i = 0; i < gate->dp.counters.listener_count; i++)
+    for (uint32_t i = 0; i < gate->generation->config->listener_count; i++)
         assert_true(udp_open_listener(
             &gate->listening[i], &gate->generation->config->listeners[i].listen.addrs[0], &err));
 }
@@ -125,11 +126,11 @@ void gate_close(struct gate *gate)
     if (!gate->is_open)
         return;
     gate->is_open = false;
-    coverage_add(&gate->dp.counters);
+    coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
     for (uint32_t i = 0; i < gate->device_count; i++)
         memory_client_free(gate->devices[i].client);
     datapath_deinit(&gate->dp);
-    region_close(&gate->region);
+    state_close(&gate->state);
     identities_free(gate->identities);
     udp_in_deinit(&gate->in);
     reload_release(gate->generation);
@@ -214,18 +215,31 @@ void device_close(struct device *device)
 
 /* ---- counters ------------------------------------------------------------------------------- */
 
+static uint32_t listener_count(const struct gate *gate)
+{
+    return gate->generation->config->listener_count;
+}
+
+/* The one behind the last listener is of none. */
+static struct counters *entry_of(const struct gate *gate, uint32_t listener)
+{
+    const struct worker_counters *counters = &gate->dp.counters;
+    return &counters->by_listener[listener < listener_count(gate) ? listener
+                                                                  : counters->listener_count];
+}
+
 struct counters *gate_counters(struct gate *gate, uint32_t listener)
 {
-    return &gate->dp.counters.by_listener[listener];
+    return entry_of(gate, listener);
 }
 
 /* Sum of one array element or counter over all listeners and the entry for none. */
-#define SUM(gate, member)                                                     \
-    ({                                                                        \
-        uint64_t sum_ = 0;                                                    \
-        for (uint32_t i_ = 0; i_ <= (gate)->dp.counters.listener_count; i_++) \
-            sum_ += counter_get(&(gate)->dp.counters.by_listener[i_].member); \
-        sum_;                                                                 \
+#define SUM(gate, member)                                       \
+    ({                                                          \
+        uint64_t sum_ = 0;                                      \
+        for (uint32_t i_ = 0; i_ <= listener_count(gate); i_++) \
+            sum_ += counter_get(&entry_of(gate, i_)->member);   \
+        sum_;                                                   \
     })
 
 uint64_t gate_client_outcomes(const struct gate *gate, enum client_outcome outcome)
@@ -286,8 +300,8 @@ static void check_listener(const struct counters *c)
 static void check(struct gate *gate)
 {
     uint64_t closed = 0;
-    for (uint32_t i = 0; i <= gate->dp.counters.listener_count; i++)
-        check_listener(gate_counters(gate, i));
+    for (uint32_t i = 0; i <= listener_count(gate); i++)
+        check_listener(entry_of(gate, i));
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
         closed += gate_closed(gate, i);
     assert_int_equal(gate_handshakes(gate, HANDSHAKE_established) + gate_resumptions(gate),
@@ -321,7 +335,7 @@ void gate_step(struct gate *gate, uint64_t now_ms)
 {
     gate->now_ms = now_ms;
     fake_network_deliver(now_ms);
-    for (uint32_t i = 0; i < gate->dp.counters.listener_count; i++) {
+    for (uint32_t i = 0; i < gate->generation->config->listener_count; i++) {
         while (udp_receive(&gate->listening[i], &gate->in))
             take_batch(gate, i);
     }

@@ -40,7 +40,7 @@ struct device {
 
 struct gate {
     struct generation *generation;
-    struct region region;
+    struct state state;
     struct identities *identities;
     struct datapath dp;
     struct udp_socket listening[GATE_LISTENERS_MAX]; /* one a listener */

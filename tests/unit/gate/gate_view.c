@@ -147,13 +147,13 @@ uint32_t gate_slot_max(const struct datapath *dp)
 void gate_set_slot_max(struct datapath *dp, uint32_t slot_max)
 {
     dp->backend.slots.share = slot_max;
-    dp->backend.slots.extra_left = 0;
+    dp->backend.slots.extra_max = 0;
     dp->backend.slots.first = 0;
 }
 
 static struct session *find_from(const struct datapath *dp, const struct addr *source)
 {
-    return backend_owner(&dp->backend, slots_number_of_addr(source));
+    return session_store_find_slot(&dp->sessions, slots_number_of_addr(source));
 }
 
 bool gate_has_session_from(const struct datapath *dp, const struct addr *source)

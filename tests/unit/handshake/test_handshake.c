@@ -27,6 +27,7 @@ struct fixture {
     const struct listener *listener;
     struct counters by_listener[1];
     struct worker_counters counters;
+    _Atomic uint64_t last_number;
     struct slabs slabs;
     struct udp_out to_client;
     struct udp_socket socket;
@@ -70,6 +71,8 @@ static int set_up(void **state)
     f->now_ms = START_MS;
     slabs_init(&f->slabs);
     const struct handshakes_settings settings = {
+        .first_number = 1,
+        .last_number = &f->last_number,
         .worker_count = 1,
         .listener_count = 2,
         .to_client = &f->to_client,

@@ -27,7 +27,7 @@ static struct addr draw_addr(uint32_t index)
 void model_init(struct model *model, struct gate *gate)
 {
     *model = (struct model){.gate = gate,
-                            .listener_count = gate->dp.counters.listener_count,
+                            .listener_count = gate->generation->config->listener_count,
                             .next_origin = {.life = NO_LIFE}};
     for (uint32_t i = 0; i < MODEL_ADDRESSES; i++)
         model->addrs[i] = draw_addr(i);

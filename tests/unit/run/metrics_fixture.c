@@ -33,6 +33,7 @@ int metrics_fixture_set_up(void **state)
     for (int w = 0; w < WORKERS; w++) {
         f->workers[w].listener_count = LISTENERS;
         f->workers[w].by_listener = f->counters[w];
+        f->workers[w].whole = &f->whole[w];
         f->worker_pointers[w] = &f->workers[w];
     }
     f->source = (struct metrics_source){

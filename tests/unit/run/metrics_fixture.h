@@ -12,6 +12,7 @@ struct fixture {
     struct config config;
     struct generation generation;
     struct counters counters[WORKERS][LISTENERS + 1];
+    struct whole_counters whole[WORKERS];
     struct worker_counters workers[WORKERS];
     const struct worker_counters *worker_pointers[WORKERS];
     _Atomic bool is_ready;

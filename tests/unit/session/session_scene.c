@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
+#include "count/counters_area.h"
+#include "gate/gate_state.h"
 #include "gate/memory_generation.h"
 #include "net/steering.h"
 #include "run/reload.h"
@@ -44,17 +46,16 @@ int scene_set_up(void **state)
     scene->now_ms = SCENE_START_MS;
     scene->next_number = 1;
     scene->random = 1;
-    scene->counters.by_listener = scene->by_listener;
-    scene->counters.listener_count = SCENE_LISTENERS;
     slabs_init(&scene->slabs);
-    if (!region_create(&scene->region, &err))
-        return -1;
+    gate_state_open(&scene->state, scene->generation);
+    scene->counters = counters_area_of(&scene->state, 0);
     scene->identities = identities_new(&err);
     scene->work = aead_work_new();
     const struct addr bound = {.ip = {192, 0, 2, 1}, .port = 5684, .family = AF_INET};
     if (scene->identities == NULL || scene->work == NULL || !udp_out_init(&scene->to_client) ||
         !udp_in_init(&scene->in) || !udp_open_listener(&scene->socket, &bound, &err) ||
-        !backend_open(&scene->backend, scene->generation->config, 0, 1, 0, &scene->counters, &err))
+        !backend_open(&scene->backend, &scene->state, &scene->generation->config->gate, 0, 1, 0,
+                      &scene->counters, &err))
         return -1;
     const struct sessions_settings settings = {
         .worker_count = 1,
@@ -65,7 +66,7 @@ int scene_set_up(void **state)
         .context = scene,
         .backend = &scene->backend,
         .to_client = &scene->to_client,
-        .region = &scene->region,
+        .state = &scene->state,
         .counters = &scene->counters,
     };
     if (!sessions_init(&scene->all, &settings, &err))
@@ -80,7 +81,7 @@ int scene_tear_down(void **state)
     sessions_deinit(&scene->all);
     assert_int_equal(slabs_bytes_taken(&scene->slabs), 0);
     slabs_deinit(&scene->slabs);
-    region_close(&scene->region);
+    state_close(&scene->state);
     identities_free(scene->identities);
     backend_close(&scene->backend);
     udp_out_deinit(&scene->to_client);
@@ -408,6 +409,6 @@ uint64_t scene_closed(const struct session_scene *scene, enum close_reason reaso
 {
     uint64_t sum = 0;
     for (int l = 0; l < SCENE_LISTENERS; l++)
-        sum += counter_get(&scene->by_listener[l].closed[reason]);
+        sum += counter_get(&scene->counters.by_listener[l].closed[reason]);
     return sum;
 }

@@ -27,13 +27,12 @@ enum {
 struct session_scene {
     struct generation *generation;
     struct worker_counters counters;
-    struct counters by_listener[SCENE_LISTENERS];
     struct backend backend;
     struct udp_out to_client;
     struct udp_in in; /* from the backends */
     struct udp_socket socket;
     struct slabs slabs; /* of handshakes */
-    struct region region;
+    struct state state;
     struct identities *identities;
     struct sessions all;
     struct aead_work *work; /* the devices' */

@@ -38,11 +38,11 @@ static void assert_ended(struct session_scene *scene, const struct scene_device 
     assert_int_equal(s->state, state);
     assert_null(find(scene, device));
     assert_int_equal(scene_closed(scene, reason), 1);
-    assert_int_equal(counter_get(&scene->by_listener[device->listener].sessions), 0);
+    assert_int_equal(counter_get(&scene->counters.by_listener[device->listener].sessions), 0);
     assert_int_equal(scene->all.count, 0);
     assert_int_equal(s->timer.place, 0);
     assert_null(session_rare(s));
-    assert_null(backend_owner(&scene->backend, s->slot));
+    assert_null(session_store_find_slot(&scene->all, s->slot));
     const struct backend_slot *slot = slots_find(&scene->backend.slots, s->slot);
     assert_non_null(slot);
     assert_int_equal(slots_late_reason(&scene->backend.slots, slot, scene->now_ms), reason);
@@ -64,14 +64,14 @@ static void a_session_is_found_and_counted(void **state)
             assert_ptr_equal(
                 sessions_find_cid(&scene->all, &scene->generation->listeners[0], device.taken.cid),
                 s);
-        assert_ptr_equal(backend_owner(&scene->backend, s->slot), s);
+        assert_ptr_equal(session_store_find_slot(&scene->all, s->slot), s);
         assert_int_equal(slots_bucket_of(s->slot), steering_bucket_of_addr(&device.addr));
-        assert_int_equal(counter_get(&scene->by_listener[0].sessions), i + 1);
+        assert_int_equal(counter_get(&scene->counters.by_listener[0].sessions), i + 1);
         assert_int_equal(scene->all.count, i + 1);
         assert_int_equal(s->number, i + 1);
         assert_true(session_is_recent(s, scene->now_ms + 9999));
         assert_false(session_is_recent(s, scene->now_ms + 10000));
-        struct addr local = routes_get(&scene->all.routes, s->route)->local;
+        struct addr local = routes_get(&scene->all.routes, s->route, s->listener)->local;
         local.port = scene->socket.bound.port;
         assert_true(addr_equal(&local, &scene->socket.bound));
         device.listener = SCENE_SECOND; /* not there */
@@ -92,7 +92,7 @@ static void no_session_without_a_credential(void **state)
     assert_int_equal(why, HANDSHAKE_no_certificate);
     scene_expect_alert(scene, &device, ALERT_CLOSE_NOTIFY);
     assert_null(find(scene, &device));
-    assert_int_equal(counter_get(&scene->by_listener[0].sessions), 0);
+    assert_int_equal(counter_get(&scene->counters.by_listener[0].sessions), 0);
     assert_int_equal(cells_bytes_taken(&scene->all.cells), 0);
 }
 
@@ -102,7 +102,7 @@ static unsigned fill_bucket(struct session_scene *scene, struct scene_device *de
 {
     uint32_t bucket = steering_bucket_of_addr(&device->addr);
     unsigned count = 0;
-    scene->backend.slots.extra_left = 0;
+    scene->backend.slots.extra_max = 0;
     while (!backend_is_exhausted(&scene->backend, bucket, scene->now_ms)) {
         struct session *s = scene_begin_well(scene, device);
         slots_on_noise(&scene->backend.slots, s->slot, scene->now_ms);
@@ -137,7 +137,7 @@ static void a_session_makes_way_for_the_next_of_its_device(void **state)
     struct session_scene *scene = *state;
     struct scene_device device = scene_device_at(0), last = device;
     uint32_t bucket = steering_bucket_of_addr(&device.addr);
-    scene->backend.slots.extra_left = 0;
+    scene->backend.slots.extra_max = 0;
     while (!backend_is_exhausted(&scene->backend, bucket, scene->now_ms)) {
         scene_begin_well(scene, &device);
         last = device;
@@ -150,7 +150,7 @@ static void a_session_makes_way_for_the_next_of_its_device(void **state)
     assert_int_equal(s->slot, slot);
     assert_int_equal(scene->all.count, count);
     assert_int_equal(scene_closed(scene, CLOSE_replaced), 1);
-    assert_int_equal(counter_get(&scene->by_listener[0].backend_addresses_taken_early), 1);
+    assert_int_equal(counter_get(&scene->counters.by_listener[0].backend_addresses_taken_early), 1);
 }
 
 /* If nothing would be gained by it, no other session is evicted. */
@@ -175,10 +175,10 @@ static void no_session_without_memory(void **state)
     struct session_scene *scene = *state;
     struct scene_device device = scene_device_at(0);
     enum handshake_result why;
-    int fd = scene->region.fd;
-    scene->region.fd = -1; /* the system has none */
+    int fd = scene->state.region.fd;
+    scene->state.region.fd = -1; /* the system has none */
     assert_null(scene_begin(scene, &device, &why));
-    scene->region.fd = fd;
+    scene->state.region.fd = fd;
     assert_int_equal(why, HANDSHAKE_internal_error);
     assert_int_equal(scene->all.count, 0);
     scene_begin_well(scene, &device);
@@ -303,7 +303,7 @@ static void a_datagram_of_many_records(void **state)
     assert_int_equal(scene_receive(scene, s, &device, datagram, len, true), CLIENT_forwarded);
     assert_int_equal(scene_forwarded(), 3);
     /* One in plaintext, and one that is forged. */
-    assert_int_equal(counter_get(&scene->by_listener[0].records_discarded), 2);
+    assert_int_equal(counter_get(&scene->counters.by_listener[0].records_discarded), 2);
     assert_int_equal(s->association.forged, 0);
     len = scene_seal(scene, &device, device.next++, RECORD_APPLICATION_DATA, "data", 4, datagram);
     datagram[len - 1] ^= 1;
@@ -579,7 +579,7 @@ static void data_that_a_closure_has_overtaken(void **state)
         struct scene_device device = scene_device_at(has_cid), other = scene_device_at(7);
         device.has_cid = has_cid != 0;
         if (has_cid != 0) /* so that assert_ended() counts from 0 */
-            atomic_store(&scene->by_listener[0].closed[CLOSE_closed_by_client], 0);
+            atomic_store(&scene->counters.by_listener[0].closed[CLOSE_closed_by_client], 0);
         struct session *s = scene_begin_well(scene, &device);
         uint64_t first = close_too_early(scene, s, &device, 2);
         uint32_t sent = scene_sent(), forwarded = scene_forwarded();
@@ -657,7 +657,7 @@ static void its_backend_address_is_given_away(void **state)
     uint64_t first = close_too_early(scene, s, &device, 1);
     uint32_t slot = s->slot;
     size_t len = scene_seal(scene, &device, first, RECORD_APPLICATION_DATA, "late", 4, record);
-    scene->backend.slots.extra_left = 0;
+    scene->backend.slots.extra_max = 0;
     struct session *heir = NULL;
     while (heir == NULL || heir->slot != slot) {
         assert_int_equal(s->state, SESSION_CLOSING);

@@ -237,7 +237,7 @@ static void check_session(struct model *m, const struct believed *b)
     assert_true(addr_equal(&s->client, &b->device.addr));
     assert_int_equal(s->is_at_address, b->is_at_address);
     assert_int_equal(s->slot, b->slot);
-    assert_ptr_equal(backend_owner(&m->scene->backend, s->slot), s);
+    assert_ptr_equal(session_store_find_slot(&m->scene->all, s->slot), s);
     if (b->device.has_cid)
         assert_ptr_equal(sessions_find_cid(all, listener, b->device.taken.cid), s);
     /* A timer may be early, never late. */
@@ -249,7 +249,7 @@ static void check_books(struct model *m, uint32_t at_address, uint32_t with_cid)
     const struct sessions *all = &m->scene->all;
     uint64_t gauge = 0;
     for (int l = 0; l < SCENE_LISTENERS; l++)
-        gauge += counter_get(&m->scene->by_listener[l].sessions);
+        gauge += counter_get(&m->scene->counters.by_listener[l].sessions);
     assert_int_equal(gauge, m->count);
     assert_int_equal(all->count, m->count);
     assert_int_equal(all->by_address.count, at_address);

@@ -191,7 +191,7 @@ static void strangers_make_no_noise(void **state)
     struct past heir = used_session(gate, kind_12);
     assert_true(addr_equal(&heir.source, &past.source));
     assert_int_equal(counter_get(&gate_counters(gate, 0)->backend_addresses_taken_early), 0);
-    assert_true(counter_get(&gate->dp.counters.backend_address_silence) >= TOMBSTONE_MS);
+    assert_true(counter_get(&gate->dp.counters.whole->backend_address_silence) >= TOMBSTONE_MS);
 }
 
 /* With no address left a device is not let in, and told in the log; until one falls silent. */

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "gate/client_kinds.h"
+#include "gate/gate_state.h"
 #include "gate/memory_generation.h"
 #include "handshake/dtls.h"
 #include "net/steering.h"
@@ -73,7 +74,7 @@ static size_t receive_plain(int fd, void *data, size_t size, struct addr *from)
 
 struct fixture {
     struct generation *generation;
-    struct region region;
+    struct state state;
     struct identities *identities;
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
@@ -110,7 +111,7 @@ static void close_gate(struct fixture *f)
     f->count = 0;
     reload_release(f->generation);
     identities_free(f->identities);
-    region_close(&f->region);
+    state_close(&f->state);
     f->generation = NULL;
     f->identities = NULL;
 }
@@ -144,7 +145,7 @@ static void build(struct fixture *f)
     f->generation = memory_generation(ini);
     f->identities = identities_new(&err);
     assert_non_null(f->identities);
-    assert_true(region_create(&f->region, &err));
+    gate_state_open(&f->state, f->generation);
 }
 
 static void open_workers(struct fixture *f, uint32_t count)
@@ -152,7 +153,7 @@ static void open_workers(struct fixture *f, uint32_t count)
     struct err err = {0};
     build(f);
     for (uint32_t w = 0; w < count; w++, f->count++) {
-        f->workers[w] = worker_open(f->generation, &f->region, f->identities,
+        f->workers[w] = worker_open(f->generation, &f->state, f->identities,
                                     w > 0 ? f->workers[0] : NULL, w, count, &err);
         if (f->workers[w] == NULL)
             fail_msg("%s", err.text);
@@ -271,7 +272,7 @@ static void test_never_started(void **state)
     struct fixture *f = *state;
     struct err err = {0};
     build(f);
-    struct worker *worker = worker_open(f->generation, &f->region, f->identities, NULL, 0, 1, &err);
+    struct worker *worker = worker_open(f->generation, &f->state, f->identities, NULL, 0, 1, &err);
     if (worker == NULL)
         fail_msg("%s", err.text);
     worker_close(worker);
@@ -289,7 +290,7 @@ static void test_address_in_use(void **state)
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&storage, size), 0);
     uint64_t fds = open_fds();
-    assert_null(worker_open(f->generation, &f->region, f->identities, NULL, 0, 1, &err));
+    assert_null(worker_open(f->generation, &f->state, f->identities, NULL, 0, 1, &err));
     char text[ADDR_TEXT_MAX];
     assert_non_null(strstr(err.text, addr_format(&f->listen[1], text)));
     assert_int_equal(open_fds(), fds);
