@@ -38,22 +38,18 @@ static void take_output(struct upgrade_check *check, const char *bytes, size_t c
 
 static void stop_watching(struct upgrade_check *check)
 {
+    ev_child_stop(check->loop, &check->end);
     ev_io_stop(check->loop, &check->output);
     ev_timer_stop(check->loop, &check->limit);
     close(check->output.fd);
+    check->child = 0;
 }
 
-/* Its output has ended, and so will it: what it says is all that it has to do. */
-static void finish(struct upgrade_check *check)
+static void finish(struct upgrade_check *check, int status)
 {
-    int status = 0;
     char text[64];
     end_line(check);
     stop_watching(check);
-    pid_t child = check->child;
-    check->child = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS) {
         check->done(check->context, true, "");
         return;
@@ -65,17 +61,32 @@ static void finish(struct upgrade_check *check)
     check->done(check->context, false, check->last_line[0] != '\0' ? check->last_line : text);
 }
 
+/* What is there by now; a child that does not stop talking holds up nobody. */
+static void read_output(struct upgrade_check *check)
+{
+    char bytes[4096];
+    ssize_t got = -1;
+    for (int i = 0; i < 64 && (got = read(check->output.fd, bytes, sizeof(bytes))) > 0; i++)
+        take_output(check, bytes, (size_t)got);
+    if (got == 0)
+        ev_io_stop(check->loop, &check->output);
+}
+
 static void on_output(struct ev_loop *loop, ev_io *watcher, int events)
 {
-    struct upgrade_check *check = watcher->data;
-    char bytes[4096];
     (void)loop;
     (void)events;
-    ssize_t got = read(watcher->fd, bytes, sizeof(bytes));
-    if (got > 0)
-        take_output(check, bytes, (size_t)got);
-    else if (got == 0 || (errno != EAGAIN && errno != EINTR))
-        finish(check);
+    read_output(watcher->data);
+}
+
+/* The loop has asked the kernel for it: nobody else can. */
+static void on_end(struct ev_loop *loop, ev_child *watcher, int events)
+{
+    struct upgrade_check *check = watcher->data;
+    (void)loop;
+    (void)events;
+    read_output(check);
+    finish(check, watcher->rstatus);
 }
 
 static void on_limit(struct ev_loop *loop, ev_timer *watcher, int events)
@@ -143,6 +154,9 @@ bool upgrade_check_start(struct upgrade_check *check, struct ev_loop *loop,
     ev_io_init(&check->output, on_output, ends[0], EV_READ);
     check->output.data = check;
     ev_io_start(loop, &check->output);
+    ev_child_init(&check->end, on_end, check->child, 0);
+    check->end.data = check;
+    ev_child_start(loop, &check->end);
     ev_timer_init(&check->limit, on_limit, UPGRADE_CHECK_LIMIT_MS / 1000.0, 0.0);
     check->limit.data = check;
     ev_timer_start(loop, &check->limit);
@@ -153,11 +167,11 @@ void upgrade_check_stop(struct upgrade_check *check)
 {
     if (!upgrade_check_runs(check))
         return;
+    pid_t child = check->child;
     stop_watching(check);
-    kill(check->child, SIGKILL);
-    while (waitpid(check->child, NULL, 0) < 0 && errno == EINTR)
+    kill(child, SIGKILL);
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
         continue;
-    check->child = 0;
 }
 
 int upgrade_check_run(const char *config_path, const char *state)

@@ -20,6 +20,7 @@ enum { UPGRADE_CHECK_LIMIT_MS = 60000 };
 struct upgrade_check {
     struct ev_loop *loop;
     pid_t child;
+    ev_child end;
     ev_io output;
     ev_timer limit;
     char line[1024]; /* that is being read */
