@@ -69,6 +69,15 @@ bool association_init_epochs(struct association *a, const struct taken *taken, s
            record13_derive(write_keys(a), a->aead, taken->v13.write_secret);
 }
 
+bool association_epoch_is_sound(const struct association *a, const struct association_rare *rare)
+{
+    const struct association_epoch *epoch = (const struct association_epoch *)rare;
+    return rare->bytes == offsetof(struct association_epoch, keys) + record13_keys_bytes(a->aead) &&
+           epoch->window.next <= (uint64_t)1 << 48 &&
+           (rare->kind == RARE_HANDSHAKE_EPOCH ? epoch->epoch == HANDSHAKE_EPOCH
+                                               : epoch->epoch == a->v13.read_epoch - 1);
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 /* R17, of each epoch by itself: of an older one only the keys go. */

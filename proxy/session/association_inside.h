@@ -101,6 +101,11 @@ bool association_next_read_epoch(struct association *association,
                                  const struct association_call *call) MUST_USE;
 bool association_next_write_epoch(struct association *association) MUST_USE;
 
+/* An object of that kind that a process before has left; it lies in a cell of the length that it
+ * says itself. */
+bool association_epoch_is_sound(const struct association *association,
+                                const struct association_rare *rare);
+
 /* Of the epoch before; NULL = it is not read any more. */
 const struct record_window *association_previous_window(const struct association *association);
 
@@ -133,6 +138,9 @@ void association_resume_outgoing(struct association *association,
 void association_look_after_keys(struct association *association,
                                  const struct association_call *call);
 
+/* As association_epoch_is_sound(). */
+bool association_outgoing_is_sound(const struct association_rare *rare);
+
 uint64_t association_outgoing_due_ms(const struct association *association);
 void association_repeat_outgoing(struct association *association,
                                  const struct association_call *call);
@@ -144,6 +152,9 @@ void association_repeat_outgoing(struct association *association,
 void association_on_handshake(struct association *association, const struct association_call *call,
                               const struct record_content *content,
                               struct association_opened *opened);
+/* As association_epoch_is_sound(). */
+bool association_partial_is_sound(const struct association_rare *rare);
+
 /* A record of epoch 2. */
 void association_on_remainder(struct association *association, const struct association_call *call,
                               const struct record_content *content,

@@ -24,6 +24,12 @@ static void acknowledge(struct association *a, const struct association_call *ca
     (void)association_send(a, call, RECORD_ACK, ack, sizeof(ack)); /* lost, it is asked for again */
 }
 
+bool association_partial_is_sound(const struct association_rare *rare)
+{
+    const struct association_partial *partial = (const struct association_partial *)rare;
+    return rare->bytes == sizeof(*partial) && partial->len <= ASSOCIATION_MESSAGE_MAX;
+}
+
 /* ---- messages ------------------------------------------------------------------------------- */
 
 static void on_key_update(struct association *a, const struct association_call *call,

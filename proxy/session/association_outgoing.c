@@ -73,6 +73,22 @@ static struct association_outgoing *add_outgoing(struct association *a, struct c
     return o;
 }
 
+bool association_outgoing_is_sound(const struct association_rare *rare)
+{
+    const struct association_outgoing *o = (const struct association_outgoing *)rare;
+    if (rare->bytes < sizeof(*o) || o->count == 0 || o->count > TAKEN_FRAGMENTS_MAX)
+        return false;
+    size_t before = sizeof(*o) + o->count * sizeof(o->fragments[0]);
+    for (int i = 0; i < o->count && before <= rare->bytes; i++) {
+        const struct outgoing_fragment *fragment = &o->fragments[i];
+        if ((size_t)fragment->at + fragment->len > rare->bytes - before ||
+            fragment->number_count > NUMBERS_MAX ||
+            *(const volatile uint8_t *)&fragment->is_acknowledged > 1)
+            return false;
+    }
+    return before <= rare->bytes;
+}
+
 void association_take_ticket(struct association *a, const struct taken_ticket *ticket,
                              struct cells *cells, uint64_t now_ms)
 {

@@ -133,6 +133,36 @@ bool identities_begin(struct identities *all, const struct identities_key *key, 
     return has_victim;
 }
 
+static void adopt(struct identities *all, const struct identities_key *key, struct kept *kept)
+{
+    struct identity *identity = find(all, key);
+    if (identity == NULL)
+        identity = add(all, key);
+    if (identity == NULL) {
+        free(kept);
+        return;
+    }
+    struct kept **link = &identity->oldest;
+    while (*link != NULL && (*link)->session.number < kept->session.number)
+        link = &(*link)->newer;
+    kept->newer = *link;
+    *link = kept;
+    identity->count++;
+    all->count++;
+}
+
+void identities_adopt(struct identities *all, const struct identities_key *key,
+                      struct identities_session self)
+{
+    struct kept *kept = calloc(1, sizeof(*kept));
+    if (kept == NULL)
+        return;
+    kept->session = self;
+    pthread_mutex_lock(&all->lock);
+    adopt(all, key, kept);
+    pthread_mutex_unlock(&all->lock);
+}
+
 static void end(struct identities *all, const struct identities_key *key,
                 struct identities_session self)
 {

@@ -47,6 +47,11 @@ bool identities_begin(struct identities *identities, const struct identities_key
                       uint32_t limit, struct identities_session self,
                       struct identities_session *victim) MUST_USE;
 
+/* A session of a process before goes on: in any order, they stand in that of their numbers. None is
+ * named that would have to end; out of memory it does not count. */
+void identities_adopt(struct identities *identities, const struct identities_key *key,
+                      struct identities_session self);
+
 /* A session has ended. Harmless if it is not known, or was a victim. */
 void identities_end(struct identities *identities, const struct identities_key *key,
                     struct identities_session self);

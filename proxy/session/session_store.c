@@ -157,6 +157,13 @@ void session_store_enter_order(struct sessions *all, struct session *s)
     link(all, newest, number);
 }
 
+void session_store_enter_oldest(struct sessions *all, struct session *s)
+{
+    uint32_t number = cells_number_of(&all->cells, s), oldest = all->oldest;
+    link(all, CELLS_NONE, number);
+    link(all, number, oldest);
+}
+
 void session_store_leave_order(struct sessions *all, struct session *s)
 {
     uint32_t number = cells_number_of(&all->cells, s);

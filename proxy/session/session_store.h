@@ -213,6 +213,7 @@ void session_store_leave_cid(struct sessions *all, struct session *s);
 
 /* Order of beginning, of those that are established. */
 void session_store_enter_order(struct sessions *all, struct session *s);
+void session_store_enter_oldest(struct sessions *all, struct session *s); /* before all others */
 void session_store_leave_order(struct sessions *all, struct session *s);
 struct session *session_store_newest(const struct sessions *all);
 /* The least recently used one of some: those whose turn it is, round and round in the order of

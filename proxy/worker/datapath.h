@@ -13,6 +13,7 @@
 #include "handshake/handshake.h"
 #include "net/udp.h"
 #include "session/session.h"
+#include "session/sessions_adopt.h"
 #include "state/layout.h"
 #include "worker/admission.h"
 #include "worker/datapath_log.h"
@@ -55,6 +56,12 @@ bool datapath_init(struct datapath *dp, struct generation *generation,
                    const struct datapath_shared *shared, uint32_t worker, uint32_t worker_count,
                    uint16_t backend_port, struct err *err) MUST_USE;
 void datapath_deinit(struct datapath *dp);
+
+/* Before its first datagram, goes on with what a process before has left of this worker's: see
+ * sessions_adopt.h. All workers do so, at the same time if need be; when all have, each sweeps. */
+bool datapath_adopt(struct datapath *dp, struct sessions_adopt *adopt, uint64_t now_ms,
+                    struct sessions_adopted *adopted, struct err *err) MUST_USE;
+void datapath_adopt_sweep(struct datapath *dp, struct sessions_adopt *adopt);
 
 /* A batch received on a listening socket of the listener. */
 void datapath_from_client(struct datapath *dp, uint32_t listener, const struct udp_socket *socket,

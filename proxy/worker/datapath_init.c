@@ -88,6 +88,22 @@ bool datapath_init(struct datapath *dp, struct generation *generation,
     return false;
 }
 
+bool datapath_adopt(struct datapath *dp, struct sessions_adopt *adopt, uint64_t now_ms,
+                    struct sessions_adopted *adopted, struct err *err)
+{
+    if (!backend_adopt(&dp->backend, now_ms, err) ||
+        !sessions_adopt(&dp->sessions, adopt, now_ms, adopted, err))
+        return false;
+    /* Of sessions that were never complete, or are lost. */
+    (void)backend_adopt_end(&dp->backend, CLOSE_torn, now_ms);
+    return true;
+}
+
+void datapath_adopt_sweep(struct datapath *dp, struct sessions_adopt *adopt)
+{
+    sessions_adopt_sweep(&dp->sessions, adopt);
+}
+
 /* The farewells of many sessions are more than a socket buffer holds. The gate ends within 5 s. */
 enum { FAREWELL_WAIT_MS = 3000 };
 

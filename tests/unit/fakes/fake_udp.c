@@ -111,13 +111,18 @@ struct udp_out_buffers {
 
 static void open_socket(struct udp_socket *socket, const struct addr *bound, bool is_backend)
 {
-    assert(kernel.socket_count < SOCKETS_MAX);
-    struct fake_socket *s = &kernel.sockets[kernel.socket_count];
+    uint32_t fd = 0;
+    while (fd < kernel.socket_count && kernel.sockets[fd].is_open)
+        fd++;
+    assert(fd < SOCKETS_MAX);
+    if (fd == kernel.socket_count)
+        kernel.socket_count++;
+    struct fake_socket *s = &kernel.sockets[fd];
     s->bound = *bound;
     s->is_open = true;
     s->is_backend = is_backend;
     s->inbox_count = 0;
-    *socket = (struct udp_socket){.fd = (int)kernel.socket_count++, .bound = *bound};
+    *socket = (struct udp_socket){.fd = (int)fd, .bound = *bound};
 }
 
 bool udp_open_listener(struct udp_socket *socket, const struct addr *addr, struct err *err)

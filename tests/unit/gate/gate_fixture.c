@@ -304,7 +304,8 @@ static void check(struct gate *gate)
         check_listener(entry_of(gate, i));
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
         closed += gate_closed(gate, i);
-    assert_int_equal(gate_handshakes(gate, HANDSHAKE_established) + gate_resumptions(gate),
+    assert_int_equal(gate_handshakes(gate, HANDSHAKE_established) + gate_resumptions(gate) +
+                         gate->inherited,
                      SUM(gate, sessions) + closed);
     assert_int_equal(SUM(gate, sessions), gate_session_count(&gate->dp));
     assert_int_equal(SUM(gate, handshakes_in_progress), gate_handshake_count(&gate->dp));

@@ -116,6 +116,23 @@ struct identities_session gate_name_of(const struct datapath *dp, const struct a
     return (struct identities_session){.worker = dp->worker, .slot = s->slot, .number = s->number};
 }
 
+void gate_tear(struct datapath *dp, const struct addr *client, bool is_ending)
+{
+    struct session *s = find_session(dp, client);
+    if (is_ending) {
+        s->reason = CLOSE_evicted;
+        s->state = SESSION_ENDED;
+    } else {
+        (void)association_begin_change(&s->association);
+    }
+}
+
+uint64_t gate_next_nonce(const struct datapath *dp, const struct addr *client)
+{
+    const struct association *a = &find_session(dp, client)->association;
+    return a->write_next + (a->version == VERSION_1_2 ? a->v12.nonce_base : 0);
+}
+
 /* ---- toward the backend --------------------------------------------------------------------- */
 
 struct addr gate_slot_addr_of(const struct datapath *dp, const struct addr *client)

@@ -72,6 +72,12 @@ void gate_end_session_from(struct datapath *dp, const struct addr *source);
 uint32_t gate_closing_count(const struct datapath *dp);
 uint64_t gate_closing_end_ms(const struct datapath *dp);
 
+/* As if the process were killed while the session at that address changes, or while it ends as
+ * evicted, just after that was decided. */
+void gate_tear(struct datapath *dp, const struct addr *client, bool is_ending);
+/* What the next record to the device is sealed with: the explicit nonce, or the number. */
+uint64_t gate_next_nonce(const struct datapath *dp, const struct addr *client);
+
 /* As if this were worker number index of that many. */
 void gate_set_worker(struct datapath *dp, uint32_t index, uint32_t count);
 /* Who is asked to end a session of another worker. */

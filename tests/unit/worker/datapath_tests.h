@@ -34,6 +34,8 @@ int datapath_cookies_tests(void);
 int datapath_cid_wire_tests(void);
 int datapath_fragments_tests(void);
 int datapath_records_tests(void);
+int datapath_restart_tests(void);
+int datapath_garbage_tests(void);
 int datapath_renegotiation_tests(void);
 
 #endif

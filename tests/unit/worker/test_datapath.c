@@ -50,6 +50,8 @@ static const struct theme {
     {"cid_wire", datapath_cid_wire_tests},
     {"fragments", datapath_fragments_tests},
     {"records", datapath_records_tests},
+    {"restart", datapath_restart_tests},
+    {"garbage", datapath_garbage_tests},
 };
 enum { THEME_COUNT = sizeof(themes) / sizeof(themes[0]) };
 

@@ -1,0 +1,239 @@
+#include "session/sessions_adopt.h"
+
+#include <stdlib.h>
+
+#include "net/steering.h"
+#include "session/session_check.h"
+#include "session/session_end.h"
+#include "session/session_timer.h"
+
+bool sessions_adopt_begin(struct sessions_adopt *adopt, struct region *region, bool is_copy,
+                          bool is_same_machine, struct err *err)
+{
+    *adopt = (struct sessions_adopt){.is_copy = is_copy, .is_same_machine = is_same_machine};
+    return cells_adopt_begin(&adopt->cells, region, err);
+}
+
+void sessions_adopt_end(struct sessions_adopt *adopt)
+{
+    cells_adopt_end(&adopt->cells);
+}
+
+/* ---- those of a worker ---------------------------------------------------------------------- */
+
+struct found {
+    uint64_t number; /* of the session */
+    uint32_t cell;
+};
+
+struct finds {
+    struct found *at; /* owned */
+    size_t count, capacity;
+};
+
+static bool add_found(struct finds *finds, uint64_t number, uint32_t cell)
+{
+    if (finds->count == finds->capacity) {
+        size_t capacity = finds->capacity * 2 + 1024;
+        struct found *more = reallocarray(finds->at, capacity, sizeof(*more));
+        if (more == NULL)
+            return false;
+        finds->at = more;
+        finds->capacity = capacity;
+    }
+    finds->at[finds->count++] = (struct found){.number = number, .cell = cell};
+    return true;
+}
+
+static int compare_found(const void *left, const void *right)
+{
+    const struct found *a = left, *b = right;
+    if (a->number != b->number)
+        return a->number < b->number ? -1 : 1;
+    return a->cell < b->cell ? -1 : a->cell > b->cell;
+}
+
+/* In the order in which they began. Of what is another worker's only the slot is looked at: that
+ * worker may be writing all else just now. */
+static bool find_own(const struct sessions *all, const struct cells_adopt *cells,
+                     struct finds *finds)
+{
+    const struct session *s = NULL;
+    while ((s = cells_adopt_next(cells, CELLS_SESSIONS, s)) != NULL) {
+        uint32_t bucket = slots_bucket_of(s->slot);
+        if (steering_worker_of_bucket(bucket, all->worker_count) == all->worker &&
+            s->state != SESSION_NEW &&
+            !add_found(finds, s->number, cells_number_of(&all->cells, s)))
+            return false;
+    }
+    if (finds->count != 0)
+        qsort(finds->at, finds->count, sizeof(*finds->at), compare_found);
+    return true;
+}
+
+/* ---- one of them ---------------------------------------------------------------------------- */
+
+/* It has ended before it was anybody's: it has no memory any more when all is swept. What it says
+ * of its listener counts if its slot says the same, or if there is such a listener. */
+static void drop(struct sessions *all, const struct session *s, enum close_reason reason)
+{
+    struct worker_counters *counters = all->counters;
+    bool is_known = session_listener(all, s) != NULL;
+    if (backend_claim(all->backend, s->slot, cells_number_of(&all->cells, s), s->listener)) {
+        backend_release(all->backend, s->slot, reason, all->now_ms);
+        is_known = true;
+    }
+    is_known &= s->listener < counters->listener_count;
+    uint32_t entry = is_known ? s->listener : counters->listener_count;
+    counter_add(&counters->by_listener[entry].closed[reason], 1);
+}
+
+/* What the process before had begun; it was counted there. */
+static void complete_end(struct sessions *all, const struct session *s)
+{
+    enum close_reason reason = s->state == SESSION_ESTABLISHED  ? CLOSE_closed_by_client
+                               : s->reason < CLOSE_REASON_COUNT ? (enum close_reason)s->reason
+                                                                : CLOSE_torn;
+    if (backend_claim(all->backend, s->slot, cells_number_of(&all->cells, s), s->listener))
+        backend_release(all->backend, s->slot, reason, all->now_ms);
+}
+
+static void unclaim(struct sessions *all, struct sessions_adopt *adopt, const struct session *s,
+                    const struct association_pieces *pieces, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        cells_adopt_unclaim(&adopt->cells, &all->cells, CELLS_PIECES, pieces->at[i]);
+    cells_adopt_unclaim(&adopt->cells, &all->cells, CELLS_SESSIONS, s);
+}
+
+static bool claim(struct sessions *all, struct sessions_adopt *adopt, const struct session *s,
+                  const struct association_pieces *pieces)
+{
+    if (!cells_adopt_claim(&adopt->cells, &all->cells, CELLS_SESSIONS, s))
+        return false;
+    for (unsigned i = 0; i < pieces->count; i++) {
+        if (!cells_adopt_claim(&adopt->cells, &all->cells, CELLS_PIECES, pieces->at[i])) {
+            unclaim(all, adopt, s, pieces, i);
+            return false;
+        }
+    }
+    if (backend_claim(all->backend, s->slot, cells_number_of(&all->cells, s), s->listener))
+        return true;
+    unclaim(all, adopt, s, pieces, pieces->count);
+    return false;
+}
+
+/* A later one has its place. */
+static bool is_displaced(const struct sessions *all, const struct session *s)
+{
+    const struct association *a = &s->association;
+    if (a->cid_len != 0)
+        return session_store_find_cid(all, s->listener, association_cid(a), a->cid_len) != NULL;
+    return session_store_find(all, s->listener, &s->client) != NULL;
+}
+
+/* Times are not ahead of the clock, or it would never be idle. */
+static void begin_anew(const struct sessions *all, struct session *s)
+{
+    uint64_t now_ms = all->now_ms;
+    s->older = s->newer = CELLS_NONE;
+    s->timer = (struct timer){0};
+    if (s->last_used_ms > now_ms)
+        s->last_used_ms = SESSION_MS(now_ms);
+    if (s->established_ms > now_ms)
+        s->established_ms = SESSION_MS(now_ms);
+}
+
+/* With a connection ID it may have lost its place in the table of addresses to another one. */
+static bool enter_tables(struct sessions *all, struct session *s)
+{
+    bool was_there = s->is_at_address || s->association.cid_len == 0;
+    s->is_at_address = false;
+    if (was_there && session_store_find(all, s->listener, &s->client) == NULL &&
+        !session_store_enter_address(all, s))
+        return false;
+    if (session_store_enter_cid(all, s))
+        return true;
+    session_store_leave_address(all, s);
+    return false;
+}
+
+static void enter_identity(struct sessions *all, const struct session *s)
+{
+    struct identities_key key;
+    if (session_is_anonymous(s) || session_listener(all, s)->config->sessions_per_identity == 0)
+        return;
+    session_identity_key(all, s, &key);
+    identities_adopt(all->identities, &key, session_name_of(all, s));
+}
+
+static bool establish(struct sessions *all, struct session *s)
+{
+    begin_anew(all, s);
+    if (!enter_tables(all, s))
+        return false;
+    session_store_enter_oldest(all, s);
+    all->count++;
+    counter_add(&session_counters(all, s)->sessions, 1);
+    enter_identity(all, s);
+    session_timer_set(all, s);
+    return true;
+}
+
+/* On another machine those of DTLS 1.3 are of no use; those of 1.2 go another way from a copy. */
+static bool may_go_on(struct sessions_adopt *adopt, struct session *s)
+{
+    if (!adopt->is_copy)
+        return true;
+    return s->association.version == VERSION_1_3 ? adopt->is_same_machine
+                                                 : association_renew(&s->association);
+}
+
+static bool take_over(struct sessions *all, struct sessions_adopt *adopt, struct session *s,
+                      struct sessions_adopted *adopted)
+{
+    struct association_pieces pieces = {.adopt = &adopt->cells};
+    bool is_established = s->state == SESSION_ESTABLISHED;
+    bool is_sound =
+        is_established &&
+        session_is_sound(s, cells_adopt_bytes(&adopt->cells, CELLS_SESSIONS, s), &pieces);
+    if (s->state == SESSION_CLOSING || s->state == SESSION_ENDED ||
+        (is_sound && s->association.is_closed)) {
+        complete_end(all, s);
+        adopted->ended++;
+        return true;
+    }
+    if (is_sound && session_listener(all, s) == NULL) {
+        drop(all, s, CLOSE_listener_removed);
+        adopted->removed++;
+        return true;
+    }
+    if (!is_sound || is_displaced(all, s) || !may_go_on(adopt, s) ||
+        !claim(all, adopt, s, &pieces)) {
+        drop(all, s, CLOSE_torn);
+        adopted->torn++;
+        return true;
+    }
+    adopted->kept++;
+    return establish(all, s);
+}
+
+bool sessions_adopt(struct sessions *all, struct sessions_adopt *adopt, uint64_t now_ms,
+                    struct sessions_adopted *adopted, struct err *err)
+{
+    struct finds finds = {0};
+    *adopted = (struct sessions_adopted){0};
+    all->now_ms = now_ms;
+    bool ok = find_own(all, &adopt->cells, &finds) &&
+              timers_reserve(&all->timers, (uint32_t)finds.count + SESSION_CLOSING_MAX + 1);
+    /* The latest first: what it has, an earlier one has no more. */
+    for (size_t i = finds.count; i > 0 && ok; i--)
+        ok = take_over(all, adopt, cells_at(&all->cells, finds.at[i - 1].cell), adopted);
+    free(finds.at);
+    return ok || err_set(err, "out of memory for the sessions of worker %u", all->worker);
+}
+
+void sessions_adopt_sweep(struct sessions *all, struct sessions_adopt *adopt)
+{
+    cells_adopt_sweep(&adopt->cells, &all->cells, all->worker, all->worker_count);
+}

@@ -1,0 +1,146 @@
+#include "gate/gate_restart.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "count/counters_area.h"
+#include "fakes/coverage.h"
+#include "run/reload.h"
+
+enum { WORKERS_MAX = 8 };
+
+/* Somebody who writes into the memory when nobody has it. */
+struct damage {
+    void (*write)(struct region *region, void *context);
+    void *context;
+};
+
+static void suffer(int fd, const struct damage *damage)
+{
+    struct region region;
+    struct err err = {0};
+    assert_true(region_adopt(&region, dup(fd), &err));
+    damage->write(&region, damage->context);
+    region_close(&region);
+}
+
+/* What is left is the memory, by its descriptor. */
+static void die(struct gate *gate, struct datapath *workers, uint32_t count,
+                const struct damage *damage)
+{
+    struct err err = {0};
+    for (uint32_t i = 0; i < count; i++)
+        datapath_deinit(&workers[i]);
+    int fd = dup(gate->state.region.fd);
+    assert_true(fd >= 0);
+    state_close(&gate->state);
+    identities_free(gate->identities);
+    if (damage != NULL)
+        suffer(fd, damage);
+    if (!state_adopt(&gate->state, fd, &err))
+        fail_msg("%s", err.text);
+    close(fd);
+    gate->identities = identities_new(&err);
+    assert_non_null(gate->identities);
+}
+
+static void open_workers(struct gate *gate, struct datapath *workers, uint32_t count)
+{
+    struct err err = {0};
+    const struct datapath_shared shared = {.state = &gate->state, .identities = gate->identities};
+    assert_true(reload_enter_state(gate->generation, &gate->state, &err));
+    assert_true(counters_area_adopt(&gate->state, WORKERS_MAX, &err));
+    state_begin_workers(&gate->state, count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint16_t port = i > 0 ? backend_port(&workers[0].backend) : 0;
+        if (!datapath_init(&workers[i], gate->generation, &shared, i, count, port, &err))
+            fail_msg("%s", err.text);
+    }
+}
+
+static void add(struct sessions_adopted *sum, const struct sessions_adopted *adopted)
+{
+    sum->kept += adopted->kept;
+    sum->torn += adopted->torn;
+    sum->ended += adopted->ended;
+    sum->removed += adopted->removed;
+}
+
+static struct sessions_adopted take_over(struct gate *gate, struct datapath *workers,
+                                         uint32_t count, enum gate_origin origin)
+{
+    struct sessions_adopted sum = {0};
+    struct sessions_adopt adopt;
+    struct err err = {0};
+    assert_true(sessions_adopt_begin(&adopt, &gate->state.region, origin != GATE_STATE_SAME,
+                                     origin != GATE_STATE_COPY_ELSEWHERE, &err));
+    for (uint32_t i = 0; i < count; i++) {
+        struct sessions_adopted adopted;
+        if (!datapath_adopt(&workers[i], &adopt, gate->now_ms, &adopted, &err))
+            fail_msg("%s", err.text);
+        assert_int_equal(gate_session_count(&workers[i]), adopted.kept);
+        add(&sum, &adopted);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        datapath_adopt_sweep(&workers[i], &adopt);
+    sessions_adopt_end(&adopt);
+    return sum;
+}
+
+static struct sessions_adopted restart(struct gate *gate, enum gate_origin origin,
+                                       const struct damage *damage)
+{
+    coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
+    die(gate, &gate->dp, 1, damage);
+    open_workers(gate, &gate->dp, 1);
+    for (uint32_t i = 0; i < gate->generation->config->listener_count; i++)
+        assert_true(routes_add_socket(&gate->dp.sessions.routes,
+                                      gate->generation->listeners[i].number, &gate->listening[i]));
+    struct sessions_adopted adopted = take_over(gate, &gate->dp, 1, origin);
+    gate->inherited = adopted.kept + adopted.torn + adopted.removed;
+    gate->due_ms = gate->now_ms;
+    return adopted;
+}
+
+struct sessions_adopted gate_restart(struct gate *gate)
+{
+    return restart(gate, GATE_STATE_SAME, NULL);
+}
+
+struct sessions_adopted gate_restart_from(struct gate *gate, enum gate_origin origin)
+{
+    return restart(gate, origin, NULL);
+}
+
+struct sessions_adopted gate_restart_damaged(struct gate *gate,
+                                             void (*write)(struct region *region, void *context),
+                                             void *context)
+{
+    const struct damage damage = {.write = write, .context = context};
+    return restart(gate, GATE_STATE_SAME, &damage);
+}
+
+struct sessions_adopted gate_restart_with(struct gate *gate, uint32_t worker_count,
+                                          void (*on_worker)(const struct datapath *dp,
+                                                            void *context),
+                                          void *context)
+{
+    static struct datapath workers[WORKERS_MAX];
+    coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
+    die(gate, &gate->dp, 1, NULL);
+    open_workers(gate, workers, worker_count);
+    struct sessions_adopted sum = take_over(gate, workers, worker_count, GATE_STATE_SAME);
+    for (uint32_t i = 0; i < worker_count && on_worker != NULL; i++)
+        on_worker(&workers[i], context);
+    die(gate, workers, worker_count, NULL);
+    open_workers(gate, &gate->dp, 1);
+    struct sessions_adopted after = take_over(gate, &gate->dp, 1, GATE_STATE_SAME);
+    assert_int_equal(after.kept, sum.kept);
+    gate->inherited = after.kept;
+    gate->due_ms = gate->now_ms;
+    return sum;
+}
