@@ -27,5 +27,6 @@ EXPOSE 5684/udp 9684/tcp
 ENV DTLSGATE_METRICS=127.0.0.1:9684
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s \
     CMD ["/usr/bin/dtlsgate-healthcheck"]
-ENTRYPOINT ["/usr/bin/dtlsgate"]
+# The keeper starts the gate, and again if it dies, with the sessions that it had.
+ENTRYPOINT ["/usr/bin/dtlsgate", "--keeper"]
 CMD ["-c", "/etc/dtlsgate/dtlsgate.ini"]

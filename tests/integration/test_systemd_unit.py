@@ -24,6 +24,9 @@ def test_what_the_unit_says():
     assert service["RestartPreventExitStatus"] == ["2"]
     assert "AF_UNIX" in service["RestrictAddressFamilies"][0].split()
     assert "ProcSubset" not in service
+    assert int(service["FileDescriptorStoreMax"][0]) >= 1000 and "--fd-store" in service["ExecStart"][0]
+    assert service["ExecReload"][0].endswith("ctl -c /etc/dtlsgate/dtlsgate.ini reload")
+    assert service["RuntimeDirectory"] == ["dtlsgate"] and service["LimitMEMLOCK"] == ["infinity"]
     assert service["NoNewPrivileges"] == ["yes"] and service["CapabilityBoundingSet"] == []
 
 
@@ -112,3 +115,26 @@ def test_it_comes_back_when_it_was_killed(make_manager, make_proxy, backend, mak
     wait_until(lambda: manager.restarts() >= 1 and manager.state() == "active", "the next one", 20)
     assert manager.pid() != first
     make_device(proxy).connect().exchange(b"again")
+
+
+def test_a_restart_hands_the_state_on(make_manager, make_proxy, backend, make_device):
+    """Nobody is told, and the next process has what this one had."""
+    proxy = make_proxy(backend)
+    manager = make_manager(proxy)
+    manager.start()
+    wait_state(manager, "active")
+    first, memory = manager.pid(), state_of(manager.pid())
+    device = make_device(proxy).connect()
+    manager.restart()
+    wait_until(lambda: manager.pid() not in (first, 0) and manager.state() == "active", "the next one", 20)
+    assert state_of(manager.pid()) == memory
+    assert device.recv(timeout_s=0.3) == "timeout", "no close_notify"
+
+
+def state_of(pid):
+    """The memory that holds the sessions: its number is that of no other file."""
+    folder = f"/proc/{pid}/fd"
+    found = {os.stat(f"{folder}/{fd}").st_ino for fd in os.listdir(folder)
+             if os.readlink(f"{folder}/{fd}").startswith("/memfd:dtlsgate-state")}
+    assert len(found) == 1
+    return found

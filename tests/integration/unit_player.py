@@ -2,7 +2,7 @@
 real user manager of systemd in a mount namespace of its own, where that runs.
 
 Both start the gate under test in place of the program that the unit names, and try again after a
-fraction of the time that it names. They have in common: start(), state() (inactive, activating,
+fraction of the time that it names. They have in common: start(), restart(), state() (inactive, activating,
 active, auto-restart, failed), restarts(), status() of the last run that ended, pid(), close().
 """
 
@@ -18,6 +18,7 @@ import threading
 import time
 from pathlib import Path
 
+import passing
 import refusing
 from environment import GATE, REPOSITORY, TIME_FACTOR, wait_until
 from proxy import gate_environment
@@ -58,15 +59,18 @@ def seconds(text):
 
 class Player:
     """Rules of systemd.service(5): Type=, ExecStart=, NotifyAccess= (main), Restart=, RestartSec=,
-    RestartPreventExitStatus=, the start limit, and RestrictAddressFamilies= by a filter."""
+    RestartPreventExitStatus=, FileDescriptorStoreMax=, the start limit, and
+    RestrictAddressFamilies= by a filter."""
 
     def __init__(self, config_path, folder):
         unit = read_unit()
         self.service, self.unit = unit["Service"], unit["Unit"]
         assert "ExecStartPre" not in self.service, "it would have to be played, too"
         program, *words = self.one("ExecStart").split()
-        assert Path(program).name == "dtlsgate" and words[0] == "-c" and len(words) == 2
-        self._command = [str(GATE), "-c", str(config_path)]
+        assert Path(program).name == "dtlsgate" and words[0] == "-c"
+        self._command = [str(GATE), "-c", str(config_path), *words[2:]]
+        self._store = []  # (name, descriptor)
+        self._wants_restart_now = False
         self._notify_path = str(Path(folder) / "notify")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._notify_path)
@@ -95,22 +99,50 @@ class Player:
 
     def _run_once(self):
         self._process = subprocess.Popen(
-            [sys.executable, refusing.__file__, *self._refused_families(), "--", *self._command],
+            [sys.executable, passing.__file__, *(name for name, _ in self._store), "--",
+             sys.executable, refusing.__file__, *self._refused_families(), "--", *self._command],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
-            env={**gate_environment(), "NOTIFY_SOCKET": self._notify_path})
+            pass_fds=[fd for _, fd in self._store],
+            env={**gate_environment(), "NOTIFY_SOCKET": self._notify_path,
+                 "PASSED_FDS": ",".join(str(fd) for _, fd in self._store)})
         kind = self.one("Type", "simple")
         self._state = "activating" if kind == "notify" else "active"
         while self._process.poll() is None:
-            if self._is_ending:
+            if self._is_ending or self._wants_restart_now:
                 self._process.terminate()
                 self._process.wait(timeout=10 * TIME_FACTOR)
                 break
-            try:
-                if b"READY=1" in self._socket.recv(4096).split(b"\n"):
-                    self._state = "active"
-            except TimeoutError:
-                pass
+            self._hear()
+        while self._hear():
+            pass
         return self._process.returncode
+
+    def _hear(self):
+        """One message; False: none came."""
+        try:
+            text, fds, _, _ = socket.recv_fds(self._socket, 4096, 8)
+        except TimeoutError:
+            return False
+        fields = dict(line.split("=", 1) for line in text.decode().splitlines() if "=" in line)
+        name = fields.get("FDNAME", "stored")
+        if fields.get("FDSTORE") == "1":
+            assert fields.get("FDPOLL") == "0", "a socket with an error would be dropped"
+            self._keep(name, fds[0])
+        elif fields.get("FDSTOREREMOVE") == "1":
+            for kept, fd in self._store:
+                if kept == name:
+                    os.close(fd)
+            self._store = [(kept, fd) for kept, fd in self._store if kept != name]
+        elif fields.get("READY") == "1":
+            self._state = "active"
+        return True
+
+    def _keep(self, name, fd):
+        most = int(self.one("FileDescriptorStoreMax", "0"))
+        if len(self._store) < most and not any(os.path.sameopenfile(fd, kept) for _, kept in self._store):
+            self._store.append((name, fd))
+        else:
+            os.close(fd)
 
     def _wants_restart(self, status):
         prevented = {int(word) for word in self.one("RestartPreventExitStatus", "").split()}
@@ -124,6 +156,9 @@ class Player:
                 self._state = "failed"
                 return
             self._status = self._run_once()
+            if self._wants_restart_now:
+                self._wants_restart_now = False
+                continue
             if self._is_ending or not self._wants_restart(self._status):
                 self._state = "inactive" if self._status == 0 else "failed"
                 return
@@ -134,6 +169,11 @@ class Player:
     def start(self):
         self._thread = threading.Thread(target=self._play)
         self._thread.start()
+
+    def restart(self):
+        """As `systemctl restart`: SIGTERM, and the next start at once."""
+        self._state = "deactivating"
+        self._wants_restart_now = True
 
     def state(self):
         return self._state
@@ -151,6 +191,8 @@ class Player:
         self._is_ending = True
         if self._thread:
             self._thread.join(timeout=20 * TIME_FACTOR)
+        for _, fd in self._store:
+            os.close(fd)
         self._socket.close()
         self._log.close()
 
@@ -172,7 +214,7 @@ class UserManager:
         (units / f"{self._unit}.d").mkdir(parents=True)
         (self._folder / "run").mkdir()
         shutil.copy(UNIT, units / self._unit)
-        lines = ["[Unit]", f"StartLimitBurst={START_LIMIT}", "[Service]", "User=", "ExecStart=", f"ExecStart={GATE} -c {config_path}",
+        lines = ["[Unit]", f"StartLimitBurst={START_LIMIT}", "[Service]", "User=", "ExecStart=", f"ExecStart={GATE} -c {config_path} --fd-store",
                  f"RestartSec={int(RETRY_S * 1000)}ms",
                  *(f"{key}=no" for key in NOT_FOR_A_USER_MANAGER),
                  *(f'Environment="{key}={value}"' for key, value in gate_environment().items()
@@ -207,6 +249,9 @@ class UserManager:
 
     def start(self):
         self._systemctl("start", "--no-block", self._unit)
+
+    def restart(self):
+        self._systemctl("restart", "--no-block", self._unit)
 
     def state(self):
         active, sub = self._show("ActiveState"), self._show("SubState")
