@@ -24,6 +24,7 @@
 #include "run/reload.h"
 #include "run/state_keep.h"
 #include "run/succession.h"
+#include "run/take_over.h"
 #include "run/upgrade.h"
 #include "run/watchdog.h"
 #include "version.h"
@@ -200,7 +201,10 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
 /* Sockets first, while there may be the privilege for low ports; threads last. */
 static bool start(struct gate *gate, struct err *err)
 {
-    if (!open_workers(gate, err) || !open_metrics(gate, err))
+    if (!open_workers(gate, err) ||
+        !take_over_sessions(gate->workers, gate->worker_count, &gate->state,
+                            &gate->succession.taken, err) ||
+        !open_metrics(gate, err))
         return false;
     host_log_warnings(gate->generation->config);
     if (!drop_privileges(gate, err) || !open_control(gate, err))

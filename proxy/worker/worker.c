@@ -565,3 +565,8 @@ const struct worker_counters *worker_counters(const struct worker *worker)
 {
     return &worker->datapath.counters;
 }
+
+struct datapath *worker_datapath(struct worker *worker)
+{
+    return &worker->datapath;
+}

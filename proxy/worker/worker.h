@@ -15,6 +15,7 @@
  */
 enum { WORKER_BEAT_MS = 1000 };
 
+struct datapath;
 struct worker;
 
 /* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
@@ -59,5 +60,8 @@ struct inquiry;
 bool worker_ask(struct worker *worker, struct inquiry *inquiry) MUST_USE;
 
 const struct worker_counters *worker_counters(const struct worker *worker);
+
+/* Before the thread is started: for taking over what a process before has left. */
+struct datapath *worker_datapath(struct worker *worker);
 
 #endif
