@@ -237,6 +237,8 @@ void deny_free(struct deny_list *list)
 bool deny_has_identity(const struct deny_list *list, const void *identity, size_t size)
 {
     uint8_t hash[KEYED_HASH_WIDE_BYTES];
+    if (size == 0)
+        return false;
     uint32_t bit = quick_hash(identity, size);
     if ((list->filter[bit / 64] >> bit % 64 & 1) == 0)
         return false;

@@ -40,10 +40,12 @@ static void clear(struct trial *t)
 static int set_up(void **state)
 {
     static struct trial trial;
-    trial = (struct trial){.folder = "/tmp/test_creds_crl.XXXXXX"};
-    assert_non_null(mkdtemp(trial.folder));
+    char folder[] = "/tmp/test_creds_crl.XXXXXX";
+    trial = (struct trial){0};
+    assert_non_null(mkdtemp(folder));
+    strcpy(trial.folder, folder);
     for (int i = 0; i < FILES_MAX; i++) {
-        snprintf(trial.paths[i], sizeof(trial.paths[i]), "%s/%d.crl", trial.folder, i);
+        snprintf(trial.paths[i], sizeof(trial.paths[i]), "%s/%d.crl", folder, i);
         trial.config.at[i] = trial.paths[i];
     }
     *state = &trial;
