@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "backend/backend.h"
@@ -276,14 +277,93 @@ static void test_an_address_that_never_was_a_slot(void **state)
     assert_false(recipient.is_mark);
 }
 
-/* ---- all workers at one port ---------------------------------------------------------------- */
-
 static void send_through(struct backend *backend, uint32_t slot, uint32_t listener, bool *failed)
 {
     memcpy(backend_room(backend, 8), "question", 8);
     backend_send(backend, slot, listener, 8, failed);
     backend_flush(backend);
 }
+
+/* ---- after a change ------------------------------------------------------------------------- */
+
+/* Questions go to the new server at once; what the old one was asked it may still answer. */
+static void test_a_server_that_has_moved(void **state)
+{
+    struct fixture *f = *state;
+    struct backend *backend = &f->workers[0];
+    char text[16];
+    struct addr source;
+    bool failed = false;
+    uint32_t slot = take_and_read_mark(f, OWNER_A, 0);
+    struct addr old = f->listeners[0].server;
+    int moved = udp_fixture_open_plain(udp_fixture_parse("127.0.0.1:1"));
+    f->listeners[0].server = udp_fixture_name_of(moved);
+    load_listeners(f);
+    backend_set(backend, &f->config);
+    send_through(backend, slot, 0, &failed);
+    assert_int_equal(udp_fixture_receive_plain(moved, text, sizeof(text), &source), 8);
+    uint64_t until_ms = backend->servers[0].before_until_ms;
+    assert_int_equal(recipient_of(f, slot, 0, until_ms).owner, OWNER_A);
+    const struct udp_datagram late = {.from = old, .to = backend_slot_addr(backend, slot)};
+    assert_int_equal(backend_recipient(backend, &late, until_ms - 1).owner, OWNER_A);
+    struct backend_recipient recipient = backend_recipient(backend, &late, until_ms);
+    assert_true(recipient.owner == NOBODY);
+    assert_int_equal(recipient.outcome, BACKEND_wrong_sender);
+    close(moved);
+}
+
+/* Killed, and begun anew with the same state. */
+static void restart(struct fixture *f, uint32_t count)
+{
+    struct err err = {0};
+    int fd = fcntl(f->state.region.fd, F_DUPFD_CLOEXEC, 0);
+    close_workers(f);
+    state_close(&f->state);
+    if (!state_adopt(&f->state, fd, &err))
+        fail_msg("%s", err.text);
+    state_begin_workers(&f->state, count);
+    memset(f->by_listener, 0, sizeof(f->by_listener));
+    open_workers(f, count);
+    for (uint32_t w = 0; w < count; w++)
+        assert_true(backend_adopt(&f->workers[w], 3000, &err));
+}
+
+static void test_what_is_late_stays_late_over_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t a = take_and_read_mark(f, OWNER_A, 0), b = take_and_read_mark(f, OWNER_B, 1);
+    backend_release(&f->workers[0], b, CLOSE_idle, 2000);
+    restart(f, 1);
+    assert_true(backend_claim(&f->workers[0], a, OWNER_A, 0));
+    assert_int_equal(backend_adopt_end(&f->workers[0], CLOSE_torn, 3000), 0);
+    assert_int_equal(recipient_of(f, a, 0, 3000).owner, OWNER_A);
+    struct backend_recipient recipient = recipient_of(f, b, 1, 3000);
+    assert_true(recipient.owner == NOBODY);
+    assert_int_equal(recipient.outcome, BACKEND_late);
+    assert_int_equal(recipient.late, CLOSE_idle);
+    assert_int_equal(recipient.listener, 1);
+    assert_int_equal(counter_get(&f->by_listener[1].backend_addresses_noisy), 1);
+}
+
+/* Its mark had not come back: what lies in the socket may be for the owner before. */
+static void test_a_new_session_waits_for_a_mark_after_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t old = take_and_read_mark(f, OWNER_A, 0);
+    uint32_t new = take(&f->workers[0], BUCKET, OWNER_A, 0);
+    restart(f, 1);
+    assert_false(is_stale(f, old, 3000));
+    assert_true(is_stale(f, new, 3000));
+    for (int i = 0; i < 1000 && read_marks(f, 3000) == 0; i++)
+        usleep(100);
+    assert_false(is_stale(f, new, 3000));
+    /* And so does one that begins then. */
+    uint32_t third = take(&f->workers[0], BUCKET, OWNER_A, 0);
+    assert_true(is_stale(f, third, 3000));
+    assert_false(is_stale(f, new, 3000));
+}
+
+/* ---- all workers at one port ---------------------------------------------------------------- */
 
 /* The server answers; only the worker whose session has sent reads the answer. */
 static void assert_round_trip(struct fixture *f, uint32_t bucket, uint32_t listener)
@@ -406,6 +486,9 @@ int main(void)
         WITH_WORKER(test_a_tombstone_tells_why_and_is_kept_by_what_comes),
         WITH_WORKER(test_others_than_the_server_are_not_heard),
         WITH_WORKER(test_an_address_that_never_was_a_slot),
+        WITH_WORKER(test_a_server_that_has_moved),
+        WITH_WORKER(test_what_is_late_stays_late_over_a_restart),
+        WITH_WORKER(test_a_new_session_waits_for_a_mark_after_a_restart),
         WITH_WORKER(test_workers_share_a_port_and_each_gets_its_own),
         WITH_WORKER(test_the_port_of_the_settings),
         WITH_WORKER(test_what_could_not_be_sent),

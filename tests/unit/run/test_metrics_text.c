@@ -94,6 +94,36 @@ static void test_sums_and_labels(void **state)
     free(text);
 }
 
+/* What processes before have counted; its gauges are nobody's. */
+static void test_inherited_counters_are_added(void **state)
+{
+    struct fixture *f = *state;
+    static struct counters before[9];
+    static struct whole_counters whole;
+    const struct worker_counters inherited = {
+        .listener_count = 8, .by_listener = before, .whole = &whole};
+    f->source.inherited = &inherited;
+    counter_add(&before[0].client_received, 5);
+    counter_add(&before[0].client[CLIENT_forwarded], 5);
+    counter_add(&f->counters[1][0].client_received, 2);
+    counter_add(&f->counters[1][0].client[CLIENT_forwarded], 2);
+    counter_add(&before[8].backend_kernel_drops, 3);
+    counter_add(&f->counters[0][LISTENERS].backend_kernel_drops, 4);
+    counter_lower(&whole.backend_address_silence, 1500);
+    durations_add(&whole.loop_turn, 50000);
+    durations_add(&f->whole[0].loop_turn, 50000);
+    char *text = metrics_text_render(&f->source);
+    assert_non_null(text);
+    assert_line(text, "dtlsgate_client_datagrams_received_total{listener=\"coaps\"} 7");
+    assert_line(text,
+                "dtlsgate_client_datagrams_total{listener=\"coaps\",outcome=\"forwarded\"} 7");
+    assert_line(text, "dtlsgate_backend_kernel_drops_total{listener=\"-\"} 7");
+    assert_line(text, "dtlsgate_backend_address_silence_min_seconds 1.500");
+    assert_line(text, "dtlsgate_loop_turn_seconds_count 2");
+    assert_line(text, "dtlsgate_workers 2");
+    free(text);
+}
+
 static void test_every_name_is_exported(void **state)
 {
     struct fixture *f = *state;
@@ -321,6 +351,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, metrics_fixture_set_up, metrics_fixture_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_sums_and_labels),
+        TEST(test_inherited_counters_are_added),
         TEST(test_every_name_is_exported),
         TEST(test_handshake_series),
         TEST(test_histogram),
