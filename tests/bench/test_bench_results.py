@@ -516,6 +516,7 @@ def test_plots_say_what_they_were_measured_on_and_no_date():
         assert "0123456789ab; a machine; Linux 6" in text
         assert text == plots.script(plot)
         assert len(plot["curves"]) == len(plot["colours"]) > 0
+    assert "set yrange [0:400]" in plots.script(plots.PLOTS["continuity"](found) | {"measured_on": ""})
     assert plots.quoted('a "b" \\ c') == '"a \'b\' \\\\ c"'
 
 
