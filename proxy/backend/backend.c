@@ -94,12 +94,11 @@ static void copy_servers(struct backend *backend)
 }
 
 bool backend_open(struct backend *backend, struct state *state, const struct gate_config *gate,
-                  uint32_t worker, uint32_t worker_count, uint16_t port,
+                  uint32_t worker, uint32_t worker_count, const struct udp_socket *socket,
                   struct worker_counters *counters, struct err *err)
 {
-    bool is_first = worker == 0;
     *backend = (struct backend){
-        .socket.fd = -1,
+        .socket = *socket,
         .state = state,
         .own = state_worker(state, worker),
         .mark_sent = state->mark_base,
@@ -110,8 +109,6 @@ bool backend_open(struct backend *backend, struct state *state, const struct gat
                    gate->tombstone_ms, counters, err) &&
         (udp_out_init(&backend->out) ||
          err_set(err, "out of memory for the backend socket of worker %u", worker)) &&
-        udp_open_backend(&backend->socket, is_first ? (uint16_t)gate->backend_port : port, is_first,
-                         err) &&
         try_addresses(backend, err))
         return true;
     backend_close(backend);
@@ -120,7 +117,6 @@ bool backend_open(struct backend *backend, struct state *state, const struct gat
 
 void backend_close(struct backend *backend)
 {
-    udp_close(&backend->socket);
     udp_out_deinit(&backend->out);
     slots_deinit(&backend->slots);
 }
@@ -152,24 +148,6 @@ bool backend_claim(struct backend *backend, uint32_t slot, uint32_t owner, uint3
 uint32_t backend_adopt_end(struct backend *backend, enum close_reason reason, uint64_t now_ms)
 {
     return slots_adopt_end(&backend->slots, reason, now_ms);
-}
-
-/* ---- the socket ----------------------------------------------------------------------------- */
-
-uint16_t backend_port(const struct backend *backend)
-{
-    return backend->socket.bound.port;
-}
-
-/* One socket alone is no group, and there is nothing to steer. */
-bool backend_steer(const struct backend *first, uint32_t worker_count, struct err *err)
-{
-    return worker_count == 1 || steering_attach_backend(first->socket.fd, worker_count, err);
-}
-
-void backend_discard(const struct backend *backend)
-{
-    udp_discard(&backend->socket);
 }
 
 /* ---- slots ---------------------------------------------------------------------------------- */

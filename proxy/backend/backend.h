@@ -26,7 +26,7 @@
 #define BACKEND_NO_OWNER UINT32_MAX
 
 struct backend {
-    struct udp_socket socket;
+    struct udp_socket socket; /* its descriptor is the main thread's */
     struct udp_out out;
     struct slots slots;
     struct state *state;       /* borrowed */
@@ -37,22 +37,13 @@ struct backend {
     uint64_t mark_missed_ms;       /* since when one is missing, if these differ */
 };
 
-/* Opens the socket of worker `worker` of `worker_count`. The first binds to the port of the
- * settings, or to a free one; the others join it at `port`, in the order of their numbers. False
+/* socket: of worker `worker` of `worker_count`, borrowed; udp_open_backend() has opened it. False
  * also if the loopback interface has not got the addresses. state_begin_workers() comes before. */
 bool backend_open(struct backend *backend, struct state *state, const struct gate_config *gate,
-                  uint32_t worker, uint32_t worker_count, uint16_t port,
+                  uint32_t worker, uint32_t worker_count, const struct udp_socket *socket,
                   struct worker_counters *counters, struct err *err) MUST_USE;
 /* Harmless for one that is all zero but for a socket of fd -1. */
 void backend_close(struct backend *backend);
-
-/* The one that all workers share. */
-uint16_t backend_port(const struct backend *backend);
-
-/* Has the kernel steer, once all workers have opened theirs; `first` is the first worker's. */
-bool backend_steer(const struct backend *first, uint32_t worker_count, struct err *err) MUST_USE;
-/* Throws away what arrived before that: it may be another worker's. */
-void backend_discard(const struct backend *backend);
 
 /* With other settings: how many slots there may be, for how long they are remembered, and the
  * servers that the state has now. */

@@ -34,7 +34,8 @@ struct generation {
      * worker and come back to another. Random: 32 bytes, of the state, or of kept_master. */
     const uint8_t *cookie_master;
     struct secret kept_master;
-    struct secret state_key; /* of the state_file; holds nothing if there is none */
+    struct secret state_key;  /* of the state_file; holds nothing if there is none */
+    struct generation *older; /* of those that wait to be freed: run/swap.c */
 };
 
 /* The listener of that number, or NULL. */

@@ -164,6 +164,22 @@ void handshakes_on_stranger_alert(struct handshakes *all, const struct arrival *
         handshake_log_stranger_alert(&subject, a->kind.alert_code, has_old_ticket);
 }
 
+bool handshakes_end_some(struct handshakes *all, uint32_t listener, const struct udp_socket *socket,
+                         uint32_t max, uint64_t now_ms)
+{
+    struct handshake *next;
+    for (struct handshake *h = all->orders[listener].oldest; h != NULL; h = next) {
+        next = h->newer;
+        if (socket != NULL && h->flight.way.socket != socket)
+            continue;
+        if (max-- == 0)
+            return true;
+        handshake_fail(all, h, HANDSHAKE_shutdown, "the gate does not listen there any more",
+                       now_ms);
+    }
+    return false;
+}
+
 void handshakes_end_all(struct handshakes *all, uint64_t now_ms)
 {
     all->now_ms = now_ms;

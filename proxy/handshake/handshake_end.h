@@ -32,6 +32,10 @@ void handshake_fail_as_library_says(struct handshakes *all, struct handshake *ha
 void handshake_tell_stalled(struct handshakes *all, struct handshake *handshake,
                             enum handshake_result reason, const char *detail);
 
+/* A listener is gone, or, unless it is NULL, does not have that socket any more. Ends at most `max`
+ * handshakes; true: there are more. */
+bool handshakes_end_some(struct handshakes *all, uint32_t listener, const struct udp_socket *socket,
+                         uint32_t max, uint64_t now_ms);
 /* The gate stops. */
 void handshakes_end_all(struct handshakes *all, uint64_t now_ms);
 

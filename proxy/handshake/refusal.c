@@ -30,8 +30,6 @@ void refusal_keep(struct refusals *kept, const struct flight *flight, uint64_t n
     kept->end_ms = now_ms + REFUSAL_MS;
     *r = (struct refusal){
         .client = way->client,
-        .local = way->local,
-        .socket = way->socket,
         .end_ms = kept->end_ms,
         .due_ms = now_ms + REFUSAL_INTERVAL_MS,
         .listener = way->listener->number,
@@ -58,6 +56,6 @@ bool refusal_repeat(struct refusals *kept, const struct arrival *a, struct udp_o
     r->repeats++;
     r->due_ms = a->now_ms + REFUSAL_INTERVAL_MS;
     memcpy(udp_out_room(to_client, r->alert_len), r->alert, r->alert_len);
-    udp_out_queue(to_client, r->socket, &r->local, &r->client, r->alert_len, NULL);
+    udp_out_queue(to_client, a->socket, &a->datagram->to, &r->client, r->alert_len, NULL);
     return true;
 }

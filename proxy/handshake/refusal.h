@@ -21,10 +21,9 @@ enum {
 };
 
 struct refusal {
-    struct addr client, local;
-    const struct udp_socket *socket; /* borrowed */
-    uint64_t end_ms;                 /* 0 = none is kept here */
-    uint64_t due_ms;                 /* not before that once more */
+    struct addr client;
+    uint64_t end_ms; /* 0 = none is kept here */
+    uint64_t due_ms; /* not before that once more */
     uint32_t listener;
     uint8_t repeats, alert_len;
     uint8_t alert[FLIGHT_ALERT_MAX_BYTES];

@@ -79,20 +79,28 @@ static bool has_cid(const struct steering *s, const uint8_t *data, size_t len, u
     return s->cid_length > 0 && len >= at + s->cid_length && (data[0] & mask) == value;
 }
 
+static uint32_t socket_of_worker(const struct steering *s, uint32_t worker)
+{
+    return worker << s->has_hello_sockets;
+}
+
 uint32_t steering_socket_of(const struct steering *s, const struct addr *from, const uint8_t *data,
                             size_t len)
 {
     uint32_t n = s->worker_count;
     if (has_cid(s, data, len, TYPE_MASK, RECORD_TLS12_CID, RECORD_CID_AT))
-        return steering_worker_of_bucket(
-            steering_bucket_of_cid(data + RECORD_CID_AT, s->cid_length), n);
+        return socket_of_worker(
+            s, steering_worker_of_bucket(
+                   steering_bucket_of_cid(data + RECORD_CID_AT, s->cid_length), n));
     if (has_cid(s, data, len, UNIFIED_CID_MASK, UNIFIED_CID, RECORD13_CID_AT))
-        return steering_worker_of_bucket(
-            steering_bucket_of_cid(data + RECORD13_CID_AT, s->cid_length), n);
+        return socket_of_worker(
+            s, steering_worker_of_bucket(
+                   steering_bucket_of_cid(data + RECORD13_CID_AT, s->cid_length), n));
     bool is_hello = s->has_hello_sockets && len > RECORD_HEADER_BYTES &&
                     data[0] == RECORD_HANDSHAKE && record_epoch(data) == 0 &&
                     data[RECORD_HEADER_BYTES] == HANDSHAKE_CLIENT_HELLO;
-    return steering_worker_of_bucket(steering_bucket_of_addr(from), n) + (is_hello ? n : 0);
+    return socket_of_worker(s, steering_worker_of_bucket(steering_bucket_of_addr(from), n)) +
+           is_hello;
 }
 
 /* ---- in the kernel -------------------------------------------------------------------------- */
@@ -101,7 +109,7 @@ uint32_t steering_socket_of(const struct steering *s, const struct addr *from, c
  * beyond the end would end the program with 0, so each is behind a look at the length. */
 #define IP_HEADER ((uint32_t)SKF_NET_OFF)
 enum { CODE_MAX = 80 };
-enum { FIRST_SOCKET, NEXT_HEADER }; /* scratch words */
+enum { IS_HELLO, NEXT_HEADER }; /* scratch words */
 
 struct program {
     struct sock_filter code[CODE_MAX];
@@ -127,7 +135,14 @@ static void skip_to_here(struct program *p, const unsigned short *jumps, uint32_
         p->code[jumps[i]].jf = (uint8_t)(p->len - jumps[i] - 1);
 }
 
-/* Returns the CID's worker, if the datagram begins with a record of this form. */
+/* A = the first socket of the worker of the bucket in A. */
+static void emit_worker(struct program *p, const struct steering *s)
+{
+    emit(p, BPF_ALU | BPF_MOD | BPF_K, s->worker_count);
+    emit(p, BPF_ALU | BPF_LSH | BPF_K, s->has_hello_sockets);
+}
+
+/* Returns the socket of the CID's worker, if the datagram begins with a record of this form. */
 static void emit_cid(struct program *p, const struct steering *s, uint32_t mask, uint32_t value,
                      uint32_t at)
 {
@@ -139,17 +154,17 @@ static void emit_cid(struct program *p, const struct steering *s, uint32_t mask,
     unless[1] = emit_only_if(p, BPF_JEQ, value);
     emit(p, BPF_LD | BPF_H | BPF_ABS, at);
     emit(p, BPF_ALU | BPF_RSH | BPF_K, CID_SHIFT);
-    emit(p, BPF_ALU | BPF_MOD | BPF_K, s->worker_count);
+    emit_worker(p, s);
     emit(p, BPF_RET | BPF_A, 0);
     skip_to_here(p, unless, 2);
 }
 
-/* The scratch word = first of the hello sockets if the datagram is a hello, else of the others. */
-static void emit_first_socket(struct program *p, const struct steering *s)
+/* The scratch word = 1 if the datagram is a hello for a socket of its own, else 0. */
+static void emit_is_hello(struct program *p, const struct steering *s)
 {
     unsigned short unless[4];
     emit(p, BPF_LD | BPF_IMM, 0);
-    emit(p, BPF_ST, FIRST_SOCKET);
+    emit(p, BPF_ST, IS_HELLO);
     if (!s->has_hello_sockets)
         return;
     emit(p, BPF_LD | BPF_W | BPF_LEN, 0);
@@ -160,8 +175,8 @@ static void emit_first_socket(struct program *p, const struct steering *s)
     unless[2] = emit_only_if(p, BPF_JEQ, 0);
     emit(p, BPF_LD | BPF_B | BPF_ABS, RECORD_HEADER_BYTES);
     unless[3] = emit_only_if(p, BPF_JEQ, HANDSHAKE_CLIENT_HELLO);
-    emit(p, BPF_LD | BPF_IMM, s->worker_count);
-    emit(p, BPF_ST, FIRST_SOCKET);
+    emit(p, BPF_LD | BPF_IMM, 1);
+    emit(p, BPF_ST, IS_HELLO);
     skip_to_here(p, unless, 4);
 }
 
@@ -217,8 +232,8 @@ static void emit_source(struct program *p, const struct steering *s)
         emit(p, BPF_ALU | BPF_MUL | BPF_K, MULTIPLIER);
     }
     emit(p, BPF_ALU | BPF_RSH | BPF_K, HASH_SHIFT);
-    emit(p, BPF_ALU | BPF_MOD | BPF_K, s->worker_count);
-    emit(p, BPF_LDX | BPF_MEM, FIRST_SOCKET);
+    emit_worker(p, s);
+    emit(p, BPF_LDX | BPF_MEM, IS_HELLO);
     emit(p, BPF_ALU | BPF_ADD | BPF_X, 0);
     emit(p, BPF_RET | BPF_A, 0);
 }
@@ -238,7 +253,7 @@ bool steering_attach(int fd, const struct steering *steering, struct err *err)
         emit_cid(&program, steering, TYPE_MASK, RECORD_TLS12_CID, RECORD_CID_AT);
         emit_cid(&program, steering, UNIFIED_CID_MASK, UNIFIED_CID, RECORD13_CID_AT);
     }
-    emit_first_socket(&program, steering);
+    emit_is_hello(&program, steering);
     emit_source(&program, steering);
     return attach(fd, &program, err);
 }

@@ -21,8 +21,9 @@ enum {
     STEERING_CID_MIN = 2, /* bytes, so that the bucket's number is in it */
 };
 
-/* The sockets of one address (SO_REUSEPORT), counted in the order in which they were bound: first
- * one for the sessions of each worker, then, with hello sockets, one for its ClientHellos. */
+/* The sockets of one address (SO_REUSEPORT), counted in the order in which they were bound: of each
+ * worker one for its sessions and, with hello sockets, one for its ClientHellos. So those of
+ * further workers can follow, and those of the last ones be closed. */
 struct steering {
     uint32_t worker_count;
     uint32_t cid_length; /* of the gate's own CIDs at this listener; 0 = none, else at least

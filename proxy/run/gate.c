@@ -22,8 +22,11 @@
 #include "run/metrics.h"
 #include "run/privileges.h"
 #include "run/reload.h"
+#include "run/reloads.h"
+#include "run/sockets.h"
 #include "run/state_keep.h"
 #include "run/succession.h"
+#include "run/swap.h"
 #include "run/take_over.h"
 #include "run/upgrade.h"
 #include "run/watchdog.h"
@@ -39,11 +42,11 @@ enum { SIGNALS = 5 };
 struct gate {
     struct succession succession;
     struct state state;
-    struct fd_list sockets; /* what the next process is to have, borrowed */
+    struct fd_list sockets; /* what the next process is to have, borrowed; the list is owned */
     struct upgrade upgrade;
     bool says_farewell; /* at the end */
     uint64_t stop_deadline_ms;
-    struct generation *generation;
+    struct swap swap;              /* settings and sockets */
     struct identities *identities; /* shared by the workers, as the state is */
     struct worker **workers;
     const struct worker_counters **counters;
@@ -53,6 +56,8 @@ struct gate {
     struct metrics_source metrics_source;
     struct control *control; /* NULL = there is no socket */
     struct drains drains;
+    struct reloads reloads;
+    ev_async swap_watcher; /* a worker has gone over to other settings */
     struct ev_loop *loop;
     ev_signal signals[SIGNALS];
     uint64_t started_ms;
@@ -77,9 +82,14 @@ static void log_problems(const struct problems *problems)
 
 /* ---- start ---------------------------------------------------------------------------------- */
 
-static bool open_workers(struct gate *gate, struct err *err)
+static struct generation *in_force(const struct gate *gate)
 {
-    uint32_t wanted = gate->generation->config->gate.workers;
+    return gate->swap.generation;
+}
+
+static bool open_sockets(struct gate *gate, struct err *err)
+{
+    uint32_t wanted = in_force(gate)->config->gate.workers;
     if (!udp_try_batches(err))
         return false;
     bool may_steer = steering_is_possible(err);
@@ -90,26 +100,54 @@ static bool open_workers(struct gate *gate, struct err *err)
                  err->text, wanted);
         wanted = 1;
     }
-    gate->identities = identities_new(err);
-    if (gate->identities == NULL || !reload_enter_state(gate->generation, &gate->state, err))
+    if (!reload_enter_state(in_force(gate), &gate->state, err))
         return false;
-    state_begin_workers(&gate->state, wanted);
-    if (!counters_area_adopt(&gate->state, wanted, err))
+    gate->swap.sockets =
+        sockets_open(in_force(gate), wanted, may_steer, &gate->succession.handover, err);
+    return gate->swap.sockets != NULL && sockets_list(gate->swap.sockets, &gate->sockets, err);
+}
+
+static struct worker *open_worker(struct gate *gate, uint32_t index, struct err *err)
+{
+    const struct sockets *sockets = gate->swap.sockets;
+    struct worker_sockets at[CONFIG_LISTENERS_MAX * CONFIG_LISTEN_MAX];
+    sockets_of_worker(sockets, index, at);
+    const struct worker_settings settings = {
+        .generation = in_force(gate),
+        .state = &gate->state,
+        .identities = gate->identities,
+        .workers = gate->workers,
+        .sockets = at,
+        .socket_count = sockets->entry_count,
+        .backend = &sockets->backends[index],
+        .index = index,
+        .count = sockets->worker_count,
+    };
+    return worker_open(&settings, err);
+}
+
+static bool open_workers(struct gate *gate, struct err *err)
+{
+    uint32_t count = gate->swap.sockets->worker_count;
+    gate->identities = identities_new(err);
+    if (gate->identities == NULL)
+        return false;
+    state_begin_workers(&gate->state, count);
+    if (!counters_area_adopt(&gate->state, count, err))
         return false;
     gate->inherited = counters_area_of(&gate->state, COUNTERS_INHERITED);
-    gate->workers = calloc(wanted, sizeof(*gate->workers));
-    gate->counters = calloc(wanted, sizeof(*gate->counters));
+    gate->workers = calloc(count, sizeof(*gate->workers));
+    gate->counters = calloc(count, sizeof(*gate->counters));
     if (gate->workers == NULL || gate->counters == NULL)
-        return err_set(err, "out of memory for %u workers", wanted);
-    for (uint32_t i = 0; i < wanted; i++) {
-        gate->workers[i] = worker_open(gate->generation, &gate->state, gate->identities,
-                                       i > 0 ? gate->workers[0] : NULL, i, wanted, err);
+        return err_set(err, "out of memory for %u workers", count);
+    for (uint32_t i = 0; i < count; i++) {
+        gate->workers[i] = open_worker(gate, i, err);
         if (gate->workers[i] == NULL)
             return false;
         gate->counters[i] = worker_counters(gate->workers[i]);
         gate->worker_count++;
     }
-    return !may_steer || worker_steer(gate->workers, wanted, err);
+    return true;
 }
 
 static bool ask_worker(void *context, uint32_t worker, struct inquiry *inquiry)
@@ -120,12 +158,12 @@ static bool ask_worker(void *context, uint32_t worker, struct inquiry *inquiry)
 
 static bool open_metrics(struct gate *gate, struct err *err)
 {
-    const struct addr *addr = &gate->generation->config->gate.metrics;
+    const struct addr *addr = &in_force(gate)->config->gate.metrics;
     gate->metrics_source = (struct metrics_source){
         .workers = gate->counters,
         .worker_count = gate->worker_count,
         .inherited = &gate->inherited,
-        .generation = gate->generation,
+        .swap = &gate->swap,
         .tls_library_version = dtls_library_version(),
         .is_ready = &gate->is_ready,
         .drains = &gate->drains,
@@ -143,13 +181,19 @@ static bool open_metrics(struct gate *gate, struct err *err)
 static bool is_state_kept(const struct gate *gate)
 {
     return succession_keeps_state(&gate->succession) ||
-           gate->generation->config->gate.state_file[0] != '\0';
+           in_force(gate)->config->gate.state_file[0] != '\0';
 }
 
 static void begin_upgrade(void *context, struct control_answer answer)
 {
     struct gate *gate = context;
     upgrade_begin(&gate->upgrade, &answer);
+}
+
+static void ask_to_reload(void *context, struct control_answer answer)
+{
+    struct gate *gate = context;
+    reloads_ask_with_answer(&gate->reloads, answer);
 }
 
 static void stop(void *context, struct control_answer answer, bool with_farewell)
@@ -164,9 +208,9 @@ static void stop(void *context, struct control_answer answer, bool with_farewell
 /* As the user that the gate runs as. */
 static bool open_control(struct gate *gate, struct err *err)
 {
-    const struct gate_config *config = &gate->generation->config->gate;
+    const struct gate_config *config = &in_force(gate)->config->gate;
     const struct control_source source = {
-        .generation = &gate->generation,
+        .generation = &gate->swap.generation,
         .workers = gate->counters,
         .worker_count = gate->worker_count,
         .ask = ask_worker,
@@ -174,7 +218,10 @@ static bool open_control(struct gate *gate, struct err *err)
         .drains = &gate->drains,
         .started_ms = gate->started_ms,
         .is_ready = &gate->is_ready,
-        .actions = {.context = gate, .upgrade = begin_upgrade, .stop = stop},
+        .actions = {.context = gate,
+                    .reload = ask_to_reload,
+                    .upgrade = begin_upgrade,
+                    .stop = stop},
     };
     if (config->control[0] == '\0')
         return true;
@@ -184,7 +231,7 @@ static bool open_control(struct gate *gate, struct err *err)
 
 static bool drop_privileges(const struct gate *gate, struct err *err)
 {
-    const char *user = gate->generation->config->gate.user;
+    const char *user = in_force(gate)->config->gate.user;
     if (user[0] == '\0')
         return true;
     if (geteuid() != 0) {
@@ -194,19 +241,19 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
     if (!privileges_drop(user, err))
         return false;
     privileges_forbid_core_dumps(); /* becoming another user has set the flag again */
-    state_keep_check(gate->generation);
+    state_keep_check(in_force(gate));
     return true;
 }
 
 /* Sockets first, while there may be the privilege for low ports; threads last. */
 static bool start(struct gate *gate, struct err *err)
 {
-    if (!open_workers(gate, err) ||
+    if (!open_sockets(gate, err) || !open_workers(gate, err) ||
         !take_over_sessions(gate->workers, gate->worker_count, &gate->state,
                             &gate->succession.taken, err) ||
-        !open_metrics(gate, err))
+        !sockets_give_waiting(gate->swap.sockets, gate->workers, err) || !open_metrics(gate, err))
         return false;
-    host_log_warnings(gate->generation->config);
+    host_log_warnings(in_force(gate)->config);
     if (!drop_privileges(gate, err) || !open_control(gate, err))
         return false;
     for (uint32_t i = 0; i < gate->worker_count; i++) {
@@ -218,7 +265,7 @@ static bool start(struct gate *gate, struct err *err)
 
 static void log_ready(const struct gate *gate)
 {
-    const struct config *config = gate->generation->config;
+    const struct config *config = in_force(gate)->config;
     char text[ADDR_TEXT_MAX];
     struct log_line line;
     for (uint32_t i = 0; i < config->listener_count; i++) {
@@ -229,7 +276,7 @@ static void log_ready(const struct gate *gate)
             log_add(&line, "address", addr_format(&listener->listen.addrs[j], text));
             log_add(&line, "backend", addr_format(&listener->backend, text));
             log_add_u64(&line, "psk_identities",
-                        creds_psk_count(gate->generation->listeners[i].creds));
+                        creds_psk_count(in_force(gate)->listeners[i].creds));
             log_end(&line);
         }
     }
@@ -303,6 +350,50 @@ static void close_gate(struct gate *gate)
 
 /* ---- while it runs -------------------------------------------------------------------------- */
 
+/* Other sockets are there. */
+static void on_reloaded(void *context)
+{
+    struct gate *gate = context;
+    struct err err = {0};
+    fd_list_free(&gate->sockets);
+    gate->sockets = (struct fd_list){0};
+    if (sockets_list(gate->swap.sockets, &gate->sockets, &err))
+        succession_keep(&gate->succession, &gate->sockets);
+    else
+        log_text(LOG_ERROR, "notify_failed", "the next process will not have all sockets: %s",
+                 err.text);
+}
+
+/* Called by workers. */
+static void wake_for_swap(void *context)
+{
+    struct gate *gate = context;
+    ev_async_send(gate->loop, &gate->swap_watcher);
+}
+
+static void on_swap(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    struct gate *gate = watcher->data;
+    (void)loop;
+    (void)events;
+    reloads_go_on(&gate->reloads);
+}
+
+static void prepare_reloads(struct gate *gate, const char *config_path)
+{
+    gate->swap.path = config_path;
+    gate->swap.state = &gate->state;
+    gate->swap.workers = gate->workers;
+    gate->swap.worker_count = gate->worker_count;
+    gate->swap.wake = wake_for_swap;
+    gate->swap.context = gate;
+    gate->reloads = (struct reloads){
+        .swap = &gate->swap, .drains = &gate->drains, .on_done = on_reloaded, .context = gate};
+    ev_async_init(&gate->swap_watcher, on_swap);
+    gate->swap_watcher.data = gate;
+    ev_async_start(gate->loop, &gate->swap_watcher);
+}
+
 static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct gate *gate = timer->data;
@@ -312,6 +403,7 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
         watchdog_log_look(&gate->watchdog_log, gate->counters, gate->worker_count, now_ms());
     if (is_healthy && notify_wants_watchdog())
         notify("WATCHDOG=1");
+    reloads_go_on(&gate->reloads);
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -337,9 +429,16 @@ static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events
 {
     (void)loop;
     (void)events;
-    log_text(LOG_WARNING, "signal_ignored",
-             "%s; settings and credentials are read at start: restart to change them",
+    log_text(LOG_WARNING, "signal_ignored", "%s: it means nothing to the gate",
              strsignal(watcher->signum));
+}
+
+static void on_reload_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct gate *gate = watcher->data;
+    (void)loop;
+    (void)events;
+    reloads_ask(&gate->reloads);
 }
 
 /* Before anything is started: a signal that comes early is kept until the loop runs. One that came
@@ -350,7 +449,7 @@ static void watch_signals(struct gate *gate)
         int number;
         void (*callback)(struct ev_loop *, ev_signal *, int);
     } signals[SIGNALS] = {
-        {SIGTERM, on_end_signal},   {SIGINT, on_end_signal},      {SIGHUP, on_other_signal},
+        {SIGTERM, on_end_signal},   {SIGINT, on_end_signal},      {SIGHUP, on_reload_signal},
         {SIGUSR1, on_other_signal}, {SIGUSR2, on_upgrade_signal},
     };
     sigset_t none;
@@ -422,13 +521,14 @@ static void get_ready(struct gate *gate)
 /* Until it is told to end, or to become another version. False with err: it was never ready. */
 static bool serve(struct gate *gate, const char *config_path, struct err *err)
 {
-    if (!open_loop(&gate->loop, gate->generation->config, err))
+    if (!open_loop(&gate->loop, in_force(gate)->config, err))
         return false;
     watch_signals(gate);
     gate->started_ms = now_ms();
-    if (!succession_take_state(&gate->succession, gate->generation, err) || !start(gate, err))
+    if (!succession_take_state(&gate->succession, in_force(gate), err) || !start(gate, err))
         return false;
     prepare_upgrade(gate, config_path);
+    prepare_reloads(gate, config_path);
     get_ready(gate);
     ev_run(gate->loop, 0);
     upgrade_stop(&gate->upgrade);
@@ -442,11 +542,12 @@ static int run(struct gate *gate, const char *config_path)
 {
     struct err err = {0};
     int status;
-    gate->generation = read_settings(config_path, &status);
-    if (gate->generation == NULL) {
+    struct generation *generation = read_settings(config_path, &status);
+    if (generation == NULL) {
         succession_go_back(&gate->succession, "its settings have errors, which the log shows");
         return status;
     }
+    swap_init(&gate->swap, generation);
     bool was_ready = serve(gate, config_path, &err);
     if (!was_ready)
         log_text(LOG_ERROR, "start_failed", "%s", err.text);
@@ -471,8 +572,10 @@ int gate_run(const char *config_path, const struct program *program, bool wants_
     succession_begin(&gate.succession, program, wants_store, &gate.state);
     int status = run(&gate, config_path);
     bool is_orderly = status == EXIT_SUCCESS && !gate.upgrade.is_due;
-    succession_end(&gate.succession, gate.generation, is_orderly, gate.stop_deadline_ms);
-    reload_release(gate.generation);
+    succession_end(&gate.succession, in_force(&gate), is_orderly, gate.stop_deadline_ms);
+    fd_list_free(&gate.sockets);
+    if (in_force(&gate) != NULL)
+        swap_deinit(&gate.swap);
     if (gate.loop != NULL)
         ev_loop_destroy(gate.loop);
     return status;

@@ -55,8 +55,9 @@ static uint64_t now_ms(void)
 struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *lookup)
 {
     const struct metrics_source *source = lookup->source;
+    struct generation *generation = swap_generation(source->swap);
     const struct report_gate gate = {
-        .generation = source->generation,
+        .generation = generation,
         .workers = source->workers,
         .worker_count = source->worker_count,
         .drains = source->drains,
@@ -68,8 +69,10 @@ struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *
         json_array_append_new(listeners,
                               report_json_listener(&gate, &gate.generation->listeners[i]));
     /* Takes both; NULL if one of them is. */
-    return json_answer(
+    struct metrics_lookup_answer answer = json_answer(
         200, json_pack("{s:o,s:o}", "gate", report_json_gate(&gate), "listeners", listeners));
+    generation_give(generation);
+    return answer;
 }
 
 /* ---- sessions ------------------------------------------------------------------------------- */
@@ -130,10 +133,10 @@ static void set_cache(struct metrics_lookup_answer *answer, const struct session
     }
 }
 
-struct metrics_lookup_answer metrics_lookup_session(const struct metrics_lookup *lookup,
-                                                    const char *address)
+static struct metrics_lookup_answer look_up(const struct metrics_lookup *lookup,
+                                            const char *address,
+                                            const struct generation *generation)
 {
-    const struct generation *generation = lookup->source->generation;
     struct addr_prefix prefix;
     struct session_report report;
     struct err err;
@@ -148,5 +151,14 @@ struct metrics_lookup_answer metrics_lookup_session(const struct metrics_lookup 
                                                       report_json_session(&report, generation));
     if (answer.is_json)
         set_cache(&answer, &report, generation);
+    return answer;
+}
+
+struct metrics_lookup_answer metrics_lookup_session(const struct metrics_lookup *lookup,
+                                                    const char *address)
+{
+    struct generation *generation = swap_generation(lookup->source->swap);
+    struct metrics_lookup_answer answer = look_up(lookup, address, generation);
+    generation_give(generation);
     return answer;
 }

@@ -17,9 +17,10 @@ enum { WAIT_MS = 2000 };
 /* What is written: the sum over workers, one entry per listener and one for datagrams of a backend
  * that belong to no listener. */
 struct sums {
+    struct generation *generation; /* has a reference */
+    const struct config *config;   /* of it */
     struct counters *by_listener;
     uint32_t listener_count;
-    const struct config *config;
     uint32_t unresponsive_workers;
 };
 
@@ -31,23 +32,23 @@ static uint64_t now_ms(void)
 }
 
 /* The entry behind the last listener is of none. */
-static void add_worker(struct sums *sums, const struct metrics_source *source,
-                       const struct worker_counters *worker, uint64_t deadline_ms)
+static void add_worker(struct sums *sums, const struct worker_counters *worker,
+                       uint64_t deadline_ms)
 {
-    const struct listener *listeners = source->generation->listeners;
+    const struct listener *listeners = sums->generation->listeners;
     for (uint32_t i = 0; i <= sums->listener_count; i++) {
-        uint32_t number = listeners != NULL ? listeners[i].number : i;
-        if (i == sums->listener_count)
-            number = worker->listener_count;
+        uint32_t number = i < sums->listener_count ? listeners[i].number : worker->listener_count;
         (void)counters_add_copy(&sums->by_listener[i], worker, number, deadline_ms);
     }
 }
 
 static bool sums_init(struct sums *sums, const struct metrics_source *source)
 {
+    struct generation *generation = swap_generation(source->swap);
     *sums = (struct sums){
-        .config = source->generation->config,
-        .listener_count = source->generation->config->listener_count,
+        .generation = generation,
+        .config = generation->config,
+        .listener_count = generation->config->listener_count,
     };
     sums->by_listener = calloc(sums->listener_count + 1, sizeof(*sums->by_listener));
     if (sums->by_listener == NULL)
@@ -57,10 +58,10 @@ static bool sums_init(struct sums *sums, const struct metrics_source *source)
         const struct worker_counters *worker = source->workers[w];
         if (watchdog_look(&source->workers[w], 1, now_ms()).late != 0)
             deadline_ms = 0; /* it may hang in a turn, whose end nobody needs to wait for */
-        add_worker(sums, source, worker, deadline_ms);
+        add_worker(sums, worker, deadline_ms);
     }
     if (source->inherited != NULL)
-        add_worker(sums, source, source->inherited, deadline_ms);
+        add_worker(sums, source->inherited, deadline_ms);
     sums->unresponsive_workers =
         watchdog_look(source->workers, source->worker_count, now_ms()).late;
     return true;
@@ -374,6 +375,22 @@ static void put_gate(FILE *out, const struct metrics_source *source, const struc
     put_u64(out, log_dropped_lines());
 }
 
+static void put_reloads(FILE *out, const struct swap_record *record)
+{
+    const char *name = "dtlsgate_config_reloads_total";
+    put_family(out, name, "counter", "Reloads of the settings, by how they ended.");
+    fprintf(out, "%s{result=\"success\"}", name);
+    put_u64(out, atomic_load(&record->succeeded));
+    fprintf(out, "%s{result=\"failure\"}", name);
+    put_u64(out, atomic_load(&record->failed));
+    name = "dtlsgate_config_last_reload_successful";
+    put_family(out, name, "gauge", "1 unless the latest reload has failed.");
+    fprintf(out, "%s %d\n", name, atomic_load(&record->is_good));
+    name = "dtlsgate_config_last_reload_timestamp_seconds";
+    put_family(out, name, "gauge", "When the settings in force were read, in seconds since 1970.");
+    fprintf(out, "%s %lld\n", name, (long long)atomic_load(&record->good_since));
+}
+
 static void put_not_after(FILE *out, const struct sums *sums, uint32_t listener, const char *file,
                           int64_t not_after)
 {
@@ -381,14 +398,15 @@ static void put_not_after(FILE *out, const struct sums *sums, uint32_t listener,
     fprintf(out, ",file=\"%s\"} %lld\n", file, (long long)not_after);
 }
 
-static void put_certificates(FILE *out, const struct metrics_source *source,
-                             const struct sums *sums)
+static void put_certificates(FILE *out, const struct sums *sums)
 {
-    const struct listener *listeners = source->generation->listeners;
+    const struct listener *listeners = sums->generation->listeners;
     put_family(out, "dtlsgate_certificate_not_after_timestamp_seconds", "gauge",
                "When the first certificate of a file expires, in seconds since 1970.");
-    for (uint32_t i = 0; listeners != NULL && i < sums->listener_count; i++) {
+    for (uint32_t i = 0; i < sums->listener_count; i++) {
         const struct creds *creds = listeners[i].creds;
+        if (creds == NULL)
+            continue;
         if (creds->certificate_key != KEY_UNKNOWN)
             put_not_after(out, sums, i, "certificate", creds->certificate_not_after);
         if (creds->anchors.count != 0)
@@ -397,13 +415,14 @@ static void put_certificates(FILE *out, const struct metrics_source *source,
     }
 }
 
-static void put_crls(FILE *out, const struct metrics_source *source, const struct sums *sums)
+static void put_crls(FILE *out, const struct sums *sums)
 {
-    const struct listener *listeners = source->generation->listeners;
+    const struct listener *listeners = sums->generation->listeners;
     put_family(out, "dtlsgate_crl_next_update_timestamp_seconds", "gauge",
                "When the first CRL of a listener expires, in seconds since 1970.");
-    for (uint32_t i = 0; listeners != NULL && i < sums->listener_count; i++) {
-        int64_t next_update = creds_crl_next_update(listeners[i].creds);
+    for (uint32_t i = 0; i < sums->listener_count; i++) {
+        const struct creds *creds = listeners[i].creds;
+        int64_t next_update = creds != NULL ? creds_crl_next_update(creds) : 0;
         if (next_update == 0)
             continue;
         put_listener(out, sums, "dtlsgate_crl_next_update_timestamp_seconds", i);
@@ -431,20 +450,23 @@ static void put_process(FILE *out)
 char *metrics_text_render(const struct metrics_source *source)
 {
     struct sums sums;
-    if (!sums_init(&sums, source))
+    if (!sums_init(&sums, source)) {
+        generation_give(sums.generation);
         return NULL;
+    }
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
     if (out != NULL) {
         put_gate(out, source, &sums);
+        put_reloads(out, &source->swap->record);
         put_client_datagrams(out, &sums);
         put_backend_datagrams(out, &sums);
         put_handshakes_and_closes(out, &sums);
         put_plain_counters(out, &sums);
         put_all_durations(out, source);
-        put_certificates(out, source, &sums);
-        put_crls(out, source, &sums);
+        put_certificates(out, &sums);
+        put_crls(out, &sums);
         put_process(out);
         bool is_complete = !ferror(out);
         if (fclose(out) != 0 || !is_complete) {
@@ -453,5 +475,6 @@ char *metrics_text_render(const struct metrics_source *source)
         }
     }
     free(sums.by_listener);
+    generation_give(sums.generation);
     return text;
 }

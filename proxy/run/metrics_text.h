@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 #include "count/counters.h"
-#include "creds/generation.h"
 #include "run/drains.h"
+#include "run/swap.h"
 #include "worker/inquiry.h"
 
 /* What is served; all borrowed, must outlive the metrics. */
@@ -17,7 +17,7 @@ struct metrics_source {
     const struct worker_counters *const *workers;
     uint32_t worker_count;
     const struct worker_counters *inherited; /* of the processes before; NULL = there were none */
-    const struct generation *generation;     /* the names of the listeners */
+    struct swap *swap;                       /* the generation in force, and how reloads went */
     const char *tls_library_version;
     const _Atomic bool *is_ready; /* for /readyz */
     const struct drains *drains;  /* the same, and for /status */

@@ -38,6 +38,83 @@ static void check_user(const struct config *config, struct problems *problems)
                           config->gate.lines[GATE_user], user, err.text);
 }
 
+static void describe(const struct generation *generation, struct state_listener *described)
+{
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener_config *config = &generation->config->listeners[i];
+        described[i] = (struct state_listener){
+            .name = config->name,
+            .addrs = config->listen.addrs,
+            .addr_count = config->listen.count,
+            .server = config->backend,
+        };
+    }
+}
+
+/* Without a state, in the order of the file. */
+static void number_listeners(struct generation *generation)
+{
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        struct listener *listener = &generation->listeners[i];
+        listener->number = i;
+        listener->config = &generation->config->listeners[i];
+        listener->generation = generation;
+        generation->by_number[i] = listener;
+    }
+}
+
+bool reload_plan(struct generation *generation, struct state *state, struct err *err)
+{
+    struct state_listener described[CONFIG_LISTENERS_MAX];
+    uint32_t count = generation->config->listener_count;
+    describe(generation, described);
+    if (!state_listeners_plan(state, described, count, err))
+        return false;
+    memset(generation->by_number, 0, sizeof(generation->by_number));
+    for (uint32_t i = 0; i < count; i++) {
+        struct listener *listener = &generation->listeners[i];
+        listener->number = described[i].number;
+        listener->creds->ticket_master = state_ticket_master(state, listener->number);
+        generation->by_number[listener->number] = listener;
+    }
+    generation->cookie_master = state_cookie_master(state);
+    return true;
+}
+
+bool reload_commit(const struct generation *generation, struct state *state, struct err *err)
+{
+    struct state_listener described[CONFIG_LISTENERS_MAX];
+    uint32_t count = generation->config->listener_count;
+    describe(generation, described);
+    return state_listeners_plan(state, described, count, err) &&
+           state_listeners_commit(state, described, count, generation->config->gate.tombstone_ms,
+                                  err);
+}
+
+static bool make_secrets(struct generation *generation, struct problems *problems)
+{
+    if (!secret_new(&generation->kept_master, COOKIE_MASTER_BYTES)) {
+        problems_passing(problems, "out of memory while loading the settings");
+        return false;
+    }
+    generation->cookie_master = generation->kept_master.bytes;
+    if (getrandom(generation->kept_master.bytes, COOKIE_MASTER_BYTES, 0) == COOKIE_MASTER_BYTES)
+        return true;
+    problems_passing(problems, "the kernel gave no random bytes for the cookie secret");
+    return false;
+}
+
+static void load_credentials(struct generation *generation, struct problems *problems)
+{
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        struct listener *listener = &generation->listeners[i];
+        if (names_credentials(listener->config))
+            listener->creds = creds_load(generation->config, listener->config, problems);
+        if (listener->creds != NULL)
+            dtls_prepare(listener->creds, listener->config);
+    }
+}
+
 struct generation *reload_build(const char *path, struct problems *problems)
 {
     uint32_t errors_before = problems->error_count;
@@ -57,27 +134,14 @@ struct generation *reload_build(const char *path, struct problems *problems)
     generation->listeners = calloc(count + 1, sizeof(*generation->listeners));
     if (generation->listeners == NULL)
         return out_of_memory(generation, problems);
-    if (!secret_new(&generation->kept_master, COOKIE_MASTER_BYTES))
-        return out_of_memory(generation, problems);
-    generation->cookie_master = generation->kept_master.bytes;
-    if (getrandom(generation->kept_master.bytes, COOKIE_MASTER_BYTES, 0) != COOKIE_MASTER_BYTES) {
-        problems_passing(problems, "the kernel gave no random bytes for the cookie secret");
+    number_listeners(generation);
+    if (!make_secrets(generation, problems)) {
         reload_release(generation);
         return NULL;
     }
     /* Credentials are looked at even if the settings have errors: all are to be reported at once.
      */
-    for (uint32_t i = 0; i < count; i++) {
-        struct listener *listener = &generation->listeners[i];
-        listener->number = i;
-        listener->generation = generation;
-        generation->by_number[i] = listener;
-        listener->config = &generation->config->listeners[i];
-        if (names_credentials(listener->config))
-            listener->creds = creds_load(generation->config, listener->config, problems);
-        if (listener->creds != NULL)
-            dtls_prepare(listener->creds, listener->config);
-    }
+    load_credentials(generation, problems);
     if (problems->error_count > errors_before) {
         reload_release(generation);
         return NULL;
@@ -87,27 +151,7 @@ struct generation *reload_build(const char *path, struct problems *problems)
 
 bool reload_enter_state(struct generation *generation, struct state *state, struct err *err)
 {
-    struct state_listener numbered[CONFIG_LISTENERS_MAX] = {0};
-    uint32_t count = generation->config->listener_count;
-    for (uint32_t i = 0; i < count; i++) {
-        const struct listener_config *config = &generation->config->listeners[i];
-        numbered[i] = (struct state_listener){.name = config->name,
-                                              .addrs = config->listen.addrs,
-                                              .addr_count = config->listen.count,
-                                              .server = config->backend};
-    }
-    if (!state_listeners_plan(state, numbered, count, err) ||
-        !state_listeners_commit(state, numbered, count, generation->config->gate.tombstone_ms, err))
-        return false;
-    memset(generation->by_number, 0, sizeof(generation->by_number));
-    for (uint32_t i = 0; i < count; i++) {
-        struct listener *listener = &generation->listeners[i];
-        listener->number = numbered[i].number;
-        listener->creds->ticket_master = state_ticket_master(state, listener->number);
-        generation->by_number[listener->number] = listener;
-    }
-    generation->cookie_master = state_cookie_master(state);
-    return true;
+    return reload_plan(generation, state, err) && reload_commit(generation, state, err);
 }
 
 void reload_release(struct generation *generation)

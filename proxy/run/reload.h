@@ -3,16 +3,23 @@
 #ifndef RELOAD_H
 #define RELOAD_H
 
+#include "base/problems.h"
 #include "creds/generation.h"
 #include "state/state.h"
 
 /* NULL if there was an error; all problems of all files are in `problems`. The caller holds the
- * first reference. */
+ * first reference. Listeners are numbered in the order of the file, and secrets are its own. */
 struct generation *reload_build(const char *path, struct problems *problems) MUST_USE;
 
-/* Gives its listeners the numbers that they have in the state, and has it use the secrets there.
- * The state knows these listeners from then on, and no others. False: there are no numbers left, or
- * no random bytes for a new one. */
+/* Its listeners get the numbers and the secrets that the state has for them. The state is not
+ * changed, and must outlive the generation. */
+bool reload_plan(struct generation *generation, struct state *state, struct err *err) MUST_USE;
+/* The state has these listeners from now on: before any worker gets to know the generation. False,
+ * and nothing has changed. */
+bool reload_commit(const struct generation *generation, struct state *state,
+                   struct err *err) MUST_USE;
+
+/* Both, for the first generation. False: there are no numbers left, or no random bytes. */
 bool reload_enter_state(struct generation *generation, struct state *state,
                         struct err *err) MUST_USE;
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "handshake/ticket.h"
 
 uint32_t admission_share(uint32_t limit, uint32_t worker_count)
@@ -9,8 +10,8 @@ uint32_t admission_share(uint32_t limit, uint32_t worker_count)
     return (limit + worker_count - 1) / worker_count;
 }
 
-static bool init_limits(struct admission_limits *limits, const struct listener_config *config,
-                        uint32_t worker_count, struct err *err)
+static bool set_limits(struct admission_limits *limits, const struct listener_config *config,
+                       uint32_t worker_count, struct err *err)
 {
     enum { PREFIX_SHARE_MIN = 4 }; /* devices of one network come to few workers */
     uint32_t hellos_per_s = admission_share(config->hellos_per_prefix_per_s, worker_count);
@@ -18,26 +19,42 @@ static bool init_limits(struct admission_limits *limits, const struct listener_c
         hellos_per_s = PREFIX_SHARE_MIN;
     limits->handshake_max = admission_share(config->max_handshakes, worker_count);
     limits->handshakes.per_s = admission_share(config->handshakes_per_s, worker_count);
-    return limit_prefixes_init(&limits->hellos, hellos_per_s, err);
+    if (limits->hellos.sets == NULL)
+        return limit_prefixes_init(&limits->hellos, hellos_per_s, err);
+    limits->hellos.per_s = hellos_per_s; /* 0: the table stays, for the next time */
+    return true;
 }
 
 bool admission_init(struct admission *admission, const struct generation *generation,
                     uint32_t worker_count, struct err *err)
 {
-    uint32_t count = generation->config->listener_count;
-    *admission = (struct admission){.listener_count = count};
-    admission->limits = calloc(count, sizeof(*admission->limits));
+    admission->limits = calloc(LAYOUT_LISTENERS_MAX, sizeof(*admission->limits));
     if (admission->limits == NULL)
         return err_set(err, "out of memory for limits");
-    for (uint32_t i = 0; i < count; i++)
-        if (!init_limits(&admission->limits[i], generation->listeners[i].config, worker_count, err))
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener *listener = &generation->listeners[i];
+        if (!set_limits(&admission->limits[listener->number], listener->config, worker_count, err))
             return false;
+    }
     return true;
+}
+
+void admission_set(struct admission *admission, const struct generation *generation,
+                   uint32_t worker_count)
+{
+    struct err err = {0};
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener *listener = &generation->listeners[i];
+        if (!set_limits(&admission->limits[listener->number], listener->config, worker_count, &err))
+            log_text(LOG_ERROR, "limit_failed",
+                     "listener %s: hellos_per_prefix_per_s is not in force: %s",
+                     listener->config->name, err.text);
+    }
 }
 
 void admission_deinit(struct admission *admission)
 {
-    for (uint32_t i = 0; admission->limits != NULL && i < admission->listener_count; i++)
+    for (uint32_t i = 0; admission->limits != NULL && i < LAYOUT_LISTENERS_MAX; i++)
         limit_prefixes_deinit(&admission->limits[i].hellos);
     free(admission->limits);
     admission->limits = NULL;

@@ -18,13 +18,16 @@ struct admission_limits {
 };
 
 struct admission {
-    struct admission_limits *limits; /* one a listener; owned */
-    uint32_t listener_count;
+    struct admission_limits *limits; /* by number of the listener; owned */
 };
 
 bool admission_init(struct admission *admission, const struct generation *generation,
                     uint32_t worker_count, struct err *err) MUST_USE;
 void admission_deinit(struct admission *admission);
+
+/* With other limits; what has been used is not forgotten. */
+void admission_set(struct admission *admission, const struct generation *generation,
+                   uint32_t worker_count);
 
 /* A share of a limit over all workers, at least 1; 0 of 0. */
 uint32_t admission_share(uint32_t limit, uint32_t worker_count);

@@ -106,7 +106,8 @@ static enum client_outcome from_stranger(struct datapath *dp, const struct arriv
 {
     if (a->kind.is_later_fragment)
         return CLIENT_hello_fragmented;
-    if (dp->is_draining[a->listener->number])
+    uint32_t number = a->listener->number;
+    if (dp->is_draining[number] || generation_listener(dp->generation, number) == NULL)
         return CLIENT_draining;
     enum client_outcome outcome = admission_of_hello(&dp->admission, &dp->sessions, a);
     if (outcome != CLIENT_cookie_sent) {
@@ -275,7 +276,7 @@ static enum backend_outcome from_backend(struct datapath *dp, const struct udp_d
     if (recipient->owner != BACKEND_NO_OWNER)
         return session_send(&dp->sessions, cells_at(&dp->sessions.cells, recipient->owner), d->data,
                             d->len, send_failed, now_ms);
-    if (recipient->outcome == BACKEND_wrong_sender)
+    if (recipient->outcome == BACKEND_wrong_sender && dp->listeners[recipient->listener] != NULL)
         datapath_log_wrong_sender(&dp->log, dp->listeners[recipient->listener], &d->from);
     return recipient->outcome;
 }
@@ -325,7 +326,7 @@ void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)
     dp->log.now_ms = now_ms;
     for (int i = 0; i < UDP_BATCH && backend_take_error(&dp->backend, &listener, &error); i++) {
         counter_add(&counters_of(dp, listener)->backend_icmp_errors, 1);
-        if (listener < dp->counters.listener_count)
+        if (listener < LAYOUT_LISTENERS_MAX && dp->listeners[listener] != NULL)
             datapath_log_backend_error(&dp->log, dp->listeners[listener], error);
     }
 }

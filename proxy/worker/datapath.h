@@ -13,6 +13,7 @@
 #include "handshake/handshake.h"
 #include "net/udp.h"
 #include "session/session.h"
+#include "session/session_walk.h"
 #include "session/sessions_adopt.h"
 #include "state/layout.h"
 #include "worker/admission.h"
@@ -24,12 +25,15 @@ struct datapath {
     /* Those of the generation, by number, and those that it has not got any more, as long as
      * sessions are left that have their number. */
     const struct listener *listeners[LAYOUT_LISTENERS_MAX];
+    /* While sessions are looked at after a change: has a reference to it, too; else NULL. */
+    struct generation *generation_before;
+    struct session_cursor swap_cursor;
     struct worker_counters counters; /* read by the metrics thread */
     struct slabs slabs;              /* what belongs to handshakes; key material */
     struct backend backend;
     struct handshakes handshakes;
     struct sessions sessions;
-    struct cookie_front *fronts; /* one a listener */
+    struct cookie_front *fronts; /* by number of the listener; listener = NULL: there is none */
     struct admission admission;
     struct unusable_tickets tickets;
     struct datapath_log log;
@@ -50,11 +54,10 @@ struct datapath_shared {
     void *context;
 };
 
-/* Opens the backend socket and makes everything of one worker but its listening sockets.
- * backend_port: that of the first worker, for all others; see backend_open(). */
+/* Makes everything of one worker but its listening sockets. socket: the one toward the backends. */
 bool datapath_init(struct datapath *dp, struct generation *generation,
                    const struct datapath_shared *shared, uint32_t worker, uint32_t worker_count,
-                   uint16_t backend_port, struct err *err) MUST_USE;
+                   const struct udp_socket *socket, struct err *err) MUST_USE;
 void datapath_deinit(struct datapath *dp);
 
 /* Before its first datagram, goes on with what a process before has left of this worker's: see
@@ -78,6 +81,23 @@ uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms);
 
 /* Sends what is queued and frees what has ended: after calls that are none of the ones here. */
 void datapath_flush(struct datapath *dp);
+
+/* Goes over to other settings and credentials, which new devices meet at once. Sessions have to be
+ * looked at one by one: that is what datapath_swap_on() is for, to be called until it returns
+ * false. The one before must have come to its end. The state has the listeners' servers already. */
+void datapath_swap(struct datapath *dp, struct generation *generation, uint64_t now_ms);
+/* A bit more of that: takes some 100 us at most. Sessions end whose listener is gone, or whose
+ * credential is not valid any more; the deadlines of others are set anew. True: there is more. */
+bool datapath_swap_on(struct datapath *dp, uint64_t now_ms);
+
+/* A listening socket will be closed. Ends some of the handshakes that are there; true: there are
+ * more. */
+bool datapath_end_handshakes_at(struct datapath *dp, uint32_t listener,
+                                const struct udp_socket *socket, uint64_t now_ms);
+/* The worker has this listening socket from now on, or has not got it any more. Sessions that have
+ * used one that is gone use another one of their listener. */
+void datapath_add_socket(struct datapath *dp, uint32_t listener, const struct udp_socket *socket);
+void datapath_remove_socket(struct datapath *dp, const struct udp_socket *socket);
 
 /* Another worker asks for the end of a session. */
 void datapath_end_session(struct datapath *dp, const struct identities_session *session,

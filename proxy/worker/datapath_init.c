@@ -19,7 +19,7 @@ static bool init_handshakes(struct datapath *dp, const struct datapath_shared *s
     const struct handshakes_settings settings = {
         .worker = dp->worker,
         .worker_count = dp->worker_count,
-        .listener_count = dp->counters.listener_count,
+        .listener_count = LAYOUT_LISTENERS_MAX,
         .first_number = state_first_number(shared->state, dp->worker),
         .last_number = &own->last_number,
         .to_client = &dp->to_client,
@@ -52,15 +52,15 @@ static bool init_sessions(struct datapath *dp, const struct datapath_shared *sha
 
 static bool init_fronts(struct datapath *dp)
 {
-    uint32_t count = dp->counters.listener_count;
-    dp->fronts = calloc(count, sizeof(*dp->fronts));
-    for (uint32_t i = 0; dp->fronts != NULL && i < count; i++)
-        cookie_init(&dp->fronts[i], dp->listeners[i], dp->generation->cookie_master);
+    dp->fronts = calloc(LAYOUT_LISTENERS_MAX, sizeof(*dp->fronts));
+    for (uint32_t i = 0; dp->fronts != NULL && i < LAYOUT_LISTENERS_MAX; i++)
+        if (dp->listeners[i] != NULL)
+            cookie_init(&dp->fronts[i], dp->listeners[i], dp->generation->cookie_master);
     return dp->fronts != NULL;
 }
 
-static bool init(struct datapath *dp, const struct datapath_shared *shared, uint16_t backend_port,
-                 struct err *err)
+static bool init(struct datapath *dp, const struct datapath_shared *shared,
+                 const struct udp_socket *socket, struct err *err)
 {
     dp->counters = counters_area_of(shared->state, dp->worker);
     if (!init_fronts(dp) || !udp_out_init(&dp->to_client))
@@ -68,21 +68,20 @@ static bool init(struct datapath *dp, const struct datapath_shared *shared, uint
     return init_handshakes(dp, shared, err) && init_sessions(dp, shared, err) &&
            admission_init(&dp->admission, dp->generation, dp->worker_count, err) &&
            backend_open(&dp->backend, shared->state, &dp->generation->config->gate, dp->worker,
-                        dp->worker_count, backend_port, &dp->counters, err);
+                        dp->worker_count, socket, &dp->counters, err);
 }
 
 bool datapath_init(struct datapath *dp, struct generation *generation,
                    const struct datapath_shared *shared, uint32_t worker, uint32_t worker_count,
-                   uint16_t backend_port, struct err *err)
+                   const struct udp_socket *socket, struct err *err)
 {
     *dp =
         (struct datapath){.generation = generation, .worker = worker, .worker_count = worker_count};
     memcpy(dp->listeners, generation->by_number, sizeof(dp->listeners));
-    dp->backend.socket.fd = -1;
     slabs_init(&dp->slabs);
     datapath_log_init(&dp->log);
     generation_keep(generation);
-    if (init(dp, shared, backend_port, err))
+    if (init(dp, shared, socket, err))
         return true;
     datapath_deinit(dp);
     return false;
@@ -132,11 +131,14 @@ void datapath_deinit(struct datapath *dp)
     handshakes_deinit(&dp->handshakes);
     sessions_deinit(&dp->sessions);
     backend_close(&dp->backend);
-    for (uint32_t i = 0; dp->fronts != NULL && i < dp->counters.listener_count; i++)
-        cookie_deinit(&dp->fronts[i]);
+    for (uint32_t i = 0; dp->fronts != NULL && i < LAYOUT_LISTENERS_MAX; i++)
+        if (dp->fronts[i].listener != NULL)
+            cookie_deinit(&dp->fronts[i]);
     udp_out_deinit(&dp->to_client);
     admission_deinit(&dp->admission);
     slabs_deinit(&dp->slabs);
+    if (dp->generation_before != NULL)
+        generation_give(dp->generation_before);
     generation_give(dp->generation);
     free(dp->fronts);
     dp->fronts = NULL;

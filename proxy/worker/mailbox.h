@@ -9,15 +9,18 @@
 #include "session/identities.h"
 
 struct inquiry;
+struct worker_swap;
 
 struct mail {
     enum mail_kind {
         MAIL_END_SESSION, /* as replaced, if it is still there */
         MAIL_INQUIRY,     /* see inquiry.h */
+        MAIL_SWAP,        /* see worker.h */
     } kind;
     union {
         struct identities_session session; /* MAIL_END_SESSION */
         struct inquiry *inquiry;           /* MAIL_INQUIRY: with it goes who may touch it */
+        struct worker_swap *swap;          /* MAIL_SWAP */
     };
 };
 

@@ -1,34 +1,25 @@
-/* One worker: a thread with its own event loop, listening sockets and datapath. Nothing that
- * changes is shared with another worker. */
+/* One worker: a thread with its own event loop, its sockets and a datapath. Nothing that changes is
+ * shared with another worker. The sockets are the main thread's, which opens and closes them. */
 #ifndef WORKER_H
 #define WORKER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "count/counters.h"
-#include "creds/generation.h"
-#include "session/identities.h"
-#include "state/state.h"
-
-/* How often a worker shows in its counters that it goes round its loop, even if no datagram comes.
- */
-enum { WORKER_BEAT_MS = 1000 };
+#include "net/udp.h"
+#include "worker/worker_settings.h"
 
 struct datapath;
 struct worker;
 
-/* Opens the sockets of worker `index` of `count`; no thread yet. NULL with err if that fails. The
- * caller owns the result. Workers must be opened in order: their sockets are numbered by it. first:
- * the first one, for the others; NULL for itself. */
-struct worker *worker_open(struct generation *generation, struct state *state,
-                           struct identities *identities, const struct worker *first,
-                           uint32_t index, uint32_t count, struct err *err) MUST_USE;
+/* No thread yet. NULL with err if that fails. The caller owns the result. */
+struct worker *worker_open(const struct worker_settings *settings, struct err *err) MUST_USE;
 
-/* Opens a second socket for the ClientHellos of each address and worker, and has the kernel steer
- * by the rule of steering.h. All `count` workers must be open, none started. Without it there must
- * be one worker only, whose sessions share a queue with strangers. */
-bool worker_steer(struct worker *const *workers, uint32_t count, struct err *err) MUST_USE;
+/* A batch that arrived at the address when another process, with other workers, had the sockets;
+ * bound = NULL: from the backends. Before the thread is started. */
+void worker_give(struct worker *worker, const struct addr *bound, const struct udp_in *batch);
 
 /* Starts the thread. */
 bool worker_start(struct worker *worker, struct err *err) MUST_USE;
@@ -53,6 +44,13 @@ bool worker_join(struct worker *worker, uint64_t deadline_ms) MUST_USE;
 
 /* Joins however long it takes, then frees everything. NULL is harmless. */
 void worker_close(struct worker *worker);
+
+/* ---- other settings -------------------------------------------------------------------------- */
+
+/* One at a time. False: out of memory, and nothing will happen. */
+bool worker_ask_to_swap(struct worker *worker, struct worker_swap *swap) MUST_USE;
+
+/* ---------------------------------------------------------------------------------------------- */
 
 struct inquiry;
 

@@ -27,6 +27,7 @@ struct fixture {
     struct gate_config config;
     struct state_listener listeners[LISTENERS];
     struct backend workers[WORKERS_MAX];
+    struct udp_socket sockets[WORKERS_MAX];
     uint32_t worker_count;
     int servers[LISTENERS];
     struct udp_in in;
@@ -39,22 +40,25 @@ static void open_workers(struct fixture *f, uint32_t count)
 {
     struct err err = {0};
     for (uint32_t w = 0; w < count; w++) {
-        uint16_t port = w > 0 ? backend_port(&f->workers[0]) : 0;
-        if (!backend_open(&f->workers[w], &f->state, &f->config, w, count, port, &f->counters,
-                          &err))
+        uint16_t port = w > 0 ? f->sockets[0].bound.port : (uint16_t)f->config.backend_port;
+        if (!udp_open_backend(&f->sockets[w], port, w == 0, &err) ||
+            !backend_open(&f->workers[w], &f->state, &f->config, w, count, &f->sockets[w],
+                          &f->counters, &err))
             fail_msg("%s", err.text);
     }
     f->worker_count = count;
-    if (!backend_steer(&f->workers[0], count, &err))
+    if (count > 1 && !steering_attach_backend(f->sockets[0].fd, count, &err))
         fail_msg("%s", err.text);
     for (uint32_t w = 0; w < count; w++)
-        backend_discard(&f->workers[w]);
+        udp_discard(&f->sockets[w]);
 }
 
 static void close_workers(struct fixture *f)
 {
     for (uint32_t w = 0; w < f->worker_count; w++)
         backend_close(&f->workers[w]);
+    for (uint32_t w = 0; w < f->worker_count; w++)
+        udp_close(&f->sockets[w]);
     f->worker_count = 0;
 }
 
@@ -406,8 +410,6 @@ static void test_workers_share_a_port_and_each_gets_its_own(void **state)
     for (size_t n = 0; n < sizeof(counts) / sizeof(counts[0]); n++) {
         close_workers(f);
         open_workers(f, counts[n]);
-        for (uint32_t w = 1; w < counts[n]; w++)
-            assert_int_equal(backend_port(&f->workers[w]), backend_port(&f->workers[0]));
         for (uint32_t i = 0; i < 40; i++)
             assert_round_trip(f, i * 1237 % STEERING_BUCKETS, i % LISTENERS);
         for (uint32_t w = 0; w < counts[n]; w++)
@@ -419,15 +421,15 @@ static void test_workers_share_a_port_and_each_gets_its_own(void **state)
 static void test_the_port_of_the_settings(void **state)
 {
     struct fixture *f = *state;
-    struct backend second;
+    struct udp_socket second;
     struct err err;
-    uint16_t port = backend_port(&f->workers[0]);
+    uint16_t port = f->sockets[0].bound.port;
     f->config.backend_port = port;
     for (uint32_t count = 3; count > 0; count--) {
         close_workers(f);
         open_workers(f, count);
-        assert_int_equal(backend_port(&f->workers[count - 1]), port);
-        assert_false(backend_open(&second, &f->state, &f->config, 0, 1, 0, &f->counters, &err));
+        assert_int_equal(f->sockets[count - 1].bound.port, port);
+        assert_false(udp_open_backend(&second, port, true, &err));
         assert_non_null(strstr(err.text, "another program has this address"));
         assert_round_trip(f, BUCKET, 0);
     }

@@ -221,7 +221,8 @@ void fuzz_gate_open(struct fuzz_gate *gate)
     MUST(gate->identities != NULL);
     gate_state_open(&gate->state, gate->generation);
     const struct datapath_shared shared = {.state = &gate->state, .identities = gate->identities};
-    MUST(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
+    MUST(udp_open_backend(&gate->backend, 0, true, &err));
+    MUST(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, &gate->backend, &err));
 }
 
 void fuzz_gate_close(struct fuzz_gate *gate)

@@ -36,7 +36,7 @@ struct fuzz_gate {
     struct state state;
     struct identities *identities;
     struct datapath dp;
-    struct udp_socket listening;
+    struct udp_socket listening, backend;
     struct udp_in in;
     uint64_t now_ms;
 };

@@ -113,7 +113,9 @@ void gate_open(struct gate *gate, const char *ini)
     assert_non_null(gate->identities);
     gate_state_open(&gate->state, gate->generation);
     const struct datapath_shared shared = {.state = &gate->state, .identities = gate->identities};
-    assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, 0, &err));
+    assert_true(udp_open_backend(
+        &gate->backend, (uint16_t)gate->generation->config->gate.backend_port, true, &err));
+    assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, &gate->backend, &err));
     assert_true(udp_in_init(&gate->in));
     gate->is_open = true;
     for (uint32_t i = 0; i < gate->generation->config->listener_count; i++)

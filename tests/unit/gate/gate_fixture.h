@@ -43,6 +43,7 @@ struct gate {
     struct state state;
     struct identities *identities;
     struct datapath dp;
+    struct udp_socket backend;
     struct udp_socket listening[GATE_LISTENERS_MAX]; /* one a listener */
     struct udp_in in;
     struct device devices[GATE_DEVICES_MAX];

@@ -54,20 +54,20 @@ static void test_the_rule(void **state)
 {
     (void)state;
     struct addr from = udp_fixture_parse("192.0.2.7:5683");
-    uint32_t by_addr = worker_of_addr(&from, 5);
-    uint32_t by_cid = worker_of_cid((const uint8_t[]){0xca, 2, 3, 4, 0xd}, 5, 5);
+    uint32_t by_addr = 2 * worker_of_addr(&from, 5);
+    uint32_t by_cid = 2 * worker_of_cid((const uint8_t[]){0xca, 2, 3, 4, 0xd}, 5, 5);
     uint8_t other[sizeof(hello)];
     assert_int_not_equal(by_addr, by_cid);
 
-    assert_int_equal(socket_of(hello, sizeof(hello)), 5 + by_addr);
-    assert_int_equal(socket_of(hello, 14), 5 + by_addr);
+    assert_int_equal(socket_of(hello, sizeof(hello)), by_addr + 1);
+    assert_int_equal(socket_of(hello, 14), by_addr + 1);
     assert_int_equal(socket_of(hello, 13), by_addr);
     /* Of a later epoch, by either byte; another message; another content type. */
     for (size_t at = 0; at < 14; at++) {
         memcpy(other, hello, sizeof(hello));
         other[at] ^= 2;
         bool matters = at == 0 || at == 3 || at == 4 || at == 13;
-        assert_int_equal(socket_of(other, sizeof(other)), (matters ? 0 : 5) + by_addr);
+        assert_int_equal(socket_of(other, sizeof(other)), by_addr + (matters ? 0 : 1));
     }
     assert_int_equal(socket_of(record_12, sizeof(record_12)), by_cid);
     assert_int_equal(socket_of(record_12, 16), by_cid);
@@ -256,9 +256,9 @@ static void send_and_check(struct group *g, struct udp_in *in)
     const struct addr *source = &g->sources[sender];
     uint32_t expected = steering_socket_of(&g->steering, source, data, len);
     assert_true(expected < g->socket_count);
-    g->away_from_addr +=
-        expected % g->steering.worker_count != worker_of_addr(source, g->steering.worker_count);
-    g->to_hello += expected >= g->steering.worker_count;
+    g->away_from_addr += expected >> g->steering.has_hello_sockets !=
+                         worker_of_addr(source, g->steering.worker_count);
+    g->to_hello += g->steering.has_hello_sockets && expected % 2 == 1;
     udp_fixture_send_plain(g->senders[sender], &g->sockets[0].bound, data, len);
     udp_fixture_receive(&g->sockets[expected], in);
     assert_int_equal(in->count, 1);

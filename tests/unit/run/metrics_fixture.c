@@ -30,6 +30,11 @@ int metrics_fixture_set_up(void **state)
     };
     f->config = (struct config){.listeners = f->listener_configs, .listener_count = LISTENERS};
     f->generation.config = &f->config;
+    f->generation.listeners = f->listeners;
+    f->generation.references = 1;
+    for (uint32_t i = 0; i < LISTENERS; i++)
+        f->listeners[i] = (struct listener){.config = &f->listener_configs[i], .number = i};
+    swap_init(&f->swap, &f->generation);
     for (int w = 0; w < WORKERS; w++) {
         f->workers[w].listener_count = LISTENERS;
         f->workers[w].by_listener = f->counters[w];
@@ -39,7 +44,7 @@ int metrics_fixture_set_up(void **state)
     f->source = (struct metrics_source){
         .workers = f->worker_pointers,
         .worker_count = WORKERS,
-        .generation = &f->generation,
+        .swap = &f->swap,
         .tls_library_version = "5.9.2",
         .is_ready = &f->is_ready,
         .drains = &f->drains,
@@ -52,6 +57,7 @@ int metrics_fixture_tear_down(void **state)
 {
     struct fixture *f = *state;
     metrics_close(f->metrics);
+    assert_int_equal(f->generation.references, 1);
     free(f);
     return 0;
 }

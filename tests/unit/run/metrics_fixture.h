@@ -10,7 +10,9 @@ enum { WORKERS = 2, LISTENERS = 2 };
 struct fixture {
     struct listener_config listener_configs[LISTENERS];
     struct config config;
+    struct listener listeners[LISTENERS];
     struct generation generation;
+    struct swap swap;
     struct counters counters[WORKERS][LISTENERS + 1];
     struct whole_counters whole[WORKERS];
     struct worker_counters workers[WORKERS];

@@ -54,8 +54,9 @@ int scene_set_up(void **state)
     const struct addr bound = {.ip = {192, 0, 2, 1}, .port = 5684, .family = AF_INET};
     if (scene->identities == NULL || scene->work == NULL || !udp_out_init(&scene->to_client) ||
         !udp_in_init(&scene->in) || !udp_open_listener(&scene->socket, &bound, &err) ||
-        !backend_open(&scene->backend, &scene->state, &scene->generation->config->gate, 0, 1, 0,
-                      &scene->counters, &err))
+        !udp_open_backend(&scene->backend_socket, 0, true, &err) ||
+        !backend_open(&scene->backend, &scene->state, &scene->generation->config->gate, 0, 1,
+                      &scene->backend_socket, &scene->counters, &err))
         return -1;
     const struct sessions_settings settings = {
         .worker_count = 1,

@@ -30,7 +30,7 @@ struct session_scene {
     struct backend backend;
     struct udp_out to_client;
     struct udp_in in; /* from the backends */
-    struct udp_socket socket;
+    struct udp_socket socket, backend_socket;
     struct slabs slabs; /* of handshakes */
     struct state state;
     struct identities *identities;

@@ -191,7 +191,7 @@ static void limits_are_divided_among_the_workers(void **state)
               GATE "max_sessions = 9\n" LISTENER PSK
                    "max_handshakes = 10\nhandshakes_per_s = 7\nhellos_per_prefix_per_s = 21\n");
     const struct datapath_shared shared = {.state = &gate->state, .identities = gate->identities};
-    assert_true(datapath_init(&share, gate->generation, &shared, 3, 4, 0, &err));
+    assert_true(datapath_init(&share, gate->generation, &shared, 3, 4, &gate->backend, &err));
     struct gate_limits limits = gate_limits_of(&share);
     assert_int_equal(limits.session_max, 3);
     assert_int_equal(limits.handshake_max, 3);
@@ -201,7 +201,7 @@ static void limits_are_divided_among_the_workers(void **state)
     /* Of a small limit on hellos each has 4 all the same; and none of none is none. */
     gate_open(gate, GATE LISTENER PSK "hellos_per_prefix_per_s = 1\n");
     const struct datapath_shared again = {.state = &gate->state, .identities = gate->identities};
-    assert_true(datapath_init(&share, gate->generation, &again, 0, 4, 0, &err));
+    assert_true(datapath_init(&share, gate->generation, &again, 0, 4, &gate->backend, &err));
     limits = gate_limits_of(&share);
     assert_int_equal(limits.hellos_per_s, 4);
     assert_int_equal(limits.handshakes_per_s, 0);

@@ -105,7 +105,7 @@ static void without_random_bytes_there_is_no_gate(void **state)
     gate_open(gate, USUAL);
     fake_system_fail_random(ENOSYS, 1);
     const struct datapath_shared shared = {.state = &gate->state, .identities = gate->identities};
-    assert_false(datapath_init(&dp, gate->generation, &shared, 0, 1, 0, &err));
+    assert_false(datapath_init(&dp, gate->generation, &shared, 0, 1, &gate->backend, &err));
     assert_non_null(strstr(err.text, "random"));
 }
 

@@ -26,6 +26,7 @@
 #include "net/steering.h"
 #include "net/udp.h"
 #include "run/reload.h"
+#include "run/sockets.h"
 #include "worker/worker.h"
 
 enum { LIMIT_MS = 20000, WORKERS_MAX = 2 };
@@ -76,6 +77,7 @@ struct fixture {
     struct generation *generation;
     struct state state;
     struct identities *identities;
+    struct sockets *sockets;
     struct worker *workers[WORKERS_MAX];
     uint32_t count;
     struct addr listen[2];
@@ -109,6 +111,8 @@ static void close_gate(struct fixture *f)
     for (uint32_t w = 0; w < f->count; w++)
         worker_close(f->workers[w]);
     f->count = 0;
+    sockets_close(f->sockets);
+    f->sockets = NULL;
     reload_release(f->generation);
     identities_free(f->identities);
     state_close(&f->state);
@@ -148,18 +152,38 @@ static void build(struct fixture *f)
     gate_state_open(&f->state, f->generation);
 }
 
+static void open_worker(struct fixture *f, uint32_t index)
+{
+    struct err err = {0};
+    struct worker_sockets at[2];
+    assert_int_equal(f->sockets->entry_count, 2);
+    sockets_of_worker(f->sockets, index, at);
+    const struct worker_settings settings = {
+        .generation = f->generation,
+        .state = &f->state,
+        .identities = f->identities,
+        .workers = f->workers,
+        .sockets = at,
+        .socket_count = 2,
+        .backend = &f->sockets->backends[index],
+        .index = index,
+        .count = f->sockets->worker_count,
+    };
+    f->workers[index] = worker_open(&settings, &err);
+    if (f->workers[index] == NULL)
+        fail_msg("%s", err.text);
+    f->count++;
+}
+
 static void open_workers(struct fixture *f, uint32_t count)
 {
     struct err err = {0};
     build(f);
-    for (uint32_t w = 0; w < count; w++, f->count++) {
-        f->workers[w] = worker_open(f->generation, &f->state, f->identities,
-                                    w > 0 ? f->workers[0] : NULL, w, count, &err);
-        if (f->workers[w] == NULL)
-            fail_msg("%s", err.text);
-    }
-    if (!worker_steer(f->workers, count, &err))
+    f->sockets = sockets_open(f->generation, count, true, NULL, &err);
+    if (f->sockets == NULL)
         fail_msg("%s", err.text);
+    for (uint32_t w = 0; w < count; w++)
+        open_worker(f, w);
 }
 
 static void start_workers(struct fixture *f)
@@ -270,12 +294,7 @@ static void free_device(struct device *device)
 static void test_never_started(void **state)
 {
     struct fixture *f = *state;
-    struct err err = {0};
-    build(f);
-    struct worker *worker = worker_open(f->generation, &f->state, f->identities, NULL, 0, 1, &err);
-    if (worker == NULL)
-        fail_msg("%s", err.text);
-    worker_close(worker);
+    open_workers(f, 1);
     worker_close(NULL);
 }
 
@@ -290,7 +309,7 @@ static void test_address_in_use(void **state)
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&storage, size), 0);
     uint64_t fds = open_fds();
-    assert_null(worker_open(f->generation, &f->state, f->identities, NULL, 0, 1, &err));
+    assert_null(sockets_open(f->generation, 1, true, NULL, &err));
     char text[ADDR_TEXT_MAX];
     assert_non_null(strstr(err.text, addr_format(&f->listen[1], text)));
     assert_int_equal(open_fds(), fds);

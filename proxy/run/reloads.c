@@ -1,0 +1,102 @@
+#include "run/reloads.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "base/notify.h"
+
+/* To the service manager, which waits for both. */
+static void tell_manager(const char *state)
+{
+    struct err err = {0};
+    if (!notify_send(state, &err))
+        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+}
+
+/* systemd wants the time in the same datagram (sd_notify(3)). */
+static void tell_reloading(void)
+{
+    struct timespec now;
+    char text[80];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
+    tell_manager(text);
+}
+
+static void tell_problems(const struct reloads *reloads, const struct problems *problems)
+{
+    for (uint32_t i = 0; i < problems->count; i++) {
+        log_text(problems->is_warning[i] ? LOG_WARNING : LOG_ERROR, "config", "%s",
+                 problems->texts[i]);
+        for (uint32_t a = 0; a < reloads->answer_count; a++)
+            control_answer_problem(reloads->answers[a], problems->is_warning[i],
+                                   problems->texts[i]);
+    }
+}
+
+static void answer(struct reloads *reloads, bool is_ok, const char *text)
+{
+    for (uint32_t a = 0; a < reloads->answer_count; a++)
+        control_answer_end(reloads->answers[a], is_ok, text);
+    reloads->answer_count = 0;
+}
+
+static void begin(struct reloads *reloads)
+{
+    struct problems problems;
+    reloads->is_wanted = false;
+    for (uint32_t a = 0; a < reloads->waiting_count; a++)
+        reloads->answers[reloads->answer_count++] = reloads->waiting[a];
+    reloads->waiting_count = 0;
+    tell_reloading();
+    problems_init(&problems);
+    bool has_begun = swap_begin(reloads->swap, &problems);
+    tell_problems(reloads, &problems);
+    problems_deinit(&problems);
+    if (has_begun)
+        return;
+    log_text(LOG_ERROR, "reload_failed", "the settings that were in force stay in force");
+    answer(reloads, false, "the settings that were in force stay in force");
+    tell_manager("READY=1");
+}
+
+void reloads_ask(struct reloads *reloads)
+{
+    if (swap_is_idle(reloads->swap))
+        begin(reloads);
+    else
+        reloads->is_wanted = true;
+}
+
+void reloads_ask_with_answer(struct reloads *reloads, struct control_answer who)
+{
+    if (reloads->waiting_count == RELOADS_ANSWERS_MAX) {
+        control_answer_end(who, false, "many others wait for a reload already");
+        return;
+    }
+    reloads->waiting[reloads->waiting_count++] = who;
+    reloads_ask(reloads);
+}
+
+static void tell_done(struct reloads *reloads)
+{
+    struct log_line line;
+    const struct generation *generation = reloads->swap->generation;
+    log_begin(&line, LOG_INFO, "reloaded");
+    log_add_u64(&line, "listeners", generation->config->listener_count);
+    log_end(&line);
+    drains_recount(reloads->drains, generation);
+    reloads->on_done(reloads->context);
+    answer(reloads, true, "");
+    tell_manager("READY=1");
+}
+
+void reloads_go_on(struct reloads *reloads)
+{
+    if (swap_go_on(reloads->swap))
+        tell_done(reloads);
+    if (reloads->is_wanted && swap_is_idle(reloads->swap))
+        begin(reloads);
+}

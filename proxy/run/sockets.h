@@ -1,0 +1,75 @@
+/* All sockets of the gate, of all workers: opened, taken over from the process before, steered and
+ * closed here, by the main thread. Workers watch them.
+ *
+ * Names in a handover (handover.h): backend-W, listen-W-s-ADDRESS, listen-W-h-ADDRESS for the
+ * sockets of worker W toward the backends, for sessions and for ClientHellos. Which address that
+ * is, the socket tells itself; in the name it is in hex, so that names are unique. */
+#ifndef SOCKETS_H
+#define SOCKETS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/fd_list.h"
+#include "creds/generation.h"
+#include "worker/worker.h"
+
+struct handover;
+
+struct sockets_pair {
+    struct udp_socket sessions, hellos; /* fd = -1: not there */
+};
+
+/* The sockets of one address, which several objects may share. */
+struct sockets_address {
+    struct addr addr;
+    uint32_t users;
+    uint32_t pair_count;        /* workers; more while those of a process that had more are read */
+    struct sockets_pair *pairs; /* owned */
+    bool is_inherited;
+};
+
+/* Those for one generation of settings. */
+struct sockets {
+    struct sockets_entry {
+        struct sockets_address *address;
+        uint32_t listener, cid_bytes;
+    } * entries; /* owned */
+    uint32_t entry_count;
+    struct udp_socket *backends; /* owned; shared by all objects: backend_users */
+    uint32_t *backend_users;
+    uint32_t backend_count; /* as pair_count */
+    uint32_t worker_count;
+    bool has_hello_sockets;
+};
+
+/* Opens what the generation needs, or takes it from the process before. may_steer: the kernel can;
+ * else there is one worker, whose sessions share a queue with strangers. The caller owns the
+ * result. NULL with err: nothing is open that was not before. */
+struct sockets *sockets_open(const struct generation *generation, uint32_t worker_count,
+                             bool may_steer, struct handover *handover, struct err *err) MUST_USE;
+
+/* The same for settings that follow: shares what is needed on with `before`, opens the rest. */
+struct sockets *sockets_change(struct sockets *before, const struct generation *generation,
+                               struct err *err) MUST_USE;
+/* Where a listener's connection IDs, or the number of workers, have changed, the kernel steers by
+ * them from now on. */
+bool sockets_steer(struct sockets *sockets, struct err *err) MUST_USE;
+
+/* What arrived while another number of workers had the inherited sockets, each datagram for the
+ * worker that it is for; then closes those that are too many. When the workers are open and not
+ * started. */
+bool sockets_give_waiting(struct sockets *sockets, struct worker *const *workers,
+                          struct err *err) MUST_USE;
+
+/* Fills at[0..entry_count-1] with those of that worker. */
+void sockets_of_worker(const struct sockets *sockets, uint32_t worker, struct worker_sockets *at);
+
+/* Adds all to the list, with their names. False: out of memory. */
+bool sockets_list(const struct sockets *sockets, struct fd_list *list, struct err *err) MUST_USE;
+
+/* Closes what no other object shares. NULL is harmless. */
+void sockets_close(struct sockets *sockets);
+
+#endif

@@ -1,0 +1,173 @@
+/* A worker's datapath goes over to another generation of settings and credentials, while sessions
+ * and handshakes go on. */
+#include <assert.h>
+
+#include "base/log.h"
+#include "session/session_end.h"
+#include "session/session_timer.h"
+#include "worker/datapath.h"
+
+enum {
+    /* What ends costs a record to its device, and a handshake the library's object. */
+    ENDS_AT_ONCE = 16,
+    LOOKS_AT_ONCE = 64,
+};
+
+/* ---- at once -------------------------------------------------------------------------------- */
+
+static void set_listeners(struct datapath *dp)
+{
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++) {
+        const struct listener *listener = generation_listener(dp->generation, i);
+        if (listener != NULL)
+            dp->listeners[i] = listener; /* else sessions may have it yet */
+    }
+}
+
+static void set_fronts(struct datapath *dp)
+{
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++) {
+        const struct listener *listener = generation_listener(dp->generation, i);
+        if (dp->fronts[i].listener != NULL)
+            cookie_deinit(&dp->fronts[i]);
+        dp->fronts[i].listener = NULL;
+        if (listener != NULL)
+            cookie_init(&dp->fronts[i], listener, dp->generation->cookie_master);
+    }
+}
+
+void datapath_swap(struct datapath *dp, struct generation *generation, uint64_t now_ms)
+{
+    assert(dp->generation_before == NULL);
+    generation_keep(generation);
+    dp->generation_before = dp->generation;
+    dp->generation = generation;
+    dp->log.now_ms = now_ms;
+    set_listeners(dp);
+    set_fronts(dp);
+    admission_set(&dp->admission, generation, dp->worker_count);
+    backend_set(&dp->backend, &generation->config->gate);
+    dp->sessions.max = admission_share(generation->config->gate.max_sessions, dp->worker_count);
+    session_walk_begin(&dp->sessions, &dp->swap_cursor);
+}
+
+/* ---- sockets that are closed ----------------------------------------------------------------- */
+
+bool datapath_end_handshakes_at(struct datapath *dp, uint32_t listener,
+                                const struct udp_socket *socket, uint64_t now_ms)
+{
+    bool is_more = handshakes_end_some(&dp->handshakes, listener, socket, ENDS_AT_ONCE, now_ms);
+    datapath_flush(dp);
+    return is_more;
+}
+
+void datapath_add_socket(struct datapath *dp, uint32_t listener, const struct udp_socket *socket)
+{
+    /* Without memory for that, sessions of a listener that has moved are not reached by it. */
+    if (!routes_add_socket(&dp->sessions.routes, listener, socket))
+        log_text(LOG_ERROR, "socket_unknown", "out of memory for a listening socket");
+}
+
+void datapath_remove_socket(struct datapath *dp, const struct udp_socket *socket)
+{
+    routes_remove_socket(&dp->sessions.routes, socket);
+}
+
+/* ---- a bit at a time ------------------------------------------------------------------------- */
+
+static bool is_admitted(const struct session *s, const struct listener *listener)
+{
+    const struct session_who *who = session_who(s);
+    const struct credential_record record = {
+        .kind = (enum credential)who->credential,
+        .identity = who->identity,
+        .identity_size = who->identity_len,
+        .digests = session_who_digests(who),
+        .digest_count = who->digest_count,
+    };
+    switch (creds_admits(listener->creds, &record)) {
+    case CREDS_REVOKED: return false;
+    case CREDS_KEY_CHANGED: return listener->config->on_key_change == KEY_CHANGE_KEEP;
+    case CREDS_ADMITTED: break;
+    }
+    return true;
+}
+
+/* By an address of that family its device can still be reached. */
+static bool has_way(struct datapath *dp, const struct session *s)
+{
+    const struct route *route = routes_get(&dp->sessions.routes, s->route, s->listener);
+    return route != NULL && route->socket->bound.family == s->client.family;
+}
+
+/* CLOSE_REASON_COUNT: it stays. */
+static enum close_reason find_reason(struct datapath *dp, const struct session *s)
+{
+    const struct listener *listener = generation_listener(dp->generation, s->listener);
+    if (listener == NULL || !has_way(dp, s))
+        return CLOSE_listener_removed;
+    return is_admitted(s, listener) ? CLOSE_REASON_COUNT : CLOSE_revoked;
+}
+
+/* True if it has ended. */
+static bool look_at(struct datapath *dp, struct session *s, uint64_t now_ms)
+{
+    enum close_reason reason = find_reason(dp, s);
+    if (reason != CLOSE_REASON_COUNT) {
+        session_end(&dp->sessions, s, reason, true, now_ms);
+        return true;
+    }
+    session_timer_set(&dp->sessions, s);
+    return false;
+}
+
+/* Handshakes whose listener is gone, first: no session begins there any more, then. */
+static bool end_handshakes_of_removed(struct datapath *dp, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++)
+        if (dp->listeners[i] != NULL && generation_listener(dp->generation, i) == NULL &&
+            handshakes_end_some(&dp->handshakes, i, NULL, ENDS_AT_ONCE, now_ms))
+            return true;
+    return false;
+}
+
+static bool evict_some(struct datapath *dp, uint64_t now_ms)
+{
+    for (int i = 0; i < ENDS_AT_ONCE && dp->sessions.count > dp->sessions.max; i++)
+        session_end(&dp->sessions, session_store_least_used(&dp->sessions), CLOSE_evicted, true,
+                    now_ms);
+    return dp->sessions.count > dp->sessions.max;
+}
+
+static bool look_at_some(struct datapath *dp, uint64_t now_ms)
+{
+    uint32_t ends = 0;
+    for (int i = 0; i < LOOKS_AT_ONCE && ends < ENDS_AT_ONCE; i++) {
+        struct session *s = session_walk_next(&dp->sessions, &dp->swap_cursor);
+        if (s == NULL)
+            return false;
+        ends += look_at(dp, s, now_ms);
+    }
+    return true;
+}
+
+static void finish(struct datapath *dp)
+{
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++)
+        dp->listeners[i] = generation_listener(dp->generation, i);
+    generation_give(dp->generation_before);
+    dp->generation_before = NULL;
+}
+
+bool datapath_swap_on(struct datapath *dp, uint64_t now_ms)
+{
+    if (dp->generation_before == NULL)
+        return false;
+    dp->log.now_ms = now_ms;
+    bool is_more =
+        end_handshakes_of_removed(dp, now_ms) || look_at_some(dp, now_ms) || evict_some(dp, now_ms);
+    datapath_flush(dp);
+    if (!is_more)
+        finish(dp);
+    return is_more;
+}
