@@ -8,14 +8,22 @@ import pytest
 
 from environment import GATE, wait_until
 
-# Programs that an operator may install by mistake.
+# Programs that an operator may install by mistake: one that refuses when it is asked, and two that fail later.
 REFUSES = "#!/bin/sh\necho 'error: gate.ini: this version knows no such setting' >&2\nexit 2\n"
-BREAKS = """#!/bin/sh
+BREAKS = """#!/bin/bash
 case " $* " in
-*" --check-handover "*) exit 0 ;;
+*" --check-handover "*) exec {real} "$@" ;;
 esac
-exit 1
+exec -a "$0" {broken} "$@"
 """
+
+
+def broken_program(folder):
+    """The gate, but it does not know its settings any more: it fails in good order before it is ready."""
+    broken = folder / "broken"
+    broken.write_bytes(GATE.read_bytes().replace(b"metrics\0", b"netrics\0"))
+    broken.chmod(0o755)
+    return BREAKS.format(real=GATE, broken=broken)
 
 
 def install(proxy, content=None, name="dtlsgate"):
@@ -87,6 +95,37 @@ def test_settings_that_the_new_version_cannot_use(start_installed, backend, make
     device.exchange(b"as before")
     proxy.config_path.write_text(good)
     upgrade(proxy)
+
+
+def test_a_version_that_fails_later(start_installed, backend, make_device):
+    """It executes the one before, which has all sessions, and says why."""
+    proxy = start_installed(backend)
+    device = make_device(proxy).connect()
+    before = proxy.gate_pid()
+    install(proxy, broken_program(proxy.folder))
+    proxy.send_signal(signal.SIGUSR2)
+    assert "settings have errors" in proxy.wait_log("upgrade_failed", timeout_s=20)["text"]
+    wait_until(lambda: starts(proxy) == 2, "the old version", 20)
+    proxy.wait_ready()
+    assert len(proxy.log_lines("upgrade_failed")) == 2, "of both"
+    device.exchange(b"as before")
+    assert proxy.gate_pid() == before and proxy.handshakes("established") == 1
+    install(proxy)
+    upgrade(proxy)
+    device.exchange(b"a good one at last")
+
+
+def test_a_version_that_dies_later(start_installed, backend, make_device):
+    """Nobody is left to execute anything, but the keeper is."""
+    proxy = start_installed(backend, keeper=True)
+    device = make_device(proxy).connect()
+    install(proxy, BREAKS.format(real=GATE, broken="/bin/false"))
+    os.kill(proxy.gate_pid(), signal.SIGUSR2)
+    proxy.wait_log("gate_goes_back", timeout_s=20)
+    wait_until(lambda: starts(proxy) == 2, "the old version", 20)
+    proxy.wait_ready()
+    device.exchange(b"as before")
+    assert proxy.handshakes("established") == 1
 
 
 def test_no_program_at_all(start_installed, backend, make_device):
