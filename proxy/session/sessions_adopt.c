@@ -176,7 +176,6 @@ static bool establish(struct sessions *all, struct session *s)
     all->count++;
     counter_add(&session_counters(all, s)->sessions, 1);
     enter_identity(all, s);
-    session_timer_set(all, s);
     return true;
 }
 
@@ -189,8 +188,9 @@ static bool may_go_on(struct sessions_adopt *adopt, struct session *s)
                                                  : association_renew(&s->association);
 }
 
+/* *is_kept: it goes on. False: out of memory. */
 static bool take_over(struct sessions *all, struct sessions_adopt *adopt, struct session *s,
-                      struct sessions_adopted *adopted)
+                      struct sessions_adopted *adopted, bool *is_kept)
 {
     struct association_pieces pieces = {.adopt = &adopt->cells};
     bool is_established = s->state == SESSION_ESTABLISHED;
@@ -215,6 +215,7 @@ static bool take_over(struct sessions *all, struct sessions_adopt *adopt, struct
         return true;
     }
     adopted->kept++;
+    *is_kept = true;
     return establish(all, s);
 }
 
@@ -227,8 +228,16 @@ bool sessions_adopt(struct sessions *all, struct sessions_adopt *adopt, uint64_t
     bool ok = find_own(all, &adopt->cells, &finds) &&
               timers_reserve(&all->timers, (uint32_t)finds.count + SESSION_CLOSING_MAX + 1);
     /* The latest first: what it has, an earlier one has no more. */
-    for (size_t i = finds.count; i > 0 && ok; i--)
-        ok = take_over(all, adopt, cells_at(&all->cells, finds.at[i - 1].cell), adopted);
+    for (size_t i = finds.count; i > 0 && ok; i--) {
+        struct found *found = &finds.at[i - 1];
+        bool is_kept = false;
+        ok = take_over(all, adopt, cells_at(&all->cells, found->cell), adopted, &is_kept);
+        found->cell = is_kept ? found->cell : CELLS_NONE;
+    }
+    /* The other way round: a heap takes what is later than all before at once. */
+    for (size_t i = 0; i < finds.count && ok; i++)
+        if (finds.at[i].cell != CELLS_NONE)
+            session_timer_set(all, cells_at(&all->cells, finds.at[i].cell));
     free(finds.at);
     return ok || err_set(err, "out of memory for the sessions of worker %u", all->worker);
 }
