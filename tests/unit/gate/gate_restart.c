@@ -55,10 +55,15 @@ static void open_workers(struct gate *gate, struct datapath *workers, uint32_t c
     assert_true(reload_enter_state(gate->generation, &gate->state, &err));
     assert_true(counters_area_adopt(&gate->state, WORKERS_MAX, &err));
     state_begin_workers(&gate->state, count);
+    udp_close(&gate->backend);
     for (uint32_t i = 0; i < count; i++) {
-        uint16_t port = i > 0 ? backend_port(&workers[0].backend) : 0;
-        if (!datapath_init(&workers[i], gate->generation, &shared, i, count, port, &err))
+        struct udp_socket socket;
+        uint16_t port = i > 0 ? gate->backend.bound.port : 0;
+        assert_true(udp_open_backend(&socket, port, i == 0, &err));
+        if (!datapath_init(&workers[i], gate->generation, &shared, i, count, &socket, &err))
             fail_msg("%s", err.text);
+        if (i == 0)
+            gate->backend = socket;
     }
 }
 
