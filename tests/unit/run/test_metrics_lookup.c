@@ -15,13 +15,12 @@
 #include "gate/memory_generation.h"
 #include "run/metrics_fixture.h"
 #include "run/metrics_lookup.h"
-#include "run/reload.h"
 
 enum { ANSWERED = 2, FREED_BY_WORKER = 3 };
 
 struct scene {
     struct fixture *gate; /* its counters, of two workers */
-    struct generation *generation;
+    struct swap swap;
     struct metrics_source source;
     struct metrics_lookup lookup;
     struct session_report report; /* that is answered */
@@ -58,9 +57,9 @@ static struct scene *scene_of(void **state, const char *metrics_sessions)
              "[gate]\nmetrics_sessions = %s\ntombstone = 50s\n[listener coaps]\nlisten = "
              "127.0.0.1:5684\nbackend = 127.0.0.1:5683\npsk_file = @psk\n",
              metrics_sessions);
-    scene->generation = memory_generation(ini);
+    swap_init(&scene->swap, memory_generation(ini));
     scene->source = scene->gate->source;
-    scene->source.generation = scene->generation;
+    scene->source.swap = &scene->swap;
     scene->source.ask = ask;
     scene->source.context = scene;
     assert_true(metrics_lookup_open(&scene->lookup, &scene->source));
@@ -83,7 +82,7 @@ static int tear_down(void **state)
     struct scene *scene = *state;
     void *fixture = scene->gate;
     metrics_lookup_close(&scene->lookup);
-    reload_release(scene->generation);
+    swap_deinit(&scene->swap);
     metrics_fixture_tear_down(&fixture);
     free(scene);
     return 0;
