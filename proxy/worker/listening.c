@@ -18,7 +18,7 @@ static void on_client_readable(struct ev_loop *loop, ev_io *watcher, int events)
     (void)events;
 
     for (int i = 0; i < ROUNDS_MAX && udp_receive(&listening->socket, &worker->in); i++) {
-        now_ms = worker_time_ms();
+        now_ms = worker_time_ms(worker);
         datapath_from_client(&worker->datapath, listening->listener, &listening->socket,
                              &worker->in, now_ms);
         worker_time_keep(worker, now_ms);
@@ -100,7 +100,7 @@ static void on_hello_readable(struct ev_loop *loop, ev_io *watcher, int events)
     if (!udp_receive_some(&listening->hello_socket, &worker->in, worker->hello_quota) ||
         worker->in.count == 0)
         return;
-    uint64_t now_ms = worker_time_ms();
+    uint64_t now_ms = worker_time_ms(worker);
     take_hellos(listening, now_ms);
     worker_time_keep(worker, now_ms);
     begun = worker->datapath.begun_count - begun;
@@ -177,7 +177,7 @@ void listening_set(struct worker *worker, const struct worker_sockets *sockets, 
 static bool drain_one(struct listening *listening)
 {
     struct worker *worker = listening->worker;
-    uint64_t now_ms = worker_time_ms();
+    uint64_t now_ms = worker_time_ms(worker);
     if (listening->rounds_left == 0)
         return false;
     listening->rounds_left--;
@@ -223,6 +223,6 @@ void listening_give(struct worker *worker, const struct addr *bound, const struc
         struct listening *listening = &worker->listening[i];
         if (addr_equal(&listening->socket.bound, bound))
             datapath_from_client(&worker->datapath, listening->listener, &listening->socket, batch,
-                                 worker_time_ms());
+                                 worker_time_ms(worker));
     }
 }

@@ -54,7 +54,7 @@ static void take_mail(struct worker *worker, uint64_t now_ms)
 static void on_mail(struct ev_loop *loop, ev_async *watcher, int events)
 {
     struct worker *worker = watcher->data;
-    uint64_t now_ms = worker_time_ms();
+    uint64_t now_ms = worker_time_ms(worker);
     (void)events;
     take_mail(worker, now_ms);
     struct inquiry *inquiry = inquiries_take(&worker->asked);
@@ -97,7 +97,7 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
 
     for (int i = 0; i < ROUNDS_MAX && backend_receive(&worker->datapath.backend, &worker->in);
          i++) {
-        now_ms = worker_time_ms();
+        now_ms = worker_time_ms(worker);
         datapath_from_backend(&worker->datapath, &worker->in, now_ms);
         worker_time_keep(worker, now_ms);
         if (worker->in.count < UDP_BATCH)
@@ -106,7 +106,7 @@ static void on_backend_readable(struct ev_loop *loop, ev_io *watcher, int events
     /* Nothing to read: an ICMP error has woken us. Under load they would pile up, as they share the
      * socket's receive buffer with the data. */
     if (now_ms == 0 || ++worker->backend_wakes % ERRORS_EVERY == 0) {
-        now_ms = worker_time_ms();
+        now_ms = worker_time_ms(worker);
         datapath_backend_errors(&worker->datapath, now_ms);
         worker_time_keep(worker, now_ms); /* lines held back may be due */
     }
@@ -117,7 +117,7 @@ void worker_give(struct worker *worker, const struct addr *bound, const struct u
     if (bound != NULL)
         listening_give(worker, bound, batch);
     else
-        datapath_from_backend(&worker->datapath, batch, worker_time_ms());
+        datapath_from_backend(&worker->datapath, batch, worker_time_ms(worker));
 }
 
 /* ---- beginning and end ---------------------------------------------------------------------- */
@@ -131,7 +131,7 @@ static void on_end(struct ev_loop *loop, ev_timer *watcher, int events)
 
 static void say_farewell(struct worker *worker)
 {
-    datapath_stop(&worker->datapath, worker_time_ms());
+    datapath_stop(&worker->datapath, worker_time_ms(worker));
     /* What is on its way meanwhile is still counted. */
     ev_timer_stop(worker->loop, &worker->timer);
     ev_timer_stop(worker->loop, &worker->swap_timer);
@@ -152,7 +152,7 @@ static void on_asked(struct ev_loop *loop, ev_async *watcher, int events)
     if (end == WORKER_SAYS_FAREWELL) {
         say_farewell(worker);
     } else {
-        datapath_leave(&worker->datapath, worker_time_ms());
+        datapath_leave(&worker->datapath, worker_time_ms(worker));
         ev_break(loop, EVBREAK_ALL);
     }
 }
@@ -250,7 +250,7 @@ bool worker_join(struct worker *worker, uint64_t deadline_ms)
 {
     static const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
     while (worker->is_started && pthread_tryjoin_np(worker->thread, NULL) != 0) {
-        if (worker_time_ms() >= deadline_ms)
+        if (worker_time_ns(CLOCK_MONOTONIC) / 1000000 >= deadline_ms)
             return false;
         nanosleep(&pause, NULL);
     }

@@ -53,7 +53,7 @@ static void start(struct worker *worker)
 static void on_slice(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     struct worker *worker = watcher->data;
-    uint64_t now_ms = worker_time_ms();
+    uint64_t now_ms = worker_time_ms(worker);
     uint64_t end_ns = worker_time_ns(CLOCK_MONOTONIC) + SLICE_NS;
     bool is_more;
     (void)loop;

@@ -7,9 +7,9 @@ uint64_t worker_time_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-uint64_t worker_time_ms(void)
+uint64_t worker_time_ms(const struct worker *worker)
 {
-    return worker_time_ns(CLOCK_MONOTONIC) / 1000000;
+    return state_now_ms(worker->datapath.backend.state);
 }
 
 void worker_time_keep(struct worker *worker, uint64_t now_ms)
@@ -42,7 +42,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     worker->timer_due_ms = TIMERS_NONE;
-    worker_time_keep(worker, worker_time_ms());
+    worker_time_keep(worker, worker_time_ms(worker));
 }
 
 /* To be woken is all. */

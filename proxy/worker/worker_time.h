@@ -6,7 +6,9 @@
 
 #include "worker/worker_inside.h"
 
-uint64_t worker_time_ms(void);
+/* The gate's clock, which goes on over reboots: see state.h. All that sessions keep is of it. */
+uint64_t worker_time_ms(const struct worker *worker);
+/* Of this process only: for how long something takes, and for other threads. */
 uint64_t worker_time_ns(clockid_t clock);
 
 /* Runs what is due and sets the loop's one timer to what is due next. After each batch from either
