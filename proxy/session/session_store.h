@@ -97,6 +97,10 @@ struct session {
 };
 
 _Static_assert(offsetof(struct session, association) == 88, "docs/operations.md says so");
+_Static_assert(sizeof(struct session) == LAYOUT_SESSION_BYTES &&
+                   sizeof(struct session_rare) == LAYOUT_RARE_BYTES &&
+                   offsetof(struct session_who, identity) == LAYOUT_WHO_BYTES,
+               "the layout of the state");
 
 /* A device's close_notify was overtaken: see closing.h. */
 struct session_closing {

@@ -48,15 +48,17 @@ enum layout_size {
     LAYOUT_SIZE_HEADER = 0,
     LAYOUT_SIZE_SLOT = 1,
     LAYOUT_SIZE_COUNTERS_NAME = 2,
-    LAYOUT_SIZE_SESSION = 3, /* without its keys */
+    LAYOUT_SIZE_SESSION = 3, /* with its association, without its keys */
     LAYOUT_SIZE_RARE = 4,
-    LAYOUT_SIZES = 8, /* the rest is 0 */
+    LAYOUT_SIZE_WHO = 5, /* without the identity */
+    LAYOUT_SIZES = 8,    /* the rest is 0 */
 };
 enum {
     LAYOUT_SLOT_BYTES = 16,
     LAYOUT_COUNTERS_NAME_BYTES = 64,
-    LAYOUT_SESSION_BYTES = 88,
-    LAYOUT_RARE_BYTES = 0,
+    LAYOUT_SESSION_BYTES = 168,
+    LAYOUT_RARE_BYTES = 32,
+    LAYOUT_WHO_BYTES = 7,
 };
 
 /* ---- the header ------------------------------------------------------------------------------ */

@@ -22,6 +22,7 @@ static const uint32_t sizes[LAYOUT_SIZES] = {
     [LAYOUT_SIZE_COUNTERS_NAME] = LAYOUT_COUNTERS_NAME_BYTES,
     [LAYOUT_SIZE_SESSION] = LAYOUT_SESSION_BYTES,
     [LAYOUT_SIZE_RARE] = LAYOUT_RARE_BYTES,
+    [LAYOUT_SIZE_WHO] = LAYOUT_WHO_BYTES,
 };
 
 /* ---- whether it can be read ------------------------------------------------------------------ */
