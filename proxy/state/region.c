@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/poison.h"
 #include "state/layout.h"
 
@@ -134,6 +135,16 @@ bool region_map_read_only(struct region *region, int fd, struct err *err)
     return adopt(region, fd, false, err);
 }
 
+/* Once a process: from then on it may be less, if another limit says so. */
+static void note_unlocked(struct region *region, int error)
+{
+    if (!atomic_exchange(&region->is_unlocked, true))
+        log_text(LOG_INFO, "state_not_locked",
+                 "keys of sessions may get into swap space: %s (LimitMEMLOCK=infinity in the unit, "
+                 "docker run --ulimit memlock=-1; or have no swap)",
+                 strerror(error));
+}
+
 bool region_need(struct region *region, size_t offset, size_t bytes)
 {
     int result;
@@ -144,7 +155,7 @@ bool region_need(struct region *region, size_t offset, size_t bytes)
         return false;
     if (!atomic_load_explicit(&region->is_unlocked, memory_order_relaxed) &&
         mlock(region->base + offset, bytes) != 0)
-        atomic_store_explicit(&region->is_unlocked, true, memory_order_relaxed);
+        note_unlocked(region, errno);
     return true;
 }
 
