@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -356,6 +357,25 @@ void control_answer_end(struct control_answer answer, bool is_ok, const char *te
     /* The client is not dropped here: who calls may be called by it. */
     (void)!write_some(client);
     ev_feed_event(client->control->loop, &client->timer, EV_CUSTOM);
+}
+
+int control_answer_detach(struct control_answer answer)
+{
+    struct client *client = find(answer);
+    if (client == NULL || !write_some(client))
+        return -1;
+    return fcntl(client->fd, F_DUPFD_CLOEXEC, 3);
+}
+
+void control_answer_end_at(int fd, bool is_ok, const char *text)
+{
+    struct control_output output = {0};
+    control_output_end(&output, NULL, is_ok, text);
+    if (!output.has_failed)
+        (void)!send(fd, control_output_first(&output), control_output_left(&output),
+                    MSG_NOSIGNAL | MSG_DONTWAIT);
+    control_output_deinit(&output);
+    close(fd);
 }
 
 /* ---- beginning and end ---------------------------------------------------------------------- */

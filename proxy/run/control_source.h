@@ -27,6 +27,12 @@ void control_answer_problem(struct control_answer answer, bool is_warning, const
  * the process may end right afterwards. */
 void control_answer_end(struct control_answer answer, bool is_ok, const char *text);
 
+/* The same, but the next process ends the conversation: a descriptor of it, the caller's. -1: the
+ * client has gone, or there is none left. */
+int control_answer_detach(struct control_answer answer);
+/* In the next process. Takes the descriptor. */
+void control_answer_end_at(int fd, bool is_ok, const char *text);
+
 /* What the gate does when it is told to. Each must answer, at once or later; NULL = this gate
  * cannot do that. */
 struct control_actions {

@@ -510,7 +510,7 @@ static void get_ready(struct gate *gate)
 {
     atomic_store(&gate->is_ready, true);
     succession_keep(&gate->succession, &gate->sockets);
-    succession_log_ready(&gate->succession);
+    succession_tell(&gate->succession);
     log_ready(gate);
     notify("READY=1");
     ev_timer_init(&gate->watchdog_timer, on_watchdog_timer, 1.0, 1.0);
@@ -553,7 +553,7 @@ static int run(struct gate *gate, const char *config_path)
         log_text(LOG_ERROR, "start_failed", "%s", err.text);
     close_gate(gate);
     if (gate->upgrade.is_due) {
-        succession_execute(&gate->succession, &gate->sockets);
+        succession_execute(&gate->succession, &gate->sockets, gate->upgrade.asker);
         return EXIT_RUN_TIME;
     }
     if (!was_ready)

@@ -18,6 +18,8 @@
 #define HANDOVER_BINARY "binary" /* the program that was ready last */
 /* What an upgrade goes back to if it fails: only the process that an upgrade began inherits it. */
 #define HANDOVER_FALLBACK "binary-before"
+/* The conversation of the control socket that asked for the upgrade. */
+#define HANDOVER_ASKER "upgrade-asker"
 
 struct handover {
     /* What has come, owned. Who takes a descriptor owns it, and leaves fd = -1. */

@@ -1,10 +1,12 @@
 #include "run/succession.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "run/control_source.h"
 #include "run/keeper.h"
 #include "run/state_choice.h"
 #include "state/state_starts.h"
@@ -19,6 +21,7 @@ void succession_begin(struct succession *all, const struct program *program, boo
     all->upgrade = upgrade_result_take(&all->upgrade_text);
     if (!handover_inherit(&all->handover, wants_store, &err))
         log_text(LOG_ERROR, "handover_failed", "%s; starting without what is there", err.text);
+    all->asker = handover_take(&all->handover, HANDOVER_ASKER);
 }
 
 bool succession_take_state(struct succession *all, const struct generation *generation,
@@ -78,19 +81,28 @@ void succession_keep(struct succession *all, const struct fd_list *sockets)
     fd_list_free(&list);
 }
 
-void succession_log_ready(const struct succession *all)
+void succession_tell(struct succession *all)
 {
-    if (all->upgrade == UPGRADE_DONE)
-        log_text(LOG_INFO, "upgraded", "from %s to %s", all->upgrade_text, DTLSGATE_VERSION);
-    else if (all->upgrade == UPGRADE_FAILED)
-        log_text(LOG_ERROR, "upgrade_failed", "%s; this version goes on", all->upgrade_text);
+    char text[256];
+    if (all->upgrade == UPGRADE_DONE) {
+        snprintf(text, sizeof(text), "from %s to %s", all->upgrade_text, DTLSGATE_VERSION);
+        log_text(LOG_INFO, "upgraded", "%s", text);
+    } else if (all->upgrade == UPGRADE_FAILED) {
+        snprintf(text, sizeof(text), "%.200s; this version goes on", all->upgrade_text);
+        log_text(LOG_ERROR, "upgrade_failed", "%s", text);
+    }
+    if (all->asker >= 0)
+        control_answer_end_at(all->asker, all->upgrade == UPGRADE_DONE, text);
+    all->asker = -1;
+    all->upgrade = UPGRADE_NONE;
 }
 
-void succession_execute(struct succession *all, const struct fd_list *sockets)
+void succession_execute(struct succession *all, const struct fd_list *sockets, int asker)
 {
     struct fd_list list = {0};
     struct err err = {0};
-    bool is_listed = make_list(all, sockets, &list, &err);
+    bool is_listed = make_list(all, sockets, &list, &err) &&
+                     (asker < 0 || fd_list_add(&list, HANDOVER_ASKER, asker, &err));
     if (!notify_send_reloading(&err)) /* READY=1 of the next one ends it */
         log_text(LOG_WARNING, "notify_failed", "%s", err.text);
     state_starts_note_stop(all->state);
@@ -99,6 +111,8 @@ void succession_execute(struct succession *all, const struct fd_list *sockets)
         upgrade_execute(all->program, all->binary, &list, &err);
     log_text(LOG_ERROR, "upgrade_failed", "%s; the program ends", err.text);
     fd_list_free(&list);
+    if (asker >= 0)
+        control_answer_end_at(asker, false, err.text);
 }
 
 void succession_go_back(struct succession *all, const char *why)

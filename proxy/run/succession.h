@@ -20,6 +20,7 @@ struct succession {
     struct fd_list aside;          /* states that were not used, owned */
     enum upgrade_result upgrade;   /* how this process began */
     const char *upgrade_text;      /* see upgrade_result_take() */
+    int asker;                     /* who is to hear of it; -1 = nobody */
 };
 
 /* First of all. What it finds wrong is in the log. */
@@ -38,12 +39,12 @@ bool succession_keeps_state(const struct succession *all);
  * changed. */
 void succession_keep(struct succession *all, const struct fd_list *sockets);
 
-/* Says in the log and to the service manager that this process is ready. */
-void succession_log_ready(const struct succession *all);
+/* Says how an upgrade went that this process began with, in the log and to who has asked for it. */
+void succession_tell(struct succession *all);
 
 /* Becomes the new version, or if that fails this one again, when nothing uses the state any more.
- * Returns if both failed, which is in the log. */
-void succession_execute(struct succession *all, const struct fd_list *sockets);
+ * asker: see upgrade.h. Returns if both failed, which is in the log. */
+void succession_execute(struct succession *all, const struct fd_list *sockets, int asker);
 
 /* Becomes the version before, if an upgrade has begun this process, and it was not ready yet. why:
  * what has failed. Returns if that is not so, or if it failed, which is in the log. */

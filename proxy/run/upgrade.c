@@ -54,8 +54,7 @@ static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
     upgrade->is_due = true;
     log_text(LOG_INFO, "upgrade", "executing %s; %llu handshakes in progress end",
              upgrade->program->path, (unsigned long long)left);
-    if (upgrade->has_answer)
-        control_answer_end(upgrade->answer, true, "");
+    upgrade->asker = upgrade->has_answer ? control_answer_detach(upgrade->answer) : -1;
     upgrade->has_answer = false;
     ev_break(loop, EVBREAK_ALL);
 }

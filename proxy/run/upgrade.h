@@ -25,6 +25,7 @@ struct upgrade {
     /* The loop has been left for it: what runs is to end, leaving its sessions, and
      * upgrade_execute() to be called. */
     bool is_due;
+    int asker; /* then: who is to hear how it went, for the next process; -1 = nobody */
     /* Its own. */
     struct upgrade_check check;
     struct control_answer answer;

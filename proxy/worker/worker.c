@@ -149,18 +149,18 @@ static void on_asked(struct ev_loop *loop, ev_async *watcher, int events)
         listening_stop_hellos(worker);
     if (end == 0 || worker->datapath.is_stopping)
         return; /* asked twice */
-    if (end == WORKER_SAYS_FAREWELL) {
+    if (end == WORKER_SAYS_FAREWELL)
         say_farewell(worker);
-    } else {
-        datapath_leave(&worker->datapath, worker_time_ms(worker));
-        ev_break(loop, EVBREAK_ALL);
-    }
+    else
+        ev_break(loop, EVBREAK_ALL); /* after what this turn has found */
 }
 
 static void *run(void *argument)
 {
     struct worker *worker = argument;
     ev_run(worker->loop, 0);
+    if (atomic_load(&worker->asked_to_end) == WORKER_LEAVES_SESSIONS)
+        datapath_leave(&worker->datapath, worker_time_ms(worker));
     return NULL;
 }
 

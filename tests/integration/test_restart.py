@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -23,7 +24,7 @@ class Succession:
     without any manager; kill, under a keeper."""
 
     def __init__(self, proxy, way, folder, closing):
-        self.proxy, self._way, self._count = proxy, way, 1
+        self.proxy, self.way, self._count = proxy, way, 1
         if way == "restart":
             self._player = Player(proxy.config_path, folder)
             closing.add(self._player, self._player.close)
@@ -35,15 +36,15 @@ class Succession:
 
     def _wait(self):
         wait_until(lambda: len(self.proxy.log_lines("ready")) == self._count, f"process {self._count}", 30)
-        if self._way != "restart":
+        if self.way != "restart":
             self.proxy.wait_ready()
 
     def go(self):
         """Waits until the next process serves."""
         self._count += 1
-        if self._way == "restart":
+        if self.way == "restart":
             self._player.restart()
-        elif self._way == "upgrade":
+        elif self.way == "upgrade":
             self.proxy.send_signal(signal.SIGUSR2)
         else:
             os.kill(self.proxy.gate_pid(), signal.SIGKILL)
@@ -73,6 +74,33 @@ def test_a_session_goes_on(make_succession, backend, make_device, version, cid):
     for i in range(2):
         gate.go()
         device.exchange(b"after %d" % i)
+    gate.check(handshakes=1)
+
+
+def test_datagrams_wait_for_the_next_process(make_succession, silent_backend, make_device):
+    """A device that goes on sending. Killed, a gate may lose the batch that it has in hand."""
+    gate = make_succession(silent_backend)
+    device = make_device(gate.proxy).connect()
+    is_over, sent = threading.Event(), []
+
+    def send():
+        while not is_over.is_set():
+            sent.append(b"datagram %d" % len(sent))
+            device.send(sent[-1])
+            time.sleep(0.002)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        gate.go()
+        after = len(sent)
+        wait_until(lambda: len(sent) > after + 50, "some more")
+    finally:
+        is_over.set()
+        sender.join()
+    silent_backend.wait_for(sent[-1])
+    lost = set(sent) - set(silent_backend.received())
+    assert len(lost) <= (64 if gate.way == "kill" else 0), f"{len(lost)} of {len(sent)}"
+    assert len(silent_backend.received()) == len(set(silent_backend.received())), "none twice"
     gate.check(handshakes=1)
 
 

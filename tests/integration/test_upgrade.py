@@ -1,12 +1,13 @@
 """dtlsgate ctl upgrade and SIGUSR2: another version goes on in the same process."""
 
 import os
-import signal
 import shutil
+import signal
 
 import pytest
 
 from environment import GATE, wait_until
+from proxy import run_gate
 
 # Programs that an operator may install by mistake: one that refuses when it is asked, and two that fail later.
 REFUSES = "#!/bin/sh\necho 'error: gate.ini: this version knows no such setting' >&2\nexit 2\n"
@@ -151,3 +152,46 @@ def test_told_to_end_meanwhile(start_installed, backend):
     proxy.send_signal(signal.SIGTERM)
     process, proxy.process = proxy.process, None
     assert process.wait(20) == 0
+
+
+# --- dtlsgate ctl upgrade: who asks hears the end of it, from whichever process there is then ---
+
+@pytest.fixture
+def start_controlled(start_installed):
+    def start(backend, **settings):
+        return start_installed(backend, gate={"control": "control.sock"}, **settings)
+    return start
+
+
+def ctl_upgrade(proxy):
+    return run_gate("ctl", "-c", proxy.config_path, "upgrade")
+
+
+def test_ctl_upgrade(start_controlled, backend, make_device):
+    proxy = start_controlled(backend)
+    device = make_device(proxy).connect()
+    install(proxy)
+    result = ctl_upgrade(proxy)
+    assert (result.returncode, result.stderr) == (0, ""), result
+    assert starts(proxy) == 2, "it answers when the next one serves"
+    proxy.wait_ready()
+    device.exchange(b"goes on")
+
+
+def test_ctl_upgrade_that_is_refused(start_controlled, backend):
+    proxy = start_controlled(backend)
+    install(proxy, REFUSES)
+    result = ctl_upgrade(proxy)
+    assert result.returncode == 1
+    assert "no such setting" in result.stdout + result.stderr
+    assert starts(proxy) == 1
+
+
+def test_ctl_upgrade_that_fails_later(start_controlled, backend):
+    proxy = start_controlled(backend)
+    install(proxy, broken_program(proxy.folder))
+    result = ctl_upgrade(proxy)
+    assert result.returncode == 1
+    assert "this version goes on" in result.stderr
+    assert starts(proxy) == 2
+    proxy.wait_ready()
