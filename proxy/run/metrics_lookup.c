@@ -139,7 +139,7 @@ static struct metrics_lookup_answer look_up(const struct metrics_lookup *lookup,
 {
     struct addr_prefix prefix;
     struct session_report report;
-    struct err err;
+    struct err err = {0};
     if (!generation->config->gate.metrics_sessions)
         return fixed_answer(404, "who has a session is not told here: metrics_sessions is off\n");
     if (!addr_prefix_parse(&prefix, address, &err) || prefix.bits != 32 ||
