@@ -31,6 +31,7 @@ static bool open_place(struct place *place, const char *path, struct err *err)
 {
     char folder[PATH_MAX];
     const char *slash = strrchr(path, '/');
+    place->folder = -1;
     place->name = slash != NULL ? slash + 1 : path;
     size_t len = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
     if (len >= sizeof(folder) || strlen(place->name) + sizeof(SUFFIX) > NAME_MAX) {
