@@ -135,11 +135,30 @@ void gate_close(struct gate *gate)
     state_close(&gate->state);
     identities_free(gate->identities);
     udp_in_deinit(&gate->in);
+    reload_release(gate->before);
     reload_release(gate->generation);
     gate_policy_forget(&gate->policy);
     fake_udp_reset();
     fake_network_reset(0);
     fake_log_reset();
+}
+
+uint32_t gate_reload(struct gate *gate, const char *ini)
+{
+    uint32_t slices = 1;
+    struct err err = {0};
+    reload_release(gate->before);
+    gate->before = gate->generation;
+    gate->generation = build_generation(ini);
+    assert_non_null(gate->generation);
+    state_set_clock(&gate->state, gate->now_ms);
+    if (!reload_enter_state(gate->generation, &gate->state, &err))
+        fail_msg("%s", err.text);
+    datapath_swap(&gate->dp, gate->generation, gate->now_ms);
+    while (datapath_swap_on(&gate->dp, gate->now_ms))
+        slices++;
+    gate->due_ms = gate->now_ms;
+    return slices;
 }
 
 /* ---- devices -------------------------------------------------------------------------------- */

@@ -40,6 +40,7 @@ struct device {
 
 struct gate {
     struct generation *generation;
+    struct generation *before; /* of the latest reload: handshakes may have it */
     struct state state;
     struct identities *identities;
     struct datapath dp;
@@ -68,6 +69,10 @@ void gate_doing(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Builds the generation from the text of a configuration file. Opening again closes first. */
 void gate_open(struct gate *gate, const char *ini);
 void gate_close(struct gate *gate);
+
+/* Goes over to the settings of another text, as a reload does, until all sessions have been looked
+ * at. Sockets stay. Returns how many slices that took. */
+uint32_t gate_reload(struct gate *gate, const char *ini);
 
 /* Lets each bucket have so many backend addresses. Devices that are added from now on share one. */
 void gate_limit_slots(struct gate *gate, uint32_t slot_max);

@@ -21,6 +21,7 @@ int datapath_flights_tests(void);
 int datapath_keys_tests(void);
 int datapath_loss_tests(void);
 int datapath_memory_tests(void);
+int datapath_swap_tests(void);
 int datapath_closing_tests(void);
 int datapath_quarantine_tests(void);
 int datapath_linger_tests(void);

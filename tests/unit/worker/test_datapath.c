@@ -37,6 +37,7 @@ static const struct theme {
     {"keys", datapath_keys_tests},
     {"loss", datapath_loss_tests},
     {"memory", datapath_memory_tests},
+    {"swap", datapath_swap_tests},
     {"reasons", datapath_reasons_tests},
     {"offers", datapath_offers_tests},
     {"unusable", datapath_unusable_tests},

@@ -1,0 +1,243 @@
+/* Other settings and credentials while sessions and handshakes go on: what changes for whom. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "gate/gate_keys.h"
+#include "worker/datapath_tests.h"
+
+#define SECOND LISTENER_AT("second", "5685")
+
+/* Writes a file of keys and returns settings that name it. */
+static const char *with_psks(const char *psks, const char *more)
+{
+    static char ini[1024];
+    char path[512];
+    snprintf(path, sizeof(path), "%s/swap-%d.psk", gate_keys(), getpid());
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fchmod(fileno(file), 0600), 0);
+    fputs(psks, file);
+    fclose(file);
+    snprintf(ini, sizeof(ini), GATE LISTENER "psk_file = swap-%d.psk\n%s", getpid(), more);
+    return ini;
+}
+
+#define DEVICE1 "device1:30313233343536373839616263646566\n"
+#define CHANGED "device1:00112233445566778899aabbccddeeff\n"
+#define DEVICE2 "device2:ffeeddccbbaa99887766554433221100\n"
+
+static void assert_told(const struct gate *gate, const struct device *device,
+                        enum close_reason reason, uint64_t count)
+{
+    assert_int_equal(gate_closed(gate, reason), count);
+    assert_int_equal(gate_session_count(&gate->dp), 0);
+    assert_int_equal(device->client->state, CLIENT_CLOSED);
+}
+
+/* Nothing that changes concerns it. */
+static void sessions_go_on(void **state)
+{
+    struct gate *gate = *state;
+    for (unsigned i = 0; gate_kinds[i].name != NULL; i++) {
+        gate_open(gate, USUAL);
+        gate->has_echo = true;
+        struct device *device = gate_connected(gate, &gate_kinds[i]);
+        for (int round = 0; round < 3; round++) {
+            gate_reload(gate, USUAL);
+            gate_assert_echo(gate, device, "as before");
+        }
+        assert_int_equal(gate->before->references, 1);
+        assert_int_equal(gate_session_count(&gate->dp), 1);
+    }
+}
+
+static void a_psk_that_is_gone(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, with_psks(DEVICE1 DEVICE2, ""));
+    gate->has_echo = true;
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    gate_assert_echo(gate, device, "good");
+    struct addr source = gate_last_source();
+    gate_reload(gate, with_psks(DEVICE2, ""));
+    gate_run(gate, 100);
+    assert_told(gate, device, CLOSE_revoked, 1);
+    /* What its server says afterwards goes nowhere, under that reason. */
+    assert_int_equal(gate_inject_from_backend(gate, &source, "late", 4), BACKEND_late);
+    assert_int_equal(gate_late(gate, CLOSE_revoked), 1);
+}
+
+static void a_psk_that_is_another(void **state)
+{
+    static const char *const policies[] = {"", "on_key_change = keep\n", "on_key_change = end\n"};
+    struct gate *gate = *state;
+    for (int i = 0; i < 3; i++) {
+        gate_open(gate, with_psks(DEVICE1, policies[i]));
+        gate->has_echo = true;
+        struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+        gate_reload(gate, with_psks(CHANGED, policies[i]));
+        gate_run(gate, 100);
+        if (i == 2)
+            assert_told(gate, device, CLOSE_revoked, 1);
+        else
+            gate_assert_echo(gate, device, "over the running session");
+        /* Who begins now needs the new key. */
+        struct device *late = gate_add(gate, gate_kind("1.2 psk ccm-8"));
+        device_connect(late);
+        assert_false(gate_run_until_up(gate, late, 100000));
+        assert_int_equal(gate_handshakes(gate, HANDSHAKE_wrong_key) +
+                             gate_handshakes(gate, HANDSHAKE_timeout),
+                         1);
+    }
+}
+
+static void a_listener_that_is_gone(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, GATE LISTENER PSK SECOND PSK);
+    gate->has_echo = true;
+    struct device *stays = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct device *goes = gate_add(gate, gate_kind("1.3 psk"));
+    goes->to = gate_listener_addr(gate, 1);
+    device_connect(goes);
+    assert_true(gate_run_until_up(gate, goes, 1000));
+    assert_int_equal(gate_session_count(&gate->dp), 2);
+    const struct counters *gone = gate_counters(gate, 1);
+    gate_reload(gate, GATE LISTENER PSK);
+    gate_run(gate, 100);
+    assert_int_equal(goes->client->state, CLIENT_CLOSED);
+    assert_int_equal(counter_get(&gone->closed[CLOSE_listener_removed]), 1);
+    gate_assert_echo(gate, stays, "here still");
+}
+
+/* In another order, and with another name: numbers stay. */
+static void listeners_keep_their_numbers(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, GATE LISTENER PSK SECOND PSK);
+    gate->has_echo = true;
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    gate_reload(gate, GATE SECOND PSK LISTENER PSK);
+    gate_assert_echo(gate, device, "after that of the other");
+    gate_reload(gate, GATE SECOND PSK LISTENER_AT("renamed", "5684") PSK);
+    gate_assert_echo(gate, device, "by another name");
+    assert_int_equal(gate_session_count(&gate->dp), 1);
+    assert_string_equal(gate->dp.listeners[0]->config->name, "renamed");
+}
+
+static void deadlines_move(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, GATE LISTENER PSK "idle_timeout = 1h\n");
+    gate->has_echo = true;
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    gate_run(gate, 10000);
+    gate_reload(gate, GATE LISTENER PSK "idle_timeout = 20s\n");
+    gate_run(gate, 9000);
+    assert_int_equal(gate_session_count(&gate->dp), 1);
+    gate_run(gate, 2000);
+    assert_told(gate, device, CLOSE_idle, 1);
+}
+
+static void less_room_for_sessions(void **state)
+{
+    enum { MANY = 50, ROOM = 3 };
+    struct gate *gate = *state;
+    gate_open(gate, GATE "max_sessions = 100\n" LISTENER PSK);
+    for (int i = 0; i < MANY; i++)
+        gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    /* Some at a time. */
+    assert_true(gate_reload(gate, GATE "max_sessions = 3\n" LISTENER PSK) > 2);
+    assert_int_equal(gate_session_count(&gate->dp), ROOM);
+    assert_int_equal(gate_closed(gate, CLOSE_evicted), MANY - ROOM);
+}
+
+/* It keeps what it began with: the generation of before is there as long as it is. */
+static void a_handshake_goes_on(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    gate->has_echo = true;
+    struct device *device = gate_add(gate, gate_kind("1.2 psk ccm-8"));
+    device_connect(device);
+    while (gate_handshake_count(&gate->dp) == 0)
+        gate_step(gate, gate_next_event_ms(gate));
+    gate_reload(gate, USUAL);
+    assert_int_equal(gate->before->references, 2);
+    assert_true(gate_run_until_up(gate, device, 1000));
+    gate_assert_echo(gate, device, "begun before");
+    assert_int_equal(gate->before->references, 1);
+}
+
+/* A cookie that was given before is good, and a ticket too. */
+static void secrets_stay(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    uint8_t cookie[32], ticket[32];
+    memcpy(cookie, gate->generation->cookie_master, 32);
+    memcpy(ticket, gate->generation->listeners[0].creds->ticket_master, 32);
+    gate_reload(gate, USUAL);
+    assert_memory_equal(gate->generation->cookie_master, cookie, 32);
+    assert_memory_equal(gate->generation->listeners[0].creds->ticket_master, ticket, 32);
+}
+
+/* Its datagrams go to the new server at once; what the old one has to say yet is passed on. */
+static void another_server(void **state)
+{
+    static const char moved[] =
+        GATE "[listener coaps]\nlisten = " GATE_ADDRESS ":5684\nbackend = 127.0.0.1:5699\n" PSK;
+    struct gate *gate = *state;
+    gate_open(gate, GATE LISTENER PSK);
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    device_send(device, "one", 3);
+    gate_run(gate, 100);
+    struct addr source = gate_last_source();
+    struct addr old = gate->generation->config->listeners[0].backend;
+    gate_reload(gate, moved);
+    device_send(device, "two", 3);
+    gate_run(gate, 100);
+    const struct packet *packet = gate_nth(GATE_TO_BACKEND, 1);
+    assert_int_equal(packet->to.port, 5699);
+    assert_int_equal(gate_inject_from_other(gate, &old, &source, "answer", 6), BACKEND_forwarded);
+    gate_run(gate, 250000);
+    assert_int_equal(gate_inject_from_other(gate, &old, &source, "answer", 6),
+                     BACKEND_wrong_sender);
+}
+
+/* Many sessions are looked at in slices. */
+static void many_sessions_take_many_slices(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, with_psks(DEVICE1, ""));
+    for (int i = 0; i < 40; i++)
+        gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    assert_true(gate_reload(gate, with_psks(DEVICE2, "")) >= 3);
+    assert_int_equal(gate_closed(gate, CLOSE_revoked), 40);
+}
+
+int datapath_swap_tests(void)
+{
+    const struct CMUnitTest tests[] = {
+        GATE_TEST(sessions_go_on),
+        GATE_TEST(a_psk_that_is_gone),
+        GATE_TEST(a_psk_that_is_another),
+        GATE_TEST(a_listener_that_is_gone),
+        GATE_TEST(listeners_keep_their_numbers),
+        GATE_TEST(deadlines_move),
+        GATE_TEST(less_room_for_sessions),
+        GATE_TEST(a_handshake_goes_on),
+        GATE_TEST(secrets_stay),
+        GATE_TEST(another_server),
+        GATE_TEST(many_sessions_take_many_slices),
+    };
+    return cmocka_run_group_tests_name("datapath: swap", tests, NULL, NULL);
+}
