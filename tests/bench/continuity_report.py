@@ -18,6 +18,7 @@ def restarts_section(found):
         "gate is ready again; *requests* and *answers lost*: the worst turn; *waited*: the most that stood in one\n"
         "receive buffer of the gate.",
         event_table(found["rows"]),
+        outcomes_text(found["rows"]),
         buffers_text(found),
     )
 
@@ -53,6 +54,16 @@ def event_table(rows):
 def kilobytes(number):
     """Empty for what is not known: what the keeper holds is not ours to look at."""
     return "" if number is None else f"{number / 1024:,.0f}"
+
+
+def outcomes_text(rows):
+    """What the gate says of datagrams that it did not pass on."""
+    told = [
+        f"{row['sessions']:,} sessions, {row['kind']}: {outcome} {value:,.0f}"
+        for row in rows
+        for outcome, value in row["outcomes"].items()
+    ]
+    return "Not passed on, by the gate's counters: " + "; ".join(told) + "." if told else ""
 
 
 def buffers_text(found):

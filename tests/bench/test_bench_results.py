@@ -175,7 +175,7 @@ def million_result(**others):
 
 def restart_row(kind="restart", **others):
     row = {"kind": kind, "sessions": 100000, "turns": 3, "silence_ms": 200.0, "silence_max_ms": 300.0}
-    row |= {"ready_ms": 150.0, "sessions_lost": 0, "handshakes": 0.0, "broken": 0}
+    row |= {"ready_ms": 150.0, "sessions_lost": 0, "handshakes": 0.0, "broken": 0, "outcomes": {}}
     row |= {"lost_requests": 0, "lost_answers": 0, "p50_us": 100.0, "p99_us": 200.0, "max_us": 300000.0}
     row |= {"waiting_bytes": 1200000, "buffer_bytes": 8388608, "kernel_drops": 0}
     return row | {"answers": [[-10.0, 50], [0.0, 0], [300.0, 1500]]} | others
@@ -431,15 +431,27 @@ def test_the_cost_is_the_median_of_the_turns_own_ratios():
 
 def event(**others):
     found = {"ready_ms": 1.0, "silence_ms": 1.0, "p50_us": 1.0, "p99_us": 1.0, "max_us": 1.0, "broken": 0}
-    found |= {"handshakes": 0, "lost_requests": 0, "lost_answers": 0, "answers": []}
+    found |= {"outcomes": {}, "handshakes": 0, "lost_requests": 0, "lost_answers": 0, "answers": []}
     return found | {"waiting_bytes": None, "buffer_bytes": None, "kernel_drops": None} | others
 
 
 def test_of_events_the_worst_is_told():
-    events = [event(lost_requests=3), event(silence_ms=7.0, answers=[(0, 1)], waiting_bytes=5), event()]
+    events = [event(lost_requests=3, outcomes={"a": 2}), event(silence_ms=7.0, answers=[(0, 1)], waiting_bytes=5), event()]
     row = continuity.summarize_event("kill", events)
     assert (row["lost_requests"], row["silence_ms"], row["silence_max_ms"]) == (3, 1.0, 7.0)
+    assert row["outcomes"] == {"a": 2}
     assert (row["answers"], row["waiting_bytes"], row["buffer_bytes"]) == ([(0, 1)], 5, None)
+
+
+def test_what_the_gate_did_not_pass_on_is_told():
+    change = {("dtlsgate_client_datagrams_total", "forwarded"): 9.0, ("dtlsgate_client_datagrams_total", "no_session"): 2.0}
+    change |= {("dtlsgate_client_datagrams_received_total", ""): 11.0, ("dtlsgate_backend_datagrams_total", "late"): 0.0}
+    outcomes = continuity.outcomes_of(change)
+    assert outcomes == {"client_datagrams no_session": 2.0}
+    found = continuity_result()
+    assert "Not passed on" not in report.report(found)
+    found["restarts"]["rows"][1]["outcomes"] = outcomes
+    assert "counters: 100,000 sessions, restart: client_datagrams no_session 2." in report.report(found)
 
 
 def test_answers_are_counted_from_the_event_on():
