@@ -113,7 +113,7 @@ static void what_is_no_cell_is_none(void **state)
                                 region.base + LAYOUT_BYTES - 1,
                                 region.base + LAYOUT_BYTES,
                                 region.base + LAYOUT_CHUNKS_AT - 16,
-                                cells_at(&cells, numbers[0]) + LAYOUT_CHUNK_BYTES * 1000,
+                                session + (size_t)LAYOUT_CHUNK_BYTES * 1000,
                                 (const void *)UINTPTR_MAX};
     for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
         assert_int_equal(cells_adopt_bytes(&adopt, CELLS_SESSIONS, none[i]), 0);
