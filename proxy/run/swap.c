@@ -176,7 +176,6 @@ static void put_in_force(struct swap *swap, struct generation *next, struct sock
     swap->generation = next;
     pthread_mutex_unlock(&swap->lock);
     swap->sockets = sockets;
-    swap->stage = SWAP_ASKED;
     log_set_level(next->config->gate.log_level);
     ask_workers(swap);
 }
@@ -220,10 +219,10 @@ bool swap_begin(struct swap *swap, struct problems *problems)
 
 /* ---- going on -------------------------------------------------------------------------------- */
 
-static bool have_all(const struct swap *swap, enum worker_progress progress)
+static bool have_all(const struct swap *swap)
 {
     for (uint32_t w = 0; w < swap->worker_count; w++)
-        if (!swap->is_asked[w] || atomic_load(&swap->asked[w].progress) < (int)progress)
+        if (!swap->is_asked[w] || !atomic_load(&swap->asked[w].is_done))
             return false;
     return true;
 }
@@ -231,17 +230,13 @@ static bool have_all(const struct swap *swap, enum worker_progress progress)
 bool swap_go_on(struct swap *swap)
 {
     bool is_done = false;
-    if (swap->stage == SWAP_ASKED) {
+    if (!swap_is_idle(swap)) {
         ask_workers(swap);
-        is_done = have_all(swap, WORKER_SWAPPED);
+        is_done = have_all(swap);
     }
     if (is_done) {
-        swap->stage = SWAP_DONE;
         sockets_close(swap->sockets_before);
         swap->sockets_before = NULL;
-    }
-    if (swap->stage == SWAP_DONE && have_all(swap, WORKER_SWAP_FINISHED)) {
-        swap->stage = SWAP_IDLE;
         retire(swap, swap->before);
         swap->before = NULL;
         forget_asked(swap);

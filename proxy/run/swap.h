@@ -37,8 +37,7 @@ struct swap {
     void *context;
 
     /* On the way; owned. */
-    enum { SWAP_IDLE, SWAP_ASKED, SWAP_DONE } stage;
-    struct generation *before;
+    struct generation *before; /* NULL = nothing is on the way */
     struct sockets *sockets_before;
     struct worker_swap *asked;      /* one a worker */
     bool *is_asked;                 /* one a worker; false: there was no memory for the mail */
@@ -59,7 +58,7 @@ struct generation *swap_generation(struct swap *swap);
 bool swap_begin(struct swap *swap, struct problems *problems) MUST_USE;
 static inline bool swap_is_idle(const struct swap *swap)
 {
-    return swap->stage == SWAP_IDLE;
+    return swap->before == NULL;
 }
 /* To be called when it has been woken, and each second. True, once for each swap: all workers have
  * gone over. */

@@ -89,6 +89,9 @@ void datapath_swap(struct datapath *dp, struct generation *generation, uint64_t 
 /* A bit more of that: takes some 100 us at most. Sessions end whose listener is gone, or whose
  * credential is not valid any more; the deadlines of others are set anew. True: there is more. */
 bool datapath_swap_on(struct datapath *dp, uint64_t now_ms);
+/* After that, and when no socket of a listener that is gone is read any more: the generation before
+ * is given back. */
+void datapath_swap_end(struct datapath *dp);
 
 /* A listening socket will be closed. Ends some of the handshakes that are there; true: there are
  * more. */

@@ -94,17 +94,20 @@ static bool is_admitted(const struct session *s, const struct listener *listener
 }
 
 /* By an address of that family its device can still be reached. */
-static bool has_way(struct datapath *dp, const struct session *s)
+static bool has_way(const struct listener *listener, const struct session *s)
 {
-    const struct route *route = routes_get(&dp->sessions.routes, s->route, s->listener);
-    return route != NULL && route->socket->bound.family == s->client.family;
+    const struct addr_list *listen = &listener->config->listen;
+    for (uint32_t i = 0; i < listen->count; i++)
+        if (listen->addrs[i].family == s->client.family)
+            return true;
+    return false;
 }
 
 /* CLOSE_REASON_COUNT: it stays. */
-static enum close_reason find_reason(struct datapath *dp, const struct session *s)
+static enum close_reason find_reason(const struct datapath *dp, const struct session *s)
 {
     const struct listener *listener = generation_listener(dp->generation, s->listener);
-    if (listener == NULL || !has_way(dp, s))
+    if (listener == NULL || !has_way(listener, s))
         return CLOSE_listener_removed;
     return is_admitted(s, listener) ? CLOSE_REASON_COUNT : CLOSE_revoked;
 }
@@ -151,7 +154,7 @@ static bool look_at_some(struct datapath *dp, uint64_t now_ms)
     return true;
 }
 
-static void finish(struct datapath *dp)
+void datapath_swap_end(struct datapath *dp)
 {
     for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++)
         dp->listeners[i] = generation_listener(dp->generation, i);
@@ -161,13 +164,9 @@ static void finish(struct datapath *dp)
 
 bool datapath_swap_on(struct datapath *dp, uint64_t now_ms)
 {
-    if (dp->generation_before == NULL)
-        return false;
     dp->log.now_ms = now_ms;
     bool is_more =
         end_handshakes_of_removed(dp, now_ms) || look_at_some(dp, now_ms) || evict_some(dp, now_ms);
     datapath_flush(dp);
-    if (!is_more)
-        finish(dp);
     return is_more;
 }

@@ -82,7 +82,6 @@ bool worker_ask(struct worker *worker, struct inquiry *inquiry)
 
 bool worker_ask_to_swap(struct worker *worker, struct worker_swap *swap)
 {
-    atomic_store(&swap->progress, WORKER_SWAP_ASKED);
     return put_mail(worker, &(struct mail){.kind = MAIL_SWAP, .swap = swap});
 }
 

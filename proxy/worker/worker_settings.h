@@ -35,21 +35,16 @@ struct worker_settings {
     uint32_t index, count;
 };
 
-enum worker_progress {
-    WORKER_SWAP_ASKED,
-    WORKER_SWAPPED,       /* new devices meet the new settings; sockets that are not in it are read
-                           * out, and may be closed */
-    WORKER_SWAP_FINISHED, /* all sessions have been looked at */
-};
-
 /* What a worker is to go over to. The main thread's, which changes nothing of it and keeps it until
- * the worker has finished, or has been joined. */
+ * the worker has done it, or has been joined. */
 struct worker_swap {
     struct generation *generation;
     const struct worker_sockets *sockets;
     uint32_t socket_count;
-    _Atomic int progress; /* enum worker_progress; the worker writes */
-    /* Called by the worker's thread when that has changed. */
+    /* All sessions have been looked at; sockets that are not in it are read out, and may be closed.
+     * The worker writes. */
+    _Atomic bool is_done;
+    /* Called by the worker's thread when that is so. */
     void (*wake)(void *context);
     void *context;
 };

@@ -6,12 +6,12 @@
 /* So long a datagram may have to wait for it. */
 enum { SLICE_NS = 500 * 1000 };
 
-static void note(struct worker_swap *swap, enum worker_progress progress)
+static void note(struct worker_swap *swap)
 {
     /* It may be freed as soon as the main thread knows. */
     void (*wake)(void *context) = swap->wake;
     void *context = swap->context;
-    atomic_store(&swap->progress, progress);
+    atomic_store(&swap->is_done, true);
     wake(context);
 }
 
@@ -26,21 +26,17 @@ static bool end_handshakes(struct worker *worker, uint64_t now_ms)
     return false;
 }
 
-/* False: all is done. */
+/* False: all is done. Sockets go last: sessions that end say so by them. */
 static bool step(struct worker *worker, uint64_t now_ms)
 {
     struct worker_swap *swap = worker->swap;
-    if (atomic_load(&swap->progress) == WORKER_SWAP_ASKED) {
-        if (!listening_drain(worker) && !end_handshakes(worker, now_ms)) {
-            listening_forget_leaving(worker);
-            note(swap, WORKER_SWAPPED);
-        }
+    if (datapath_swap_on(&worker->datapath, now_ms) || listening_drain(worker) ||
+        end_handshakes(worker, now_ms))
         return true;
-    }
-    if (datapath_swap_on(&worker->datapath, now_ms))
-        return true;
+    listening_forget_leaving(worker);
+    datapath_swap_end(&worker->datapath);
     worker->swap = NULL;
-    note(swap, WORKER_SWAP_FINISHED);
+    note(swap);
     return false;
 }
 

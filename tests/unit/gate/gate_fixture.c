@@ -157,6 +157,7 @@ uint32_t gate_reload(struct gate *gate, const char *ini)
     datapath_swap(&gate->dp, gate->generation, gate->now_ms);
     while (datapath_swap_on(&gate->dp, gate->now_ms))
         slices++;
+    datapath_swap_end(&gate->dp);
     gate->due_ms = gate->now_ms;
     return slices;
 }
