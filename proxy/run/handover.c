@@ -147,7 +147,7 @@ void handover_close(struct handover *handover)
 static bool tell(const char *what, const char *name, const char *more, int fd)
 {
     char text[FD_NAME_MAX + 64];
-    struct err err;
+    struct err err = {0};
     snprintf(text, sizeof(text), "%s\nFDNAME=%s%s", what, name, more);
     if (notify_send_fd(text, fd, &err))
         return true;

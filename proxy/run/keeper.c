@@ -96,7 +96,7 @@ static void become_gate(struct keeper *keeper, pid_t parent, int report)
     if (!is_last_ready)
         handover_exec(keeper->program->path, -1, keeper->argv, &keeper->store, &err);
     if (last_ready != NULL) {
-        struct err of_last;
+        struct err of_last = {0};
         handover_exec(NULL, last_ready->fd, keeper->argv, &keeper->store,
                       is_last_ready ? &err : &of_last);
     }
@@ -195,7 +195,7 @@ static void gate_ended(struct keeper *keeper, int status)
 
 static void keep_descriptor(struct keeper *keeper, const struct keeper_message *message)
 {
-    struct err err;
+    struct err err = {0};
     const struct named_fd *old = fd_list_find(&keeper->store, message->name);
     if (old != NULL && fd_list_is_same_file(old->fd, message->fd)) {
         close(message->fd);
@@ -220,7 +220,7 @@ static void drop_descriptors(struct keeper *keeper, const char *name)
 
 static void pass_on(const char *text)
 {
-    struct err err;
+    struct err err = {0};
     if (!notify_send(text, &err))
         log_text(LOG_WARNING, "notify_failed", "%s", err.text);
 }

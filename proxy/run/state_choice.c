@@ -9,7 +9,7 @@
 /* Takes fd. Memory of sessions that nobody will use: better lost than the start. */
 static void put_aside(struct fd_list *aside, const char *name, int fd)
 {
-    struct err err;
+    struct err err = {0};
     struct named_fd *old = fd_list_find(aside, name);
     if (old != NULL) {
         close(old->fd);

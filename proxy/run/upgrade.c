@@ -92,7 +92,7 @@ static void on_checked(void *context, bool is_good, const char *why_not)
 
 void upgrade_begin(struct upgrade *upgrade, const struct control_answer *answer)
 {
-    struct err err;
+    struct err err = {0};
     if (upgrade_check_runs(&upgrade->check) || upgrade->is_waiting || upgrade->is_due) {
         if (answer != NULL)
             control_answer_end(*answer, false, "an upgrade has begun already");
@@ -134,7 +134,7 @@ static void hold_signals(void)
 void upgrade_execute(const struct program *program, int binary, struct fd_list *list,
                      struct err *err)
 {
-    struct err of_fallback;
+    struct err of_fallback = {0};
     hold_signals();
     setenv(FROM, DTLSGATE_VERSION, 1);
     if (binary >= 0 && !fd_list_add(list, HANDOVER_FALLBACK, binary, err))

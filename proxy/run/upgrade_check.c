@@ -177,7 +177,7 @@ void upgrade_check_stop(struct upgrade_check *check)
 int upgrade_check_run(const char *config_path, const char *state)
 {
     struct problems problems;
-    struct err err;
+    struct err err = {0};
     problems_init(&problems);
     struct generation *generation = reload_build(config_path, &problems);
     if (!state_check(atoi(state), &err))
