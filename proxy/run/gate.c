@@ -563,7 +563,7 @@ static int run(struct gate *gate, const char *config_path)
 
 int gate_run(const char *config_path, const struct program *program, bool wants_store)
 {
-    static struct gate gate;
+    struct gate gate = {0};
     struct err err = {0};
     if (!log_start(&err)) {
         fprintf(stderr, "dtlsgate: %s\n", err.text);

@@ -300,11 +300,13 @@ static bool put_in_place(struct fd_list *list, int *program, struct err *err)
 static bool set_environment(const struct fd_list *list)
 {
     char number[16], pid[16];
-    char *names = calloc(list->count + 1, FD_NAME_MAX), *at = names;
+    size_t size = (list->count + 1) * (size_t)FD_NAME_MAX, used = 0;
+    char *names = calloc(1, size);
     if (names == NULL)
         return false;
     for (uint32_t i = 0; i < list->count; i++)
-        at += sprintf(at, "%s%s", i > 0 ? ":" : "", list->items[i].name);
+        used += (size_t)snprintf(names + used, size - used, "%s%s", i > 0 ? ":" : "",
+                                 list->items[i].name);
     snprintf(number, sizeof(number), "%u", list->count);
     snprintf(pid, sizeof(pid), "%d", (int)getpid());
     bool is_set = setenv("LISTEN_FDS", number, 1) == 0 && setenv("LISTEN_PID", pid, 1) == 0 &&

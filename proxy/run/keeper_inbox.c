@@ -70,6 +70,11 @@ static void read_control(struct msghdr *header, pid_t *from, int *fd)
     }
 }
 
+static void set_name(struct keeper_message *message, const char *name)
+{
+    snprintf(message->name, sizeof(message->name), "%s", name);
+}
+
 static void read_field(struct keeper_message *message, const char *field)
 {
     static const char NAME[] = "FDNAME=";
@@ -83,7 +88,7 @@ static void read_field(struct keeper_message *message, const char *field)
         message->kind = KEEPER_REMOVE;
     else if (strncmp(field, NAME, sizeof(NAME) - 1) == 0 &&
              fd_list_is_name(field + sizeof(NAME) - 1))
-        strcpy(message->name, field + sizeof(NAME) - 1);
+        set_name(message, field + sizeof(NAME) - 1);
 }
 
 static void read_text(struct keeper_message *message)
@@ -96,7 +101,7 @@ static void read_text(struct keeper_message *message)
         read_field(message, field);
     bool is_of_store = message->kind == KEEPER_STORE || message->kind == KEEPER_REMOVE;
     if (is_of_store && message->name[0] == '\0')
-        strcpy(message->name, "stored"); /* as systemd calls it */
+        set_name(message, "stored"); /* as systemd calls it */
 }
 
 /* False: thrown away. */

@@ -18,7 +18,7 @@ void succession_begin(struct succession *all, const struct program *program, boo
     struct err err = {0};
     *all = (struct succession){.program = program, .state = state};
     all->binary = program_open_self();
-    all->upgrade = upgrade_result_take(&all->upgrade_text);
+    all->upgrade = upgrade_result_take(all->upgrade_text, sizeof(all->upgrade_text));
     if (!handover_inherit(&all->handover, wants_store, &err))
         log_text(LOG_ERROR, "handover_failed", "%s; starting without what is there", err.text);
     all->asker = handover_take(&all->handover, HANDOVER_ASKER);
@@ -83,12 +83,12 @@ void succession_keep(struct succession *all, const struct fd_list *sockets)
 
 void succession_tell(struct succession *all)
 {
-    char text[256];
+    char text[512] = "";
     if (all->upgrade == UPGRADE_DONE) {
         snprintf(text, sizeof(text), "from %s to %s", all->upgrade_text, DTLSGATE_VERSION);
         log_text(LOG_INFO, "upgraded", "%s", text);
     } else if (all->upgrade == UPGRADE_FAILED) {
-        snprintf(text, sizeof(text), "%.200s; this version goes on", all->upgrade_text);
+        snprintf(text, sizeof(text), "%s; this version goes on", all->upgrade_text);
         log_text(LOG_ERROR, "upgrade_failed", "%s", text);
     }
     if (all->asker >= 0)

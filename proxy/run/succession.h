@@ -19,7 +19,7 @@ struct succession {
     struct state_taken taken;      /* where the state came from, if from a file */
     struct fd_list aside;          /* states that were not used, owned */
     enum upgrade_result upgrade;   /* how this process began */
-    const char *upgrade_text;      /* see upgrade_result_take() */
+    char upgrade_text[256];        /* see upgrade_result_take() */
     int asker;                     /* who is to hear of it; -1 = nobody */
 };
 

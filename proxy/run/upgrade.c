@@ -162,16 +162,14 @@ void upgrade_go_back(struct handover *handover, const struct program *program, c
     handover_exec(NULL, fd, program->argv, &handover->inherited, err);
 }
 
-enum upgrade_result upgrade_result_take(const char **text)
+enum upgrade_result upgrade_result_take(char *text, size_t size)
 {
-    static char kept[512];
     const char *failed = getenv(FAILED), *from = getenv(FROM);
     enum upgrade_result result = failed != NULL ? UPGRADE_FAILED
                                  : from != NULL ? UPGRADE_DONE
                                                 : UPGRADE_NONE;
-    snprintf(kept, sizeof(kept), "%s", failed != NULL ? failed : from != NULL ? from : "");
+    snprintf(text, size, "%s", failed != NULL ? failed : from != NULL ? from : "");
     unsetenv(FAILED);
     unsetenv(FROM);
-    *text = kept;
     return result;
 }

@@ -49,9 +49,9 @@ void upgrade_execute(const struct program *program, int binary, struct fd_list *
 /* What an upgrade left for the process that goes on. */
 enum upgrade_result { UPGRADE_NONE, UPGRADE_DONE, UPGRADE_FAILED };
 
-/* Which one it is, from the environment, which forgets it. *text: the version before, or why it
- * failed; good for the life of the process. */
-enum upgrade_result upgrade_result_take(const char **text);
+/* Which one it is, from the environment, which forgets it. text receives the version before, or why
+ * it failed. */
+enum upgrade_result upgrade_result_take(char *text, size_t size);
 
 /* Whether this process was begun by an upgrade and can go back. */
 static inline bool upgrade_may_go_back(const struct handover *handover)

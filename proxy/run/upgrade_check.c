@@ -180,7 +180,7 @@ int upgrade_check_run(const char *config_path, const char *state)
     struct err err = {0};
     problems_init(&problems);
     struct generation *generation = reload_build(config_path, &problems);
-    if (!state_check(atoi(state), &err))
+    if (!state_check((int)strtol(state, NULL, 10), &err))
         problems_error(&problems, "the state of the gate that runs: %s", err.text);
     for (uint32_t i = 0; i < problems.count; i++)
         fprintf(stderr, "%s: %s\n", problems.is_warning[i] ? "warning" : "error",
