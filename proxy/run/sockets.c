@@ -15,12 +15,12 @@ enum { HEX_MAX = 2 * (16 + 4 + 2) + 1 };
 /* Address, scope if it has one, port: as long as its family needs. */
 static void write_hex(const struct addr *addr, char hex[HEX_MAX])
 {
-    size_t ip_bytes = addr->family == AF_INET ? 4 : 16;
+    size_t ip_bytes = addr->family == AF_INET ? 4 : 16, len = 0;
     for (size_t i = 0; i < ip_bytes; i++)
-        hex += sprintf(hex, "%02x", addr->ip[i]);
+        len += (size_t)snprintf(hex + len, HEX_MAX - len, "%02x", addr->ip[i]);
     if (addr->scope_id != 0)
-        hex += sprintf(hex, "%08x", addr->scope_id);
-    sprintf(hex, "%04x", addr->port);
+        len += (size_t)snprintf(hex + len, HEX_MAX - len, "%08x", addr->scope_id);
+    snprintf(hex + len, HEX_MAX - len, "%04x", addr->port);
 }
 
 static bool list_one(struct fd_list *list, uint32_t worker, char kind,
