@@ -31,6 +31,9 @@ bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
  * a key of that kind. */
 bool creds_suites_serve(const char *text, enum certificate_key key);
 
+/* IANA's name of a suite that `ciphers` may name, by its code there; "unknown" for another one. */
+const char *creds_suites_name(uint16_t code);
+
 /* Every suite that `ciphers` may name, separated by colons, into text; returns text. */
 const char *creds_suites_all(char text[CREDS_SUITES_TEXT_MAX]);
 

@@ -161,7 +161,6 @@ static bool take_over(struct handshake *h, struct handshake_step *step, size_t f
     who->version = (uint8_t)dtls_version(h->dtls);
     who->credential = (uint8_t)dtls_credential(h->dtls);
     who->is_resumed = dtls_is_resumed(h->dtls);
-    who->suite = dtls_suite(h->dtls);
     who->identity_len = h->dtls->peer->identity_len;
     memcpy(who->identity, h->dtls->peer->identity, who->identity_len);
     who->digests = h->dtls->peer->digests;

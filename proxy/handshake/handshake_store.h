@@ -24,7 +24,6 @@ struct handshake_who {
     uint8_t identity_len;
     uint8_t identity[PSK_IDENTITY_MAX]; /* PSK identity, or see certificate_identity() */
     struct credential_digests digests;  /* of the credential; resumed: that the ticket carries */
-    const char *suite;                  /* IANA name */
 };
 
 enum handshake_state {

@@ -18,7 +18,7 @@ static const struct column session_columns[] = {
     {"client", "CLIENT", 22},
     {"backend_source", "BACKEND-SOURCE", 20},
     {"version", "DTLS", 4},
-    {"suite", "SUITE", 17},
+    {"suite", "SUITE", 26},
     {"since_s", "SINCE", 8},
     {"last_used_s", "USED", 8},
     {"from_client", "IN", 8},

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/printable.h"
+#include "creds/creds_suites.h"
 #include "run/json_text.h"
 #include "version.h"
 
@@ -62,14 +63,6 @@ static void set_listener(json_t **object, const struct generation *generation, u
 
 /* ---- sessions ------------------------------------------------------------------------------- */
 
-static const char *aead_name(enum aead aead)
-{
-    static const char *const names[AEAD_COUNT] = {
-        "none",        "AES-128-GCM",   "AES-256-GCM",   "AES-128-CCM",
-        "AES-256-CCM", "AES-128-CCM-8", "AES-256-CCM-8", "CHACHA20-POLY1305"};
-    return aead < AEAD_COUNT ? names[aead] : "unknown";
-}
-
 static void set_cid(json_t **object, const struct session_report *report)
 {
     char text[2 * RECORD_CID_MAX + 1] = "";
@@ -88,7 +81,7 @@ static void set_session(json_t **object, const struct session_report *report)
     set(object, "client_proved", json_boolean(report->is_proved));
     set_cid(object, report);
     set_text(object, "version", dtls_version_name(report->version));
-    set_text(object, "suite", aead_name(report->aead));
+    set_text(object, "suite", creds_suites_name(report->suite));
     set_seconds(object, "since_s", report->age_ms);
     set_seconds(object, "last_used_s", report->unused_ms);
     set_number(object, "from_client", report->from_client);

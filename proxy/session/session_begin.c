@@ -92,6 +92,7 @@ static struct session *make(struct sessions *all, const struct handshake *h,
     s->route =
         routes_find(&all->routes, 0, h->flight.way.socket, &h->flight.way.local) & ROUTES_MASK;
     s->listener = (uint8_t)h->listener->number;
+    s->suite = taken->suite;
     s->established_ms = s->last_used_ms = SESSION_MS(all->now_ms);
     s->state = SESSION_NEW;
     if (keep_who(all, s, h))

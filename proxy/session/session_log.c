@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "creds/creds_suites.h"
+
 static bool may_log(struct sessions *all, enum log_level level)
 {
     return log_is_enabled(level) && log_limiter_allows(&all->limiter, all->now_ms);
@@ -43,7 +45,7 @@ void session_log_established(struct sessions *all, const struct session *s,
     log_begin(&line, LOG_INFO, "session_established");
     add_session(&line, all, s);
     log_add(&line, "version", dtls_version_name(who->version));
-    log_add(&line, "suite", who->suite);
+    log_add(&line, "suite", creds_suites_name((uint16_t)s->suite));
     log_add(&line, "credential", credential_name(who->credential));
     if (who->credential != CREDENTIAL_NONE)
         log_add_bytes(&line, "identity", who->identity, who->identity_len);

@@ -25,7 +25,7 @@ void session_report_fill(struct session_report *report, const struct sessions *a
         .client = s->client,
         .is_proved = path_is_proved(s),
         .version = (enum dtls_version)s->association.version,
-        .aead = (enum aead)s->association.aead,
+        .suite = (uint16_t)s->suite,
         .cid_len = s->association.cid_len,
         .age_ms = SESSION_MS(now_ms - s->established_ms),
         .unused_ms = SESSION_MS(now_ms - s->last_used_ms),

@@ -26,7 +26,7 @@ struct session_report {
     bool is_proved;     /* and has proved that it is there */
     enum credential credential;
     enum dtls_version version;
-    enum aead aead;
+    uint16_t suite;              /* IANA's code */
     uint8_t cid[RECORD_CID_MAX]; /* the gate's */
     size_t cid_len;
     uint8_t identity[PSK_IDENTITY_MAX];

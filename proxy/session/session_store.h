@@ -92,7 +92,8 @@ struct session {
     uint32_t older, newer;
     struct timer timer;  /* set to the earliest of its deadlines, or before */
     uint64_t reason : 8; /* enum close_reason: why it is closing or has ended */
-    uint64_t unused : 56;
+    uint64_t suite : 16; /* IANA's code */
+    uint64_t unused : 40;
     struct association association; /* last: its keys follow */
 };
 

@@ -68,13 +68,17 @@ def make_succession(request, make_proxy, tmp_path, closing):
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 @pytest.mark.parametrize("cid", [None, b"\x01\x02\x03"], ids=["address", "cid"])
 def test_a_session_goes_on(make_succession, backend, make_device, version, cid):
-    gate = make_succession(backend, gate={"workers": 2})
+    gate = make_succession(backend, gate={"workers": 2, "control": "control.sock"})
     device = make_device(gate.proxy, version=version, cid=cid).connect()
     device.exchange(b"before")
+    logged = gate.proxy.wait_log("session_established")
     for i in range(2):
         gate.go()
         device.exchange(b"after %d" % i)
     gate.check(handshakes=1)
+    told, _ = gate.proxy.ctl("sessions")
+    assert {name: told[name] for name in ("suite", "version", "identity")} \
+        == {name: logged[name] for name in ("suite", "version", "identity")}
 
 
 def test_datagrams_wait_for_the_next_process(make_succession, silent_backend, make_device):

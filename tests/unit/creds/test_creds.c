@@ -331,7 +331,8 @@ static void test_suites_that_are_chosen(void **state)
                   "PSK-AES256-CCM-8");
 }
 
-/* The table has no name that this wolfSSL does not know: it would skip it in silence. */
+/* The table has no name that this wolfSSL does not know: it would skip it in silence. And names and
+ * codes go together. */
 static void test_every_suite_is_known_to_wolfssl(void **state)
 {
     (void)state;
@@ -348,8 +349,10 @@ static void test_every_suite_is_known_to_wolfssl(void **state)
         const char *iana = wolfSSL_get_cipher_name_iana_from_suite(first, second);
         assert_true(creds_suites_choose(iana, &means, by_iana, &err));
         assert_string_equal(by_iana, name);
+        assert_string_equal(creds_suites_name((uint16_t)(first << 8 | second)), iana);
     }
     assert_int_equal(count, 21);
+    assert_string_equal(creds_suites_name(0x002f), "unknown");
 }
 
 #define TEST(function) \

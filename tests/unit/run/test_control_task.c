@@ -176,7 +176,7 @@ static void fill_sessions(struct inquiry *inquiry, uint32_t count)
             .identity_len = 4,
             .credential = CREDENTIAL_PSK,
             .version = VERSION_1_3,
-            .aead = AEAD_AES_128_GCM,
+            .suite = 0xc0a8,
             .cid = {0xab, 0xcd},
             .cid_len = 2,
             .age_ms = 1500,
@@ -203,7 +203,8 @@ static void every_worker_is_asked(void **state)
         "{\"state\":\"established\",\"backend_source\":\"127.1.2.3:8\",\"listener\":\"coaps\","
         "\"session\":1,\"identity\":\"dev\\\\x01\",\"credential\":\"psk\","
         "\"client\":\"192.0.2.1:7\",\"client_proved\":false,\"cid\":\"abcd\",\"version\":\"1.3\","
-        "\"suite\":\"AES-128-GCM\",\"since_s\":1.5,\"last_used_s\":0.0,\"from_client\":0,"
+        "\"suite\":\"TLS_PSK_WITH_AES_128_CCM_8\",\"since_s\":1.5,\"last_used_s\":0.0,\"from_"
+        "client\":0,"
         "\"from_backend\":0}\n");
     assert_int_equal(scene->asked_worker, 1);
     fill_sessions(answering(scene), 2);

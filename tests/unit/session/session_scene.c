@@ -262,7 +262,6 @@ static struct handshake *make_handshake(struct session_scene *scene, struct scen
     h->flight.way.slabs = &scene->slabs;
     h->flight.sent_at_ms = scene->now_ms;
     h->who.version = device->is_1_3 ? VERSION_1_3 : VERSION_1_2;
-    h->who.suite = "";
     h->who.credential = CREDENTIAL_NONE;
     if (device->identity != NULL) {
         h->who.credential = CREDENTIAL_PSK;

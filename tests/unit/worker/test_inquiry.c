@@ -89,7 +89,7 @@ static void a_session_is_told_of(void **state)
     assert_true(addr_equal(&report->backend_source, &source));
     assert_int_equal(report->credential, CREDENTIAL_PSK);
     assert_int_equal(report->version, VERSION_1_2);
-    assert_int_equal(report->aead, AEAD_AES_128_CCM_8);
+    assert_int_equal(report->suite, 0xc0a8);
     assert_int_equal(report->identity_len, strlen(device->client->kind->identity));
     assert_memory_equal(report->identity, device->client->kind->identity, report->identity_len);
     assert_int_equal(report->cid_len, 8);
