@@ -249,8 +249,7 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
 static bool start(struct gate *gate, struct err *err)
 {
     if (!open_sockets(gate, err) || !open_workers(gate, err) ||
-        !take_over_sessions(gate->workers, gate->worker_count, &gate->state,
-                            &gate->succession.taken, err) ||
+        !take_over_sessions(gate->workers, gate->worker_count, &gate->state, err) ||
         !sockets_give_waiting(gate->swap.sockets, gate->workers, err) || !open_metrics(gate, err))
         return false;
     host_log_warnings(in_force(gate)->config);

@@ -218,14 +218,29 @@ static void take_out_old(struct handover *handover, const struct fd_list *in_use
     }
 }
 
+/* FDPOLL=0: else systemd drops a socket once an ICMP error has come for it. */
+static void put_in(struct handover *handover, const struct named_fd *item)
+{
+    if (tell("FDSTORE=1", item->name, "\nFDPOLL=0", item->fd))
+        remember(handover, item);
+}
+
+void handover_store(struct handover *handover, const char *name, int fd)
+{
+    struct named_fd item = {.fd = fd};
+    if (!handover->has_store)
+        return;
+    snprintf(item.name, sizeof(item.name), "%s", name);
+    put_in(handover, &item);
+}
+
 static void update_store(struct handover *handover, const struct fd_list *in_use)
 {
     take_out_old(handover, in_use);
     for (uint32_t i = 0; i < in_use->count; i++) {
         const struct named_fd *item = &in_use->items[i];
-        /* FDPOLL=0: else systemd drops a socket once an ICMP error has come for it. */
-        if (!is_stored(handover, item) && tell("FDSTORE=1", item->name, "\nFDPOLL=0", item->fd))
-            remember(handover, item);
+        if (!is_stored(handover, item))
+            put_in(handover, item);
     }
     if (handover->store_max > 0 && in_use->count > handover->store_max)
         log_text(LOG_WARNING, "fd_store_full",

@@ -54,6 +54,10 @@ int handover_take(struct handover *handover, const char *name);
  * Names must be unique. */
 void handover_keep(struct handover *handover, const struct fd_list *in_use);
 
+/* The store keeps this one from now on: what must outlive a process that is killed before it is
+ * ready. No other one of that name may be there. fd is borrowed. */
+void handover_store(struct handover *handover, const char *name, int fd);
+
 void handover_close(struct handover *handover);
 
 /* Becomes the program `path`, or the one in the descriptor fd if path is NULL, with these

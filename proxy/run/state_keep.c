@@ -102,7 +102,8 @@ static bool settle(int memory, const struct state_taken *taken, struct err *err)
     int copy = fcntl(memory, F_DUPFD_CLOEXEC, 0);
     if (copy < 0)
         return err_set(err, "no descriptor is free: %s", strerror(errno));
-    if (state_adopt_from_file(&state, copy, taken->gate_ms + taken->age_ms, err)) {
+    if (state_adopt_from_file(&state, copy, taken->gate_ms + taken->age_ms, taken->is_same_machine,
+                              err)) {
         state_close(&state);
         return true;
     }
@@ -121,11 +122,13 @@ static enum state_file_found take_and_settle(const struct state_file *file,
     return STATE_FILE_REFUSED;
 }
 
-static void take(const struct state_file *file, struct state_taken *taken)
+/* The descriptor of its memory; -1 = none. */
+static int take(const struct state_file *file)
 {
+    struct state_taken taken = {.memory = -1};
     struct err err;
-    switch (take_and_settle(file, taken, &err)) {
-    case STATE_FILE_TAKEN: log_taken(file->path, taken); break;
+    switch (take_and_settle(file, &taken, &err)) {
+    case STATE_FILE_TAKEN: log_taken(file->path, &taken); break;
     case STATE_FILE_NONE:
         log_text(LOG_INFO, "state_file_none",
                  "%s: there is none; if sessions were established before, they are lost, and their "
@@ -140,13 +143,13 @@ static void take(const struct state_file *file, struct state_taken *taken)
             file->path, err.text);
         break;
     }
+    return taken.memory;
 }
 
-int state_keep_take(const struct generation *generation, int memory, struct state_taken *taken)
+int state_keep_take(const struct generation *generation, int memory)
 {
     struct state_file file;
     struct err err;
-    *taken = (struct state_taken){.memory = -1};
     if (!is_on(generation))
         return memory;
     if (memory >= 0) {
@@ -154,10 +157,9 @@ int state_keep_take(const struct generation *generation, int memory, struct stat
         return memory;
     }
     if (open_file(generation, &file, &err))
-        take(&file, taken);
-    else
-        log_text(LOG_ERROR, "state_file_refused", "%s: not read: %s", file.path, err.text);
-    return taken->memory;
+        return take(&file);
+    log_text(LOG_ERROR, "state_file_refused", "%s: not read: %s", file.path, err.text);
+    return -1;
 }
 
 /* ---- stop ----------------------------------------------------------------------------------- */

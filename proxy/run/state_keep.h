@@ -17,11 +17,9 @@ void state_keep_load(struct generation *generation, struct problems *problems);
 void state_keep_check(const struct generation *generation);
 
 /* What a start does before there is a state: see the table in state_file.h. memory: the descriptor
- * of the one that was inherited; -1: none. Returns the descriptor of the one to adopt, -1: none. If
- * it is of a file taken->memory is the same, which stays the caller's once, and its clock goes on;
- * else that is -1. */
-int state_keep_take(const struct generation *generation, int memory,
-                    struct state_taken *taken) MUST_USE;
+ * of the one that was inherited; -1: none. Returns the descriptor of the one to adopt, -1: none.
+ * One of a file says so in its header, and its clock goes on. */
+int state_keep_take(const struct generation *generation, int memory) MUST_USE;
 
 /* At the stop, when nothing uses the state any more; nothing may use it later. gate_ms: the gate's
  * clock; deadline_ms of CLOCK_MONOTONIC. */

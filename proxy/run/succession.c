@@ -28,10 +28,15 @@ bool succession_take_state(struct succession *all, const struct generation *gene
                            struct err *err)
 {
     int memory = handover_take(&all->handover, HANDOVER_STATE);
-    memory = state_keep_take(generation, memory, &all->taken);
+    bool is_inherited = memory >= 0;
+    memory = state_keep_take(generation, memory);
     switch (state_choice_make(all->state, &all->handover, memory, DTLSGATE_VERSION, all->binary,
                               &all->aside, err)) {
     case STATE_CHOICE_TAKEN:
+        /* Its file is gone: killed before it is ready, the process would leave nothing. */
+        if (!is_inherited)
+            handover_store(&all->handover, HANDOVER_STATE, all->state->region.fd);
+        return true;
     case STATE_CHOICE_NEW: return true;
     case STATE_CHOICE_GO_BACK:
         log_stop();

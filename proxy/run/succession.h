@@ -16,7 +16,6 @@ struct succession {
     const struct program *program; /* borrowed */
     int binary;                    /* the program that runs, open; -1 = that is not possible */
     struct state *state;           /* borrowed */
-    struct state_taken taken;      /* where the state came from, if from a file */
     struct fd_list aside;          /* states that were not used, owned */
     enum upgrade_result upgrade;   /* how this process began */
     char upgrade_text[256];        /* see upgrade_result_take() */

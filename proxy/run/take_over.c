@@ -85,23 +85,24 @@ static void log_taken_over(const struct part *parts, uint32_t count, uint64_t to
 }
 
 bool take_over_sessions(struct worker *const *workers, uint32_t count, struct state *state,
-                        const struct state_taken *taken, struct err *err)
+                        struct err *err)
 {
     struct sessions_adopt shared;
-    bool is_copy = taken->memory >= 0;
     uint64_t begun_ms = state_now_ms(state);
     if (state->is_new)
         return true;
     struct part *parts = calloc(count, sizeof(*parts));
     if (parts == NULL)
         return err_set(err, "out of memory for %u workers", count);
-    bool ok = sessions_adopt_begin(&shared, &state->region, is_copy, taken->is_same_machine, err);
+    bool ok = sessions_adopt_begin(&shared, &state->region, state_is_copy(state),
+                                   state_is_of_this_machine(state), err);
     for (uint32_t i = 0; i < count; i++)
         parts[i] = (struct part){
             .datapath = worker_datapath(workers[i]), .adopt = &shared, .now_ms = begun_ms};
     ok = ok && claim_all(parts, count, err);
     if (ok) {
         do_all(parts, count, sweep);
+        state_note_renewed(state);
         log_taken_over(parts, count, state_now_ms(state) - begun_ms);
     }
     sessions_adopt_end(&shared);

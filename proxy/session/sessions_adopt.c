@@ -74,8 +74,9 @@ static bool find_own(const struct sessions *all, const struct cells_adopt *cells
 /* ---- one of them ---------------------------------------------------------------------------- */
 
 /* It has ended before it was anybody's: it has no memory any more when all is swept. What it says
- * of its listener counts if its slot says the same, or if there is such a listener. */
-static void drop(struct sessions *all, const struct session *s, enum close_reason reason)
+ * of its listener counts if its slot says the same, or if there is such a listener. Killed before
+ * the sweep, the next process finds an end that was counted. */
+static void drop(struct sessions *all, struct session *s, enum close_reason reason)
 {
     struct worker_counters *counters = all->counters;
     bool is_known = session_listener(all, s) != NULL;
@@ -86,6 +87,9 @@ static void drop(struct sessions *all, const struct session *s, enum close_reaso
     is_known &= s->listener < counters->listener_count;
     uint32_t entry = is_known ? s->listener : counters->listener_count;
     counter_add(&counters->by_listener[entry].closed[reason], 1);
+    s->reason = reason;
+    order_stores();
+    s->state = SESSION_ENDED;
 }
 
 /* What the process before had begun; it was counted there. */

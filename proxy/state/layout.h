@@ -112,6 +112,14 @@ struct layout_start {
     char build[LAYOUT_BUILD_MAX]; /* zero behind it; may have no NUL */
 };
 
+/* Where the sessions came from, until all of them have been renewed (C10): whoever takes the state
+ * over before that begins with it again. */
+enum layout_origin {
+    LAYOUT_ORIGIN_MEMORY = 0, /* of a process before on this machine: nobody else can have them */
+    LAYOUT_ORIGIN_FILE = 1,   /* of which there may be a copy, written on this machine */
+    LAYOUT_ORIGIN_OTHER = 2,  /* of a file that was written on another one */
+};
+
 struct layout_header {
     char magic[8]; /* written last */
     uint32_t layout, byte_order;
@@ -126,7 +134,9 @@ struct layout_header {
     _Atomic uint32_t route_count;   /* workers write, one at a time */
     uint32_t start_count;           /* since it was made; the latest are in `starts`, a ring */
     uint64_t removals;              /* of listeners */
-    uint64_t unused[8];
+    uint32_t origin;                /* enum layout_origin */
+    uint32_t unused32;
+    uint64_t unused[7];
     struct layout_start starts[LAYOUT_STARTS_MAX];
     struct layout_worker workers[LAYOUT_WORKERS_MAX];
     struct layout_listener listeners[LAYOUT_LISTENERS_MAX];

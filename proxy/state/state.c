@@ -217,18 +217,34 @@ bool state_adopt(struct state *state, int fd, struct err *err)
     return adopt(state, fd, check, err);
 }
 
-/* The clock first: killed in between, the next start refuses the state for its boot. */
-bool state_adopt_from_file(struct state *state, int fd, uint64_t now_ms, struct err *err)
+/* One that was of another machine once, and was written again before its sessions were renewed,
+ * stays so. */
+static void note_copy(struct layout_header *header, bool is_same_machine)
+{
+    if (header->origin <= LAYOUT_ORIGIN_FILE)
+        header->origin = is_same_machine ? LAYOUT_ORIGIN_FILE : LAYOUT_ORIGIN_OTHER;
+}
+
+/* The boot last: killed before that, the next start refuses the state for it. */
+bool state_adopt_from_file(struct state *state, int fd, uint64_t now_ms, bool is_same_machine,
+                           struct err *err)
 {
     if (now_ms > CLOCK_MAX_MS)
         return err_set(err, "the clock of the state shows %llu ms: it is damaged",
                        (unsigned long long)now_ms);
     if (!adopt(state, fd, check_content, err))
         return false;
+    note_copy(state->header, is_same_machine);
     state_set_clock(state, now_ms);
     atomic_thread_fence(memory_order_release);
     read_boot_id(state->header->boot_id);
     return true;
+}
+
+void state_note_renewed(struct state *state)
+{
+    atomic_thread_fence(memory_order_release);
+    state->header->origin = LAYOUT_ORIGIN_MEMORY;
 }
 
 void state_close(struct state *state)

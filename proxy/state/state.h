@@ -53,8 +53,22 @@ bool state_create(struct state *state, struct err *err) MUST_USE;
 bool state_adopt(struct state *state, int fd, struct err *err) MUST_USE;
 
 /* The same for one that comes from a file, and so may be of another boot or machine: its clock goes
- * on at now_ms. */
-bool state_adopt_from_file(struct state *state, int fd, uint64_t now_ms, struct err *err) MUST_USE;
+ * on at now_ms. Its sessions are to be renewed before anything is sent. */
+bool state_adopt_from_file(struct state *state, int fd, uint64_t now_ms, bool is_same_machine,
+                           struct err *err) MUST_USE;
+
+/* Whether there may be a copy of it, with which somebody else goes on: the sessions have to be
+ * renewed; and whether that was written on this machine. So it is, for this process and the next
+ * ones, until state_note_renewed(). */
+static inline bool state_is_copy(const struct state *state)
+{
+    return state->header->origin != LAYOUT_ORIGIN_MEMORY;
+}
+static inline bool state_is_of_this_machine(const struct state *state)
+{
+    return state->header->origin <= LAYOUT_ORIGIN_FILE;
+}
+void state_note_renewed(struct state *state);
 
 /* Whether state_adopt() could read it, asked while another process has it: the file is mapped
  * read-only, and no lock taken. The descriptor stays the caller's. */

@@ -75,29 +75,31 @@ static void add(struct sessions_adopted *sum, const struct sessions_adopted *ado
     sum->removed += adopted->removed;
 }
 
+/* Up to where the first `killed_after` workers have done so; `count` = completely. */
 static struct sessions_adopted take_over(struct gate *gate, struct datapath *workers,
-                                         uint32_t count, enum gate_origin origin)
+                                         uint32_t count, uint32_t killed_after)
 {
     struct sessions_adopted sum = {0};
     struct sessions_adopt adopt;
     struct err err = {0};
-    assert_true(sessions_adopt_begin(&adopt, &gate->state.region, origin != GATE_STATE_SAME,
-                                     origin != GATE_STATE_COPY_ELSEWHERE, &err));
-    for (uint32_t i = 0; i < count; i++) {
+    assert_true(sessions_adopt_begin(&adopt, &gate->state.region, state_is_copy(&gate->state),
+                                     state_is_of_this_machine(&gate->state), &err));
+    for (uint32_t i = 0; i < killed_after; i++) {
         struct sessions_adopted adopted;
         if (!datapath_adopt(&workers[i], &adopt, gate->now_ms, &adopted, &err))
             fail_msg("%s", err.text);
         assert_int_equal(gate_session_count(&workers[i]), adopted.kept);
         add(&sum, &adopted);
     }
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count && killed_after == count; i++)
         datapath_adopt_sweep(&workers[i], &adopt);
     sessions_adopt_end(&adopt);
+    if (killed_after == count)
+        state_note_renewed(&gate->state);
     return sum;
 }
 
-static struct sessions_adopted restart(struct gate *gate, enum gate_origin origin,
-                                       const struct damage *damage)
+static struct sessions_adopted restart(struct gate *gate, const struct damage *damage)
 {
     coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
     die(gate, &gate->dp, 1, damage);
@@ -105,7 +107,7 @@ static struct sessions_adopted restart(struct gate *gate, enum gate_origin origi
     for (uint32_t i = 0; i < gate->generation->config->listener_count; i++)
         assert_true(routes_add_socket(&gate->dp.sessions.routes,
                                       gate->generation->listeners[i].number, &gate->listening[i]));
-    struct sessions_adopted adopted = take_over(gate, &gate->dp, 1, origin);
+    struct sessions_adopted adopted = take_over(gate, &gate->dp, 1, 1);
     gate->inherited = adopted.kept + adopted.torn + adopted.removed;
     gate->due_ms = gate->now_ms;
     return adopted;
@@ -113,12 +115,34 @@ static struct sessions_adopted restart(struct gate *gate, enum gate_origin origi
 
 struct sessions_adopted gate_restart(struct gate *gate)
 {
-    return restart(gate, GATE_STATE_SAME, NULL);
+    return restart(gate, NULL);
 }
 
-struct sessions_adopted gate_restart_from(struct gate *gate, enum gate_origin origin)
+static void become_copy(struct region *region, void *context)
 {
-    return restart(gate, origin, NULL);
+    ((struct layout_header *)region->base)->origin = *(const enum layout_origin *)context;
+}
+
+struct sessions_adopted gate_restart_from(struct gate *gate, enum layout_origin origin)
+{
+    const struct damage damage = {.write = become_copy, .context = &origin};
+    return restart(gate, &damage);
+}
+
+struct sessions_adopted gate_restart_killed(struct gate *gate, enum layout_origin origin,
+                                            uint32_t worker_count, uint32_t killed_after)
+{
+    static struct datapath workers[WORKERS_MAX];
+    const struct damage damage = {.write = become_copy, .context = &origin};
+    coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
+    die(gate, &gate->dp, 1, &damage);
+    open_workers(gate, workers, worker_count);
+    struct sessions_adopted adopted = take_over(gate, workers, worker_count, killed_after);
+    /* What comes next ends these, too. */
+    gate->dp = workers[0];
+    for (uint32_t i = 1; i < worker_count; i++)
+        datapath_deinit(&workers[i]);
+    return adopted;
 }
 
 struct sessions_adopted gate_restart_damaged(struct gate *gate,
@@ -126,7 +150,7 @@ struct sessions_adopted gate_restart_damaged(struct gate *gate,
                                              void *context)
 {
     const struct damage damage = {.write = write, .context = context};
-    return restart(gate, GATE_STATE_SAME, &damage);
+    return restart(gate, &damage);
 }
 
 struct sessions_adopted gate_restart_with(struct gate *gate, uint32_t worker_count,
@@ -138,12 +162,12 @@ struct sessions_adopted gate_restart_with(struct gate *gate, uint32_t worker_cou
     coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
     die(gate, &gate->dp, 1, NULL);
     open_workers(gate, workers, worker_count);
-    struct sessions_adopted sum = take_over(gate, workers, worker_count, GATE_STATE_SAME);
+    struct sessions_adopted sum = take_over(gate, workers, worker_count, worker_count);
     for (uint32_t i = 0; i < worker_count && on_worker != NULL; i++)
         on_worker(&workers[i], context);
     die(gate, workers, worker_count, NULL);
     open_workers(gate, &gate->dp, 1);
-    struct sessions_adopted after = take_over(gate, &gate->dp, 1, GATE_STATE_SAME);
+    struct sessions_adopted after = take_over(gate, &gate->dp, 1, 1);
     assert_int_equal(after.kept, sum.kept);
     gate->inherited = after.kept;
     gate->due_ms = gate->now_ms;

@@ -7,12 +7,15 @@
 
 #include "gate/gate_fixture.h"
 
-/* The state comes from a file; and from this machine. */
-enum gate_origin { GATE_STATE_SAME, GATE_STATE_COPY, GATE_STATE_COPY_ELSEWHERE };
-
 /* Fails the test if it cannot be taken over. */
 struct sessions_adopted gate_restart(struct gate *gate);
-struct sessions_adopted gate_restart_from(struct gate *gate, enum gate_origin origin);
+/* The same; the state comes from there. */
+struct sessions_adopted gate_restart_from(struct gate *gate, enum layout_origin origin);
+
+/* The process that goes on with it is killed when so many of its workers have taken over their
+ * sessions. Nothing can be done with the gate but to restart it. Returns what became of theirs. */
+struct sessions_adopted gate_restart_killed(struct gate *gate, enum layout_origin origin,
+                                            uint32_t worker_count, uint32_t killed_after);
 
 /* The same; between the two processes somebody writes into the memory. */
 struct sessions_adopted gate_restart_damaged(struct gate *gate,

@@ -377,6 +377,26 @@ static void test_the_store_is_told_the_difference(void **state)
     tear_down(&scene);
 }
 
+/* Before the process is ready; what it knows of then it does not get again. */
+static void test_one_is_stored_early(void **state)
+{
+    struct scene scene;
+    (void)state;
+    set_up(&scene);
+    use(&scene, "state", "x");
+    use(&scene, "b", "y");
+    handover_store(&scene.handover, "state", fd_list_find(&scene.in_use, "state")->fd);
+    assert_told(&scene, "FDSTORE=1\nFDNAME=state\nFDPOLL=0", true);
+    assert_nothing_told(&scene);
+    handover_keep(&scene.handover, &scene.in_use);
+    assert_told(&scene, "FDSTORE=1\nFDNAME=b\nFDPOLL=0", true);
+    assert_nothing_told(&scene);
+    scene.handover.has_store = false;
+    handover_store(&scene.handover, "c", scene.in_use.items[0].fd);
+    assert_nothing_told(&scene);
+    tear_down(&scene);
+}
+
 /* A store keeps several of one name side by side. */
 static void test_another_file_of_the_same_name(void **state)
 {
@@ -476,6 +496,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_an_environment_that_contradicts_itself),
         cmocka_unit_test(test_who_has_a_store),
         cmocka_unit_test(test_the_store_is_told_the_difference),
+        cmocka_unit_test(test_one_is_stored_early),
         cmocka_unit_test(test_another_file_of_the_same_name),
         cmocka_unit_test(test_without_a_store_nobody_is_told),
         cmocka_unit_test(test_a_store_that_is_too_small_is_named),

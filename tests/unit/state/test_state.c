@@ -201,20 +201,43 @@ static void one_of_a_file_may_be_of_another_boot(void **at)
     struct err err;
     state->header->boot_id[3] ^= 1;
     state->header->clock_offset_ms = INT64_MAX; /* of a clock that is none any more */
-    assert_true(state_adopt_from_file(state, leave(state), 5000000, &err));
+    assert_true(state_adopt_from_file(state, leave(state), 5000000, true, &err));
     assert_in_range(state_now_ms(state), 5000000, 5010000);
     change_process(state); /* it is of this boot now */
     assert_in_range(state_now_ms(state), 5000000, 5010000);
     state->header->layout = LAYOUT_NUMBER + 1;
     int fd = leave(state);
-    assert_false(state_adopt_from_file(state, fd, 5000000, &err));
+    assert_false(state_adopt_from_file(state, fd, 5000000, true, &err));
     close(fd);
     assert_true(state_create(state, &err));
     fd = leave(state);
-    assert_false(state_adopt_from_file(state, fd, UINT64_MAX, &err));
+    assert_false(state_adopt_from_file(state, fd, UINT64_MAX, true, &err));
     assert_non_null(strstr(err.text, "clock"));
     close(fd);
     assert_true(state_create(state, &err));
+}
+
+/* Whoever dies before the sessions are renewed, the next one knows that they have to be. A copy of
+ * another machine does not become one of this machine by being written here. */
+static void a_copy_is_one_until_it_is_renewed(void **at)
+{
+    struct state *state = *at;
+    struct err err;
+    assert_false(state_is_copy(state));
+    assert_true(state_adopt_from_file(state, leave(state), 5000, true, &err));
+    for (int i = 0; i < 3; i++, change_process(state))
+        assert_true(state_is_copy(state) && state_is_of_this_machine(state));
+    state_note_renewed(state);
+    change_process(state);
+    assert_false(state_is_copy(state));
+    for (int is_same = 0; is_same < 2; is_same++) {
+        assert_true(state_adopt_from_file(state, leave(state), 5000, is_same != 0, &err));
+        change_process(state);
+        assert_true(state_is_copy(state) && !state_is_of_this_machine(state));
+    }
+    state->header->origin = UINT32_MAX; /* nothing that anybody wrote */
+    change_process(state);
+    assert_true(state_is_copy(state) && !state_is_of_this_machine(state));
 }
 
 static void another_magic(void **at)
@@ -299,6 +322,7 @@ int main(void)
         TEST(another_size),
         TEST(another_boot),
         TEST(one_of_a_file_may_be_of_another_boot),
+        TEST(a_copy_is_one_until_it_is_renewed),
         TEST(another_magic),
         TEST(a_clock_far_off),
         TEST(one_that_was_never_complete),

@@ -373,7 +373,7 @@ static void a_copy_goes_another_way(void **state)
             struct addr source = gate_last_source();
             uint64_t nonce = gate_next_nonce(&gate->dp, &device->addr);
             struct sessions_adopted adopted = gate_restart_from(
-                gate, is_elsewhere != 0 ? GATE_STATE_COPY_ELSEWHERE : GATE_STATE_COPY);
+                gate, is_elsewhere != 0 ? LAYOUT_ORIGIN_OTHER : LAYOUT_ORIGIN_FILE);
             assert_int_equal(adopted.kept, !is_1_3 || is_elsewhere == 0);
             if (is_1_3 && is_elsewhere != 0) {
                 assert_int_equal(adopted.torn, 1);
@@ -384,6 +384,44 @@ static void a_copy_goes_another_way(void **state)
             gate_assert_echo(gate, device, "after");
             assert_kept(gate, 1);
             gate_assert_echo(gate, device, "and after that");
+        }
+    }
+    gate_doing(NULL);
+}
+
+/* The process that read the file is killed when only some of its workers have renewed theirs: the
+ * next one does that again, and with all. */
+static void a_copy_is_renewed_after_a_kill(void **state)
+{
+    enum { DEVICES = 12, WORKERS = 4 };
+    static const char *const some[] = {"1.2 psk ccm-8", "1.2 certificate chacha", "1.3 psk"};
+    struct gate *gate = *state;
+    for (uint32_t done = 0; done < WORKERS; done++) {
+        for (int is_elsewhere = 0; is_elsewhere < 2; is_elsewhere++) {
+            gate_doing("killed after %u workers, elsewhere %d", done, is_elsewhere);
+            gate_open(gate, USUAL);
+            struct device *devices[DEVICES];
+            uint64_t nonces[DEVICES];
+            for (int i = 0; i < DEVICES; i++) {
+                devices[i] = gate_connected(gate, gate_kind(some[i % 3]));
+                gate_assert_echo(gate, devices[i], "before");
+                nonces[i] = gate_next_nonce(&gate->dp, &devices[i]->addr);
+            }
+            struct sessions_adopted lost = gate_restart_killed(
+                gate, is_elsewhere != 0 ? LAYOUT_ORIGIN_OTHER : LAYOUT_ORIGIN_FILE, WORKERS, done);
+            struct sessions_adopted adopted = gate_restart(gate);
+            assert_int_equal(adopted.kept, is_elsewhere != 0 ? DEVICES / 3 * 2 : DEVICES);
+            assert_int_equal(lost.torn + adopted.torn, is_elsewhere != 0 ? DEVICES / 3 : 0);
+            assert_int_equal(adopted.ended, lost.torn); /* counted once */
+            for (int i = 0; i < DEVICES; i++) {
+                bool is_1_3 = i % 3 == 2;
+                if (is_1_3 && is_elsewhere != 0)
+                    continue;
+                assert_int_equal(gate_next_nonce(&gate->dp, &devices[i]->addr) == nonces[i],
+                                 is_1_3);
+                gate_assert_echo(gate, devices[i], "after");
+            }
+            assert_kept(gate, adopted.kept);
         }
     }
     gate_doing(NULL);
@@ -402,6 +440,7 @@ int datapath_restart_tests(void)
         GATE_TEST(who_has_closed_stays_closed),
         GATE_TEST(what_is_torn_is_dropped),
         GATE_TEST(a_copy_goes_another_way),
+        GATE_TEST(a_copy_is_renewed_after_a_kill),
     };
     return cmocka_run_group_tests_name("datapath: restart", tests, NULL, NULL);
 }
