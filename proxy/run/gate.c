@@ -102,8 +102,8 @@ static bool open_sockets(struct gate *gate, struct err *err)
     }
     if (!reload_enter_state(in_force(gate), &gate->state, err))
         return false;
-    gate->swap.sockets =
-        sockets_open(in_force(gate), wanted, may_steer, &gate->succession.handover, err);
+    gate->swap.sockets = sockets_open(in_force(gate), &gate->state, wanted, may_steer,
+                                      &gate->succession.handover, err);
     return gate->swap.sockets != NULL && sockets_list(gate->swap.sockets, &gate->sockets, err);
 }
 

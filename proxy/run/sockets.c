@@ -244,8 +244,26 @@ static bool add_entries(struct sockets *sockets, struct sockets *before,
     return true;
 }
 
-static bool open_backends(struct sockets *sockets, uint16_t port, struct handover *handover,
-                          struct err *err)
+/* If the settings leave the choice, it is the port that servers know, also after a state file,
+ * which keeps no sockets. */
+static bool open_first_backend(struct sockets *sockets, uint16_t port, const struct state *state,
+                               struct err *err)
+{
+    struct udp_socket *socket = &sockets->backends[0];
+    uint32_t known = state->header->backend_port;
+    if (port != 0 || known == 0 || known > UINT16_MAX)
+        return udp_open_backend(socket, port, true, err);
+    if (udp_open_backend(socket, (uint16_t)known, true, err))
+        return true;
+    log_text(LOG_WARNING, "backend_port_lost",
+             "%s; servers see all sessions at another port now, so that for them each is another "
+             "device, and observations are lost",
+             err->text);
+    return udp_open_backend(socket, 0, true, err);
+}
+
+static bool open_backends(struct sockets *sockets, uint16_t port, struct state *state,
+                          struct handover *handover, struct err *err)
 {
     sockets->backends = calloc(LAYOUT_WORKERS_MAX, sizeof(*sockets->backends));
     sockets->backend_users = malloc(sizeof(*sockets->backend_users));
@@ -255,12 +273,13 @@ static bool open_backends(struct sockets *sockets, uint16_t port, struct handove
     inherit_backends(sockets, port, handover);
     while (sockets->backend_count < sockets->worker_count) {
         struct udp_socket *socket = &sockets->backends[sockets->backend_count];
-        bool is_first = sockets->backend_count == 0;
-        if (!udp_open_backend(socket, is_first ? port : sockets->backends[0].bound.port, is_first,
-                              err))
+        if (!(sockets->backend_count == 0
+                  ? open_first_backend(sockets, port, state, err)
+                  : udp_open_backend(socket, sockets->backends[0].bound.port, false, err)))
             return false;
         sockets->backend_count++;
     }
+    state->header->backend_port = sockets->backends[0].bound.port;
     return true;
 }
 
@@ -282,8 +301,9 @@ bool sockets_steer(struct sockets *sockets, struct err *err)
            steering_attach_backend(sockets->backends[0].fd, sockets->worker_count, err);
 }
 
-struct sockets *sockets_open(const struct generation *generation, uint32_t worker_count,
-                             bool may_steer, struct handover *handover, struct err *err)
+struct sockets *sockets_open(const struct generation *generation, struct state *state,
+                             uint32_t worker_count, bool may_steer, struct handover *handover,
+                             struct err *err)
 {
     struct sockets *sockets = new_sockets(generation, err);
     if (sockets == NULL)
@@ -291,7 +311,8 @@ struct sockets *sockets_open(const struct generation *generation, uint32_t worke
     sockets->worker_count = worker_count;
     sockets->has_hello_sockets = may_steer;
     if (!add_entries(sockets, NULL, generation, handover, err) ||
-        !open_backends(sockets, (uint16_t)generation->config->gate.backend_port, handover, err) ||
+        !open_backends(sockets, (uint16_t)generation->config->gate.backend_port, state, handover,
+                       err) ||
         !sockets_steer(sockets, err)) {
         sockets_close(sockets);
         return NULL;

@@ -45,10 +45,12 @@ struct sockets {
 };
 
 /* Opens what the generation needs, or takes it from the process before. may_steer: the kernel can;
- * else there is one worker, whose sessions share a queue with strangers. The caller owns the
- * result. NULL with err: nothing is open that was not before. */
-struct sockets *sockets_open(const struct generation *generation, uint32_t worker_count,
-                             bool may_steer, struct handover *handover, struct err *err) MUST_USE;
+ * else there is one worker, whose sessions share a queue with strangers. The state says which port
+ * servers know, and keeps it. The caller owns the result. NULL with err: nothing is open that was
+ * not before. */
+struct sockets *sockets_open(const struct generation *generation, struct state *state,
+                             uint32_t worker_count, bool may_steer, struct handover *handover,
+                             struct err *err) MUST_USE;
 
 /* The same for settings that follow: shares what is needed on with `before`, opens the rest. */
 struct sockets *sockets_change(struct sockets *before, const struct generation *generation,

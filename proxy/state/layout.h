@@ -135,7 +135,7 @@ struct layout_header {
     uint32_t start_count;           /* since it was made; the latest are in `starts`, a ring */
     uint64_t removals;              /* of listeners */
     uint32_t origin;                /* enum layout_origin */
-    uint32_t unused32;
+    uint32_t backend_port;          /* that servers know the sessions at; 0 = none yet */
     uint64_t unused[7];
     struct layout_start starts[LAYOUT_STARTS_MAX];
     struct layout_worker workers[LAYOUT_WORKERS_MAX];

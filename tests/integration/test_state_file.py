@@ -25,20 +25,12 @@ SUITES = [
 ]
 
 
-def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.bind(("0.0.0.0", 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture
 def make_keeping(make_proxy, keys):
-    """A gate with a state_file, which takes PSK and certificates. A file keeps no sockets: the port that the
-    server sees has to be in the settings."""
+    """A gate with a state_file, which takes PSK and certificates."""
     def make(backend, *, gate=None, **settings):
         proxy = make_proxy(
-            backend, gate={"state_file": "state", "state_key_file": "state.key",
-                           "backend_port": free_port(), **(gate or {})},
+            backend, gate={"state_file": "state", "state_key_file": "state.key", **(gate or {})},
             listener={"certificate": keys.server.certificate, "private_key": keys.server.key,
                       "client_ca": keys.ca.certificate}, **settings)
         write_private(proxy.folder / "state.key", STATE_KEY + "\n")
@@ -98,6 +90,24 @@ def test_the_server_speaks_first(keeping, backend, make_device):
     restart(keeping)
     backend.send(backend.sources()[0], b"news")
     assert device.recv() == b"news"
+
+
+def test_somebody_else_has_the_port(keeping, backend, make_device):
+    """A file keeps no sockets. The gate opens the same port again, if it can, and says what follows if not."""
+    device = make_device(keeping).connect()
+    device.exchange(b"hello")
+    port = backend.sources()[0][1]
+    restart(keeping)
+    device.exchange(b"again")
+    assert {source[1] for source in backend.sources()} == {port}
+    keeping.stop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", port))
+        keeping.start()
+    line = keeping.wait_log("backend_port_lost")
+    assert line["level"] == "warning" and str(port) in line["text"], line
+    device.exchange(b"and again")
+    assert len(backend.sources()) == 2, "the same device, from another port"
 
 
 def test_a_replay_is_one_after_it_too(keeping, make_device, make_shim, backend):

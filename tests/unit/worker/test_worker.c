@@ -179,7 +179,7 @@ static void open_workers(struct fixture *f, uint32_t count)
 {
     struct err err = {0};
     build(f);
-    f->sockets = sockets_open(f->generation, count, true, NULL, &err);
+    f->sockets = sockets_open(f->generation, &f->state, count, true, NULL, &err);
     if (f->sockets == NULL)
         fail_msg("%s", err.text);
     for (uint32_t w = 0; w < count; w++)
@@ -309,7 +309,7 @@ static void test_address_in_use(void **state)
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&storage, size), 0);
     uint64_t fds = open_fds();
-    assert_null(sockets_open(f->generation, 1, true, NULL, &err));
+    assert_null(sockets_open(f->generation, &f->state, 1, true, NULL, &err));
     char text[ADDR_TEXT_MAX];
     assert_non_null(strstr(err.text, addr_format(&f->listen[1], text)));
     assert_int_equal(open_fds(), fds);
