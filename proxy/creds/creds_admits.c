@@ -34,14 +34,18 @@ enum certificate_flaw creds_check_path(const struct creds *creds,
 static enum creds_verdict admits_psk(const struct creds *creds,
                                      const struct credential_record *record)
 {
-    size_t size;
+    struct der identity = {record->identity, record->identity_size}, key;
+    uint8_t digest[CREDENTIAL_DIGEST_BYTES];
     if (creds->psks == NULL)
         return CREDS_REVOKED;
-    if (record->digest_count == 1 && psk_has_digest(creds->psks, record->digests))
-        return CREDS_ADMITTED;
-    return psk_find(creds->psks, record->identity, record->identity_size, &size) != NULL
-               ? CREDS_KEY_CHANGED
-               : CREDS_REVOKED;
+    key.bytes = psk_find(creds->psks, identity.bytes, identity.size, &key.size);
+    if (key.bytes == NULL)
+        return CREDS_REVOKED;
+    /* To keep it with each key would cost memory for all that a reload looks at once. */
+    return record->digest_count == 1 && credential_digest_psk(identity, key, digest) &&
+                   memcmp(record->digests, digest, sizeof(digest)) == 0
+               ? CREDS_ADMITTED
+               : CREDS_KEY_CHANGED;
 }
 
 static enum creds_verdict admits_certificate(const struct creds *creds,

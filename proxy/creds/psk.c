@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "base/digest_set.h"
 #include "base/secret.h"
 
 #define LINE_ERRORS_MAX 20 /* of one file; the rest is only counted */
@@ -30,7 +29,6 @@ struct psk_store {
     uint32_t *slots; /* open addressing: place of an entry + 1, or 0 = free */
     size_t slot_mask;
     size_t count;
-    struct digest_set digests; /* credential_digest_psk() of each */
 };
 
 /* A load in progress. */
@@ -51,7 +49,6 @@ struct reading {
     uint32_t binary_lines, first_binary_line;
     uint64_t key_sizes; /* bit n - 1: a line had a key of n bytes */
     bool is_unended;    /* the line is the last one, and no newline follows */
-    bool is_short_of_memory;
 };
 
 static uint64_t hash(const uint8_t *identity, size_t size)
@@ -174,7 +171,7 @@ static void refuse_repetition(struct reading *reading, size_t slot)
 static void put_entry(struct reading *reading, const uint8_t *identity, size_t identity_size,
                       const uint8_t *hex, size_t key_size)
 {
-    uint8_t key[PSK_KEY_MAX], digest[CREDENTIAL_DIGEST_BYTES];
+    uint8_t key[PSK_KEY_MAX];
     for (size_t i = 0; i < key_size; i++)
         key[i] = (uint8_t)(bytes_hex_digit(hex[2 * i]) << 4 | bytes_hex_digit(hex[2 * i + 1]));
     uint8_t *entry = reading->file->entries.bytes + reading->entries_size;
@@ -182,11 +179,6 @@ static void put_entry(struct reading *reading, const uint8_t *identity, size_t i
     entry[0] = (uint8_t)identity_size;
     entry[1] = (uint8_t)key_size;
     memcpy(entry + ENTRY_HEAD + identity_size, key, key_size);
-    if (credential_digest_psk((struct der){entry + ENTRY_HEAD, identity_size},
-                              (struct der){key, key_size}, digest))
-        digest_set_add(&reading->load->store->digests, digest);
-    else
-        reading->is_short_of_memory = true;
     bytes_wipe(key, key_size);
     reading->entries_size += ENTRY_HEAD + identity_size + key_size;
 }
@@ -274,8 +266,6 @@ static void report(const struct reading *reading, uint32_t mode)
                        reading->line_errors - LINE_ERRORS_MAX);
     if (reading->line_errors == 0 && reading->file->count == 0)
         problems_error(problems, "%s: holds no key; expected one identity:hexkey per line", path);
-    if (reading->is_short_of_memory)
-        problems_passing(problems, "%s: out of memory", path);
     if (reading->short_keys)
         problems_warning(problems,
                          "%s:%" PRIu32 ": a key of fewer than %d bytes can be guessed (%" PRIu32
@@ -318,7 +308,7 @@ static bool make_slots(struct load *load)
     store->slot_mask = slots - 1;
     store->slots = calloc(slots, sizeof(*store->slots));
     load->slot_lines = calloc(slots, sizeof(*load->slot_lines));
-    return store->slots && load->slot_lines && digest_set_init(&store->digests, lines);
+    return store->slots && load->slot_lines;
 }
 
 /* Reads what the files hold, all of them. False: one cannot be read. */
@@ -389,7 +379,6 @@ void psk_free(struct psk_store *store)
         return;
     for (uint32_t i = 0; i < PSK_FILES_MAX; i++)
         secret_free(&store->files[i].entries);
-    digest_set_deinit(&store->digests);
     free(store->slots);
     free(store);
 }
@@ -415,9 +404,4 @@ size_t psk_count(const struct psk_store *store)
 size_t psk_count_of_file(const struct psk_store *store, uint32_t file)
 {
     return store->files[file].count;
-}
-
-bool psk_has_digest(const struct psk_store *store, const uint8_t digest[CREDENTIAL_DIGEST_BYTES])
-{
-    return digest_set_has(&store->digests, digest);
 }

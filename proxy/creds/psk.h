@@ -13,7 +13,6 @@
 
 #include "base/err.h"
 #include "base/problems.h"
-#include "creds/credential.h"
 
 /* RFC 4279 section 5.3 asks for at least these. An identity is any bytes but NUL (wolfSSL passes C
  * strings), CR and LF. */
@@ -37,9 +36,6 @@ void psk_free(struct psk_store *store);
 /* The key of an identity, borrowed as long as the store lives; NULL if unknown. */
 const uint8_t *psk_find(const struct psk_store *store, const void *identity, size_t identity_size,
                         size_t *key_size);
-
-/* Whether an identity has that key, by credential_digest_psk(). */
-bool psk_has_digest(const struct psk_store *store, const uint8_t digest[CREDENTIAL_DIGEST_BYTES]);
 
 size_t psk_count(const struct psk_store *store);
 size_t psk_count_of_file(const struct psk_store *store, uint32_t file);

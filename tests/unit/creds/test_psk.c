@@ -510,19 +510,6 @@ static void test_each_file_is_looked_at_by_itself(void **state)
     assert_true(has_problem(f, ".more cannot be opened: No such file"));
 }
 
-static void test_digests_are_found(void **state)
-{
-    struct fixture *f = *state;
-    static const uint8_t key[] = {0x0f, 0x0e};
-    uint8_t digest[CREDENTIAL_DIGEST_BYTES];
-    const struct der b = {(const uint8_t *)"b", 1};
-    load_two(f, "a:" KEY32 "\n", "b:0f0e\n");
-    assert_true(credential_digest_psk(b, (struct der){key, 2}, digest));
-    assert_true(psk_has_digest(f->store, digest));
-    assert_true(credential_digest_psk(b, (struct der){key, 1}, digest));
-    assert_false(psk_has_digest(f->store, digest));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -541,7 +528,6 @@ int main(void)
         TEST(test_several_files_are_one_store),
         TEST(test_an_identity_in_two_files_is_told_with_both_places),
         TEST(test_each_file_is_looked_at_by_itself),
-        TEST(test_digests_are_found),
         TEST(test_a_million_lines),
         TEST(test_left_out_of_core_dumps),
         TEST(test_text_of_the_file_is_wiped),
