@@ -254,12 +254,8 @@ static uint32_t add_slot(struct slots *slots, uint32_t bucket)
     uint16_t *count = slots_count_of(slots, bucket);
     if (!may_grow(slots, bucket))
         return SLOTS_NONE;
-    if (*count % SLOTS_GROUP == 0) {
-        size_t bytes = sizeof(struct backend_slot);
-        size_t offset = LAYOUT_SLOTS_AT + slots_number_in_state(bucket, *count) * bytes;
-        if (!region_need(&slots->state->region, offset, SLOTS_GROUP * bytes))
-            return SLOTS_NONE;
-    }
+    if (*count % SLOTS_GROUP == 0 && !slots_need_group(slots, bucket, *count))
+        return SLOTS_NONE;
     if (*count >= slots->share)
         slots->extra_count++;
     return (*count)++;

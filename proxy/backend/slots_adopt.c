@@ -65,11 +65,24 @@ static void mend(const struct slots *slots, struct backend_slot *slot, uint32_t 
         slots_write_word(slot, &mended);
 }
 
+/* Groups in between that were never used may have no memory. */
+static bool count_to(const struct slots *slots, uint32_t bucket, uint32_t place)
+{
+    uint16_t *count = slots_count_of(slots, bucket);
+    uint32_t gap = (*count + SLOTS_GROUP - 1u) / SLOTS_GROUP * SLOTS_GROUP;
+    for (; gap + SLOTS_GROUP <= place; gap += SLOTS_GROUP) {
+        if (!slots_need_group(slots, bucket, gap))
+            return false;
+    }
+    *count = (uint16_t)(place + 1);
+    return true;
+}
+
 static bool look_at(struct slots *slots, struct finds *finds, uint32_t bucket, uint32_t place)
 {
     const struct backend_slot *slot = slots_at_place(slots, bucket, place);
-    if (slot->state != SLOT_NEVER)
-        *slots_count_of(slots, bucket) = (uint16_t)(place + 1);
+    if (slot->state != SLOT_NEVER && !count_to(slots, bucket, place))
+        return false;
     return (slot->state != SLOT_SILENT && slot->state != SLOT_NOISY) ||
            add_found(finds, slot->since, slots_number_of(slots, bucket, place));
 }

@@ -37,6 +37,14 @@ static inline struct backend_slot *slots_at_place(const struct slots *slots, uin
     return &slots->at[slots_number_in_state(bucket, place)];
 }
 
+/* The places of a bucket from this one on, the first of a group, have memory. */
+static inline bool slots_need_group(const struct slots *slots, uint32_t bucket, uint32_t place)
+{
+    size_t bytes = sizeof(struct backend_slot);
+    size_t offset = LAYOUT_SLOTS_AT + slots_number_in_state(bucket, place) * bytes;
+    return region_need(&slots->state->region, offset, SLOTS_GROUP * bytes);
+}
+
 static inline struct backend_slot *slots_at(const struct slots *slots, uint32_t slot)
 {
     return slots_at_place(slots, slots_bucket_of(slot), slots_place_of(slots, slot));

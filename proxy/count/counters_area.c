@@ -147,7 +147,8 @@ static bool need_listener(struct state *state, uint32_t area, uint32_t listener)
     return true;
 }
 
-/* Whether it has memory: what is only looked at would be given some. */
+/* Whether any of it has memory: what is only looked at would be given some. The rest may have none,
+ * in a state that comes from a file. */
 static bool is_there(const struct state *state, uint32_t area, uint64_t at, uint64_t bytes)
 {
     uint64_t from = LAYOUT_COUNTERS_AT(area) + at;
@@ -199,7 +200,7 @@ static bool make(struct state *state, uint32_t area, const struct names *names,
 static bool is_sound(const struct head *head)
 {
     return head->name_count <= NAMES_MAX && head->block_count <= BLOCKS_MAX &&
-           head->entry_bytes <= ENTRY_BYTES_MAX && head->entry_at <= LAYOUT_COUNTERS_BYTES &&
+           head->entry_bytes <= ENTRY_BYTES_MAX && head->entry_at <= ENTRY_BYTES_MAX &&
            head->block_at <= LAYOUT_COUNTERS_BYTES && head->block_bytes <= LAYOUT_COUNTERS_BYTES &&
            head->entry_at % sizeof(counter) == 0 && head->entry_bytes % sizeof(counter) == 0 &&
            head->block_at % sizeof(counter) == 0 && head->block_bytes % sizeof(counter) == 0 &&
@@ -295,7 +296,8 @@ static bool take_listener(struct state *state, uint32_t old, uint32_t new, uint3
         uint64_t from = entry_at(head, block, listener);
         if (!is_there(state, old, from, head->entry_bytes))
             continue;
-        if (!is_any && !need(state, new, to, sizeof(struct counters)))
+        if (!need(state, old, from, head->entry_bytes) ||
+            (!is_any && !need(state, new, to, sizeof(struct counters))))
             return false;
         is_any = true;
         add_all((uint8_t *)head_of(state, new) + to, (const uint8_t *)head + from, pairs);
@@ -309,13 +311,20 @@ static bool take_all(struct state *state, uint32_t old, uint32_t new, const stru
 {
     const struct head *head = head_of(state, old);
     struct pairs pairs;
-    if (!is_there(state, old, 0, BLOCKS_AT) || !is_sound(head))
+    if (!is_there(state, old, 0, BLOCKS_AT))
+        return true;
+    if (!need(state, old, 0, BLOCKS_AT))
+        return false;
+    if (!is_sound(head))
         return true;
     find_pairs(&pairs, head, names, true);
     for (uint32_t block = 0; block < head->block_count; block++) {
         uint64_t at = head->block_at + block * head->block_bytes;
-        if (is_there(state, old, at, head->entry_at))
-            add_all((uint8_t *)head_of(state, new) + BLOCKS_AT, (const uint8_t *)head + at, &pairs);
+        if (!is_there(state, old, at, head->entry_at))
+            continue;
+        if (!need(state, old, at, head->entry_at))
+            return false;
+        add_all((uint8_t *)head_of(state, new) + BLOCKS_AT, (const uint8_t *)head + at, &pairs);
     }
     find_pairs(&pairs, head, names, false);
     for (uint32_t listener = 0; listener < ENTRIES; listener++) {

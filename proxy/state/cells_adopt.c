@@ -25,31 +25,33 @@ static bool is_entry(uint32_t entry)
            (kind != CELLS_SESSIONS || units % SESSION_UNITS == 0);
 }
 
-/* Cells are taken from the beginning of a chunk on: without memory there, there is nothing. */
+/* In a state that comes from a file what is zero has none. */
 static bool has_memory(const struct region *region, size_t at)
 {
-    return region_next_used(region, at) == at;
+    return region_next_used(region, at) < at + LAYOUT_CHUNK_BYTES;
 }
 
-static void look_at_chunk(struct region *region, uint32_t chunk)
+/* False: out of memory. */
+static bool look_at_chunk(struct region *region, uint32_t chunk)
 {
     _Atomic uint32_t *entry = &cells_directory(region)[chunk];
     size_t at = cells_chunk_at(chunk);
-    if (is_entry(atomic_load(entry)) && has_memory(region, at) &&
-        region_need(region, at, LAYOUT_CHUNK_BYTES))
-        return;
+    if (is_entry(atomic_load(entry)) && has_memory(region, at))
+        return region_need(region, at, LAYOUT_CHUNK_BYTES);
     atomic_store(entry, 0);
+    return true;
 }
 
 /* The directory first, then memory that it knows nothing of: keys may lie there. */
-static void look_at_all(struct cells_adopt *adopt)
+static bool look_at_all(struct cells_adopt *adopt)
 {
     struct region *region = adopt->region;
     const _Atomic uint32_t *directory = cells_directory(region);
     for (uint32_t chunk = 0; chunk < LAYOUT_CHUNKS_MAX; chunk++) {
         if (atomic_load(&directory[chunk]) == 0)
             continue;
-        look_at_chunk(region, chunk);
+        if (!look_at_chunk(region, chunk))
+            return false;
         if (atomic_load(&directory[chunk]) != 0)
             adopt->chunk_end = chunk + 1;
     }
@@ -61,6 +63,14 @@ static void look_at_all(struct cells_adopt *adopt)
             region_give(region, at, LAYOUT_CHUNK_BYTES);
         at += LAYOUT_CHUNK_BYTES;
     }
+    return true;
+}
+
+void cells_adopt_end(struct cells_adopt *adopt)
+{
+    if (adopt->claimed != NULL)
+        munmap((void *)adopt->claimed, CLAIMED_BYTES);
+    *adopt = (struct cells_adopt){0};
 }
 
 bool cells_adopt_begin(struct cells_adopt *adopt, struct region *region, struct err *err)
@@ -71,17 +81,13 @@ bool cells_adopt_begin(struct cells_adopt *adopt, struct region *region, struct 
     if (map == MAP_FAILED)
         return err_set(err, "out of memory for taking over the state: %s", strerror(errno));
     adopt->claimed = map;
-    look_at_all(adopt);
+    if (!look_at_all(adopt)) {
+        cells_adopt_end(adopt);
+        return err_set(err, "out of memory for the sessions of the state");
+    }
     atomic_store(&region->first_chunk, 0);
     atomic_store(&region->chunk_end, adopt->chunk_end);
     return true;
-}
-
-void cells_adopt_end(struct cells_adopt *adopt)
-{
-    if (adopt->claimed != NULL)
-        munmap((void *)adopt->claimed, CLAIMED_BYTES);
-    *adopt = (struct cells_adopt){0};
 }
 
 /* ---- cells ---------------------------------------------------------------------------------- */

@@ -125,6 +125,13 @@ static void begin(struct state *state)
     pthread_mutex_init(&state->route_mutex, NULL);
 }
 
+/* What is zero in it has no memory if it comes from a file; and its secrets are to be locked. */
+static bool need_header(struct region *region, struct err *err)
+{
+    return region_need(region, 0, sizeof(struct layout_header)) ||
+           err_set_passing(err, "out of memory for the state: %s", strerror(errno));
+}
+
 static bool fill(struct layout_header *header, struct err *err)
 {
     uint32_t first;
@@ -148,9 +155,7 @@ bool state_create(struct state *state, struct err *err)
     if (!region_create(&state->region, err))
         return false;
     begin(state);
-    if ((region_need(&state->region, 0, sizeof(*state->header)) ||
-         err_set(err, "out of memory for the state")) &&
-        fill(state->header, err))
+    if (need_header(&state->region, err) && fill(state->header, err))
         return true;
     state_close(state);
     return false;
@@ -201,7 +206,7 @@ static bool adopt(struct state *state, int fd,
         close(own);
         return false;
     }
-    if (!check_it(&state->region, err)) {
+    if (!check_it(&state->region, err) || !need_header(&state->region, err)) {
         region_close(&state->region);
         return false;
     }

@@ -12,6 +12,8 @@
 #include <fcntl.h>
 
 #include "backend/slots_adopt.h"
+#include "backend/slots_inside.h"
+#include "fakes/fake_memory.h"
 
 enum { TOMBSTONE_MS = 247000, LISTENERS = 256, SESSIONS_MAX = 1000, WORKERS_MAX = 5 };
 
@@ -306,6 +308,28 @@ static void garbage(void **state)
     }
 }
 
+/* Places that were never used, before one that was: they had no memory in the file. */
+static void a_gap_gets_memory(void **state)
+{
+    enum { BUCKET = 7, PLACE = 3 * SLOTS_GROUP + 2 };
+    struct fixture *f = *state;
+    struct slots *slots = worker_of(f, BUCKET);
+    struct err err = {0};
+    bool is_missing;
+    uint64_t first = LAYOUT_SLOTS_AT + slots_number_in_state(BUCKET, 0) * LAYOUT_SLOT_BYTES;
+    assert_true(slots_need_group(slots, BUCKET, 3 * SLOTS_GROUP));
+    *slots_at_place(slots, BUCKET, PLACE) = (struct backend_slot){.state = SLOT_RESTED};
+    assert_int_not_equal(region_next_used(&f->state.region, first) / 4096, first / 4096);
+    fake_memory_refuse(first, first + 1);
+    assert_false(slots_adopt(slots, 5000, &is_missing, &err));
+    assert_non_null(strstr(err.text, "out of memory"));
+    fake_memory_refuse(0, 0);
+    change_process(f, 1, 5000);
+    assert_int_equal(region_next_used(&f->state.region, first) / 4096, first / 4096);
+    for (uint32_t place = 0; place <= PLACE; place++)
+        assert_int_equal(slots_at_place(worker_of(f, BUCKET), BUCKET, place)->state, SLOT_RESTED);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -317,6 +341,7 @@ int main(void)
         TEST(the_order_of_silence_is_the_same),
         TEST(the_pool_is_counted_anew),
         TEST(marks_that_had_come_back_are_known),
+        TEST(a_gap_gets_memory),
         TEST(a_time_ahead_of_the_clock_is_mended),
         TEST(a_reason_of_a_newer_version_is_unknown),
         TEST(garbage),

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 
 #include "count/counters_area.h"
+#include "fakes/fake_memory.h"
 #include "state/state_listeners.h"
 
 enum { LISTENERS = 3, WORKERS_MAX = 5 };
@@ -295,6 +296,26 @@ static void a_number_may_become_another_listeners(void **state)
     assert_int_equal(c->backend_addresses_in_quarantine, 2);
 }
 
+/* As after a state file: of an old block only what is not zero has memory. Without any for the rest
+ * nothing is counted, and nothing lost. */
+static void sums_of_an_area_with_holes_go_on(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    count_data(&f->workers[1], 2, 7);
+    fake_memory_drop_zeros(f->state.region.fd);
+    for (uint32_t area = 0; area < 2; area++) {
+        fake_memory_refuse(LAYOUT_COUNTERS_AT(area),
+                           LAYOUT_COUNTERS_AT(area) + LAYOUT_COUNTERS_BYTES);
+        assert_false(counters_area_adopt(&f->state, 1, &err));
+        assert_non_null(strstr(err.text, "out of memory"));
+    }
+    fake_memory_refuse(0, 0);
+    change_process(f, 1);
+    assert_int_equal(entry(&f->inherited, 2)->client[CLIENT_forwarded], 7);
+    assert_int_equal(entry(&f->inherited, 2)->client_received, 7);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -306,6 +327,7 @@ int main(void)
         TEST(a_batch_that_was_killed_leaves_sums_that_hold),
         TEST(a_start_that_was_killed_counts_nothing_twice),
         TEST(another_version_relabels_nothing),
+        TEST(sums_of_an_area_with_holes_go_on),
         TEST(garbage),
         TEST(a_listener_may_be_added),
         TEST(a_number_may_become_another_listeners),

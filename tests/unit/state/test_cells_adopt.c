@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "fakes/fake_memory.h"
 #include "state/cells_adopt.h"
 #include "state/layout.h"
 
@@ -216,6 +217,29 @@ static void a_directory_of_garbage_is_mended(void **state)
     cells_adopt_end(&adopt);
 }
 
+/* As after a state file: the beginning of a chunk may be zero, and so without memory. */
+static void a_chunk_with_holes_is_one(void **state)
+{
+    (void)state;
+    struct cells_adopt adopt;
+    struct cells cells;
+    struct err err = {0};
+    size_t at = (size_t)numbers[0] * CELLS_UNIT_BYTES / LAYOUT_CHUNK_BYTES * LAYOUT_CHUNK_BYTES;
+    memset(region.base + at, 0, LAYOUT_CHUNK_BYTES / 2);
+    fake_memory_drop_zeros(region.fd);
+    assert_int_not_equal(region_next_used(&region, at), at);
+    fake_memory_refuse(at, at + LAYOUT_CHUNK_BYTES);
+    assert_false(cells_adopt_begin(&adopt, &region, &err));
+    assert_non_null(strstr(err.text, "out of memory"));
+    cells_adopt_end(&adopt); /* harmless */
+    fake_memory_refuse(0, 0);
+    begin(&adopt, &cells);
+    assert_int_equal(region_next_used(&region, at), at);
+    assert_int_equal(cells_adopt_bytes(&adopt, CELLS_SESSIONS, region.base + at), SESSION_BYTES);
+    assert_int_not_equal(region.base[at + LAYOUT_CHUNK_BYTES / 2 + SESSION_BYTES], 0);
+    cells_adopt_end(&adopt);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -224,6 +248,7 @@ int main(void)
         TEST(all_cells_are_visited),     TEST(what_is_no_cell_is_none),
         TEST(who_claims_first_has_it),   TEST(what_nobody_claims_is_wiped_and_free),
         TEST(a_chunk_of_nobody_is_gone), TEST(a_directory_of_garbage_is_mended),
+        TEST(a_chunk_with_holes_is_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

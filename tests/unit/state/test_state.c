@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fakes/core_dump.h"
+#include "fakes/fake_memory.h"
 #include "state/state.h"
 
 static int set_up(void **at)
@@ -240,6 +241,25 @@ static void a_copy_is_one_until_it_is_renewed(void **at)
     assert_true(state_is_copy(state) && !state_is_of_this_machine(state));
 }
 
+/* Pages of the header that are zero in a file have no memory: none is touched before it is there.
+ */
+static void a_header_with_holes_gets_memory(void **at)
+{
+    struct state *state = *at;
+    struct state next;
+    struct err err = {0};
+    int fd = leave(state);
+    fake_memory_drop_zeros(fd);
+    assert_true((size_t)lseek(fd, 0, SEEK_HOLE) < sizeof(struct layout_header));
+    fake_memory_refuse(0, LAYOUT_DIRECTORY_AT);
+    assert_false(state_adopt(&next, fd, &err));
+    assert_non_null(strstr(err.text, "out of memory"));
+    assert_true(err.may_pass); /* the next start has another try */
+    fake_memory_refuse(0, 0);
+    adopt(state, fd);
+    assert_true((size_t)lseek(state->region.fd, 0, SEEK_HOLE) >= sizeof(struct layout_header));
+}
+
 static void another_magic(void **at)
 {
     struct state *state = *at;
@@ -323,6 +343,7 @@ int main(void)
         TEST(another_boot),
         TEST(one_of_a_file_may_be_of_another_boot),
         TEST(a_copy_is_one_until_it_is_renewed),
+        TEST(a_header_with_holes_gets_memory),
         TEST(another_magic),
         TEST(a_clock_far_off),
         TEST(one_that_was_never_complete),
