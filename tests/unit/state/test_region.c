@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -191,6 +192,45 @@ static int lock_nothing_and_look(void)
     return region.is_unlocked == !may_lock ? 0 : 3;
 }
 
+/* Of this process, as the kernel counts it. */
+static size_t locked_bytes(void)
+{
+    char line[128];
+    size_t kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL)
+        (void)sscanf(line, "VmLck: %zu kB", &kib);
+    fclose(file);
+    return kib * 1024;
+}
+
+/* Where the limit allows it: what was asked for, also by the next process. */
+static void memory_is_locked(void **state)
+{
+    (void)state;
+    static char other[2 * PAGE];
+    struct region region;
+    struct err err = {0};
+    create(&region);
+    bool may_lock = !region.is_unlocked && mlock(other, sizeof(other)) == 0;
+    if (!may_lock || locked_bytes() == 0) { /* the address sanitizer only pretends */
+        region_close(&region);
+        return;
+    }
+    munlock(other, sizeof(other));
+    size_t header = locked_bytes();
+    assert_true(header >= HEADER_BYTES);
+    assert_true(region_need(&region, LAYOUT_CHUNKS_AT, LAYOUT_CHUNK_BYTES));
+    assert_int_equal(locked_bytes() - header, LAYOUT_CHUNK_BYTES);
+    int fd = leave_behind(&region);
+    assert_true(locked_bytes() < HEADER_BYTES);
+    assert_true(region_adopt(&region, fd, &err));
+    assert_true(region_need(&region, LAYOUT_CHUNKS_AT, LAYOUT_CHUNK_BYTES)); /* is there already */
+    assert_true(locked_bytes() >= LAYOUT_CHUNK_BYTES);
+    region_close(&region);
+}
+
 /* Without the right to lock memory it works all the same, and is known. Root may always: so a
  * process of its own becomes somebody else. */
 static void memory_that_cannot_be_locked_is_noted(void **state)
@@ -243,6 +283,7 @@ int main(void)
         cmocka_unit_test(nobody_makes_it_smaller),
         cmocka_unit_test(what_is_given_back_is_gone_and_zero),
         cmocka_unit_test(memory_that_is_not_there_is_said),
+        cmocka_unit_test(memory_is_locked),
         cmocka_unit_test(memory_that_cannot_be_locked_is_noted),
         cmocka_unit_test(too_few_addresses_are_told),
         cmocka_unit_test(core_dumps_do_not_have_it),
