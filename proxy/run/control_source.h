@@ -12,6 +12,8 @@
 #include "worker/inquiry.h"
 
 struct control;
+struct report_start;
+struct swap_record;
 
 /* Whom the answer to an action goes to. A plain value: it may be kept until the action is over.
  * What is said to a client that has gone meanwhile is dropped. After control_close() it must not be
@@ -53,6 +55,8 @@ struct control_source {
     void *context;
     struct drains *drains;
     uint64_t started_ms; /* of CLOCK_MONOTONIC */
+    const struct report_start *start;
+    const struct swap_record *reloads;
     const _Atomic bool *is_ready;
     struct control_actions actions;
 };

@@ -268,6 +268,8 @@ static void tell_status(struct control_task *task)
 {
     const struct control_source *source = task->source;
     const struct report_gate gate = {
+        .start = source->start,
+        .reloads = source->reloads,
         .generation = generation_of(task),
         .workers = source->workers,
         .worker_count = source->worker_count,

@@ -150,6 +150,11 @@ void ctl_table_end(struct ctl_table *table, const json_t *object)
     json_int_t count = json_integer_value(json_object_get(object, "count"));
     if (text != NULL)
         printf("%s\n", text);
+    bool is_empty = !table->has_header && json_is_true(json_object_get(object, "ok"));
+    if (table->command == COMMAND_sessions && is_empty)
+        puts("no sessions");
+    if (table->command == COMMAND_failures && is_empty)
+        puts("no failed handshakes");
     if (table->command == COMMAND_close && count != 0)
         printf("%lld %s closed\n", (long long)count, count == 1 ? "session" : "sessions");
 }

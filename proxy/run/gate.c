@@ -23,6 +23,7 @@
 #include "run/privileges.h"
 #include "run/reload.h"
 #include "run/reloads.h"
+#include "run/report_json.h"
 #include "run/sockets.h"
 #include "run/state_keep.h"
 #include "run/succession.h"
@@ -30,6 +31,7 @@
 #include "run/take_over.h"
 #include "run/upgrade.h"
 #include "run/watchdog.h"
+#include "state/state_starts.h"
 #include "version.h"
 #include "worker/worker.h"
 
@@ -61,6 +63,7 @@ struct gate {
     struct ev_loop *loop;
     ev_signal signals[SIGNALS];
     uint64_t started_ms;
+    struct report_start begun; /* what is told of the start */
     _Atomic bool is_ready;
     ev_timer watchdog_timer; /* of main's loop, its data is this gate */
     struct watchdog_log watchdog_log;
@@ -168,6 +171,7 @@ static bool open_metrics(struct gate *gate, struct err *err)
         .is_ready = &gate->is_ready,
         .drains = &gate->drains,
         .started_ms = gate->started_ms,
+        .start = &gate->begun,
         .ask = ask_worker,
         .context = gate,
     };
@@ -217,6 +221,8 @@ static bool open_control(struct gate *gate, struct err *err)
         .context = gate,
         .drains = &gate->drains,
         .started_ms = gate->started_ms,
+        .start = &gate->begun,
+        .reloads = &gate->swap.record,
         .is_ready = &gate->is_ready,
         .actions = {.context = gate,
                     .reload = ask_to_reload,
@@ -245,11 +251,20 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
     return true;
 }
 
+static void note_start(struct gate *gate)
+{
+    bool is_refused = gate->succession.aside.count != 0;
+    gate->begun.state = !gate->state.is_new ? "taken_over" : is_refused ? "refused" : "new";
+    gate->begun.count = state_starts_count(&gate->state);
+}
+
 /* Sockets first, while there may be the privilege for low ports; threads last. */
 static bool start(struct gate *gate, struct err *err)
 {
+    note_start(gate);
     if (!open_sockets(gate, err) || !open_workers(gate, err) ||
-        !take_over_sessions(gate->workers, gate->worker_count, &gate->state, err) ||
+        !take_over_sessions(gate->workers, gate->worker_count, &gate->state, &gate->begun.sessions,
+                            err) ||
         !sockets_give_waiting(gate->swap.sockets, gate->workers, err) || !open_metrics(gate, err))
         return false;
     host_log_warnings(in_force(gate)->config);

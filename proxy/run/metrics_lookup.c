@@ -57,6 +57,8 @@ struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *
     const struct metrics_source *source = lookup->source;
     struct generation *generation = swap_generation(source->swap);
     const struct report_gate gate = {
+        .start = source->start,
+        .reloads = &source->swap->record,
         .generation = generation,
         .workers = source->workers,
         .worker_count = source->worker_count,

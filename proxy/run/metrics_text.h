@@ -12,6 +12,8 @@
 #include "run/swap.h"
 #include "worker/inquiry.h"
 
+struct report_start;
+
 /* What is served; all borrowed, must outlive the metrics. */
 struct metrics_source {
     const struct worker_counters *const *workers;
@@ -19,9 +21,10 @@ struct metrics_source {
     const struct worker_counters *inherited; /* of the processes before; NULL = there were none */
     struct swap *swap;                       /* the generation in force, and how reloads went */
     const char *tls_library_version;
-    const _Atomic bool *is_ready; /* for /readyz */
-    const struct drains *drains;  /* the same, and for /status */
-    uint64_t started_ms;          /* of CLOCK_MONOTONIC */
+    const _Atomic bool *is_ready;     /* for /readyz */
+    const struct drains *drains;      /* the same, and for /status */
+    uint64_t started_ms;              /* of CLOCK_MONOTONIC */
+    const struct report_start *start; /* borrowed; see report_json.h */
     /* Mails the inquiry to a worker, as worker_ask(). */
     bool (*ask)(void *context, uint32_t worker, struct inquiry *inquiry);
     void *context;

@@ -155,10 +155,28 @@ json_t *report_json_listener(const struct report_gate *gate, const struct listen
         json_boolean(atomic_load(&gate->drains->is_draining[listener->number])));
     set_number(&object, "sessions", counter_get(&sum.sessions));
     set_number(&object, "handshakes_in_progress", counter_get(&sum.handshakes_in_progress));
+    set_number(&object, "max_handshakes", listener->config->max_handshakes);
     set_number(&object, "backend_addresses_in_quarantine",
                counter_get(&sum.backend_addresses_in_quarantine));
     set_number(&object, "psk_identities", creds_psk_count(listener->creds));
     return object;
+}
+
+static void set_start(json_t **object, const struct report_start *start)
+{
+    set_text(object, "state", start->state);
+    set_number(object, "starts", start->count);
+    set_number(object, "sessions_taken_over", start->sessions.kept);
+    set_number(object, "sessions_torn", start->sessions.torn);
+}
+
+static void set_reloads(json_t **object, const struct swap_record *record)
+{
+    int64_t age_s = (int64_t)time(NULL) - atomic_load(&record->good_since);
+    set_number(object, "reloads", atomic_load(&record->succeeded));
+    set_number(object, "reloads_failed", atomic_load(&record->failed));
+    set(object, "last_reload_successful", json_boolean(atomic_load(&record->is_good)));
+    set_seconds(object, "settings_age_s", age_s > 0 ? (uint64_t)age_s * 1000 : 0);
 }
 
 json_t *report_json_gate(const struct report_gate *gate)
@@ -179,6 +197,8 @@ json_t *report_json_gate(const struct report_gate *gate)
     set_seconds(&object, "uptime_s", gate->uptime_ms);
     set(&object, "ready", json_boolean(gate->is_ready));
     set(&object, "draining", json_boolean(atomic_load(&gate->drains->are_all)));
+    set_start(&object, gate->start);
+    set_reloads(&object, gate->reloads);
     set_number(&object, "sessions", sessions);
     set_number(&object, "max_sessions", config->gate.max_sessions);
     set_number(&object, "handshakes_in_progress", handshakes);

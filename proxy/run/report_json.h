@@ -9,7 +9,9 @@
 #include "creds/generation.h"
 #include "handshake/failures.h"
 #include "run/drains.h"
+#include "run/swap.h"
 #include "session/session_report.h"
+#include "session/sessions_adopt.h"
 
 /* A session, a tombstone or nobody. */
 json_t *report_json_session(const struct session_report *report,
@@ -18,8 +20,17 @@ json_t *report_json_session(const struct session_report *report,
 json_t *report_json_failure(const struct failure *failure, const struct generation *generation,
                             uint64_t now_ms);
 
+/* How the process began; does not change while workers run. */
+struct report_start {
+    const char *state; /* new, taken_over, or refused: one was there that could not be used */
+    uint32_t count;    /* processes that had the state, with this one */
+    struct sessions_adopted sessions; /* all 0 if the state is new */
+};
+
 /* What status is made of; all borrowed. */
 struct report_gate {
+    const struct report_start *start;
+    const struct swap_record *reloads;
     const struct generation *generation;
     const struct worker_counters *const *workers;
     uint32_t worker_count;

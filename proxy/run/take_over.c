@@ -65,27 +65,32 @@ static bool claim_all(struct part *parts, uint32_t count, struct err *err)
     return true;
 }
 
-static void log_taken_over(const struct part *parts, uint32_t count, uint64_t took_ms)
+static struct sessions_adopted sum_of(const struct part *parts, uint32_t count)
 {
     struct sessions_adopted sum = {0};
-    struct log_line line;
     for (uint32_t i = 0; i < count; i++) {
         sum.kept += parts[i].adopted.kept;
         sum.torn += parts[i].adopted.torn;
         sum.ended += parts[i].adopted.ended;
         sum.removed += parts[i].adopted.removed;
     }
-    log_begin(&line, sum.torn == 0 ? LOG_INFO : LOG_WARNING, "sessions_taken_over");
-    log_add_u64(&line, "count", sum.kept);
-    log_add_u64(&line, "torn", sum.torn);
-    log_add_u64(&line, "listener_removed", sum.removed);
-    log_add_u64(&line, "had_ended", sum.ended);
+    return sum;
+}
+
+static void log_taken_over(const struct sessions_adopted *sum, uint64_t took_ms)
+{
+    struct log_line line;
+    log_begin(&line, sum->torn == 0 ? LOG_INFO : LOG_WARNING, "sessions_taken_over");
+    log_add_u64(&line, "count", sum->kept);
+    log_add_u64(&line, "torn", sum->torn);
+    log_add_u64(&line, "listener_removed", sum->removed);
+    log_add_u64(&line, "had_ended", sum->ended);
     log_add_ms(&line, "duration_s", took_ms);
     log_end(&line);
 }
 
 bool take_over_sessions(struct worker *const *workers, uint32_t count, struct state *state,
-                        struct err *err)
+                        struct sessions_adopted *sum, struct err *err)
 {
     struct sessions_adopt shared;
     uint64_t begun_ms = state_now_ms(state);
@@ -103,7 +108,8 @@ bool take_over_sessions(struct worker *const *workers, uint32_t count, struct st
     if (ok) {
         do_all(parts, count, sweep);
         state_note_renewed(state);
-        log_taken_over(parts, count, state_now_ms(state) - begun_ms);
+        *sum = sum_of(parts, count);
+        log_taken_over(sum, state_now_ms(state) - begun_ms);
     }
     sessions_adopt_end(&shared);
     free(parts);

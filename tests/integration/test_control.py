@@ -111,6 +111,12 @@ def test_failures(proxy, make_device):
     assert len(proxy.ctl("failures", "--identity", "stranger")) == 1
 
 
+def test_nothing_to_show_is_said(proxy):
+    for command, text in (("sessions", "no sessions\n"), ("failures", "no failed handshakes\n")):
+        told = proxy.run_ctl(command)
+        assert (told.returncode, told.stdout) == (0, text)
+
+
 def test_text_for_people(proxy, make_device):
     device = make_device(proxy).connect()
     proxy.wait_log("session_established")

@@ -79,6 +79,9 @@ def test_a_session_goes_on(make_succession, backend, make_device, version, cid):
     told, _ = gate.proxy.ctl("sessions")
     assert {name: told[name] for name in ("suite", "version", "identity")} \
         == {name: logged[name] for name in ("suite", "version", "identity")}
+    *_, status, _ = gate.proxy.ctl("status")
+    assert status == {**status, "state": "taken_over", "starts": 3, "sessions_taken_over": 1, "sessions_torn": 0,
+                      "reloads": 0, "last_reload_successful": True}
 
 
 def test_datagrams_wait_for_the_next_process(make_succession, silent_backend, make_device):

@@ -41,7 +41,9 @@ int metrics_fixture_set_up(void **state)
         f->workers[w].whole = &f->whole[w];
         f->worker_pointers[w] = &f->workers[w];
     }
+    f->start = (struct report_start){.state = "taken_over", .count = 3, .sessions = {.torn = 2}};
     f->source = (struct metrics_source){
+        .start = &f->start,
         .workers = f->worker_pointers,
         .worker_count = WORKERS,
         .swap = &f->swap,

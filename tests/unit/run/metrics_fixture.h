@@ -4,6 +4,7 @@
 #define METRICS_FIXTURE_H
 
 #include "run/metrics.h"
+#include "run/report_json.h"
 
 enum { WORKERS = 2, LISTENERS = 2 };
 
@@ -19,6 +20,7 @@ struct fixture {
     const struct worker_counters *worker_pointers[WORKERS];
     _Atomic bool is_ready;
     struct drains drains;
+    struct report_start start;
     struct metrics_source source;
     struct metrics *metrics;
     struct addr addr;

@@ -77,6 +77,8 @@ static int set_up(void **state)
         .ask = take_mail,
         .context = scene,
         .drains = &scene->drains,
+        .start = &scene->gate->start,
+        .reloads = &scene->gate->swap.record,
         .is_ready = &scene->gate->is_ready,
         .actions = {.context = scene, .reload = on_reload, .stop = on_stop},
     };
