@@ -312,7 +312,8 @@ void udp_out_flush(struct udp_out *out)
     for (uint32_t i = 0; i < count; i++) {
         const struct fake_socket *s = &kernel.sockets[b->queued[i].socket->fd];
         enum direction direction = s->is_backend ? GATE_TO_BACKEND : GATE_TO_CLIENT;
-        struct addr from = b->queued[i].local;
+        bool is_chosen = b->queued[i].local.family != 0; /* else by the kernel */
+        struct addr from = is_chosen ? b->queued[i].local : s->bound;
         assert(s->is_open);
         from.port = s->bound.port;
         if (!kernel.is_refused[direction])

@@ -96,6 +96,38 @@ static void on_sent(void *context, const struct packet *packet)
         gate_policy_on_sent(&gate->policy, packet);
 }
 
+/* Of listeners that have none yet. */
+static void open_sockets(struct gate *gate)
+{
+    struct err err;
+    for (uint32_t i = 0; i < gate->generation->config->listener_count; i++) {
+        const struct listener *listener = &gate->generation->listeners[i];
+        struct udp_socket *socket = &gate->listening[listener->number];
+        assert_true(listener->number < GATE_LISTENERS_MAX);
+        if (socket->fd >= 0)
+            continue;
+        assert_true(udp_open_listener(socket, &listener->config->listen.addrs[0], &err));
+        datapath_add_socket(&gate->dp, listener->number, socket);
+        if (gate->listener_count <= listener->number)
+            gate->listener_count = listener->number + 1;
+    }
+}
+
+/* Those that no handshake has any more. */
+static void free_retired(struct gate *gate)
+{
+    struct generation **at = &gate->before;
+    while (*at != NULL) {
+        struct generation *generation = *at;
+        if (atomic_load(&generation->references) != 1) {
+            at = &generation->older;
+            continue;
+        }
+        *at = generation->older;
+        reload_release(generation);
+    }
+}
+
 void gate_open(struct gate *gate, const char *ini)
 {
     struct err err;
@@ -118,9 +150,9 @@ void gate_open(struct gate *gate, const char *ini)
     assert_true(datapath_init(&gate->dp, gate->generation, &shared, 0, 1, &gate->backend, &err));
     assert_true(udp_in_init(&gate->in));
     gate->is_open = true;
-    for (uint32_t i = 0; i < gate->generation->config->listener_count; i++)
-        assert_true(udp_open_listener(
-            &gate->listening[i], &gate->generation->config->listeners[i].listen.addrs[0], &err));
+    for (uint32_t i = 0; i < GATE_LISTENERS_MAX; i++)
+        gate->listening[i].fd = -1;
+    open_sockets(gate);
 }
 
 void gate_close(struct gate *gate)
@@ -128,14 +160,15 @@ void gate_close(struct gate *gate)
     if (!gate->is_open)
         return;
     gate->is_open = false;
-    coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
+    coverage_add(&gate->dp.counters, gate->listener_count);
     for (uint32_t i = 0; i < gate->device_count; i++)
         memory_client_free(gate->devices[i].client);
     datapath_deinit(&gate->dp);
     state_close(&gate->state);
     identities_free(gate->identities);
     udp_in_deinit(&gate->in);
-    reload_release(gate->before);
+    free_retired(gate);
+    assert_null(gate->before);
     reload_release(gate->generation);
     gate_policy_forget(&gate->policy);
     fake_udp_reset();
@@ -143,20 +176,61 @@ void gate_close(struct gate *gate)
     fake_log_reset();
 }
 
+static bool is_needed(const struct gate *gate, uint32_t number)
+{
+    const struct listener *listener = generation_listener(gate->generation, number);
+    return listener != NULL &&
+           addr_equal(&listener->config->listen.addrs[0], &gate->listening[number].bound);
+}
+
+static void take_batch(struct gate *gate, uint32_t listener);
+
+/* As worker_swap.c does. */
+static void leave_sockets(struct gate *gate)
+{
+    for (uint32_t i = 0; i < gate->listener_count; i++) {
+        struct udp_socket *socket = &gate->listening[i];
+        if (socket->fd < 0 || is_needed(gate, i))
+            continue;
+        while (udp_receive(socket, &gate->in))
+            take_batch(gate, i);
+        while (datapath_end_handshakes_at(&gate->dp, i, socket, gate->now_ms))
+            ;
+        datapath_remove_socket(&gate->dp, socket);
+        udp_close(socket);
+    }
+}
+
+/* The state measures by the real clock. */
+static void enter_state(struct gate *gate)
+{
+    struct addr before[GATE_LISTENERS_MAX];
+    struct err err = {0};
+    struct layout_listener *listeners = gate->state.header->listeners;
+    for (uint32_t i = 0; i < GATE_LISTENERS_MAX; i++)
+        before[i] = listeners[i].server.now;
+    if (!reload_enter_state(gate->generation, &gate->state, &err))
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < GATE_LISTENERS_MAX; i++)
+        if (!addr_equal(&before[i], &listeners[i].server.now))
+            listeners[i].server.before_until_ms =
+                gate->now_ms + gate->generation->config->gate.tombstone_ms;
+}
+
 uint32_t gate_reload(struct gate *gate, const char *ini)
 {
     uint32_t slices = 1;
-    struct err err = {0};
-    reload_release(gate->before);
+    free_retired(gate);
+    gate->generation->older = gate->before;
     gate->before = gate->generation;
     gate->generation = build_generation(ini);
     assert_non_null(gate->generation);
-    state_set_clock(&gate->state, gate->now_ms);
-    if (!reload_enter_state(gate->generation, &gate->state, &err))
-        fail_msg("%s", err.text);
+    enter_state(gate);
     datapath_swap(&gate->dp, gate->generation, gate->now_ms);
     while (datapath_swap_on(&gate->dp, gate->now_ms))
         slices++;
+    leave_sockets(gate);
+    open_sockets(gate);
     datapath_swap_end(&gate->dp);
     gate->due_ms = gate->now_ms;
     return slices;
@@ -237,16 +311,11 @@ void device_close(struct device *device)
 
 /* ---- counters ------------------------------------------------------------------------------- */
 
-static uint32_t listener_count(const struct gate *gate)
-{
-    return gate->generation->config->listener_count;
-}
-
 /* The one behind the last listener is of none. */
 static struct counters *entry_of(const struct gate *gate, uint32_t listener)
 {
     const struct worker_counters *counters = &gate->dp.counters;
-    return &counters->by_listener[listener < listener_count(gate) ? listener
+    return &counters->by_listener[listener < gate->listener_count ? listener
                                                                   : counters->listener_count];
 }
 
@@ -259,7 +328,7 @@ struct counters *gate_counters(struct gate *gate, uint32_t listener)
 #define SUM(gate, member)                                       \
     ({                                                          \
         uint64_t sum_ = 0;                                      \
-        for (uint32_t i_ = 0; i_ <= listener_count(gate); i_++) \
+        for (uint32_t i_ = 0; i_ <= gate->listener_count; i_++) \
             sum_ += counter_get(&entry_of(gate, i_)->member);   \
         sum_;                                                   \
     })
@@ -322,7 +391,7 @@ static void check_listener(const struct counters *c)
 static void check(struct gate *gate)
 {
     uint64_t closed = 0;
-    for (uint32_t i = 0; i <= listener_count(gate); i++)
+    for (uint32_t i = 0; i <= gate->listener_count; i++)
         check_listener(entry_of(gate, i));
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
         closed += gate_closed(gate, i);
@@ -358,8 +427,8 @@ void gate_step(struct gate *gate, uint64_t now_ms)
 {
     gate->now_ms = now_ms;
     fake_network_deliver(now_ms);
-    for (uint32_t i = 0; i < gate->generation->config->listener_count; i++) {
-        while (udp_receive(&gate->listening[i], &gate->in))
+    for (uint32_t i = 0; i < gate->listener_count; i++) {
+        while (gate->listening[i].fd >= 0 && udp_receive(&gate->listening[i], &gate->in))
             take_batch(gate, i);
     }
     while (udp_receive(gate_backend_socket(&gate->dp), &gate->in))

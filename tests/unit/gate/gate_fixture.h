@@ -15,7 +15,7 @@
 #include "gate/nonce_watch.h"
 #include "worker/datapath.h"
 
-enum { GATE_DEVICES_MAX = 80, GATE_LISTENERS_MAX = 4 };
+enum { GATE_DEVICES_MAX = 80, GATE_LISTENERS_MAX = 8 };
 
 /* Parts of a configuration file. Keys are in the folder that gate_keys.h makes. */
 #define GATE_ADDRESS "192.0.2.1"
@@ -40,12 +40,14 @@ struct device {
 
 struct gate {
     struct generation *generation;
-    struct generation *before; /* of the latest reload: handshakes may have it */
+    struct generation *before; /* of earlier reloads, latest first: handshakes may have them */
     struct state state;
     struct identities *identities;
     struct datapath dp;
     struct udp_socket backend;
-    struct udp_socket listening[GATE_LISTENERS_MAX]; /* one a listener */
+    /* One a listener, by its number; fd = -1: it has none. */
+    struct udp_socket listening[GATE_LISTENERS_MAX];
+    uint32_t listener_count; /* numbers that were ever used */
     struct udp_in in;
     struct device devices[GATE_DEVICES_MAX];
     uint32_t device_count;
@@ -71,7 +73,8 @@ void gate_open(struct gate *gate, const char *ini);
 void gate_close(struct gate *gate);
 
 /* Goes over to the settings of another text, as a reload does, until all sessions have been looked
- * at. Sockets stay. Returns how many slices that took. */
+ * at. What waits in sockets that are not needed any more is handled first. Returns how many slices
+ * that took. */
 uint32_t gate_reload(struct gate *gate, const char *ini);
 
 /* Lets each bucket have so many backend addresses. Devices that are added from now on share one. */
@@ -83,6 +86,7 @@ struct device *gate_add(struct gate *gate, const struct client_kind *kind);
 struct device *gate_add_reborn(struct gate *gate, const struct client_kind *kind,
                                struct device *old);
 struct addr gate_device_addr(uint32_t index);
+/* Listeners are named by their number here and below. */
 struct addr gate_listener_addr(const struct gate *gate, uint32_t listener);
 
 void device_connect(struct device *device);

@@ -33,8 +33,11 @@ static void die(struct gate *gate, struct datapath *workers, uint32_t count,
                 const struct damage *damage)
 {
     struct err err = {0};
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0) /* that of the first one is the fixture's */
+            udp_close(gate_backend_socket(&workers[i]));
         datapath_deinit(&workers[i]);
+    }
     int fd = dup(gate->state.region.fd);
     assert_true(fd >= 0);
     state_close(&gate->state);
@@ -58,8 +61,7 @@ static void open_workers(struct gate *gate, struct datapath *workers, uint32_t c
     udp_close(&gate->backend);
     for (uint32_t i = 0; i < count; i++) {
         struct udp_socket socket;
-        uint16_t port = i > 0 ? gate->backend.bound.port : 0;
-        assert_true(udp_open_backend(&socket, port, i == 0, &err));
+        assert_true(udp_open_backend(&socket, gate->backend.bound.port, i == 0, &err));
         if (!datapath_init(&workers[i], gate->generation, &shared, i, count, &socket, &err))
             fail_msg("%s", err.text);
         if (i == 0)
@@ -101,12 +103,12 @@ static struct sessions_adopted take_over(struct gate *gate, struct datapath *wor
 
 static struct sessions_adopted restart(struct gate *gate, const struct damage *damage)
 {
-    coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
+    coverage_add(&gate->dp.counters, gate->listener_count);
     die(gate, &gate->dp, 1, damage);
     open_workers(gate, &gate->dp, 1);
-    for (uint32_t i = 0; i < gate->generation->config->listener_count; i++)
-        assert_true(routes_add_socket(&gate->dp.sessions.routes,
-                                      gate->generation->listeners[i].number, &gate->listening[i]));
+    for (uint32_t i = 0; i < gate->listener_count; i++)
+        if (gate->listening[i].fd >= 0)
+            datapath_add_socket(&gate->dp, i, &gate->listening[i]);
     struct sessions_adopted adopted = take_over(gate, &gate->dp, 1, 1);
     gate->inherited = adopted.kept + adopted.torn + adopted.removed;
     gate->due_ms = gate->now_ms;
@@ -159,7 +161,7 @@ struct sessions_adopted gate_restart_with(struct gate *gate, uint32_t worker_cou
                                           void *context)
 {
     static struct datapath workers[WORKERS_MAX];
-    coverage_add(&gate->dp.counters, gate->generation->config->listener_count);
+    coverage_add(&gate->dp.counters, gate->listener_count);
     die(gate, &gate->dp, 1, NULL);
     open_workers(gate, workers, worker_count);
     struct sessions_adopted sum = take_over(gate, workers, worker_count, worker_count);

@@ -165,7 +165,7 @@ void gate_set_slot_max(struct datapath *dp, uint32_t slot_max)
 {
     dp->backend.slots.share = slot_max;
     dp->backend.slots.extra_max = 0;
-    dp->backend.slots.first = 0;
+    dp->backend.slots.first = dp->backend.slots.state->header->slot_first = 0;
 }
 
 static struct session *find_from(const struct datapath *dp, const struct addr *source)
