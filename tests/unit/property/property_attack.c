@@ -118,7 +118,7 @@ void world_backend_act(struct world *world)
 {
     static const uint8_t many[20000];
     uint32_t source = draw_source(world), listener = listener_of_backend(world, source);
-    struct addr from = world->gate->generation->config->listeners[listener].backend;
+    struct addr from = world->model.listeners[listener].config.backend;
     uint64_t delay_ms = draw_delay_ms(world);
     switch (world_draw(world, 8)) {
     case 0: world_send_from_backend(world, &from, source, NULL, 0, delay_ms); break;
@@ -219,7 +219,7 @@ static size_t cid_bytes_at(const struct world *world, const struct addr *listene
     for (uint32_t i = 0; i < world->model.listener_count; i++) {
         struct addr addr = gate_listener_addr(world->gate, i);
         if (addr_equal(&addr, listener))
-            return world->gate->generation->config->listeners[i].cid_bytes;
+            return world->model.listeners[i].config.cid_bytes;
     }
     return 0;
 }

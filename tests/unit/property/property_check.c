@@ -22,7 +22,7 @@ enum {
 
 static const struct listener_config *config_of(const struct model *model, uint32_t listener)
 {
-    return &model->gate->generation->config->listeners[listener];
+    return &model->listeners[listener].config;
 }
 
 /* ---- handshakes ----------------------------------------------------------------------------- */
@@ -37,7 +37,10 @@ static void note_handshakes(struct model *model)
         struct model_counts counts = model_counts_of(model, input->listener);
         struct model_handshake *h =
             &model->handshakes[input->listener][model_address_index(model, &input->packet->from)];
-        if (counts.begun != model->before[input->listener].begun)
+        bool has_begun = counts.begun != model->before[input->listener].begun;
+        if (has_begun && model->listeners[input->listener].is_draining)
+            fail_msg("a handshake begins at listener %u, which is draining", input->listener);
+        if (has_begun)
             /* It may have been refused already, in this very step. */
             *h = (struct model_handshake){.is_open = true,
                                           .begun_ms = now_ms,
@@ -163,14 +166,14 @@ static void expect_backend(struct model *model, const struct packet *packet,
         return;
     }
     struct model_counts *e = &expected[life->listener];
-    const struct listener_config *config = config_of(model, life->listener);
     bool is_live = was_live(model, life);
-    if (!addr_equal(&packet->from, &config->backend)) {
+    if (!model_is_server(model, life->listener, &packet->from)) {
         e->backend[BACKEND_wrong_sender]++;
+        if (!is_a_backend(model, &packet->from))
+            return;
         if (!is_live)
             model_late_reason(model, life);
-        if (is_a_backend(model, &packet->from))
-            model_on_noise(model, life, is_live);
+        model_on_noise(model, life, is_live);
     } else if (life->began_step == model->step && is_live) {
         /* It was in the socket when the session got its address. */
         e->backend[BACKEND_late]++;
@@ -318,79 +321,6 @@ static void check_datagram(struct model *model, const struct packet *packet, boo
         path_on_sent(model, listener, packet);
 }
 
-/* ---- ends of sessions ----------------------------------------------------------------------- */
-
-/* Its device said so. */
-static bool is_asked_for(const struct model *model, uint32_t life, enum close_reason reason)
-{
-    for (uint32_t i = 0; i < model->from_client_count; i++) {
-        const struct origin *origin = &model->from_client[i].origin;
-        if (origin->life == life &&
-            (reason == CLOSE_closed_by_client ? origin->is_close : origin->is_alert))
-            return true;
-    }
-    return false;
-}
-
-/* By a session that began at its address; by one of the same device, if it does not need it. */
-static bool is_replaced(const struct model *model, const struct life *old)
-{
-    for (uint32_t i = 0; i < model->began_count; i++) {
-        const struct life *life = &model->lives[model->began[i]];
-        if (life != old && model_is_session_at(model, model->began[i], old->listener, &old->addr) &&
-            (old->cid_len == 0 || model_is_same_identity(life, old)))
-            return true;
-    }
-    return false;
-}
-
-/* It made way in a table that was full, and no other was unused for longer. */
-static bool is_evicted(const struct model *model, const struct life *evicted)
-{
-    if (model->began_count == 0 ||
-        model->live_count + model->ended_count < model->gate->generation->config->gate.max_sessions)
-        return false;
-    for (uint32_t i = 0; i < model->live_count; i++) {
-        const struct life *life = &model->lives[model->live[i]];
-        if (life->used_step != model->step && life->used_ms < evicted->used_ms)
-            return false;
-    }
-    return true;
-}
-
-static uint64_t idle_timeout_of(const struct model *model, const struct life *life)
-{
-    const struct listener_config *config = config_of(model, life->listener);
-    return life->cid_len != 0 ? config->idle_timeout_cid_ms : config->idle_timeout_ms;
-}
-
-static void check_end(const struct model *model, uint32_t index)
-{
-    const struct life *life = &model->lives[index];
-    uint64_t idle_ms = idle_timeout_of(model, life);
-    bool is_right = false;
-    switch (life->reason) {
-    case CLOSE_closed_by_client: is_right = is_asked_for(model, index, life->reason); break;
-    case CLOSE_fatal_alert:
-        is_right = is_asked_for(model, index, life->reason) || life->is_broken;
-        break;
-    case CLOSE_forgery_limit: break; /* so many are not sent here */
-    case CLOSE_key_limit: is_right = model->has_low_limits; break;
-    case CLOSE_idle: is_right = model->gate->now_ms - life->used_ms >= idle_ms; break;
-    case CLOSE_evicted: is_right = is_evicted(model, life); break;
-    case CLOSE_replaced: is_right = is_replaced(model, life); break;
-    case CLOSE_shutdown: is_right = model->is_stopping; break;
-    case CLOSE_revoked:
-    case CLOSE_listener_removed:
-    case CLOSE_closed_by_operator:
-    case CLOSE_torn: /* nobody asks for that here */
-    case CLOSE_REASON_COUNT: break;
-    }
-    if (!is_right)
-        fail_msg("the session of life %u, %s, ended as %s without cause", index, life->kind->name,
-                 close_reason_name(life->reason));
-}
-
 /* ---- from devices --------------------------------------------------------------------------- */
 
 /* The gate still has the keys that it was made with. */
@@ -463,9 +393,11 @@ static void note_newest(struct model *model, const struct model_input *input)
 static void check_sums(struct model *model)
 {
     const struct gate *gate = model->gate;
+    struct model_totals totals[MODEL_LISTENERS + 1];
     uint64_t early = 0;
+    model_totals(model, totals);
     for (uint32_t i = 0; i < model->listener_count; i++)
-        early += counter_get(&gate_counters(model->gate, i)->backend_addresses_taken_early);
+        early += totals[i].early;
     if (early != model->early_count)
         fail_msg("%u addresses taken early, %u are counted", model->early_count, (unsigned)early);
     if (gate_session_count(&gate->dp) != model->live_count)
@@ -474,8 +406,11 @@ static void check_sums(struct model *model)
         fail_msg("more than max_sessions");
     for (uint32_t i = 0; i < model->live_count; i++) {
         const struct life *life = &model->lives[model->live[i]];
-        if (gate->now_ms - life->used_ms >= idle_timeout_of(model, life))
+        if (gate->now_ms - life->used_ms >= model_idle_timeout_of(model, life))
             fail_msg("the session of life %u has outlived its idle_timeout", model->live[i]);
+        if (life->is_condemned)
+            fail_msg("the session of life %u, %s, ought to be %s", model->live[i], life->kind->name,
+                     close_reason_name(life->verdict));
     }
 }
 
@@ -488,7 +423,7 @@ void model_check_step(struct model *model)
     for (uint32_t i = 0; i < model->to_client_count; i++)
         check_datagram(model, model->to_client[i], model->is_explained[i]);
     for (uint32_t i = 0; i < model->ended_count; i++)
-        check_end(model, model->ended[i]);
+        model_check_end(model, model->ended[i]);
     for (uint32_t i = 0; i < model->from_client_count; i++)
         check_arrival(model, &model->from_client[i]);
     for (uint32_t i = 0; i < model->from_client_count; i++)

@@ -323,9 +323,18 @@ static struct memory_client *new_client(struct world *world, uint32_t device, ui
 {
     struct world_device *d = &world->devices[device];
     struct memory_client *client =
-        memory_client_new(&d->kinds[kind], gate_keys(), on_client_sends, d);
+        memory_client_new(&d->kinds[d->psk][kind], gate_keys(), on_client_sends, d);
     assert_non_null(client);
     return client;
+}
+
+/* One that is there. */
+static uint32_t draw_listener(struct world *world)
+{
+    uint32_t listener = (uint32_t)world_draw(world, WORLD_LISTENERS);
+    while (!world->model.listeners[listener].is_there)
+        listener = (listener + 1) % WORLD_LISTENERS;
+    return listener;
 }
 
 static void forget_earlier(struct world_device *d)
@@ -352,7 +361,12 @@ static void keep_for_later(struct world *world, uint32_t device)
         return;
     forget_earlier(d);
     d->earlier = session;
-    d->earlier_kind = (uint32_t)(client->kind - d->kinds);
+    d->earlier_kind = (uint32_t)(client->kind - d->kinds[0]) % WORLD_KINDS;
+    /* The gate may have refused it when the handshake was complete. */
+    const struct life *life = life_of(world, device);
+    d->earlier_key = life->key != NULL          ? life->key
+                     : life->ticket_key != NULL ? life->ticket_key
+                                                : life->kind->key;
 }
 
 /* It knows nothing of an earlier session, unless it resumes one; perhaps the same one again. */
@@ -363,9 +377,9 @@ static void boot(struct world *world, uint32_t device)
     keep_for_later(world, device);
     bool is_resuming = d->earlier != NULL && world_happens(world, 70);
     uint32_t kind = is_resuming ? d->earlier_kind : draw_kind(world);
-    uint32_t listener = (uint32_t)world_draw(world, world->model.listener_count);
+    uint32_t listener = draw_listener(world);
     bool is_impostor = device < IMPOSTORS && kind < PSK_KINDS;
-    uint32_t life = model_add_life(&world->model, &d->kinds[kind], listener, is_impostor);
+    uint32_t life = model_add_life(&world->model, &d->kinds[d->psk][kind], listener, is_impostor);
     if (life == NO_LIFE)
         return;
     if (d->address == NO_ADDRESS)
@@ -378,6 +392,8 @@ static void boot(struct world *world, uint32_t device)
     at->to = gate_listener_addr(world->gate, listener);
     if (is_resuming && !memory_client_resume(at->client, d->earlier))
         forget_earlier(d);
+    if (d->earlier != NULL)
+        life_of(world, device)->ticket_key = d->earlier_key;
     memory_client_connect(at->client, world->gate->now_ms);
 }
 
@@ -393,6 +409,20 @@ static void switch_off(struct world *world, uint32_t device)
     leave_address(world, device);
 }
 
+static void make_kind(struct world_device *d, uint32_t device, uint32_t psk, uint32_t k)
+{
+    struct client_kind *kind = &d->kinds[psk][k];
+    *kind = *gate_kind(kinds[k].name);
+    kind->has_cid = kinds[k].has_cid;
+    kind->cid_bytes = kinds[k].cid_bytes;
+    kind->repeat_max_ms = 8000;
+    kind->wants_ticket = kinds[k].wants_ticket;
+    if (k < PSK_KINDS) {
+        kind->identity = d->identity;
+        kind->key = device < IMPOSTORS ? "fedcba9876543210" : world_psks[psk];
+    }
+}
+
 void world_add_devices(struct world *world)
 {
     for (uint32_t i = 0; i < WORLD_DEVICES; i++) {
@@ -403,17 +433,8 @@ void world_add_devices(struct world *world)
         d->address = NO_ADDRESS;
         /* The first ones have a key or a name that the gate does not know. */
         snprintf(d->identity, sizeof(d->identity), "device-%u", i == 0 ? 999 : i);
-        for (uint32_t k = 0; k < WORLD_KINDS; k++) {
-            d->kinds[k] = *gate_kind(kinds[k].name);
-            d->kinds[k].has_cid = kinds[k].has_cid;
-            d->kinds[k].cid_bytes = kinds[k].cid_bytes;
-            d->kinds[k].repeat_max_ms = 8000;
-            d->kinds[k].wants_ticket = kinds[k].wants_ticket;
-            if (k < PSK_KINDS) {
-                d->kinds[k].identity = d->identity;
-                d->kinds[k].key = i < IMPOSTORS ? "fedcba9876543210" : KEY;
-            }
-        }
+        for (uint32_t k = 0; k < WORLD_PSKS * WORLD_KINDS; k++)
+            make_kind(d, i, k / WORLD_KINDS, k % WORLD_KINDS);
         at->gate = world->gate;
         at->client = new_client(world, i, 0); /* not switched on yet */
         world->gate->device_count = i + 1;

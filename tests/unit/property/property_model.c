@@ -12,7 +12,7 @@
 #include "property/property_path.h"
 #include "property/property_wire.h"
 
-enum { ALERT_REPEATS = 3, FIRST_SOURCE = 0x7f010000 };
+enum { ALERT_REPEATS = 3 };
 
 /* The IP address tells which it is, the port brings it into its bucket. */
 static struct addr draw_addr(uint32_t index)
@@ -26,11 +26,11 @@ static struct addr draw_addr(uint32_t index)
 
 void model_init(struct model *model, struct gate *gate)
 {
-    *model = (struct model){.gate = gate,
-                            .listener_count = gate->generation->config->listener_count,
-                            .next_origin = {.life = NO_LIFE}};
+    *model = (struct model){
+        .gate = gate, .listener_count = MODEL_LISTENERS, .next_origin = {.life = NO_LIFE}};
     for (uint32_t i = 0; i < MODEL_ADDRESSES; i++)
         model->addrs[i] = draw_addr(i);
+    model_on_settings(model);
 }
 
 void model_deinit(struct model *model)
@@ -57,38 +57,10 @@ uint32_t model_address_index(const struct model *model, const struct addr *addr)
     return index;
 }
 
-uint32_t model_source_of(const struct addr *addr)
-{
-    return (uint32_t)addr->ip[0] << 24 | (uint32_t)addr->ip[1] << 16 | (uint32_t)addr->ip[2] << 8 |
-           addr->ip[3];
-}
-
-struct addr model_source_addr(const struct model *model, uint32_t source)
-{
-    return (struct addr){.ip = {(uint8_t)(source >> 24), (uint8_t)(source >> 16),
-                                (uint8_t)(source >> 8), (uint8_t)source},
-                         .port = gate_backend_port(&model->gate->dp),
-                         .family = AF_INET};
-}
-
-static struct model_slot *find_slot(struct model *model, uint32_t source)
-{
-    for (uint32_t i = 0; i < model->slot_count; i++) {
-        if (model->slots[i].source == source)
-            return &model->slots[i];
-    }
-    return NULL;
-}
-
-struct life *model_owner_of(struct model *model, uint32_t source)
-{
-    const struct model_slot *slot = find_slot(model, source);
-    return slot != NULL ? &model->lives[slot->life] : NULL;
-}
-
 bool model_is_overtaken(struct model *model, const struct life *life, uint32_t order)
 {
     return life->state == LIFE_AFTER_SESSION && life->reason == CLOSE_closed_by_client &&
+           life->ended_step > model->restart_step &&
            model->gate->now_ms - life->ended_ms < GATE_CLOSING_MS && order < life->closure &&
            model_owner_of(model, life->source) == life;
 }
@@ -115,6 +87,7 @@ void model_begin_step(struct model *model)
     model->step++;
     model->from_client_count = model->from_backend_count = model->to_client_count = 0;
     model->began_count = model->ended_count = model->move_count = 0;
+    model->is_reloading = false;
     for (uint32_t i = 0; i <= model->listener_count; i++)
         model->before[i] = model_counts_of(model, i);
 }
@@ -136,7 +109,7 @@ bool model_is_session_at(const struct model *model, uint32_t index, uint32_t lis
     return is_at && life->listener == listener;
 }
 
-static const char *identity_of(const struct life *life)
+const char *model_identity_of(const struct life *life)
 {
     return life->kind->identity != NULL ? life->kind->identity : IDENTITY;
 }
@@ -144,7 +117,8 @@ static const char *identity_of(const struct life *life)
 bool model_is_same_identity(const struct life *a, const struct life *b)
 {
     bool is_psk = a->kind->identity != NULL;
-    return is_psk == (b->kind->identity != NULL) && strcmp(identity_of(a), identity_of(b)) == 0;
+    return is_psk == (b->kind->identity != NULL) &&
+           strcmp(model_identity_of(a), model_identity_of(b)) == 0;
 }
 
 /* ---- what the log says ---------------------------------------------------------------------- */
@@ -182,9 +156,9 @@ static uint32_t field_listener(const struct model *model, const char *line)
 {
     char value[128];
     field(line, "listener", value);
-    for (uint32_t i = 0; i < model->listener_count; i++) {
-        if (strcmp(model->gate->generation->config->listeners[i].name, value) == 0)
-            return i;
+    for (uint32_t i = 0; i < model->name_count; i++) {
+        if (strcmp(model->names[i].name, value) == 0)
+            return model->names[i].number;
     }
     fail_msg("no such listener: %s", line);
     return 0;
@@ -212,6 +186,7 @@ static uint32_t find_claimant(const struct model *model, const char *line,
     char identity[128], version[128];
     field(line, "identity", identity);
     field(line, "version", version);
+    bool is_resumed = strstr(line, " resumed=yes") != NULL;
     uint32_t found = NO_LIFE;
     for (uint32_t i = 0; i < model->from_client_count; i++) {
         const struct model_input *input = &model->from_client[i];
@@ -220,7 +195,8 @@ static uint32_t find_claimant(const struct model *model, const char *line,
             continue;
         const struct life *life = &model->lives[input->origin.life];
         if (life->state == LIFE_WITHOUT_SESSION && !life->is_impostor &&
-            life->listener == listener && strcmp(identity_of(life), identity) == 0 &&
+            life->listener == listener && strcmp(model_identity_of(life), identity) == 0 &&
+            model_is_admitted(model, life, is_resumed) &&
             strcmp(version, dtls_version_name(life->kind->version)) == 0 &&
             (found == NO_LIFE || input->origin.life > found))
             found = input->origin.life;
@@ -230,149 +206,12 @@ static uint32_t find_claimant(const struct model *model, const char *line,
     return found;
 }
 
-static uint64_t tombstone_ms(const struct model *model)
-{
-    return model->gate->generation->config->gate.tombstone_ms;
-}
-
-static bool has_rested(const struct model *model, const struct model_slot *slot)
-{
-    return model->gate->now_ms - slot->silent_since_ms >= tombstone_ms(model);
-}
-
-static bool is_free(const struct model *model, const struct model_slot *slot)
-{
-    return model->lives[slot->life].state != LIFE_IN_SESSION;
-}
-
-static uint32_t bucket_of(uint32_t source)
-{
-    return source % STEERING_BUCKETS;
-}
-
-static bool has_unused(const struct model *model, uint32_t bucket)
-{
-    uint32_t used = 0;
-    for (uint32_t i = 0; i < model->slot_count; i++)
-        used += bucket_of(model->slots[i].source) == bucket;
-    return used < gate_slot_max(&model->gate->dp);
-}
-
-/* It is used once more. That must be the one that was silent for longest, and never one that a
- * backend has been heard at within the tombstone time. */
-static void check_reuse(struct model *model, const struct model_slot *chosen)
-{
-    if (!is_free(model, chosen))
-        fail_msg("%08x belongs to two sessions", chosen->source);
-    if (has_unused(model, bucket_of(chosen->source)))
-        fail_msg("%08x is used again, and others never were", chosen->source);
-    bool is_early = !has_rested(model, chosen);
-    if (is_early && chosen->is_noisy)
-        fail_msg("%08x is used again, where a backend was heard %u ms ago", chosen->source,
-                 (unsigned)(model->gate->now_ms - chosen->silent_since_ms));
-    for (uint32_t i = 0; i < model->slot_count; i++) {
-        const struct model_slot *other = &model->slots[i];
-        if (bucket_of(other->source) != bucket_of(chosen->source) || !is_free(model, other) ||
-            (!has_rested(model, other) && (!is_early || other->is_noisy)))
-            continue;
-        if (other->silent_since_ms < chosen->silent_since_ms)
-            fail_msg("%08x is used again, and %08x was silent for longer", chosen->source,
-                     other->source);
-    }
-    model->early_count += is_early;
-    model->reused_count++;
-}
-
-static void take_slot(struct model *model, uint32_t life, uint32_t source,
-                      const struct addr *client)
-{
-    struct model_slot *slot = find_slot(model, source);
-    if (bucket_of(source) != steering_bucket_of_addr(client))
-        fail_msg("%08x is not in the bucket of its device's address", source);
-    if (source < FIRST_SOURCE || source >= 0x7fffffffu)
-        fail_msg("%08x is no backend address of ours", source);
-    if (slot == NULL) {
-        assert_true(model->slot_count < MODEL_LIVES_MAX);
-        assert_true(has_unused(model, bucket_of(source)));
-        model->slots[model->slot_count++] = (struct model_slot){.source = source, .life = life};
-        return;
-    }
-    check_reuse(model, slot);
-    slot->life = life;
-    slot->is_noisy = slot->is_disturbed = slot->is_forgotten = false;
-}
-
-static struct model_slot *slot_of(struct model *model, const struct life *life)
-{
-    struct model_slot *slot = model->slots;
-    while (slot->source != life->source)
-        slot++;
-    return slot;
-}
-
-static void give_back_slot(struct model *model, const struct life *life)
-{
-    struct model_slot *slot = slot_of(model, life);
-    slot->silent_since_ms = model->gate->now_ms;
-    slot->is_noisy = slot->is_disturbed;
-}
-
-void model_on_noise(struct model *model, const struct life *life, bool is_live)
-{
-    struct model_slot *slot = slot_of(model, life);
-    if (is_free(model, slot))
-        slot->is_noisy = true;
-    else
-        slot->is_disturbed = true;
-    if (!is_live)
-        slot->silent_since_ms = model->gate->now_ms;
-}
-
-unsigned model_late_reason(struct model *model, const struct life *life)
-{
-    struct model_slot *slot = slot_of(model, life);
-    if (has_rested(model, slot))
-        slot->is_forgotten = true;
-    return slot->is_forgotten ? LATE_UNKNOWN : (unsigned)life->reason;
-}
-
-/* Of the bucket's slots the one that would be used again, or NULL. */
-static const struct model_slot *find_usable(const struct model *model, uint32_t bucket)
-{
-    const struct model_slot *usable = NULL;
-    for (uint32_t i = 0; i < model->slot_count; i++) {
-        const struct model_slot *slot = &model->slots[i];
-        if (bucket_of(slot->source) == bucket && is_free(model, slot) &&
-            (!slot->is_noisy || has_rested(model, slot)) &&
-            (usable == NULL || slot->silent_since_ms < usable->silent_since_ms))
-            usable = slot;
-    }
-    return usable;
-}
-
-uint32_t model_next_source(const struct model *model, uint32_t bucket)
-{
-    uint32_t used = FIRST_SOURCE + bucket;
-    if (has_unused(model, bucket)) {
-        for (uint32_t i = 0; i < model->slot_count; i++)
-            used += bucket_of(model->slots[i].source) == bucket ? STEERING_BUCKETS : 0;
-        return used;
-    }
-    const struct model_slot *next = find_usable(model, bucket);
-    return next != NULL ? next->source : used;
-}
-
-static bool is_exhausted(const struct model *model, uint32_t bucket)
-{
-    return !has_unused(model, bucket) && find_usable(model, bucket) == NULL;
-}
-
 /* A device is not let in, for want of an address. client: which, if it is known. */
 static void on_refused(struct model *model, const struct addr *client)
 {
-    bool is_right = client != NULL && is_exhausted(model, steering_bucket_of_addr(client));
+    bool is_right = client != NULL && model_is_exhausted(model, steering_bucket_of_addr(client));
     for (uint32_t i = 0; client == NULL && i < MODEL_BUCKETS; i++)
-        is_right |= is_exhausted(model, steering_bucket_of_addr(&model->addrs[i]));
+        is_right |= model_is_exhausted(model, steering_bucket_of_addr(&model->addrs[i]));
     if (!is_right)
         fail_msg("a device is refused, and there is an address for it");
     model->refused_count++;
@@ -385,7 +224,10 @@ static void on_established(struct model *model, const char *line)
     uint32_t listener = field_listener(model, line);
     uint32_t index = find_claimant(model, line, &client, listener);
     struct life *life = &model->lives[index];
-    take_slot(model, index, model_source_of(&source), &client);
+    model_take_slot(model, index, model_source_of(&source), &client);
+    life->key = life->kind->identity == NULL           ? NULL
+                : strstr(line, " resumed=yes") != NULL ? life->ticket_key
+                                                       : life->kind->key;
     life->state = LIFE_IN_SESSION;
     life->session = field_number(line, "session");
     life->addr = client;
@@ -431,21 +273,30 @@ static enum close_reason reason_named(const char *name)
     return 0;
 }
 
+void model_end_life(struct model *model, uint32_t index, enum close_reason reason)
+{
+    struct life *life = &model->lives[index];
+    uint32_t i = 0;
+    while (model->live[i] != index)
+        i++;
+    life->state = LIFE_AFTER_SESSION;
+    life->reason = reason;
+    life->ended_ms = model->gate->now_ms;
+    life->ended_step = model->step;
+    model_give_back_slot(model, life);
+    model->ended[model->ended_count++] = index;
+    model->live[i] = model->live[--model->live_count];
+}
+
 static void on_closed(struct model *model, const char *line)
 {
     char reason[128];
     struct addr client = field_addr(line, "client");
-    uint32_t index = find_live(model, field_number(line, "session")), i = 0;
+    uint32_t index = find_live(model, field_number(line, "session"));
     if (index == NO_LIFE)
         fail_msg("the end of a session that is not there: %s", line);
     struct life *life = &model->lives[index];
-    while (model->live[i] != index)
-        i++;
-    life->state = LIFE_AFTER_SESSION;
-    life->reason = reason_named(field(line, "reason", reason));
-    life->ended_ms = model->gate->now_ms;
-    life->ended_step = model->step;
-    give_back_slot(model, life);
+    model_end_life(model, index, reason_named(field(line, "reason", reason)));
     for (uint32_t j = 0; j < model->from_client_count; j++) {
         const struct origin *origin = &model->from_client[j].origin;
         if (origin->is_close && origin->life != NO_LIFE && &model->lives[origin->life] == life)
@@ -453,8 +304,6 @@ static void on_closed(struct model *model, const char *line)
     }
     if (!addr_equal(&client, &life->addr))
         fail_msg("the session is elsewhere: %s", line);
-    model->ended[model->ended_count++] = index;
-    model->live[i] = model->live[--model->live_count];
 }
 
 static void on_failed(struct model *model, const char *line)
@@ -559,8 +408,7 @@ static void on_plaintext(struct model *model, const struct packet *packet)
         fail_msg("message %u of life %u, which is in no session", note.number, note.who);
     if (life->source != source)
         fail_msg("message of life %u from %08x, not %08x", note.who, source, life->source);
-    if (!addr_equal(&packet->to,
-                    &model->gate->generation->config->listeners[life->listener].backend))
+    if (!addr_equal(&packet->to, &model->listeners[life->listener].config.backend))
         fail_msg("message of life %u to a backend of others", note.who);
     if (origin == NULL)
         fail_msg("message %u of life %u did not arrive", note.number, note.who);
@@ -598,17 +446,6 @@ void model_on_sent(struct model *model, const struct packet *packet)
     }
 }
 
-static uint32_t listener_at(const struct model *model, const struct addr *addr)
-{
-    for (uint32_t i = 0; i < model->listener_count; i++) {
-        struct addr listener = gate_listener_addr(model->gate, i);
-        if (addr_equal(&listener, addr))
-            return i;
-    }
-    fail_msg("there is no listener at port %u", addr->port);
-    return 0;
-}
-
 /* True if a handshake could begin with it: a whole ClientHello, or the first part of one. */
 static bool is_hello(const struct packet *packet)
 {
@@ -622,8 +459,9 @@ static void note_owner(struct model *model, const struct packet *packet)
     struct note note;
     if (!note_read(&note, packet->data, packet->len) || !note.is_from_backend)
         return;
-    const struct model_slot *slot = find_slot(model, model_source_of(&packet->to));
-    model->note_owners[note.number] = slot != NULL && !is_free(model, slot) ? slot->life : NO_LIFE;
+    const struct model_slot *slot = model_find_slot(model, model_source_of(&packet->to));
+    model->note_owners[note.number] =
+        slot != NULL && !model_is_free_slot(model, slot) ? slot->life : NO_LIFE;
 }
 
 void model_on_arrival(struct model *model, const struct packet *packet)
@@ -636,11 +474,14 @@ void model_on_arrival(struct model *model, const struct packet *packet)
     }
     if (packet->direction != CLIENT_TO_GATE)
         return;
+    uint32_t listener = model_listener_at(model, &packet->to);
+    if (listener == MODEL_LISTENERS) /* lost */
+        return;
     assert_true(model->from_client_count < MODEL_STEP_MAX);
     struct model_input *input = &model->from_client[model->from_client_count++];
     *input = (struct model_input){.packet = packet,
                                   .origin = model->origins[packet->number],
-                                  .listener = listener_at(model, &packet->to),
+                                  .listener = listener,
                                   .is_hello = is_hello(packet)};
 }
 

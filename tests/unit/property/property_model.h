@@ -18,6 +18,9 @@ enum {
     MODEL_BUCKETS = 3,        /* that these are in */
     MODEL_NOTES_MAX = 32768,  /* from backends */
     MODEL_STEP_MAX = 1024,    /* datagrams of one kind in one step */
+    MODEL_LISTENERS = 5,      /* numbers */
+    MODEL_NAMES_MAX = 12,     /* of listeners, over all settings */
+    MODEL_PSKS = 28,
     NO_LIFE = 0xffffffffu,
 };
 
@@ -43,14 +46,19 @@ struct life_path {
 struct life {
     const struct client_kind *kind;
     uint32_t listener;
-    bool is_impostor;        /* cannot authenticate */
-    bool is_broken;          /* its library gave up, and may have sent an alert */
-    uint8_t key_changes;     /* that it has begun */
+    bool is_impostor;    /* cannot authenticate */
+    bool is_broken;      /* its library gave up, and may have sent an alert */
+    uint8_t key_changes; /* that it has begun */
+    /* Another key than its kind's that it may come in with: of the session that it resumes. */
+    const char *ticket_key;
     uint32_t sent_datagrams; /* by its library, in order */
     uint32_t sent_messages;
     enum life_state state;
     /* Of the session: */
-    uint64_t session;            /* number in the log */
+    uint64_t session;  /* number in the log */
+    const char *key;   /* PSK; NULL = it has a certificate */
+    bool is_condemned; /* an operator's deed ends it, as: */
+    enum close_reason verdict;
     uint8_t cid[RECORD_CID_MAX]; /* that it puts on its records; cid_len 0 = none */
     uint8_t cid_len;
     struct addr addr; /* where its datagrams go */
@@ -109,6 +117,9 @@ struct model_slot {
     uint64_t silent_since_ms;
     bool is_noisy, is_disturbed;
     bool is_forgotten; /* why its session ended */
+    /* It had rested for a tombstone time that was shorter than the present one: not yet for this
+     * one, and what was heard there before is not known any more. */
+    bool is_doubtful;
 };
 
 /* An address change that the gate has told of. */
@@ -116,6 +127,28 @@ struct model_move {
     uint32_t life;
     struct addr from, to;
     bool is_explained;
+};
+
+/* A listener, by number; as it was at last if it is gone. */
+struct model_listener {
+    struct listener_config config; /* only what it holds itself */
+    bool is_there, is_draining;
+    /* The server before the present one, and how long it may still answer; 0: there was none. */
+    struct addr backend_before;
+    uint64_t before_until_ms;
+};
+
+/* What the gate knows of the PSK of an identity. */
+struct model_psk {
+    const char *identity, *key; /* key NULL: nothing */
+    const char *key_before;     /* until then: */
+    uint64_t changed_ms;
+};
+
+/* Sums over all processes so far. */
+struct model_totals {
+    uint64_t received, client[CLIENT_OUTCOME_COUNT], backend[BACKEND_OUTCOME_COUNT];
+    uint64_t late[LATE_REASON_COUNT], closed[CLOSE_REASON_COUNT], early, resumed;
 };
 
 /* Counters that tell what the gate made of a step. */
@@ -127,6 +160,16 @@ struct model_counts {
 struct model {
     struct gate *gate;
     uint32_t listener_count, step;
+    uint32_t restart_step; /* when the process began */
+    struct model_listener listeners[MODEL_LISTENERS];
+    struct {
+        char name[CONFIG_NAME_MAX + 1];
+        uint32_t number;
+    } names[MODEL_NAMES_MAX];
+    uint32_t name_count;
+    struct model_psk psks[MODEL_PSKS];
+    bool is_reloading; /* in this step */
+    uint64_t tombstone_ms;
     struct addr addrs[MODEL_ADDRESSES]; /* few buckets, so that devices get each other's slots */
     bool is_stopping, is_network_good;
     bool has_low_limits; /* keys may be used a few times only */
@@ -175,8 +218,10 @@ void model_on_log(struct model *model, const char *line);
 void model_on_message(struct model *model, uint32_t life, const uint8_t *data, size_t len);
 
 void model_begin_step(struct model *model);
-/* Judges the step; property_check.c. */
+/* Judges the step; property_check.c, which asks property_end.c whether sessions end for a cause. */
 void model_check_step(struct model *model);
+void model_check_end(const struct model *model, uint32_t life);
+uint64_t model_idle_timeout_of(const struct model *model, const struct life *life);
 
 /* A handshake may be in progress there, or was in this step. */
 bool model_has_handshake(const struct model *model, uint32_t listener, const struct addr *addr);
@@ -202,6 +247,45 @@ uint32_t model_next_source(const struct model *model, uint32_t bucket);
 unsigned model_late_reason(struct model *model, const struct life *life);
 /* What the counters of a listener say now. */
 struct model_counts model_counts_of(const struct model *model, uint32_t listener);
+
+/* ---- what an operator does: property_ruled.c ---- */
+
+/* The gate has other settings. */
+void model_on_settings(struct model *model);
+/* It knows the device by this key from now on; NULL: not at all. */
+void model_set_psk(struct model *model, uint32_t index, const char *identity, const char *key);
+/* The life's key is good for a session that begins now. */
+bool model_is_admitted(const struct model *model, const struct life *life, bool is_resumed);
+/* Which sessions have to end over the settings, or had to in this step; after
+ * model_on_settings(). */
+void model_condemn_by_settings(struct model *model);
+void model_condemn(struct model *model, uint32_t life, enum close_reason reason);
+/* A process was killed, and another one has taken over. before: as of model_totals(). Those that
+ * are condemned as torn or evicted have ended without a line in the log. */
+void model_on_restart(struct model *model, const struct model_totals *before);
+/* Of all listeners; the entry behind the last one is of none. */
+void model_totals(const struct model *model, struct model_totals totals[MODEL_LISTENERS + 1]);
+/* The backend of that listener may say so. */
+bool model_is_server(const struct model *model, uint32_t listener, const struct addr *from);
+/* None has this address: MODEL_LISTENERS. */
+uint32_t model_listener_at(const struct model *model, const struct addr *addr);
+
+/* ---- backend addresses: property_slots.c ---- */
+
+/* The tombstone time is another one. */
+void model_set_tombstone(struct model *model, uint64_t ms);
+/* NULL: it was never used. */
+struct model_slot *model_find_slot(struct model *model, uint32_t source);
+bool model_is_free_slot(const struct model *model, const struct model_slot *slot);
+void model_take_slot(struct model *model, uint32_t life, uint32_t source,
+                     const struct addr *client);
+void model_give_back_slot(struct model *model, const struct life *life);
+/* No address is left for another session of that bucket. */
+bool model_is_exhausted(const struct model *model, uint32_t bucket);
+
+/* The session has ended. */
+void model_end_life(struct model *model, uint32_t life, enum close_reason reason);
+const char *model_identity_of(const struct life *life);
 
 /* The IPv4 address as a number, and back. */
 uint32_t model_source_of(const struct addr *addr);

@@ -18,7 +18,7 @@ enum {
 
 static uint32_t cid_bytes_of(const struct model *model, uint32_t listener)
 {
-    return model->gate->generation->config->listeners[listener].cid_bytes;
+    return model->listeners[listener].config.cid_bytes;
 }
 
 /* A device of DTLS 1.3 changes its keys twice at most: 0 and 1 are the low bits of epochs 4 and 5,

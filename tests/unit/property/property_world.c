@@ -2,15 +2,10 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "gate/gate_keys.h"
 #include "property/property_note.h"
 
 uint64_t world_draw(struct world *world, uint64_t below)
@@ -30,82 +25,6 @@ void world_damage(struct world *world, uint8_t *data, size_t len)
     data[len - 1 - world_draw(world, TAG_MIN)] ^= (uint8_t)(1u << world_draw(world, 8));
 }
 
-/* ---- the gate ------------------------------------------------------------------------------- */
-
-/* One as most are, one for the impatient, one with little room, one with small flights; with
- * connection IDs of the usual length, so short ones that others get them again, none, and long
- * ones. */
-static const struct {
-    const char *name;
-    unsigned port, backend;
-    const char *settings;
-} listeners[] = {
-    {"usual", 5684, 5683, "idle_timeout_cid = 10m\n"},
-    {"impatient", 5685, 5693,
-     "idle_timeout = 25s\nidle_timeout_cid = 40s\nhandshake_timeout = 8s\nretransmit = 500ms\n"
-     "cid_length = 2\n"},
-    {"narrow", 5686, 5683,
-     "max_handshakes = 2\nhandshakes_per_s = 2\nhellos_per_prefix_per_s = 2\n"
-     "idle_timeout = 10m\ncid_length = 0\n"},
-    {"small", 5687, 5703,
-     "mtu = 300\nidle_timeout = 2m\nidle_timeout_cid = 5m\nretransmit = 1s\n"
-     "cid_length = 20\n"},
-};
-enum { LISTENERS = sizeof(listeners) / sizeof(listeners[0]) };
-
-static const struct {
-    uint32_t max_sessions, tombstone_s, slots; /* slots: of each of MODEL_BUCKETS */
-} gates[] = {
-    {6, 5, 100}, {1000, 247, 200}, {12, 60, 6}, {20, 247, 100}, {16, 30, 7},
-};
-enum { GATES = sizeof(gates) / sizeof(gates[0]) };
-
-/* The identity of each device, with the same key. */
-static void write_psks(const char *path)
-{
-    FILE *out = fopen(path, "w");
-    assert_non_null(out);
-    for (int i = 0; i < WORLD_DEVICES; i++) {
-        fprintf(out, "device-%d:", i);
-        for (const char *c = KEY; *c != '\0'; c++)
-            fprintf(out, "%02x", *c);
-        fputc('\n', out);
-    }
-    assert_int_equal(fclose(out), 0);
-    assert_int_equal(chmod(path, 0600), 0);
-}
-
-/* Keys that wear out: those of DTLS 1.3 are changed in time, if the device answers. Forgeries would
- * make the device change its own, more often than the model can follow. */
-static const struct record_limits low_limits = {.sealed = 16, .forged = 1 << 20};
-
-static bool has_low_limits(uint64_t seed)
-{
-    return seed % 3 == 0;
-}
-
-static void open_gate(struct world *world, uint64_t seed)
-{
-    char path[256], ini[4096];
-    int pid = (int)getpid(), which = (int)(seed % GATES);
-    snprintf(path, sizeof(path), "%s/property-%d.psk", gate_keys(), pid);
-    write_psks(path);
-    size_t len = (size_t)snprintf(ini, sizeof(ini), GATE "max_sessions = %u\ntombstone = %us\n",
-                                  gates[which].max_sessions, gates[which].tombstone_s);
-    for (int i = 0; i < LISTENERS; i++)
-        len += (size_t)snprintf(
-            ini + len, sizeof(ini) - len,
-            "[listener %s]\nlisten = " GATE_ADDRESS
-            ":%u\nbackend = 127.0.0.1:%u\npsk_file = property-%d.psk\n%s" CERTIFICATE CLIENT_CA,
-            listeners[i].name, listeners[i].port, listeners[i].backend, pid, listeners[i].settings);
-    assert_true(len < sizeof(ini));
-    gate_open(world->gate, ini);
-    unlink(path);
-    gate_set_slot_max(&world->gate->dp, gates[which].slots);
-    gate_set_record_limits(&world->gate->dp, has_low_limits(seed) ? &low_limits : NULL);
-    fake_system_seed(seed);
-}
-
 /* ---- the network ---------------------------------------------------------------------------- */
 
 static void on_sent(void *context, const struct packet *packet)
@@ -116,9 +35,21 @@ static void on_sent(void *context, const struct packet *packet)
     model_on_sent(&world->model, packet);
 }
 
+/* It is in the hands of a process that is killed over it. */
+static bool is_lost(struct world *world, const struct packet *packet)
+{
+    bool is_for_gate = packet->direction == CLIENT_TO_GATE || packet->direction == BACKEND_TO_GATE;
+    if (!world->is_dying || !is_for_gate)
+        return false;
+    world->is_losing = world->is_losing || world_happens(world, 30);
+    return world->is_losing;
+}
+
 static void on_arrival(void *context, const struct packet *packet)
 {
     struct world *world = context;
+    if (is_lost(world, packet))
+        return;
     model_on_arrival(&world->model, packet);
     switch (packet->direction) {
     case CLIENT_TO_GATE: world_send_before_session(world, packet); /* fall through */
@@ -166,8 +97,11 @@ void world_note(struct world *world, uint32_t listener, uint32_t source, size_t 
         return;
     world->model.notes++;
     note_write(&note, data, len);
-    world_send_from_backend(world, &world->gate->generation->config->listeners[listener].backend,
-                            source, data, len, delay_ms);
+    const struct model_listener *l = &world->model.listeners[listener];
+    /* The one before may have something to say yet. */
+    bool is_old = l->before_until_ms != 0 && !world->is_calm && world_happens(world, 30);
+    world_send_from_backend(world, is_old ? &l->backend_before : &l->config.backend, source, data,
+                            len, delay_ms);
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */
@@ -213,9 +147,7 @@ void world_run(struct world *world, uint64_t ms)
 void world_open(struct world *world, struct gate *gate, uint64_t seed)
 {
     *world = (struct world){.gate = gate, .random = seed};
-    open_gate(world, seed);
-    model_init(&world->model, gate);
-    world->model.has_low_limits = has_low_limits(seed);
+    world_open_gate(world, seed);
     fake_network_set_handlers(on_arrival, on_sent, world);
     fake_log_set_listener(on_line, world);
     for (uint32_t i = 0; i < WORLD_ADDRESSES; i++)

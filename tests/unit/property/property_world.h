@@ -11,6 +11,8 @@ enum {
     WORLD_DEVICES = 28,
     WORLD_ADDRESSES = 40, /* NAT addresses for them; from there to MODEL_ADDRESSES: of strangers */
     WORLD_KINDS = 16,
+    WORLD_LISTENERS = MODEL_LISTENERS,
+    WORLD_PSKS = 2, /* keys that a device may have */
     WORLD_PARTS_MAX = 8,
     WORLD_OBSERVATIONS = 6,
     NO_ADDRESS = 0xffffffffu,
@@ -18,8 +20,10 @@ enum {
 
 struct world_device {
     struct world *world;
-    struct client_kind kinds[WORLD_KINDS]; /* how it may authenticate, with its own identity */
+    /* How it may authenticate, with its own identity, and each of its keys. */
+    struct client_kind kinds[WORLD_PSKS][WORLD_KINDS];
     char identity[16];
+    uint8_t psk;         /* that it has now: index of world_psks */
     uint32_t life;       /* NO_LIFE before it was ever switched on */
     uint32_t address;    /* NO_ADDRESS: switched off */
     uint32_t unanswered; /* messages since it last got one */
@@ -27,7 +31,8 @@ struct world_device {
     /* Of an earlier life, to be resumed; owned, NULL = none. */
     struct WOLFSSL_SESSION *earlier;
     uint32_t earlier_kind;
-    bool is_asleep; /* its NAT address is another's meanwhile */
+    const char *earlier_key; /* PSK of that session */
+    bool is_asleep;          /* its NAT address is another's meanwhile */
     /* What its library sends is gathered here while it is being made. */
     bool is_gathering;
     struct {
@@ -45,9 +50,29 @@ struct world_observation {
     bool is_for_ever;
 };
 
+/* A listener by its number. */
+struct world_listener {
+    bool is_there, is_renamed, has_moved, has_other_backend, has_other_idle;
+};
+
+/* What stands in the gate's files. */
+struct world_settings {
+    struct world_listener listeners[WORLD_LISTENERS];
+    uint32_t first;              /* listener in the file */
+    uint8_t psks[WORLD_DEVICES]; /* index of world_psks; WORLD_PSKS: none */
+    uint32_t max_sessions, tombstone_s;
+    uint32_t slots; /* of each bucket; this one does not change */
+};
+
+extern const char *const world_psks[WORLD_PSKS];
+
 struct world {
     struct gate *gate;
     struct model model;
+    struct world_settings settings;
+    char identities[WORLD_DEVICES][16]; /* of world_settings.psks */
+    bool is_dying, is_losing;           /* the process; datagrams that it has in hand */
+    uint32_t reloads, restarts;
     struct world_device devices[WORLD_DEVICES]; /* as gate->devices */
     struct world_observation observations[WORLD_OBSERVATIONS];
     uint32_t holders[WORLD_ADDRESSES]; /* the device at each address, or WORLD_DEVICES */
@@ -81,6 +106,21 @@ void world_note(struct world *world, uint32_t listener, uint32_t source, size_t 
 
 /* Changes a bit of the tag of the last record, which is not authentic then. */
 void world_damage(struct world *world, uint8_t *data, size_t len);
+
+/* ---- the gate's settings: property_settings.c ---- */
+
+void world_open_gate(struct world *world, uint64_t seed);
+/* world->settings come into force. */
+void world_reload(struct world *world);
+/* What tests set in a process. */
+void world_limit_gate(struct world *world);
+
+/* ---- its operator: property_operator.c ---- */
+
+/* Does something. */
+void world_operate(struct world *world);
+/* All listeners take handshakes. */
+void world_undrain(struct world *world);
 
 /* ---- devices: property_device.c ---- */
 

@@ -15,12 +15,17 @@
  *     replayed, forged or late; to a new address little is sent before a second record came from
  *     there; records without its connection ID, or with one that is nobody's, are dropped;
  *   - records of one datagram do not depend on each other;
+ *   - over a reload, sessions end whose key or listener is gone, and no others; no ticket of such
+ *     a key resumes anything; the server before the present one is heard for the tombstone time;
+ *     where an operator drains, no handshake begins; what he closes ends, and nothing else;
+ *   - over a restart, by way of any number of workers, or a kill, sessions, replay windows, backend
+ *     addresses, the reasons why sessions ended and the counters go on; what was torn is dropped;
  *   - no key meets a nonce twice with other bytes, in the gate, in its tickets or in a device
  *     (nonce_watch.h);
  *   - every session can be reached in the end, and all memory is given back.
  * That is so while devices move, sleep, close, vanish, begin anew, resume what they had, and change
- * their keys, and while the network loses any datagram, last flights too, doubles it, delays it and
- * lets others overtake it.
+ * their keys, while an operator does what he can, and while the network loses any datagram, last
+ * flights too, doubles it, delays it and lets others overtake it.
  *
  *   PROPERTY_STEPS=n  about so many events in all (default below; fewer with sanitizers)
  *   PROPERTY_SEED=n   only the run with this seed */
@@ -56,7 +61,7 @@ static struct world world;
 static struct {
     uint64_t client[CLIENT_OUTCOME_COUNT], backend[BACKEND_OUTCOME_COUNT];
     uint64_t late[LATE_REASON_COUNT], closed[CLOSE_REASON_COUNT];
-    uint64_t early, reused, refused, resumed, key_changes;
+    uint64_t early, reused, refused, resumed, key_changes, reloads, restarts;
 } seen;
 
 static int set_up(void **state)
@@ -91,7 +96,9 @@ static void live_on(uint64_t seed, uint32_t steps)
         gate_doing("seed %u, step %u (PROPERTY_SEED=%u repeats it)", (unsigned)seed, world.steps,
                    (unsigned)seed);
         uint64_t what = world_draw(&world, 100);
-        if (what < 70)
+        if (world_draw(&world, 150) == 0)
+            world_operate(&world);
+        else if (what < 70)
             world_act(&world);
         else if (what < 78)
             world_backend_act(&world);
@@ -136,6 +143,7 @@ static void reach_everyone(uint64_t seed)
     world.is_calm = true;
     world.usual_delay_ms = 1;
     world.chance_of_answer = 100;
+    world_undrain(&world);
     fake_network_set_delay_ms(1);
     world_run(&world, 4000);
     gate_doing("seed %u, reaching everyone after step %u", (unsigned)seed, world.steps);
@@ -172,21 +180,27 @@ static void end_all(uint64_t seed)
     assert_int_equal(fake_network_count(GATE_TO_CLIENT, NULL), told);
 }
 
-static void note_seen(const struct gate *gate)
+static void note_seen(void)
 {
-    for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++)
-        seen.client[i] += gate_client_outcomes(gate, i);
-    for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++)
-        seen.backend[i] += gate_backend_outcomes(gate, i);
-    for (unsigned i = 0; i < LATE_REASON_COUNT; i++)
-        seen.late[i] += gate_late(gate, i);
-    for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
-        seen.closed[i] += gate_closed(gate, i);
+    struct model_totals totals[MODEL_LISTENERS + 1];
+    model_totals(&world.model, totals);
+    for (uint32_t l = 0; l <= MODEL_LISTENERS; l++) {
+        for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++)
+            seen.client[i] += totals[l].client[i];
+        for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++)
+            seen.backend[i] += totals[l].backend[i];
+        for (unsigned i = 0; i < LATE_REASON_COUNT; i++)
+            seen.late[i] += totals[l].late[i];
+        for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
+            seen.closed[i] += totals[l].closed[i];
+        seen.resumed += totals[l].resumed;
+    }
     seen.early += world.model.early_count;
     seen.reused += world.model.reused_count;
     seen.refused += world.model.refused_count;
-    seen.resumed += gate_resumptions(gate);
     seen.key_changes += world.key_changes;
+    seen.reloads += world.reloads;
+    seen.restarts += world.restarts;
 }
 
 static uint64_t run(struct gate *gate, uint64_t seed, uint32_t steps)
@@ -196,7 +210,7 @@ static uint64_t run(struct gate *gate, uint64_t seed, uint32_t steps)
     reach_everyone(seed);
     end_all(seed);
     uint64_t digest = world.model.digest;
-    note_seen(gate);
+    note_seen();
     world_close(&world);
     gate_close(gate);
     gate_doing(NULL);
@@ -211,19 +225,12 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
     return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10) : otherwise;
 }
 
-/* There is no operator in this world, and nobody kills the gate. */
-static bool needs_an_operator(unsigned reason)
-{
-    return reason == CLOSE_revoked || reason == CLOSE_listener_removed ||
-           reason == CLOSE_closed_by_operator || reason == CLOSE_torn;
-}
-
 /* All that such a world can cause was caused; the rest needs a failing system. */
 static void assert_everything_happened(void)
 {
     for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++) {
         if (seen.client[i] == 0 && i != CLIENT_out_of_memory && i != CLIENT_backend_send_failed &&
-            i != CLIENT_wrong_worker && i != CLIENT_draining) /* no operator here */
+            i != CLIENT_wrong_worker)
             fail_msg("no datagram of a device ended as %s", client_outcome_name(i));
     }
     for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++) {
@@ -231,15 +238,16 @@ static void assert_everything_happened(void)
             fail_msg("no datagram of a backend ended as %s", backend_outcome_name(i));
     }
     for (unsigned i = 0; i < LATE_REASON_COUNT; i++) {
-        if (seen.late[i] == 0 && i != CLOSE_forgery_limit && !needs_an_operator(i))
+        if (seen.late[i] == 0 && i != CLOSE_forgery_limit)
             fail_msg("no datagram of a backend was late as %s", late_reason_name(i));
     }
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++) {
-        if (seen.closed[i] == 0 && i != CLOSE_forgery_limit && !needs_an_operator(i))
+        if (seen.closed[i] == 0 && i != CLOSE_forgery_limit)
             fail_msg("no session was %s", close_reason_name(i));
     }
     assert_true(seen.early > 0 && seen.reused > seen.early && seen.refused > 0);
     assert_true(seen.resumed > 100 && seen.key_changes > 100);
+    assert_true(seen.reloads > 100 && seen.restarts > 100);
 }
 
 static void invariants_hold(void **state)
