@@ -305,10 +305,8 @@ static void check_datagram(struct model *model, const struct packet *packet, boo
         check_cookie(model, packet);
         return;
     }
-    uint32_t listener = 0, index = model_address_index(model, &packet->to);
-    struct addr from = gate_listener_addr(model->gate, 0);
-    while (!addr_equal(&from, &packet->from))
-        from = gate_listener_addr(model->gate, ++listener);
+    uint32_t listener = model_listener_from(model, &packet->from);
+    uint32_t index = model_address_index(model, &packet->to);
     struct model_handshake *h = &model->handshakes[listener][index];
     if (model_has_handshake(model, listener, &packet->to))
         return;

@@ -88,6 +88,8 @@ void model_begin_step(struct model *model)
     model->from_client_count = model->from_backend_count = model->to_client_count = 0;
     model->began_count = model->ended_count = model->move_count = 0;
     model->is_reloading = false;
+    for (uint32_t i = 0; i < MODEL_LISTENERS; i++)
+        model->listeners[i].addr_before = gate_listener_addr(model->gate, i);
     for (uint32_t i = 0; i <= model->listener_count; i++)
         model->before[i] = model_counts_of(model, i);
 }

@@ -133,6 +133,7 @@ struct model_move {
 struct model_listener {
     struct listener_config config; /* only what it holds itself */
     bool is_there, is_draining;
+    struct addr addr_before; /* when the step began */
     /* The server before the present one, and how long it may still answer; 0: there was none. */
     struct addr backend_before;
     uint64_t before_until_ms;
@@ -267,6 +268,8 @@ void model_on_restart(struct model *model, const struct model_totals *before);
 void model_totals(const struct model *model, struct model_totals totals[MODEL_LISTENERS + 1]);
 /* The backend of that listener may say so. */
 bool model_is_server(const struct model *model, uint32_t listener, const struct addr *from);
+/* Whose address it is, or was when the step began. Fails the test if it is nobody's. */
+uint32_t model_listener_from(const struct model *model, const struct addr *addr);
 /* None has this address: MODEL_LISTENERS. */
 uint32_t model_listener_at(const struct model *model, const struct addr *addr);
 

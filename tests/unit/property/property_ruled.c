@@ -70,6 +70,17 @@ uint32_t model_listener_at(const struct model *model, const struct addr *addr)
     return MODEL_LISTENERS;
 }
 
+uint32_t model_listener_from(const struct model *model, const struct addr *addr)
+{
+    for (uint32_t i = 0; i < MODEL_LISTENERS; i++) {
+        struct addr listener = gate_listener_addr(model->gate, i);
+        if (addr_equal(&listener, addr) || addr_equal(&model->listeners[i].addr_before, addr))
+            return i;
+    }
+    fail_msg("a datagram from port %u, where nobody listens", addr->port);
+    return 0;
+}
+
 /* ---- keys ----------------------------------------------------------------------------------- */
 
 void model_set_psk(struct model *model, uint32_t index, const char *identity, const char *key)
