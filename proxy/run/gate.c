@@ -18,6 +18,7 @@
 #include "net/udp.h"
 #include "run/check.h"
 #include "run/control.h"
+#include "run/gate_log.h"
 #include "run/host.h"
 #include "run/metrics.h"
 #include "run/privileges.h"
@@ -32,7 +33,6 @@
 #include "run/upgrade.h"
 #include "run/watchdog.h"
 #include "state/state_starts.h"
-#include "version.h"
 #include "worker/worker.h"
 
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
@@ -74,13 +74,6 @@ static uint64_t now_ms(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void log_problems(const struct problems *problems)
-{
-    for (uint32_t i = 0; i < problems->count; i++)
-        log_text(problems->is_warning[i] ? LOG_WARNING : LOG_ERROR, "config", "%s",
-                 problems->texts[i]);
 }
 
 /* ---- start ---------------------------------------------------------------------------------- */
@@ -277,31 +270,6 @@ static bool start(struct gate *gate, struct err *err)
     return true;
 }
 
-static void log_ready(const struct gate *gate)
-{
-    const struct config *config = in_force(gate)->config;
-    char text[ADDR_TEXT_MAX];
-    struct log_line line;
-    for (uint32_t i = 0; i < config->listener_count; i++) {
-        const struct listener_config *listener = &config->listeners[i];
-        for (uint32_t j = 0; j < listener->listen.count; j++) {
-            log_begin(&line, LOG_INFO, "listening");
-            log_add(&line, "listener", listener->name);
-            log_add(&line, "address", addr_format(&listener->listen.addrs[j], text));
-            log_add(&line, "backend", addr_format(&listener->backend, text));
-            log_add_u64(&line, "psk_identities",
-                        creds_psk_count(in_force(gate)->listeners[i].creds));
-            log_end(&line);
-        }
-    }
-    log_begin(&line, LOG_INFO, "ready");
-    log_add(&line, "version", DTLSGATE_VERSION);
-    log_add_u64(&line, "workers", gate->worker_count);
-    log_add(&line, "metrics",
-            config->gate.metrics.family != 0 ? addr_format(&config->gate.metrics, text) : "off");
-    log_end(&line);
-}
-
 /* A worker that hangs would hold up the end, too. */
 static void join_or_exit(struct gate *gate)
 {
@@ -336,14 +304,6 @@ static uint64_t count_sessions(const struct gate *gate)
     return count;
 }
 
-static void log_kept(const struct gate *gate)
-{
-    struct log_line line;
-    log_begin(&line, LOG_INFO, "sessions_kept");
-    log_add_u64(&line, "count", count_sessions(gate));
-    log_end(&line);
-}
-
 static void close_gate(struct gate *gate)
 {
     bool was_ready = atomic_exchange(&gate->is_ready, false);
@@ -352,7 +312,7 @@ static void close_gate(struct gate *gate)
                            gate->says_farewell ? WORKER_SAYS_FAREWELL : WORKER_LEAVES_SESSIONS);
     join_or_exit(gate);
     if (was_ready && !gate->says_farewell)
-        log_kept(gate);
+        gate_log_kept(count_sessions(gate));
     metrics_close(gate->metrics); /* reads the workers' counters */
     control_close(gate->control);
     for (uint32_t i = 0; i < gate->worker_count; i++)
@@ -501,7 +461,7 @@ static struct generation *read_settings(const char *config_path, int *status)
     struct generation *generation = reload_build(config_path, &problems);
     if (generation != NULL)
         log_set_level(generation->config->gate.log_level);
-    log_problems(&problems);
+    gate_log_problems(&problems);
     *status = check_status(&problems);
     problems_deinit(&problems);
     return generation;
@@ -525,7 +485,7 @@ static void get_ready(struct gate *gate)
     atomic_store(&gate->is_ready, true);
     succession_keep(&gate->succession, &gate->sockets);
     succession_tell(&gate->succession);
-    log_ready(gate);
+    gate_log_ready(in_force(gate), gate->worker_count);
     notify("READY=1");
     ev_timer_init(&gate->watchdog_timer, on_watchdog_timer, 1.0, 1.0);
     gate->watchdog_timer.data = gate;

@@ -1,0 +1,43 @@
+#include "run/gate_log.h"
+
+#include "base/log.h"
+#include "version.h"
+
+void gate_log_problems(const struct problems *problems)
+{
+    for (uint32_t i = 0; i < problems->count; i++)
+        log_text(problems->is_warning[i] ? LOG_WARNING : LOG_ERROR, "config", "%s",
+                 problems->texts[i]);
+}
+
+void gate_log_ready(const struct generation *generation, uint32_t worker_count)
+{
+    const struct config *config = generation->config;
+    char text[ADDR_TEXT_MAX];
+    struct log_line line;
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        const struct listener_config *listener = &config->listeners[i];
+        for (uint32_t j = 0; j < listener->listen.count; j++) {
+            log_begin(&line, LOG_INFO, "listening");
+            log_add(&line, "listener", listener->name);
+            log_add(&line, "address", addr_format(&listener->listen.addrs[j], text));
+            log_add(&line, "backend", addr_format(&listener->backend, text));
+            log_add_u64(&line, "psk_identities", creds_psk_count(generation->listeners[i].creds));
+            log_end(&line);
+        }
+    }
+    log_begin(&line, LOG_INFO, "ready");
+    log_add(&line, "version", DTLSGATE_VERSION);
+    log_add_u64(&line, "workers", worker_count);
+    log_add(&line, "metrics",
+            config->gate.metrics.family != 0 ? addr_format(&config->gate.metrics, text) : "off");
+    log_end(&line);
+}
+
+void gate_log_kept(uint64_t count)
+{
+    struct log_line line;
+    log_begin(&line, LOG_INFO, "sessions_kept");
+    log_add_u64(&line, "count", count);
+    log_end(&line);
+}

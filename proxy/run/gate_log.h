@@ -1,0 +1,17 @@
+/* What a gate says of its start and its end. */
+#ifndef GATE_LOG_H
+#define GATE_LOG_H
+
+#include <stdint.h>
+
+#include "base/problems.h"
+#include "creds/generation.h"
+
+/* A line each. */
+void gate_log_problems(const struct problems *problems);
+/* Where it listens, and that it is ready. */
+void gate_log_ready(const struct generation *generation, uint32_t worker_count);
+/* So many sessions go on in the next process. */
+void gate_log_kept(uint64_t count);
+
+#endif
