@@ -28,6 +28,7 @@ struct datapath {
     /* While sessions are looked at after a change: has a reference to it, too; else NULL. */
     struct generation *generation_before;
     struct session_cursor swap_cursor;
+    bool is_looking; /* at sessions, by the cursor: after a change, or after taking over */
     struct worker_counters counters; /* read by the metrics thread */
     struct slabs slabs;              /* what belongs to handshakes; key material */
     struct backend backend;
@@ -61,7 +62,8 @@ bool datapath_init(struct datapath *dp, struct generation *generation,
 void datapath_deinit(struct datapath *dp);
 
 /* Before its first datagram, goes on with what a process before has left of this worker's: see
- * sessions_adopt.h. All workers do so, at the same time if need be; when all have, each sweeps. */
+ * sessions_adopt.h. All workers do so, at the same time if need be; when all have, each sweeps.
+ * What the settings do not admit any more ends when it serves, by datapath_swap_on(). */
 bool datapath_adopt(struct datapath *dp, struct sessions_adopt *adopt, uint64_t now_ms,
                     struct sessions_adopted *adopted, struct err *err) MUST_USE;
 void datapath_adopt_sweep(struct datapath *dp, struct sessions_adopt *adopt);
@@ -82,15 +84,20 @@ uint64_t datapath_tick(struct datapath *dp, uint64_t now_ms);
 /* Sends what is queued and frees what has ended: after calls that are none of the ones here. */
 void datapath_flush(struct datapath *dp);
 
+/* Begins to look at all sessions, whether the settings admit them; datapath_swap_on() goes on. What
+ * changes settings or takes over calls it. */
+void datapath_look(struct datapath *dp);
 /* Goes over to other settings and credentials, which new devices meet at once. Sessions have to be
  * looked at one by one: that is what datapath_swap_on() is for, to be called until it returns
- * false. The one before must have come to its end. The state has the listeners' servers already. */
+ * false. The swap before must have come to its end; the look after taking over need not, as all are
+ * looked at again. The state has the listeners' servers already. */
 void datapath_swap(struct datapath *dp, struct generation *generation, uint64_t now_ms);
-/* A bit more of that: takes some 100 us at most. Sessions end whose listener is gone, or whose
- * credential is not valid any more; the deadlines of others are set anew. True: there is more. */
+/* A bit more of that, or of the look after taking over: takes some 100 us at most. Sessions end
+ * whose listener is gone, or whose credential is not valid any more; the deadlines of others are
+ * set anew. True: there is more. */
 bool datapath_swap_on(struct datapath *dp, uint64_t now_ms);
-/* After that, and when no socket of a listener that is gone is read any more: the generation before
- * is given back. */
+/* After a swap, and when no socket of a listener that is gone is read any more: the generation
+ * before is given back. */
 void datapath_swap_end(struct datapath *dp);
 
 /* A listening socket will be closed. Ends some of the handshakes that are there; true: there are

@@ -95,6 +95,7 @@ bool datapath_adopt(struct datapath *dp, struct sessions_adopt *adopt, uint64_t 
         return false;
     /* Of sessions that were never complete, or are lost. */
     (void)backend_adopt_end(&dp->backend, CLOSE_torn, now_ms);
+    datapath_look(dp); /* keys may have been withdrawn meanwhile */
     return true;
 }
 

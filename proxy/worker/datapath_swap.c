@@ -36,6 +36,13 @@ static void set_fronts(struct datapath *dp)
     }
 }
 
+void datapath_look(struct datapath *dp)
+{
+    session_walk_end(&dp->sessions, &dp->swap_cursor);
+    session_walk_begin(&dp->sessions, &dp->swap_cursor);
+    dp->is_looking = true;
+}
+
 void datapath_swap(struct datapath *dp, struct generation *generation, uint64_t now_ms)
 {
     assert(dp->generation_before == NULL);
@@ -48,7 +55,7 @@ void datapath_swap(struct datapath *dp, struct generation *generation, uint64_t 
     admission_set(&dp->admission, generation, dp->worker_count);
     backend_set(&dp->backend, &generation->config->gate);
     dp->sessions.max = admission_share(generation->config->gate.max_sessions, dp->worker_count);
-    session_walk_begin(&dp->sessions, &dp->swap_cursor);
+    datapath_look(dp);
 }
 
 /* ---- sockets that are closed ----------------------------------------------------------------- */
@@ -145,13 +152,14 @@ static bool evict_some(struct datapath *dp, uint64_t now_ms)
 static bool look_at_some(struct datapath *dp, uint64_t now_ms)
 {
     uint32_t ends = 0;
-    for (int i = 0; i < LOOKS_AT_ONCE && ends < ENDS_AT_ONCE; i++) {
+    for (int i = 0; i < LOOKS_AT_ONCE && ends < ENDS_AT_ONCE && dp->is_looking; i++) {
         struct session *s = session_walk_next(&dp->sessions, &dp->swap_cursor);
         if (s == NULL)
-            return false;
-        ends += look_at(dp, s, now_ms);
+            dp->is_looking = false;
+        else
+            ends += look_at(dp, s, now_ms);
     }
-    return true;
+    return dp->is_looking;
 }
 
 void datapath_swap_end(struct datapath *dp)

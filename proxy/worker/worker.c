@@ -220,6 +220,7 @@ bool worker_start(struct worker *worker, struct err *err)
     sigset_t all, before;
     char name[16];
     worker_time_show(worker, worker_time_ns(CLOCK_MONOTONIC)); /* before the thread can */
+    worker_swap_look(worker);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&worker->thread, NULL, run, worker);

@@ -30,8 +30,11 @@ static bool end_handshakes(struct worker *worker, uint64_t now_ms)
 static bool step(struct worker *worker, uint64_t now_ms)
 {
     struct worker_swap *swap = worker->swap;
-    if (datapath_swap_on(&worker->datapath, now_ms) || listening_drain(worker) ||
-        end_handshakes(worker, now_ms))
+    if (datapath_swap_on(&worker->datapath, now_ms))
+        return true;
+    if (swap == NULL)
+        return false; /* it was the look at what was taken over */
+    if (listening_drain(worker) || end_handshakes(worker, now_ms))
         return true;
     listening_forget_leaving(worker);
     datapath_swap_end(&worker->datapath);
@@ -42,6 +45,7 @@ static bool step(struct worker *worker, uint64_t now_ms)
 
 static void start(struct worker *worker)
 {
+    ev_timer_stop(worker->loop, &worker->swap_timer);
     ev_timer_set(&worker->swap_timer, 0.0, 0.0);
     ev_timer_start(worker->loop, &worker->swap_timer);
 }
@@ -66,6 +70,12 @@ void worker_swap_init(struct worker *worker)
 {
     ev_timer_init(&worker->swap_timer, on_slice, 0.0, 0.0);
     worker->swap_timer.data = worker;
+}
+
+void worker_swap_look(struct worker *worker)
+{
+    if (worker->datapath.is_looking)
+        start(worker);
 }
 
 void worker_swap_begin(struct worker *worker, struct worker_swap *swap, uint64_t now_ms)

@@ -6,6 +6,8 @@
 #include "worker/worker_inside.h"
 
 void worker_swap_init(struct worker *worker);
+/* Before the thread is started: sessions that were taken over are looked at when it runs. */
+void worker_swap_look(struct worker *worker);
 void worker_swap_begin(struct worker *worker, struct worker_swap *swap, uint64_t now_ms);
 
 #endif

@@ -11,9 +11,10 @@ from clients.gnutls import GnutlsClient
 from clients.libcoap import CoapClient, url
 from clients.mbedtls import MbedtlsClient
 from clients.openssl import OpensslClient
-from conftest import IDENTITY, KEY
+from conftest import IDENTITY, IDENTITY_2, KEY, KEY_2
 from environment import wait_until
 from netshim.impairments import Impairments
+from proxy import write_private
 from unit_player import Player
 
 WAYS = ("restart", "upgrade", "kill")
@@ -82,6 +83,20 @@ def test_a_session_goes_on(make_succession, backend, make_device, version, cid):
     *_, status, _ = gate.proxy.ctl("status")
     assert status == {**status, "state": "taken_over", "starts": 3, "sessions_taken_over": 1, "sessions_torn": 0,
                       "reloads": 0, "last_reload_successful": True}
+
+
+def test_a_key_that_was_withdrawn_meanwhile(make_succession, backend, make_device):
+    """The next process judges what it takes over by its own settings."""
+    gate = make_succession(backend, psk={IDENTITY: KEY, IDENTITY_2: KEY_2})
+    gone = make_device(gate.proxy).connect()
+    stays = make_device(gate.proxy, psk=(IDENTITY_2, KEY_2)).connect()
+    gone.exchange(b"before")
+    write_private(gate.proxy.folder / "devices.psk", f"{IDENTITY_2}:{KEY_2}\n")
+    gate.go()
+    assert gone.recv() == "closed"
+    gate.proxy.wait_closed("revoked")
+    stays.exchange(b"its key is there")
+    assert gate.proxy.sessions() == 1
 
 
 def test_datagrams_wait_for_the_next_process(make_succession, silent_backend, make_device):

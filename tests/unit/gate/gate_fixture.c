@@ -217,14 +217,19 @@ static void enter_state(struct gate *gate)
                 gate->now_ms + gate->generation->config->gate.tombstone_ms;
 }
 
-uint32_t gate_reload(struct gate *gate, const char *ini)
+void gate_read_settings(struct gate *gate, const char *ini)
 {
-    uint32_t slices = 1;
     free_retired(gate);
     gate->generation->older = gate->before;
     gate->before = gate->generation;
     gate->generation = build_generation(ini);
     assert_non_null(gate->generation);
+}
+
+uint32_t gate_reload(struct gate *gate, const char *ini)
+{
+    uint32_t slices = 1;
+    gate_read_settings(gate, ini);
     enter_state(gate);
     datapath_swap(&gate->dp, gate->generation, gate->now_ms);
     while (datapath_swap_on(&gate->dp, gate->now_ms))

@@ -76,6 +76,8 @@ void gate_close(struct gate *gate);
  * at. What waits in sockets that are not needed any more is handled first. Returns how many slices
  * that took. */
 uint32_t gate_reload(struct gate *gate, const char *ini);
+/* Only builds their generation, for whoever puts it in force. */
+void gate_read_settings(struct gate *gate, const char *ini);
 
 /* Lets each bucket have so many backend addresses. Devices that are added from now on share one. */
 void gate_limit_slots(struct gate *gate, uint32_t slot_max);

@@ -112,11 +112,19 @@ static struct sessions_adopted restart(struct gate *gate, const struct damage *d
     struct sessions_adopted adopted = take_over(gate, &gate->dp, 1, 1);
     gate->inherited = adopted.kept + adopted.torn + adopted.removed;
     gate->due_ms = gate->now_ms;
+    while (datapath_swap_on(&gate->dp, gate->now_ms))
+        ;
     return adopted;
 }
 
 struct sessions_adopted gate_restart(struct gate *gate)
 {
+    return restart(gate, NULL);
+}
+
+struct sessions_adopted gate_restart_as(struct gate *gate, const char *ini)
+{
+    gate_read_settings(gate, ini);
     return restart(gate, NULL);
 }
 

@@ -9,6 +9,8 @@
 
 /* Fails the test if it cannot be taken over. */
 struct sessions_adopted gate_restart(struct gate *gate);
+/* The next process has these settings. */
+struct sessions_adopted gate_restart_as(struct gate *gate, const char *ini);
 /* The same; the state comes from there. */
 struct sessions_adopted gate_restart_from(struct gate *gate, enum layout_origin origin);
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "gate/gate_keys.h"
+#include "gate/gate_restart.h"
 #include "worker/datapath_tests.h"
 
 #define SECOND LISTENER_AT("second", "5685")
@@ -224,6 +225,55 @@ static void many_sessions_take_many_slices(void **state)
     assert_int_equal(gate_closed(gate, CLOSE_revoked), 40);
 }
 
+/* ---- what has changed while no process ran ----------------------------------------------------
+ */
+
+/* Some of many: those that are left go on, and are looked at but once. */
+static void a_start_judges_by_its_settings(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, with_psks(DEVICE1 DEVICE2, ""));
+    gate->has_echo = true;
+    for (int i = 0; i < 40; i++)
+        gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    struct sessions_adopted adopted = gate_restart_as(gate, with_psks(DEVICE1, ""));
+    assert_int_equal(adopted.kept, 40);
+    assert_int_equal(gate_session_count(&gate->dp), 40);
+    gate_assert_echo(gate, &gate->devices[39], "its key is there");
+    (void)gate_restart_as(gate, with_psks(DEVICE2, ""));
+    gate_run(gate, 100);
+    assert_int_equal(gate_closed(gate, CLOSE_revoked), 40);
+    assert_int_equal(gate_session_count(&gate->dp), 0);
+    assert_int_equal(gate->devices[0].client->state, CLIENT_CLOSED);
+}
+
+static void a_start_minds_on_key_change(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, with_psks(DEVICE1, ""));
+    gate->has_echo = true;
+    struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    (void)gate_restart_as(gate, with_psks(CHANGED, ""));
+    gate_assert_echo(gate, device, "its key is another one");
+    (void)gate_restart_as(gate, with_psks(CHANGED, "on_key_change = end\n"));
+    gate_run(gate, 100);
+    assert_told(gate, device, CLOSE_revoked, 1);
+}
+
+/* A reload does not wait until all have been looked at. */
+static void a_reload_soon_after_a_start(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, with_psks(DEVICE1, ""));
+    for (int i = 0; i < 40; i++)
+        gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    datapath_look(&gate->dp);
+    assert_true(gate->dp.is_looking);
+    (void)gate_reload(gate, with_psks(DEVICE2, ""));
+    assert_int_equal(gate_closed(gate, CLOSE_revoked), 40);
+    assert_false(gate->dp.is_looking);
+}
+
 int datapath_swap_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +288,9 @@ int datapath_swap_tests(void)
         GATE_TEST(secrets_stay),
         GATE_TEST(another_server),
         GATE_TEST(many_sessions_take_many_slices),
+        GATE_TEST(a_start_judges_by_its_settings),
+        GATE_TEST(a_start_minds_on_key_change),
+        GATE_TEST(a_reload_soon_after_a_start),
     };
     return cmocka_run_group_tests_name("datapath: swap", tests, NULL, NULL);
 }
