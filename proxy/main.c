@@ -130,6 +130,18 @@ static void ignore_stray_signals(void)
         signal(signals[i], SIG_IGN);
 }
 
+/* What asks a running gate for something would end one that is not ready to hear it yet: reading a
+ * million keys takes a while. They wait until it is. TERM and INT may end it at any time. */
+static void hold_requests(void)
+{
+    sigset_t requests;
+    sigemptyset(&requests);
+    sigaddset(&requests, SIGHUP);
+    sigaddset(&requests, SIGUSR1);
+    sigaddset(&requests, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &requests, NULL);
+}
+
 static int run(const struct arguments *arguments, const struct program *program)
 {
     if (arguments->action == ACTION_KEEP)
@@ -167,6 +179,8 @@ int main(int argc, char **argv)
     int status = parse_arguments(&arguments, argc, argv);
     if (status >= 0)
         return status;
+    if (arguments.action == ACTION_RUN || arguments.action == ACTION_KEEP)
+        hold_requests();
     privileges_forbid_core_dumps();
     ignore_stray_signals();
     program_init(&program, argv);

@@ -416,7 +416,7 @@ static void on_reload_signal(struct ev_loop *loop, ev_signal *watcher, int event
 }
 
 /* Before anything is started: a signal that comes early is kept until the loop runs. One that came
- * earlier still waits, blocked, if a keeper or an upgrade has started us. */
+ * earlier still waits, blocked by main.c, or by a keeper or an upgrade that has started us. */
 static void watch_signals(struct gate *gate)
 {
     static const struct {

@@ -108,7 +108,7 @@ def log_until_lines_are_lost(proxy):
     """Each of these signals is a line."""
     def is_lost():
         for _ in range(100):
-            proxy.send_signal(signal.SIGHUP)
+            proxy.send_signal(signal.SIGUSR1)
             time.sleep(0.0001)
         return proxy.counter("dtlsgate_log_lines_dropped_total") > 0
     wait_until(is_lost, "lines that are lost", timeout_s=10)
