@@ -13,7 +13,7 @@
 struct config *config_load(const char *path, struct problems *problems) MUST_USE;
 
 /* As config_load, but what could be read is returned in spite of errors, with defaults in the place
- * of bad values, so that later checks can add theirs. Not to be used if there was an error. */
+ * of bad values, so that later checks can add theirs. If there was an error, not for a gate. */
 struct config *config_load_partly(const char *path, struct problems *problems) MUST_USE;
 
 /* As config_load, from an open stream that stays the caller's. `path` is what messages call it, and

@@ -97,15 +97,19 @@ static int help(const struct arguments *arguments)
     return CTL_DONE;
 }
 
-/* The path of the file's setting; the caller frees it. */
+/* The path of the file's setting; the caller frees it. The rest of the file may be full of errors: a
+ * reload says so, and nobody is kept from asking for one. */
 static char *path_of_config(const char *config_path, struct err *err)
 {
     struct problems problems;
     char *path = NULL;
     problems_init(&problems);
-    struct config *config = config_load(config_path, &problems);
+    struct config *config = config_load_partly(config_path, &problems);
     if (config == NULL)
         err_set(err, "%s", problems.count != 0 ? problems.texts[0] : "the settings cannot be read");
+    else if (config->gate.control[0] == '\0' && problems.error_count != 0)
+        err_set(err, "%s: names no socket that can be read; --socket PATH does: %s", config_path,
+                problems.texts[0]);
     else if (config->gate.control[0] == '\0')
         err_set(err, "%s: `control` is not set, so that gate has no socket", config_path);
     else if ((path = strdup(config->gate.control)) == NULL)
