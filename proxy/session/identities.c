@@ -97,6 +97,25 @@ static void forget(struct identities *all, struct identity *identity, struct kep
     all->count--;
 }
 
+static bool is_same(const struct identities_session *a, const struct identities_session *b)
+{
+    return a->number == b->number && a->worker == b->worker;
+}
+
+/* The oldest one but `self`, if there are more than `limit`. */
+static bool take_surplus(struct identities *all, struct identity *identity, uint32_t limit,
+                         const struct identities_session *self, struct identities_session *victim)
+{
+    if (identity == NULL || limit == 0 || identity->count <= limit)
+        return false;
+    struct kept **link = &identity->oldest;
+    if (is_same(&(*link)->session, self) && (*link)->newer != NULL)
+        link = &(*link)->newer;
+    *victim = (*link)->session;
+    forget(all, identity, link);
+    return true;
+}
+
 static bool begin(struct identities *all, const struct identities_key *key, uint32_t limit,
                   struct kept *newest, struct identities_session *victim)
 {
@@ -113,11 +132,7 @@ static bool begin(struct identities *all, const struct identities_key *key, uint
     *link = newest;
     identity->count++;
     all->count++;
-    if (identity->count <= limit)
-        return false;
-    *victim = identity->oldest->session;
-    forget(all, identity, &identity->oldest);
-    return true;
+    return take_surplus(all, identity, limit, &newest->session, victim);
 }
 
 bool identities_begin(struct identities *all, const struct identities_key *key, uint32_t limit,
@@ -133,12 +148,30 @@ bool identities_begin(struct identities *all, const struct identities_key *key, 
     return has_victim;
 }
 
+bool identities_take_surplus(struct identities *all, const struct identities_key *key,
+                             uint32_t limit, struct identities_session self,
+                             struct identities_session *victim)
+{
+    pthread_mutex_lock(&all->lock);
+    bool has_victim = take_surplus(all, find(all, key), limit, &self, victim);
+    pthread_mutex_unlock(&all->lock);
+    return has_victim;
+}
+
+static bool is_known(const struct identity *identity, const struct identities_session *session)
+{
+    const struct kept *kept = identity->oldest;
+    while (kept != NULL && !is_same(&kept->session, session))
+        kept = kept->newer;
+    return kept != NULL;
+}
+
 static void adopt(struct identities *all, const struct identities_key *key, struct kept *kept)
 {
     struct identity *identity = find(all, key);
     if (identity == NULL)
         identity = add(all, key);
-    if (identity == NULL) {
+    if (identity == NULL || is_known(identity, &kept->session)) {
         free(kept);
         return;
     }
@@ -170,7 +203,7 @@ static void end(struct identities *all, const struct identities_key *key,
     if (identity == NULL)
         return;
     for (struct kept **link = &identity->oldest; *link != NULL; link = &(*link)->newer) {
-        if ((*link)->session.number == self.number && (*link)->session.worker == self.worker) {
+        if (is_same(&(*link)->session, &self)) {
             forget(all, identity, link);
             break;
         }

@@ -39,7 +39,8 @@ void identities_make_key(const struct identities *identities, uint32_t listener,
 
 /* A session has begun. True if its identity has more than `limit` now: `victim` is the oldest one
  * then, already forgotten here, and the caller sees to it that it ends. By the time its worker
- * hears of that it may have ended by itself. At most one is named; it is never `self`.
+ * hears of that it may have ended by itself. At most one is named; it is never `self`. There may be
+ * more after a lower limit: identities_take_surplus().
  *
  * limit 0 = no limit: nothing is kept. Out of memory the session is not kept either: it does not
  * count, and no later one ends it. Takes time in proportion to `limit`. */
@@ -47,8 +48,15 @@ bool identities_begin(struct identities *identities, const struct identities_key
                       uint32_t limit, struct identities_session self,
                       struct identities_session *victim) MUST_USE;
 
-/* A session of a process before goes on: in any order, they stand in that of their numbers. None is
- * named that would have to end; out of memory it does not count. */
+/* A lower limit than before may have left more: to be called after identities_begin() has named
+ * one, as often as one is to end. It is never `self`. */
+bool identities_take_surplus(struct identities *identities, const struct identities_key *key,
+                             uint32_t limit, struct identities_session self,
+                             struct identities_session *victim) MUST_USE;
+
+/* A session that has begun before counts from now on: it is of a process before, or had no limit.
+ * In any order, they stand in that of their numbers. None is named that would have to end; out of
+ * memory it does not count. Harmless if it is known. */
 void identities_adopt(struct identities *identities, const struct identities_key *key,
                       struct identities_session self);
 

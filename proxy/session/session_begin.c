@@ -11,6 +11,9 @@
 #include "session/session_timer.h"
 #include "session/turn.h"
 
+/* Of an identity that had more sessions than it may have now; each costs a record to its device. */
+enum { SURPLUS_AT_ONCE = 16 };
+
 static uint32_t bucket_of(const struct sessions *all, const struct addr *client)
 {
     return steering_bucket_of_worker(steering_bucket_of_addr(client), all->worker,
@@ -148,21 +151,29 @@ static bool take_slot(struct sessions *all, struct session *s, uint32_t bucket)
     return true;
 }
 
-/* sessions_per_identity, over all workers. */
+static void end_anywhere(struct sessions *all, const struct identities_session *session)
+{
+    if (session->worker == all->worker)
+        sessions_end_replaced(all, session, all->now_ms);
+    else
+        all->end_elsewhere(all->context, session);
+}
+
+/* sessions_per_identity, over all workers. Where it was higher before, some at a time go. */
 static void end_oldest_of_identity(struct sessions *all, struct session *s)
 {
     struct identities_key key;
-    struct identities_session oldest;
+    struct identities_session self = session_name_of(all, s), oldest;
     uint32_t limit = session_listener(all, s)->config->sessions_per_identity;
     if (session_is_anonymous(s) || limit == 0)
         return;
     session_identity_key(all, s, &key);
-    if (!identities_begin(all->identities, &key, limit, session_name_of(all, s), &oldest))
-        return;
-    if (oldest.worker == all->worker)
-        sessions_end_replaced(all, &oldest, all->now_ms);
-    else
-        all->end_elsewhere(all->context, &oldest);
+    bool is_more = identities_begin(all->identities, &key, limit, self, &oldest);
+    for (int i = 0; is_more; i++) {
+        end_anywhere(all, &oldest);
+        is_more = i + 1 < SURPLUS_AT_ONCE &&
+                  identities_take_surplus(all->identities, &key, limit, self, &oldest);
+    }
 }
 
 /* The device believes that it has a session. */

@@ -162,15 +162,6 @@ static bool enter_tables(struct sessions *all, struct session *s)
     return false;
 }
 
-static void enter_identity(struct sessions *all, const struct session *s)
-{
-    struct identities_key key;
-    if (session_is_anonymous(s) || session_listener(all, s)->config->sessions_per_identity == 0)
-        return;
-    session_identity_key(all, s, &key);
-    identities_adopt(all->identities, &key, session_name_of(all, s));
-}
-
 static bool establish(struct sessions *all, struct session *s)
 {
     begin_anew(all, s);
@@ -179,7 +170,8 @@ static bool establish(struct sessions *all, struct session *s)
     session_store_enter_oldest(all, s);
     all->count++;
     counter_add(&session_counters(all, s)->sessions, 1);
-    enter_identity(all, s);
+    if (session_listener(all, s)->config->sessions_per_identity != 0)
+        session_count_for_identity(all, s);
     return true;
 }
 

@@ -119,6 +119,21 @@ static enum close_reason find_reason(const struct datapath *dp, const struct ses
     return is_admitted(s, listener) ? CLOSE_REASON_COUNT : CLOSE_revoked;
 }
 
+/* Sessions of a listener whose limit is new count from now on, those without one no more. */
+static void set_identity(struct datapath *dp, const struct session *s)
+{
+    const struct listener *before = dp->generation_before != NULL
+                                        ? generation_listener(dp->generation_before, s->listener)
+                                        : NULL;
+    uint32_t limit = dp->listeners[s->listener]->config->sessions_per_identity;
+    if (before == NULL || (before->config->sessions_per_identity == 0) == (limit == 0))
+        return;
+    if (limit != 0)
+        session_count_for_identity(&dp->sessions, s);
+    else
+        session_leave_identity(&dp->sessions, s);
+}
+
 /* True if it has ended. */
 static bool look_at(struct datapath *dp, struct session *s, uint64_t now_ms)
 {
@@ -127,6 +142,7 @@ static bool look_at(struct datapath *dp, struct session *s, uint64_t now_ms)
         session_end(&dp->sessions, s, reason, true, now_ms);
         return true;
     }
+    set_identity(dp, s);
     session_timer_set(&dp->sessions, s);
     return false;
 }

@@ -150,6 +150,29 @@ static void test_keys_are_of_this_process(void **state)
     identities_free(other);
 }
 
+/* Those that began before there was one count in the order of their numbers, each once. */
+static void test_a_lower_limit(void **state)
+{
+    struct identities *all = *state;
+    struct identities_key key = psk_key(all, "device");
+    struct identities_session victim;
+    static const uint64_t numbers[] = {7, 3, 9, 5, 3};
+    for (size_t i = 0; i < 5; i++)
+        identities_adopt(all, &key, session(0, numbers[i]));
+    assert_int_equal(identities_count(all), 4);
+    assert_victim(all, &key, 2, session(1, 1), session(0, 3));
+    for (uint64_t number = 5; number <= 7; number += 2) {
+        assert_true(identities_take_surplus(all, &key, 2, session(1, 1), &victim));
+        assert_int_equal(victim.number, number);
+    }
+    assert_false(identities_take_surplus(all, &key, 2, session(1, 1), &victim));
+    assert_false(identities_take_surplus(all, &key, 0, session(1, 1), &victim));
+    /* The one that it is for stays, even if another one has come in behind it. */
+    assert_true(identities_take_surplus(all, &key, 1, session(0, 9), &victim));
+    assert_int_equal(victim.number, 1);
+    assert_int_equal(identities_count(all), 1);
+}
+
 static void test_none_without_random_bytes(void **state)
 {
     (void)state;
@@ -307,6 +330,7 @@ int main(void)
         TEST(test_oldest_first),
         TEST(test_workers_differ),
         TEST(test_zero_is_no_limit),
+        TEST(test_a_lower_limit),
         TEST(test_every_part_of_the_key_counts),
         TEST(test_keys_are_of_this_process),
         TEST(test_none_without_random_bytes),

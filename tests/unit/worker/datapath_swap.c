@@ -225,6 +225,28 @@ static void many_sessions_take_many_slices(void **state)
     assert_int_equal(gate_closed(gate, CLOSE_revoked), 40);
 }
 
+/* Those that are there count too; if it is lowered, the oldest go when the next one begins. */
+static void another_limit_of_an_identity(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    gate->has_echo = true;
+    struct device *devices[4];
+    for (int i = 0; i < 3; i++)
+        devices[i] = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    gate_reload(gate, USUAL "sessions_per_identity = 2\n");
+    assert_int_equal(identities_count(gate->identities), 3);
+    assert_int_equal(gate_session_count(&gate->dp), 3);
+    devices[3] = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    assert_int_equal(gate_closed(gate, CLOSE_replaced), 2);
+    gate_assert_echo(gate, devices[2], "one of the last two");
+    gate_assert_echo(gate, devices[3], "the last one");
+    gate_reload(gate, USUAL "sessions_per_identity = 0\n");
+    assert_int_equal(identities_count(gate->identities), 0);
+    gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+    assert_int_equal(gate_session_count(&gate->dp), 3);
+}
+
 /* ---- what has changed while no process ran ----------------------------------------------------
  */
 
@@ -288,6 +310,7 @@ int datapath_swap_tests(void)
         GATE_TEST(secrets_stay),
         GATE_TEST(another_server),
         GATE_TEST(many_sessions_take_many_slices),
+        GATE_TEST(another_limit_of_an_identity),
         GATE_TEST(a_start_judges_by_its_settings),
         GATE_TEST(a_start_minds_on_key_change),
         GATE_TEST(a_reload_soon_after_a_start),
