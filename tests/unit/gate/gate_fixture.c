@@ -299,6 +299,13 @@ struct device *gate_add_reborn(struct gate *gate, const struct client_kind *kind
     return device;
 }
 
+void gate_replace(struct device *device, const struct client_kind *kind)
+{
+    memory_client_free(device->client);
+    device->client = memory_client_new(kind, gate_keys(), on_client_sends, device);
+    assert_non_null(device->client);
+}
+
 void device_connect(struct device *device)
 {
     memory_client_connect(device->client, device->gate->now_ms);

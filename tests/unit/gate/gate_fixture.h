@@ -87,6 +87,8 @@ struct device *gate_add(struct gate *gate, const struct client_kind *kind);
 /* Another one with the address of an earlier one, which hears nothing from now on. */
 struct device *gate_add_reborn(struct gate *gate, const struct client_kind *kind,
                                struct device *old);
+/* The device is another one from now on, which has its address. */
+void gate_replace(struct device *device, const struct client_kind *kind);
 struct addr gate_device_addr(uint32_t index);
 /* Listeners are named by their number here and below. */
 struct addr gate_listener_addr(const struct gate *gate, uint32_t listener);

@@ -28,11 +28,19 @@ static void suffer(int fd, const struct damage *damage)
     region_close(&region);
 }
 
-/* What is left is the memory, by its descriptor. */
-static void die(struct gate *gate, struct datapath *workers, uint32_t count,
-                const struct damage *damage)
+void gate_rise(struct gate *gate, int fd)
 {
     struct err err = {0};
+    state_close(&gate->state);
+    if (!state_adopt(&gate->state, fd, &err))
+        fail_msg("%s", err.text);
+    gate->identities = identities_new(&err);
+    assert_non_null(gate->identities);
+}
+
+/* What is left is the memory, by its descriptor. */
+static int leave(struct gate *gate, struct datapath *workers, uint32_t count)
+{
     for (uint32_t i = 0; i < count; i++) {
         if (i > 0) /* that of the first one is the fixture's */
             udp_close(gate_backend_socket(&workers[i]));
@@ -42,13 +50,17 @@ static void die(struct gate *gate, struct datapath *workers, uint32_t count,
     assert_true(fd >= 0);
     state_close(&gate->state);
     identities_free(gate->identities);
+    gate->identities = NULL;
+    return fd;
+}
+
+static void die(struct gate *gate, struct datapath *workers, uint32_t count,
+                const struct damage *damage)
+{
+    int fd = leave(gate, workers, count);
     if (damage != NULL)
         suffer(fd, damage);
-    if (!state_adopt(&gate->state, fd, &err))
-        fail_msg("%s", err.text);
-    close(fd);
-    gate->identities = identities_new(&err);
-    assert_non_null(gate->identities);
+    gate_rise(gate, fd);
 }
 
 static void open_workers(struct gate *gate, struct datapath *workers, uint32_t count)
@@ -101,10 +113,8 @@ static struct sessions_adopted take_over(struct gate *gate, struct datapath *wor
     return sum;
 }
 
-static struct sessions_adopted restart(struct gate *gate, const struct damage *damage)
+struct sessions_adopted gate_begin_anew(struct gate *gate)
 {
-    coverage_add(&gate->dp.counters, gate->listener_count);
-    die(gate, &gate->dp, 1, damage);
     open_workers(gate, &gate->dp, 1);
     for (uint32_t i = 0; i < gate->listener_count; i++)
         if (gate->listening[i].fd >= 0)
@@ -115,6 +125,13 @@ static struct sessions_adopted restart(struct gate *gate, const struct damage *d
     while (datapath_swap_on(&gate->dp, gate->now_ms))
         ;
     return adopted;
+}
+
+static struct sessions_adopted restart(struct gate *gate, const struct damage *damage)
+{
+    coverage_add(&gate->dp.counters, gate->listener_count);
+    die(gate, &gate->dp, 1, damage);
+    return gate_begin_anew(gate);
 }
 
 struct sessions_adopted gate_restart(struct gate *gate)
@@ -182,4 +199,9 @@ struct sessions_adopted gate_restart_with(struct gate *gate, uint32_t worker_cou
     gate->inherited = after.kept;
     gate->due_ms = gate->now_ms;
     return sum;
+}
+
+int gate_die(struct gate *gate)
+{
+    return leave(gate, &gate->dp, 1);
 }

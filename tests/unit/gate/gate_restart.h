@@ -32,4 +32,14 @@ struct sessions_adopted gate_restart_with(struct gate *gate, uint32_t worker_cou
                                                             void *context),
                                           void *context);
 
+/* gate_restart() in its parts. The process is gone, and what is left is the state, by that
+ * descriptor. */
+int gate_die(struct gate *gate);
+/* The next one has that state, and has done nothing to it yet. Takes the descriptor. If there is a
+ * process, it is one that was killed in the middle of anything: nothing that it had in its own
+ * memory is looked at, or freed. */
+void gate_rise(struct gate *gate, int fd);
+/* It takes over. */
+struct sessions_adopted gate_begin_anew(struct gate *gate);
+
 #endif

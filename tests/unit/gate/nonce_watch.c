@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <uthash.h>
@@ -40,6 +42,17 @@ static struct use *uses;
 static uint64_t seen, repeated, reused;
 static bool is_tolerant;
 
+/* What forked processes have noted since the latest collection, in memory that they share with this
+ * one: it is there when they are killed. */
+enum { SHARED_MAX = 1 << 16 };
+static struct shared_log {
+    _Atomic uint32_t count;
+    struct {
+        uint64_t key_and_nonce, content;
+    } at[SHARED_MAX];
+} * shared; /* NULL = none */
+static pid_t collector;
+
 static const uint64_t HASH_START = 0xcbf29ce484222325u;
 
 /* FNV-1a eight bytes at a time, with a last stir: nobody chooses what is hashed here. */
@@ -63,9 +76,20 @@ static uint64_t hash_content(const void *aad, size_t aad_len, const void *in, si
     return hash(hash(HASH_START, in, len), aad, aad_len);
 }
 
+static void note_shared(uint64_t key_and_nonce, uint64_t content)
+{
+    uint32_t count = shared->count;
+    assert_true(count < SHARED_MAX);
+    shared->at[count].key_and_nonce = key_and_nonce;
+    shared->at[count].content = content;
+    shared->count = count + 1;
+}
+
 static void note(uint64_t key_and_nonce, uint64_t content)
 {
     struct use *use;
+    if (shared != NULL && getpid() != collector)
+        note_shared(key_and_nonce, content);
     seen++;
     HASH_FIND(hh, uses, &key_and_nonce, sizeof(key_and_nonce), use);
     if (use == NULL) {
@@ -93,6 +117,23 @@ void nonce_watch_reset(void)
         free(use);
     }
     seen = repeated = reused = 0;
+}
+
+void nonce_watch_share(void)
+{
+    if (shared == NULL)
+        shared =
+            mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(shared != MAP_FAILED);
+    shared->count = 0;
+    collector = getpid();
+}
+
+void nonce_watch_collect(void)
+{
+    for (uint32_t i = 0; i < shared->count; i++)
+        note(shared->at[i].key_and_nonce, shared->at[i].content);
+    shared->count = 0;
 }
 
 uint64_t nonce_watch_seen(void)
@@ -123,32 +164,25 @@ static uint64_t hash_aes(const Aes *aes, const byte *nonce, word32 nonce_len)
     return hash(hash(state, aes->key, KEY_MAX), nonce, nonce_len);
 }
 
-/* Contents are hashed before the call: it may work in place. */
+/* Before the call: it may work in place, and a process may be killed over it. */
 int __wrap_wc_AesGcmEncrypt(Aes *aes, byte *out, const byte *in, word32 len, const byte *nonce,
                             word32 nonce_len, byte *tag, word32 tag_len, const byte *aad,
                             word32 aad_len)
 {
-    uint64_t content = hash_content(aad, aad_len, in, len);
-    int error =
-        __real_wc_AesGcmEncrypt(aes, out, in, len, nonce, nonce_len, tag, tag_len, aad, aad_len);
-    if (error == 0)
-        note(hash_aes(aes, nonce, nonce_len), content);
-    return error;
+    note(hash_aes(aes, nonce, nonce_len), hash_content(aad, aad_len, in, len));
+    return __real_wc_AesGcmEncrypt(aes, out, in, len, nonce, nonce_len, tag, tag_len, aad, aad_len);
 }
 
 int __wrap_wc_AesCcmEncrypt(Aes *aes, byte *out, const byte *in, word32 len, const byte *nonce,
                             word32 nonce_len, byte *tag, word32 tag_len, const byte *aad,
                             word32 aad_len)
 {
-    uint64_t content = hash_content(aad, aad_len, in, len);
-    int error =
-        __real_wc_AesCcmEncrypt(aes, out, in, len, nonce, nonce_len, tag, tag_len, aad, aad_len);
-    if (error == 0)
-        note(hash_aes(aes, nonce, nonce_len), content);
-    return error;
+    note(hash_aes(aes, nonce, nonce_len), hash_content(aad, aad_len, in, len));
+    return __real_wc_AesCcmEncrypt(aes, out, in, len, nonce, nonce_len, tag, tag_len, aad, aad_len);
 }
 
-/* These take the nonce from the object, and say which it was. */
+/* These take the nonce from the object, and say afterwards which it was: the library's calls. Their
+ * contents are hashed before. */
 int __wrap_wc_AesGcmEncrypt_ex(Aes *aes, byte *out, const byte *in, word32 len, byte *nonce_out,
                                word32 nonce_len, byte *tag, word32 tag_len, const byte *aad,
                                word32 aad_len)
@@ -188,11 +222,8 @@ int __wrap_wc_ChaCha20Poly1305_Encrypt(const byte *key, const byte *nonce, const
                                        word32 aad_len, const byte *in, word32 len, byte *out,
                                        byte *tag)
 {
-    uint64_t content = hash_content(aad, aad_len, in, len);
-    int error = __real_wc_ChaCha20Poly1305_Encrypt(key, nonce, aad, aad_len, in, len, out, tag);
-    if (error == 0)
-        note(hash_chacha(key, nonce), content);
-    return error;
+    note(hash_chacha(key, nonce), hash_content(aad, aad_len, in, len));
+    return __real_wc_ChaCha20Poly1305_Encrypt(key, nonce, aad, aad_len, in, len, out, tag);
 }
 
 /* The library puts records together from the cipher and the authenticator: to encrypt, the cipher

@@ -19,6 +19,11 @@ void nonce_watch_reset(void);
 uint64_t nonce_watch_seen(void);
 uint64_t nonce_watch_repeated(void);
 
+/* From now on processes that this one forks off note what they use where it can be collected, when
+ * they have ended or were killed: before the call that encrypts. */
+void nonce_watch_share(void);
+void nonce_watch_collect(void);
+
 /* A key and nonce used again with other bytes fail the test at once; with true they are only
  * counted, for tests of this file. Returns the count and begins a new one. */
 uint64_t nonce_watch_tolerate(bool tolerate);
