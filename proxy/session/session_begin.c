@@ -104,9 +104,38 @@ static struct session *make(struct sessions *all, const struct handshake *h,
     return NULL;
 }
 
-static enum handshake_result find_fault(struct sessions *all, const struct handshake *h,
-                                        uint32_t bucket, const struct session *leaving)
+bool session_is_admitted(const struct session *s, const struct listener *listener)
 {
+    const struct session_who *who = session_who(s);
+    const struct credential_record record = {
+        .kind = (enum credential)who->credential,
+        .identity = who->identity,
+        .identity_size = who->identity_len,
+        .digests = session_who_digests(who),
+        .digest_count = who->digest_count,
+    };
+    switch (creds_admits(listener->creds, &record)) {
+    case CREDS_REVOKED: return false;
+    case CREDS_KEY_CHANGED: return listener->config->on_key_change == KEY_CHANGE_KEEP;
+    case CREDS_ADMITTED: break;
+    }
+    return true;
+}
+
+/* Settings may have changed since its handshake began. */
+static bool is_revoked(const struct sessions *all, const struct session *s,
+                       const struct handshake *h)
+{
+    const struct listener *listener = session_listener(all, s);
+    return listener != h->listener && !session_is_admitted(s, listener);
+}
+
+static enum handshake_result find_fault(struct sessions *all, const struct handshake *h,
+                                        const struct session *s, uint32_t bucket,
+                                        const struct session *leaving)
+{
+    if (is_revoked(all, s, h))
+        return HANDSHAKE_revoked;
     if (h->who.credential == CREDENTIAL_NONE &&
         h->listener->config->client_auth == CLIENT_AUTH_REQUIRED)
         return HANDSHAKE_no_certificate;
@@ -208,7 +237,7 @@ struct session *session_begin(struct sessions *all, struct handshake *h, const s
     if (s == NULL)
         return NULL;
     struct session *leaving = leaving_for(all, h);
-    enum handshake_result fault = find_fault(all, h, bucket, leaving);
+    enum handshake_result fault = find_fault(all, h, s, bucket, leaving);
     if (fault != HANDSHAKE_established) {
         *why = fault;
         refuse(all, s);

@@ -18,6 +18,10 @@ struct session *session_begin(struct sessions *all, struct handshake *handshake,
                               const struct taken *taken, const struct arrival *last,
                               enum handshake_result *why);
 
+/* The listener's credentials, as they are now, let the session's device in: its PSK is there, or
+ * was changed where sessions may outlive that, and neither deny_file nor a CRL has it. */
+bool session_is_admitted(const struct session *s, const struct listener *listener);
+
 /* There is a backend address for a session of that device, or will be when another one has made way
  * for it. */
 bool sessions_may_begin(struct sessions *all, const struct listener *listener,

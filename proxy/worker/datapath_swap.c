@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/log.h"
+#include "session/session_begin.h"
 #include "session/session_end.h"
 #include "session/session_timer.h"
 #include "worker/datapath.h"
@@ -82,24 +83,6 @@ void datapath_remove_socket(struct datapath *dp, const struct udp_socket *socket
 
 /* ---- a bit at a time ------------------------------------------------------------------------- */
 
-static bool is_admitted(const struct session *s, const struct listener *listener)
-{
-    const struct session_who *who = session_who(s);
-    const struct credential_record record = {
-        .kind = (enum credential)who->credential,
-        .identity = who->identity,
-        .identity_size = who->identity_len,
-        .digests = session_who_digests(who),
-        .digest_count = who->digest_count,
-    };
-    switch (creds_admits(listener->creds, &record)) {
-    case CREDS_REVOKED: return false;
-    case CREDS_KEY_CHANGED: return listener->config->on_key_change == KEY_CHANGE_KEEP;
-    case CREDS_ADMITTED: break;
-    }
-    return true;
-}
-
 /* By an address of that family its device can still be reached. */
 static bool has_way(const struct listener *listener, const struct session *s)
 {
@@ -116,7 +99,7 @@ static enum close_reason find_reason(const struct datapath *dp, const struct ses
     const struct listener *listener = generation_listener(dp->generation, s->listener);
     if (listener == NULL || !has_way(listener, s))
         return CLOSE_listener_removed;
-    return is_admitted(s, listener) ? CLOSE_REASON_COUNT : CLOSE_revoked;
+    return session_is_admitted(s, listener) ? CLOSE_REASON_COUNT : CLOSE_revoked;
 }
 
 /* Sessions of a listener whose limit is new count from now on, those without one no more. */

@@ -178,6 +178,26 @@ static void a_handshake_goes_on(void **state)
     assert_int_equal(gate->before->references, 1);
 }
 
+/* But not with a key that is gone, or that ends sessions when it changes. */
+static void a_handshake_with_a_key_that_is_gone(void **state)
+{
+    static const char *const names[] = {"1.2 psk ccm-8", "1.3 psk"};
+    struct gate *gate = *state;
+    for (int i = 0; i < 4; i++) {
+        bool is_gone = i % 2 == 0;
+        gate_open(gate, with_psks(DEVICE1, "on_key_change = end\n"));
+        struct device *device = gate_add(gate, gate_kind(names[i / 2]));
+        device_connect(device);
+        while (gate_handshake_count(&gate->dp) == 0)
+            gate_step(gate, gate_next_event_ms(gate));
+        gate_reload(gate, with_psks(is_gone ? DEVICE2 : CHANGED, "on_key_change = end\n"));
+        gate_run(gate, 1000);
+        assert_int_equal(gate_session_count(&gate->dp), 0);
+        assert_int_equal(gate_handshakes(gate, HANDSHAKE_revoked), 1);
+        assert_int_equal(device->client->state, CLIENT_CLOSED);
+    }
+}
+
 /* A cookie that was given before is good, and a ticket too. */
 static void secrets_stay(void **state)
 {
@@ -307,6 +327,7 @@ int datapath_swap_tests(void)
         GATE_TEST(deadlines_move),
         GATE_TEST(less_room_for_sessions),
         GATE_TEST(a_handshake_goes_on),
+        GATE_TEST(a_handshake_with_a_key_that_is_gone),
         GATE_TEST(secrets_stay),
         GATE_TEST(another_server),
         GATE_TEST(many_sessions_take_many_slices),
