@@ -127,12 +127,6 @@ static bool has_session(const struct crash_scene *scene)
                                      : gate_has_session_at(dp, &scene->subject->addr);
 }
 
-/* The next process has another port toward the backend. */
-static bool is_same_host(const struct addr *a, const struct addr *b)
-{
-    return memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
-}
-
 /* As long as the device has not closed it. */
 static void assert_is_served(const struct crash_scene *scene)
 {
@@ -143,7 +137,7 @@ static void assert_is_served(const struct crash_scene *scene)
     gate_assert_echo(scene->gate, scene->subject, crash_text_new());
     gate_assert_echo(scene->gate, scene->subject, crash_text_new());
     struct addr now = gate_last_source();
-    assert_true(scene->source.family == 0 || is_same_host(&now, &scene->source));
+    assert_true(scene->source.family == 0 || addr_equal(&now, &scene->source));
 }
 
 static void assert_is_over(const struct crash_scene *scene)
@@ -171,9 +165,9 @@ static void assert_others_are_served(const struct crash_scene *scene)
     struct device *device = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
     gate_assert_echo(gate, device, crash_text_new());
     struct addr fresh = gate_last_source();
-    assert_false(is_same_host(&fresh, &taken));
+    assert_false(addr_equal(&fresh, &taken));
     if (!scene->is_forgotten)
-        assert_false(is_same_host(&fresh, &scene->source));
+        assert_false(addr_equal(&fresh, &scene->source));
 }
 
 static void assert_all_is_given_back(struct gate *gate)
