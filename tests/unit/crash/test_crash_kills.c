@@ -38,7 +38,7 @@ enum {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     KILLS = 50,
 #else
-    KILLS = 1000,
+    KILLS = 300,
 #endif
     DEVICES = 6,
     WIRE_BYTES = 1 << 20,
