@@ -129,7 +129,8 @@ static bool open_workers(struct gate *gate, struct err *err)
     if (gate->identities == NULL)
         return false;
     state_begin_workers(&gate->state, count);
-    if (!counters_area_adopt(&gate->state, count, err))
+    if (!counters_area_adopt(&gate->state, count, err) ||
+        !reload_begin_counters(in_force(gate), &gate->state, err))
         return false;
     gate->inherited = counters_area_of(&gate->state, COUNTERS_INHERITED);
     gate->workers = calloc(count, sizeof(*gate->workers));

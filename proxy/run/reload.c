@@ -6,6 +6,7 @@
 
 #include "base/secret.h"
 #include "config/config_load.h"
+#include "count/counters_area.h"
 #include "handshake/dtls_prepare.h"
 #include "run/host.h"
 #include "run/privileges.h"
@@ -74,6 +75,7 @@ bool reload_plan(struct generation *generation, struct state *state, struct err 
     for (uint32_t i = 0; i < count; i++) {
         struct listener *listener = &generation->listeners[i];
         listener->number = described[i].number;
+        listener->counts_anew = described[i].is_new;
         listener->creds->ticket_master = state_ticket_master(state, listener->number);
         generation->by_number[listener->number] = listener;
     }
@@ -147,6 +149,21 @@ struct generation *reload_build(const char *path, struct problems *problems)
         return NULL;
     }
     return generation;
+}
+
+bool reload_begin_counters(const struct generation *generation, struct state *state,
+                           struct err *err)
+{
+    struct worker_counters inherited = counters_area_of(state, COUNTERS_INHERITED);
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener *listener = &generation->listeners[i];
+        if (!counters_area_need(state, listener->number))
+            return err_set_passing(err, "out of memory for the counters of listener %s",
+                                   listener->config->name);
+        if (listener->counts_anew)
+            counters_reset(&inherited.by_listener[listener->number]);
+    }
+    return true;
 }
 
 bool reload_enter_state(struct generation *generation, struct state *state, struct err *err)

@@ -23,6 +23,12 @@ bool reload_commit(const struct generation *generation, struct state *state,
 bool reload_enter_state(struct generation *generation, struct state *state,
                         struct err *err) MUST_USE;
 
+/* There is memory for what is counted of each of its listeners, by every worker; what processes
+ * before have counted under a number that another listener has now is forgotten. After
+ * counters_area_adopt(). False: out of memory. */
+bool reload_begin_counters(const struct generation *generation, struct state *state,
+                           struct err *err) MUST_USE;
+
 /* Gives back a reference; the last one wipes and frees. NULL is harmless. */
 void reload_release(struct generation *generation);
 

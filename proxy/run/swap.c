@@ -194,7 +194,8 @@ static bool try_to_begin(struct swap *swap, struct problems *problems)
                               problems);
     struct sockets *sockets =
         problems->error_count == errors_before ? open_sockets(swap, next, &err) : NULL;
-    if (sockets != NULL && reload_commit(next, swap->state, &err)) {
+    if (sockets != NULL && reload_begin_counters(next, swap->state, &err) &&
+        reload_commit(next, swap->state, &err)) {
         put_in_force(swap, next, sockets);
         return true;
     }

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "base/log.h"
+#include "count/counters_area.h"
 #include "session/session_begin.h"
 #include "session/session_end.h"
 #include "session/session_timer.h"
@@ -20,8 +21,11 @@ static void set_listeners(struct datapath *dp)
 {
     for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++) {
         const struct listener *listener = generation_listener(dp->generation, i);
-        if (listener != NULL)
-            dp->listeners[i] = listener; /* else sessions may have it yet */
+        if (listener == NULL)
+            continue; /* sessions may have the one before yet */
+        dp->listeners[i] = listener;
+        if (listener->counts_anew)
+            counters_reset(&dp->counters.by_listener[i]);
     }
 }
 

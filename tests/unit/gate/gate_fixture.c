@@ -209,7 +209,8 @@ static void enter_state(struct gate *gate)
     struct layout_listener *listeners = gate->state.header->listeners;
     for (uint32_t i = 0; i < GATE_LISTENERS_MAX; i++)
         before[i] = listeners[i].server.now;
-    if (!reload_enter_state(gate->generation, &gate->state, &err))
+    if (!reload_enter_state(gate->generation, &gate->state, &err) ||
+        !reload_begin_counters(gate->generation, &gate->state, &err))
         fail_msg("%s", err.text);
     for (uint32_t i = 0; i < GATE_LISTENERS_MAX; i++)
         if (!addr_equal(&before[i], &listeners[i].server.now))

@@ -119,6 +119,39 @@ static void a_listener_that_is_gone(void **state)
     gate_assert_echo(gate, stays, "here still");
 }
 
+/* As if many listeners had come and gone: of the numbers there are left those that are in use. */
+static void use_up_numbers(struct gate *gate)
+{
+    for (uint32_t i = 2; i < LAYOUT_LISTENERS_MAX; i++) {
+        struct layout_listener *listener = &gate->state.header->listeners[i];
+        snprintf(listener->name, sizeof(listener->name), "gone-%u", i);
+        listener->use = LAYOUT_LISTENER_REMOVED;
+        listener->removed = UINT32_MAX;
+    }
+}
+
+static void a_number_that_was_another_listeners_counts_anew(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, GATE LISTENER PSK SECOND PSK);
+    struct device *goes = gate_add(gate, gate_kind("1.2 psk ccm-8"));
+    goes->to = gate_listener_addr(gate, 1);
+    device_connect(goes);
+    assert_true(gate_run_until_up(gate, goes, 1000));
+    use_up_numbers(gate);
+    const struct counters *counted = gate_counters(gate, 1);
+    assert_true(counter_get(&counted->client_received) > 0);
+    gate_reload(gate, GATE LISTENER PSK);
+    gate_run(gate, 100);
+    assert_int_equal(counter_get(&counted->closed[CLOSE_listener_removed]), 1);
+    uint64_t resting = counter_get(&counted->backend_addresses_in_quarantine);
+    gate_reload(gate, GATE LISTENER PSK LISTENER_AT("third", "5686") PSK);
+    assert_string_equal(gate->dp.listeners[1]->config->name, "third");
+    assert_int_equal(counter_get(&counted->client_received), 0);
+    assert_int_equal(counter_get(&counted->closed[CLOSE_listener_removed]), 0);
+    assert_int_equal(counter_get(&counted->backend_addresses_in_quarantine), resting);
+}
+
 /* In another order, and with another name: numbers stay. */
 static void listeners_keep_their_numbers(void **state)
 {
@@ -323,6 +356,7 @@ int datapath_swap_tests(void)
         GATE_TEST(a_psk_that_is_gone),
         GATE_TEST(a_psk_that_is_another),
         GATE_TEST(a_listener_that_is_gone),
+        GATE_TEST(a_number_that_was_another_listeners_counts_anew),
         GATE_TEST(listeners_keep_their_numbers),
         GATE_TEST(deadlines_move),
         GATE_TEST(less_room_for_sessions),
