@@ -8,6 +8,7 @@
 
 #include "config/config_print.h"
 #include "creds/certificate_name.h"
+#include "run/bind_check.h"
 #include "run/privileges.h"
 #include "run/reload.h"
 
@@ -104,6 +105,8 @@ int check_run(const char *path, const char *as_user, bool is_print)
     }
     problems_init(&problems);
     struct generation *generation = reload_build(path, &problems);
+    if (generation != NULL && !is_print)
+        bind_check(generation->config, "", &problems);
     for (uint32_t i = 0; i < problems.count; i++)
         fprintf(stderr, "%s: %s\n", problems.is_warning[i] ? "warning" : "error",
                 problems.texts[i]);

@@ -241,7 +241,7 @@ static void be_child(struct crash_scene *scene)
 
 static void kill_here(struct crash_scene *scene)
 {
-    int status;
+    int status = 0;
     scene->is_lossy = scene->kills % 2 != 0;
     pid_t child = fork();
     if (child == 0)

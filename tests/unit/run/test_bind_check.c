@@ -1,0 +1,124 @@
+/* What this user may listen on. The kernel's answers are of the test. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "config/config_load.h"
+#include "run/bind_check.h"
+
+static char root[64];
+static const char *const folders[] = {"/proc", "/proc/self", "/proc/sys", "/proc/sys/net",
+                                      "/proc/sys/net/ipv4"};
+static const char status_file[] = "/proc/self/status";
+static const char port_file[] = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
+
+static const char *path_of(const char *name)
+{
+    static char path[128];
+    snprintf(path, sizeof(path), "%s%s", root, name);
+    return path;
+}
+
+static void put(const char *name, const char *text)
+{
+    FILE *out = fopen(path_of(name), "w");
+    assert_non_null(out);
+    assert_true(fputs(text, out) >= 0);
+    assert_int_equal(fclose(out), 0);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(root, sizeof(root), "/tmp/test_bind_check-XXXXXX");
+    assert_non_null(mkdtemp(root));
+    for (int i = 0; i < FOLDERS; i++)
+        assert_int_equal(mkdir(path_of(folders[i]), 0755), 0);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    unlink(path_of(status_file));
+    unlink(path_of(port_file));
+    for (int i = FOLDERS - 1; i >= 0; i--)
+        rmdir(path_of(folders[i]));
+    return rmdir(root);
+}
+
+/* part == NULL: no warning. */
+static void assert_warning(const char *listen, const char *part)
+{
+    char text[512];
+    struct problems problems;
+    snprintf(text, sizeof(text),
+             "[listener a]\nlisten = %s\nbackend = 127.0.0.1:5683\npsk_file = x\n", listen);
+    FILE *in = fmemopen(text, strlen(text), "r");
+    problems_init(&problems);
+    struct config *config = config_load_stream(in, "/gate.ini", &problems);
+    fclose(in);
+    assert_non_null(config);
+    assert_int_equal(problems.count, 0);
+    bind_check(config, root, &problems);
+    assert_int_equal(problems.error_count, 0);
+    assert_int_equal(problems.count, part != NULL ? 1 : 0);
+    if (part != NULL) {
+        assert_non_null(strstr(problems.texts[0], "/gate.ini:2: [listener a] listen = "));
+        assert_non_null(strstr(problems.texts[0], part));
+    }
+    problems_deinit(&problems);
+    config_free(config);
+}
+
+#define WITHOUT "Name:\tdtlsgate\nCapInh:\t0000000000000000\nCapEff:\t0000000000000000\n"
+#define WITH "Name:\tdtlsgate\nCapInh:\t0000000000000000\nCapEff:\t0000000000000400\n"
+
+static void a_low_port_needs_a_capability(void **state)
+{
+    (void)state;
+    put(status_file, WITHOUT);
+    put(port_file, "1024\n");
+    assert_warning("127.0.0.1:1024", NULL);
+    assert_warning("127.0.0.1:1023", "not listen on 127.0.0.1:1023: ports below 1024 need");
+    assert_warning("127.0.0.1:5684, 127.0.0.1:443", "not listen on 127.0.0.1:443");
+    put(port_file, "400\n");
+    assert_warning("127.0.0.1:443", NULL);
+    put(port_file, "1024\n");
+    put(status_file, WITH);
+    assert_warning("127.0.0.1:443", NULL);
+}
+
+static void without_proc_it_is_as_usual(void **state)
+{
+    (void)state;
+    assert_warning("127.0.0.1:443", "ports below 1024 need");
+    assert_warning("127.0.0.1:5684", NULL);
+}
+
+static void an_address_that_is_not_here(void **state)
+{
+    (void)state;
+    put(status_file, WITH);
+    assert_warning("192.0.2.1:5684", "has not got the address of 192.0.2.1:5684 now");
+    assert_warning("0.0.0.0:5684", NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_low_port_needs_a_capability, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_proc_it_is_as_usual, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_address_that_is_not_here, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
