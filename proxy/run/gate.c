@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <ev.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +24,7 @@
 #include "run/reload.h"
 #include "run/reloads.h"
 #include "run/report_json.h"
+#include "run/signals.h"
 #include "run/sockets.h"
 #include "run/state_keep.h"
 #include "run/succession.h"
@@ -37,8 +37,6 @@
 
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
-
-enum { SIGNALS = 5 };
 
 /* Everything that runs. Freed in the reverse order of its members. */
 struct gate {
@@ -61,7 +59,7 @@ struct gate {
     struct reloads reloads;
     ev_async swap_watcher; /* a worker has gone over to other settings */
     struct ev_loop *loop;
-    ev_signal signals[SIGNALS];
+    struct signals signals;
     uint64_t started_ms;
     struct report_start begun; /* what is told of the start */
     _Atomic bool is_ready;
@@ -383,58 +381,31 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- signals -------------------------------------------------------------------------------- */
 
-static void on_end_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+static void end(void *context, const char *signal)
 {
-    struct gate *gate = watcher->data;
-    (void)events;
+    struct gate *gate = context;
     gate->says_farewell = !is_state_kept(gate);
-    log_text(LOG_INFO, "stopping", "%s", strsignal(watcher->signum));
-    ev_break(loop, EVBREAK_ALL);
+    log_text(LOG_INFO, "stopping", "%s", signal);
+    ev_break(gate->loop, EVBREAK_ALL);
 }
 
-static void on_upgrade_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+static void upgrade(void *context)
 {
-    struct gate *gate = watcher->data;
-    (void)loop;
-    (void)events;
+    struct gate *gate = context;
     upgrade_begin(&gate->upgrade, NULL);
 }
 
-static void on_other_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+static void reload(void *context)
 {
-    (void)loop;
-    (void)events;
-    log_text(LOG_WARNING, "signal_ignored", "%s: it means nothing to the gate",
-             strsignal(watcher->signum));
-}
-
-static void on_reload_signal(struct ev_loop *loop, ev_signal *watcher, int events)
-{
-    struct gate *gate = watcher->data;
-    (void)loop;
-    (void)events;
+    struct gate *gate = context;
     reloads_ask(&gate->reloads);
 }
 
-/* Before anything is started: a signal that comes early is kept until the loop runs. One that came
- * earlier still waits, blocked by main.c, or by a keeper or an upgrade that has started us. */
 static void watch_signals(struct gate *gate)
 {
-    static const struct {
-        int number;
-        void (*callback)(struct ev_loop *, ev_signal *, int);
-    } signals[SIGNALS] = {
-        {SIGTERM, on_end_signal},   {SIGINT, on_end_signal},      {SIGHUP, on_reload_signal},
-        {SIGUSR1, on_other_signal}, {SIGUSR2, on_upgrade_signal},
-    };
-    sigset_t none;
-    for (int i = 0; i < SIGNALS; i++) {
-        ev_signal_init(&gate->signals[i], signals[i].callback, signals[i].number);
-        gate->signals[i].data = gate;
-        ev_signal_start(gate->loop, &gate->signals[i]);
-    }
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    const struct signal_actions actions = {
+        .end = end, .reload = reload, .upgrade = upgrade, .context = gate};
+    signals_watch(&gate->signals, &actions, gate->loop);
 }
 
 /* Without a callback the library would abort. It goes on when this returns, and tries again. */
