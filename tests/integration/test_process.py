@@ -116,6 +116,32 @@ def test_started_as_root_it_becomes_another_user(make_proxy, backend, make_devic
 
 
 @ROOT_ONLY
+def test_what_another_user_may_not_have_is_refused_at_a_reload(backend, make_device):
+    """The start reads and binds as root, a reload as who the gate has become."""
+    with tempfile.TemporaryDirectory(prefix="dtlsgate-") as folder:
+        os.chmod(folder, 0o777)  # pytest's own folders are closed to other users
+        proxy = Proxy(folder, backend, psk={IDENTITY: KEY},
+                      gate={"user": "nobody", "workers": 1, "control": f"{folder}/ctl.sock"})
+        listener = proxy.sections["listener coaps"]
+        keys = proxy.folder / "devices.psk"
+        nobody = pwd.getpwnam("nobody")
+        try:
+            proxy.start()
+            device = make_device(proxy).connect()
+            said = str(proxy.ctl("reload", status=1))
+            assert "devices.psk" in said and "Permission denied" in said
+            os.chown(keys, nobody.pw_uid, nobody.pw_gid)
+            proxy.ctl("reload")
+            listener["listen"] = f"{proxy.text}, {proxy.host}:684"
+            proxy.write_config()
+            if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) > 684:
+                assert "CAP_NET_BIND_SERVICE" in str(proxy.ctl("reload", status=1))
+            device.exchange(b"as before")
+        finally:
+            proxy.stop()
+
+
+@ROOT_ONLY
 def test_without_a_user_it_stays_and_says_so(start_proxy, backend):
     proxy = start_proxy(backend)
     assert statuses(proxy.process.pid)[0]["Uid"] == ["0"] * 4
