@@ -1,6 +1,8 @@
 """What a core dump of a running process would hold, read from the process itself: what the kernel
 is told to leave out (madvise's MADV_DONTDUMP, /proc/PID/coredump_filter) is left out."""
 
+import errno
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -53,7 +55,6 @@ def find(pid, needles, with_filter):
 # --- made by a debugger ---
 
 EVERYTHING = ("set use-coredump-filter off",)  # as if the process had not been able to set it
-EVEN_WHAT_IS_LEFT_OUT = (*EVERYTHING, "set dump-excluded-mappings on")
 
 
 def gcore(pid, path, settings=()):
@@ -61,11 +62,12 @@ def gcore(pid, path, settings=()):
     zeros. settings: gdb's commands before that."""
     commands = [word for command in (*settings, f"generate-core-file {path}")
                 for word in ("-ex", command)]
-    subprocess.run(["gdb", "-nx", "-batch", "-p", str(pid), *commands], check=True,
-                   capture_output=True)
-    data = _without_zeros(path.read_bytes())
-    path.unlink()
-    return data
+    try:
+        subprocess.run(["gdb", "-nx", "-batch", "-p", str(pid), *commands], check=True,
+                       capture_output=True)
+        return _without_zeros(path.read_bytes())
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _without_zeros(data):
@@ -78,14 +80,37 @@ def pieces(data):
             if len(set(piece)) > 9}
 
 
+def _sparse(pid, begin, end):
+    """What there is of a mapped file of many gigabytes that has little memory. (To read the rest
+    would give it memory.)"""
+    fd = os.open(f"/proc/{pid}/map_files/{begin:x}-{end:x}", os.O_RDONLY)
+    try:
+        data, at = b"", 0
+        while True:
+            try:
+                at = os.lseek(fd, at, os.SEEK_DATA)
+            except OSError as error:
+                assert error.errno == errno.ENXIO  # no more
+                return data
+            hole = os.lseek(fd, at, os.SEEK_HOLE)
+            data += _without_zeros(os.pread(fd, hole - at, at))
+            at = hole
+    finally:
+        os.close(fd)
+
+
 def pieces_left_out(pid):
     """Those in memory that the process has told the kernel to leave out of every dump."""
     found = set()
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for begin, end, permissions, _, name, flags in _mappings(pid):
-            if "dd" in flags and "r" in permissions and not name.startswith("[v"):
-                memory.seek(begin)
-                found |= pieces(_without_zeros(memory.read(end - begin)))
+            if "dd" not in flags or "r" not in permissions or name.startswith("[v"):
+                continue
+            if name.startswith("/memfd:"):
+                found |= pieces(_sparse(pid, begin, end))
+                continue
+            memory.seek(begin)
+            found |= pieces(_without_zeros(memory.read(end - begin)))
     return found
 
 
