@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -217,6 +218,14 @@ static void a_directory_of_garbage_is_mended(void **state)
     cells_adopt_end(&adopt);
 }
 
+/* Memory that was given and never touched counts here, and is a hole for SEEK_DATA. */
+static blkcnt_t blocks(void)
+{
+    struct stat status;
+    assert_int_equal(fstat(region.fd, &status), 0);
+    return status.st_blocks;
+}
+
 /* As after a state file: the beginning of a chunk may be zero, and so without memory. */
 static void a_chunk_with_holes_is_one(void **state)
 {
@@ -233,8 +242,9 @@ static void a_chunk_with_holes_is_one(void **state)
     assert_non_null(strstr(err.text, "out of memory"));
     cells_adopt_end(&adopt); /* harmless */
     fake_memory_refuse(0, 0);
+    blkcnt_t before = blocks();
     begin(&adopt, &cells);
-    assert_int_equal(region_next_used(&region, at), at);
+    assert_true(blocks() - before >= LAYOUT_CHUNK_BYTES / 2 / 512);
     assert_int_equal(cells_adopt_bytes(&adopt, CELLS_SESSIONS, region.base + at), SESSION_BYTES);
     assert_int_not_equal(region.base[at + LAYOUT_CHUNK_BYTES / 2 + SESSION_BYTES], 0);
     cells_adopt_end(&adopt);
