@@ -123,14 +123,13 @@ static bool bind_and_listen(struct control_socket *s, const struct sockaddr_un *
 bool control_socket_open(struct control_socket *s, const struct gate_config *config,
                          struct err *err)
 {
-    struct sockaddr_un address;
-    *s = (struct control_socket){.fd = -1, .path = config->control};
-    if (!set_address(&address, config->control, err) || !remove_stale(&address, err))
+    *s = (struct control_socket){.fd = -1};
+    if (!set_address(&s->address, config->control, err) || !remove_stale(&s->address, err))
         return false;
     s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (s->fd < 0)
         return err_set(err, "control = %s: no socket: %s", config->control, strerror(errno));
-    if (bind_and_listen(s, &address, config, err))
+    if (bind_and_listen(s, &s->address, config, err))
         return true;
     control_socket_close(s);
     return false;
@@ -141,9 +140,10 @@ void control_socket_close(struct control_socket *s)
     struct stat status;
     if (s->fd < 0)
         return;
-    if (s->inode != 0 && lstat(s->path, &status) == 0 && status.st_dev == s->device &&
+    if (s->inode != 0 && lstat(s->address.sun_path, &status) == 0 && status.st_dev == s->device &&
         status.st_ino == s->inode)
-        unlink(s->path); /* the folder may not be the gate's any more: then it is stale */
+        unlink(
+            s->address.sun_path); /* the folder may not be the gate's any more: then it is stale */
     close(s->fd);
     s->fd = -1;
 }

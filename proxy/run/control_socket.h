@@ -3,15 +3,17 @@
 #define CONTROL_SOCKET_H
 
 #include <stdbool.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #include "base/err.h"
 #include "config/config.h"
 
 struct control_socket {
-    int fd;           /* -1 = closed; does not block */
-    const char *path; /* borrowed */
-    dev_t device;     /* of the file that was made */
+    int fd;                     /* -1 = closed; does not block */
+    struct sockaddr_un address; /* settings come and go meanwhile */
+    dev_t device;               /* of the file that was made */
     ino_t inode;
 };
 

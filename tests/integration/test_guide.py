@@ -63,6 +63,6 @@ def test_the_guide_as_root_without_sudo(tmp_path):
 def test_a_running_gate_is_changed_after_a_check():
     for name in ("README.md", "docs/configuration.md"):
         text = (REPOSITORY / name).read_text()
-        assert re.search(r"--check-config --as dtlsgate && sudo systemctl restart dtlsgate", text)
+        assert re.search(r"--check-config --as dtlsgate && sudo systemctl reload dtlsgate", text)
     for file in (REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")):
         assert "sudo -u" not in file.read_text(), "root has no sudo, and leaves it out"
