@@ -452,12 +452,13 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
     };
 }
 
+/* Who hears that it is ready may rely on it that its sessions outlive it. */
 static void get_ready(struct gate *gate)
 {
-    atomic_store(&gate->is_ready, true);
     succession_keep(&gate->succession, &gate->sockets);
-    succession_tell(&gate->succession);
     gate_log_ready(in_force(gate), gate->worker_count);
+    atomic_store(&gate->is_ready, true);
+    succession_tell(&gate->succession);
     notify("READY=1");
     ev_timer_init(&gate->watchdog_timer, on_watchdog_timer, 1.0, 1.0);
     gate->watchdog_timer.data = gate;
