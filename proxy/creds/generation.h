@@ -20,7 +20,7 @@ struct listener {
     /* Stable while generations change, and over restarts, so that sessions, slots and counters can
      * hold it: state/state_listeners.h. */
     uint32_t number;
-    bool counts_anew; /* the number was another listener's, or nobody's */
+    bool counts_anew;              /* the number was another listener's, or nobody's */
     struct generation *generation; /* that it is of */
 };
 

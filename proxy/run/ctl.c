@@ -97,8 +97,8 @@ static int help(const struct arguments *arguments)
     return CTL_DONE;
 }
 
-/* The path of the file's setting; the caller frees it. The rest of the file may be full of errors: a
- * reload says so, and nobody is kept from asking for one. */
+/* The path of the file's setting; the caller frees it. The rest of the file may be full of errors:
+ * a reload says so, and nobody is kept from asking for one. */
 static char *path_of_config(const char *config_path, struct err *err)
 {
     struct problems problems;
