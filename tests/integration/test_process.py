@@ -115,7 +115,13 @@ def test_started_as_root_it_becomes_another_user(make_proxy, backend, make_devic
     make_device(proxy).connect().exchange(b"served by nobody")
 
 
+def first_free_port():
+    """Below it a port needs a capability; some containers give all away."""
+    return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+
+
 @ROOT_ONLY
+@pytest.mark.skipif(first_free_port() <= 684, reason="every user may have low ports here")
 def test_what_another_user_may_not_have_is_refused_at_a_reload(backend, make_device):
     """The start reads and binds as root, a reload as who the gate has become."""
     with tempfile.TemporaryDirectory(prefix="dtlsgate-") as folder:
@@ -134,8 +140,7 @@ def test_what_another_user_may_not_have_is_refused_at_a_reload(backend, make_dev
             proxy.ctl("reload")
             listener["listen"] = f"{proxy.text}, {proxy.host}:684"
             proxy.write_config()
-            if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) > 684:
-                assert "CAP_NET_BIND_SERVICE" in str(proxy.ctl("reload", status=1))
+            assert "CAP_NET_BIND_SERVICE" in str(proxy.ctl("reload", status=1))
             device.exchange(b"as before")
         finally:
             proxy.stop()

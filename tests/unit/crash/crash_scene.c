@@ -293,5 +293,6 @@ void crash_scene_run(struct crash_scene *scene, void (*operation)(struct crash_s
         store_trap_leave_out(LAYOUT_COUNTERS_AT(0), 2 * LAYOUT_COUNTERS_BYTES);
     operation(scene);
     store_trap_disarm();
+    assert_true(scene->stops > 0); /* or nothing was tried */
     kill_here(scene);
 }

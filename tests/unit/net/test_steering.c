@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "fakes/skip_because.h"
 #include "net/steering.h"
 #include "net/udp_fixture.h"
 
@@ -349,7 +350,7 @@ static void test_headers_of_other_length(void **state)
                 failed |= setsockopt(fd, IPPROTO_IPV6, IPV6_DSTOPTS, short_v6, sizeof(short_v6));
             if (failed != 0 && errno == EPERM) {
                 close_group(&g);
-                skip(); /* extension headers need root */
+                skip_because("IPv6 extension headers need root");
             }
             assert_int_equal(failed, 0);
             for (int i = 0; i < 2; i++) {

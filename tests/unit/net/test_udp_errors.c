@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fakes/skip_because.h"
 #include "net/udp_fixture.h"
 
 /* ---- failures ------------------------------------------------------------------------------- */
@@ -267,7 +268,7 @@ static void test_full_buffer_is_waited_for_when_asked(void **state)
     struct udp_fixture *f = *state;
     int lost = lost_of_burst_in_child(&f->out, 0);
     if (lost == 255)
-        skip(); /* a slow interface needs root and tc */
+        skip_because("a slow interface needs root and tc");
     assert_true(lost > 0);
     assert_int_equal(lost_of_burst_in_child(&f->out, 3000), 0);
 }

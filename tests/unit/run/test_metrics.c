@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/process.h"
+#include "fakes/skip_because.h"
 #include "run/metrics_fixture.h"
 
 /* A port of 127.0.0.1 that was free a moment ago. */
@@ -178,7 +179,7 @@ static void test_http_over_ipv6(void **state)
     if (fd >= 0)
         close(fd);
     if (!has_ipv6)
-        skip(); /* this machine has no ::1 */
+        skip_because("this machine has no ::1");
     open_metrics(f, AF_INET6);
     assert_status(get(&f->addr, "/healthz"), 200);
 }

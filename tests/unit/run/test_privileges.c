@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fakes/skip_because.h"
 #include "run/privileges.h"
 
 /* In a child a failed check names itself and ends the child. */
@@ -48,8 +49,7 @@ static void assert_in_child(void (*run)(void))
 static void need_root(void)
 {
     if (geteuid() != 0) {
-        print_message("this test needs root\n");
-        skip();
+        skip_because("it needs root");
     }
 }
 

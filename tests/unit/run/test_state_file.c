@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fakes/skip_because.h"
 #include "run/state_file.h"
 #include "run/state_key.h"
 #include "run/state_seal.h"
@@ -369,8 +370,7 @@ static void a_file_that_cannot_be_removed_is_not_used(void **state)
     struct state_file file = some_file();
     (void)state;
     if (geteuid() != 0) {
-        print_message("this test needs root\n");
-        skip();
+        skip_because("it needs root");
     }
     write_state("stays");
     assert_int_equal(chown(path, 65534, 65534), 0);
