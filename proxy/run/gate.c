@@ -484,6 +484,20 @@ static bool serve(struct gate *gate, const char *config_path, struct err *err)
     return true;
 }
 
+/* A service manager gives up after EXIT_USAGE, and lets go of what it keeps for the next process.
+ * So the sessions would be lost over a word that is spelled wrong. */
+static int status_without_settings(const struct gate *gate, int status)
+{
+    if (status != EXIT_USAGE ||
+        fd_list_find(&gate->succession.handover.inherited, HANDOVER_STATE) == NULL)
+        return status;
+    log_text(LOG_ERROR, "start_failed",
+             "the settings have errors; sessions of the process before are waiting, so exit status "
+             "%d asks for another start, until somebody has mended the settings",
+             EXIT_RUN_TIME);
+    return EXIT_RUN_TIME;
+}
+
 /* Returns the exit status. */
 static int run(struct gate *gate, const char *config_path)
 {
@@ -492,7 +506,7 @@ static int run(struct gate *gate, const char *config_path)
     struct generation *generation = read_settings(config_path, &status);
     if (generation == NULL) {
         succession_go_back(&gate->succession, "its settings have errors, which the log shows");
-        return status;
+        return status_without_settings(gate, status);
     }
     swap_init(&gate->swap, generation);
     bool was_ready = serve(gate, config_path, &err);

@@ -131,6 +131,24 @@ def test_a_restart_hands_the_state_on(make_manager, make_proxy, backend, make_de
     assert device.recv(timeout_s=0.3) == "timeout", "no close_notify"
 
 
+def test_a_typo_and_a_restart_cost_no_session(make_manager, make_proxy, backend, make_device):
+    """A unit that has failed would let go of its store: it goes on trying while there are sessions."""
+    proxy = make_proxy(backend)
+    good = proxy.config_path.read_text()
+    manager = make_manager(proxy)
+    manager.start()
+    wait_state(manager, "active")
+    memory = state_of(manager.pid())
+    device = make_device(proxy).connect()
+    proxy.config_path.write_text(good.replace("workers = 1", "workers = many"))
+    manager.restart()
+    wait_until(lambda: manager.restarts() >= 2, "the second start that fails", 20)
+    proxy.config_path.write_text(good)
+    wait_state(manager, "active", timeout_s=20)
+    assert state_of(manager.pid()) == memory
+    device.exchange(b"the same session")
+
+
 def state_of(pid):
     """The memory that holds the sessions: its number is that of no other file."""
     folder = f"/proc/{pid}/fd"
