@@ -50,9 +50,10 @@ struct creds {
     struct crl_set crls;
     enum certificate_key certificate_key; /* KEY_UNKNOWN: the listener has no certificate */
     int64_t certificate_not_after;        /* the earliest of its chain; seconds since 1970 */
-    /* Keys of tickets are derived from it. Random: a ticket is good for this listener only, and not
-     * beyond a change of settings or credentials. */
-    uint8_t *ticket_master;                 /* 32 bytes of kept_master */
+    /* Keys of tickets are derived from it. Random: a ticket is good for this listener only. 32
+     * bytes: of the state once the listener has a number there, so that tickets outlive reloads and
+     * processes; until then, and where there is no state, of kept_master. */
+    uint8_t *ticket_master;
     struct secret kept_master, private_key; /* the second is ctx's, and goes after it */
     bool is_open;                           /* a device may enter without a credential */
     bool has_mixed_auth; /* a PSK or a client certificate is required, see creds_settle_verify */

@@ -63,7 +63,7 @@ enum ticket_verdict {
 enum ticket_verdict ticket_open(const uint8_t master[TICKET_MASTER_BYTES], uint64_t now_ms,
                                 struct ticket *ticket, struct ticket_holder *holder) MUST_USE;
 
-/* Whether it looks like a ticket of a gate, this one or another, or of one before a restart. Proves
+/* Whether it looks like a ticket of a gate: this one, another, or one whose state was lost. Proves
  * nothing. */
 bool ticket_looks_ours(const uint8_t *ticket, size_t len);
 

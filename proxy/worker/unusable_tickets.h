@@ -31,8 +31,8 @@ void unusable_tickets_note(struct unusable_tickets *tickets, const struct arriva
 
 enum ticket_noted {
     TICKET_NOTED_NONE,
-    TICKET_NOTED_OLD,   /* of this gate before a restart, or of another one; anybody can make one
-                         */
+    TICKET_NOTED_OLD,   /* too old, of another gate, or of one whose state was lost; anybody can
+                         * make one */
     TICKET_NOTED_KNOWN, /* of a key in use: who never had or saw a ticket cannot make one */
 };
 
