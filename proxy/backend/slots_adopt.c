@@ -1,41 +1,7 @@
 #include "backend/slots_adopt.h"
 
-#include <stdlib.h>
-
 #include "backend/slots_inside.h"
-
-/* One in quarantine, whose place in the lists is not known yet. */
-struct found {
-    uint64_t since;
-    uint32_t number;
-};
-
-struct finds {
-    struct found *at; /* owned */
-    size_t count, capacity;
-};
-
-static bool add_found(struct finds *finds, uint64_t since, uint32_t number)
-{
-    if (finds->count == finds->capacity) {
-        size_t capacity = finds->capacity * 2 + 1024;
-        struct found *more = reallocarray(finds->at, capacity, sizeof(*more));
-        if (more == NULL)
-            return false;
-        finds->at = more;
-        finds->capacity = capacity;
-    }
-    finds->at[finds->count++] = (struct found){.since = since, .number = number};
-    return true;
-}
-
-static int compare_found(const void *left, const void *right)
-{
-    const struct found *a = left, *b = right;
-    if (a->since != b->since)
-        return a->since < b->since ? -1 : 1;
-    return a->number < b->number ? -1 : a->number > b->number;
-}
+#include "base/ranking.h"
 
 /* ---- each slot ------------------------------------------------------------------------------- */
 
@@ -78,28 +44,28 @@ static bool count_to(const struct slots *slots, uint32_t bucket, uint32_t place)
     return true;
 }
 
-static bool look_at(struct slots *slots, struct finds *finds, uint32_t bucket, uint32_t place)
+static bool look_at(struct slots *slots, struct ranking *resting, uint32_t bucket, uint32_t place)
 {
     const struct backend_slot *slot = slots_at_place(slots, bucket, place);
     if (slot->state != SLOT_NEVER && !count_to(slots, bucket, place))
         return false;
     return (slot->state != SLOT_SILENT && slot->state != SLOT_NOISY) ||
-           add_found(finds, slot->since, slots_number_of(slots, bucket, place));
+           ranking_add(resting, slot->since, slots_number_of(slots, bucket, place));
 }
 
-static bool look_at_group(struct slots *slots, struct finds *finds, uint32_t bucket, uint32_t place,
-                          uint64_t now_ms, bool *is_mark_missing)
+static bool look_at_group(struct slots *slots, struct ranking *resting, uint32_t bucket,
+                          uint32_t place, uint64_t now_ms, bool *is_mark_missing)
 {
     for (uint32_t end = place + SLOTS_GROUP; place < end && place < SLOTS_BUCKET_MAX; place++) {
         mend(slots, slots_at_place(slots, bucket, place), bucket, now_ms, is_mark_missing);
-        if (!look_at(slots, finds, bucket, place))
+        if (!look_at(slots, resting, bucket, place))
             return false;
     }
     return true;
 }
 
 /* Reads what has memory, and nothing else: what is only looked at would be given some. */
-static bool look_at_all(struct slots *slots, struct finds *finds, uint64_t now_ms,
+static bool look_at_all(struct slots *slots, struct ranking *resting, uint64_t now_ms,
                         bool *is_mark_missing)
 {
     const struct region *region = &slots->state->region;
@@ -111,8 +77,8 @@ static bool look_at_all(struct slots *slots, struct finds *finds, uint64_t now_m
             uint32_t group = (uint32_t)((at - LAYOUT_SLOTS_AT) / GROUP_BYTES);
             uint32_t bucket = group % STEERING_BUCKETS;
             if (slots_is_own(slots, bucket) &&
-                !look_at_group(slots, finds, bucket, group / STEERING_BUCKETS * SLOTS_GROUP, now_ms,
-                               is_mark_missing))
+                !look_at_group(slots, resting, bucket, group / STEERING_BUCKETS * SLOTS_GROUP,
+                               now_ms, is_mark_missing))
                 return false;
         }
     }
@@ -135,18 +101,17 @@ static void fill_gaps(struct slots *slots)
 
 bool slots_adopt(struct slots *slots, uint64_t now_ms, bool *is_mark_missing, struct err *err)
 {
-    struct finds finds = {0};
+    struct ranking resting = {0}; /* by when they fell silent */
     *is_mark_missing = false;
-    bool ok = look_at_all(slots, &finds, now_ms, is_mark_missing);
+    bool ok = look_at_all(slots, &resting, now_ms, is_mark_missing);
     if (ok) {
         fill_gaps(slots);
-        if (finds.count != 0)
-            qsort(finds.at, finds.count, sizeof(*finds.at), compare_found);
-        for (size_t i = 0; i < finds.count; i++)
-            slots_enter_list(slots, finds.at[i].number);
+        ranking_sort(&resting);
+        for (size_t i = 0; i < resting.count; i++)
+            slots_enter_list(slots, resting.at[i].number);
         slots_count_extra(slots);
     }
-    free(finds.at);
+    ranking_free(&resting);
     return ok ||
            err_set(err, "out of memory for the backend addresses of worker %u", slots->worker);
 }

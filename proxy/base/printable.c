@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 char *printable_format(const void *bytes, size_t size, char *text)
 {
     static const char digits[] = "0123456789abcdef";
@@ -25,16 +27,6 @@ char *printable_format(const void *bytes, size_t size, char *text)
     return text;
 }
 
-/* -1 = none. */
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Behind a backslash; returns how much of the text it takes, 0 = it means nothing. */
 static size_t parse_escape(const char *text, uint8_t *byte)
 {
@@ -42,9 +34,10 @@ static size_t parse_escape(const char *text, uint8_t *byte)
         *byte = (uint8_t)text[0];
         return 1;
     }
-    if (text[0] != 'x' || hex_digit(text[1]) < 0 || hex_digit(text[2]) < 0)
+    if (text[0] != 'x' || bytes_hex_digit((uint8_t)text[1]) < 0 ||
+        bytes_hex_digit((uint8_t)text[2]) < 0)
         return 0;
-    *byte = (uint8_t)(hex_digit(text[1]) << 4 | hex_digit(text[2]));
+    *byte = (uint8_t)(bytes_hex_digit((uint8_t)text[1]) << 4 | bytes_hex_digit((uint8_t)text[2]));
     return 3;
 }
 

@@ -6,15 +6,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
+
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 #define MACHINE_ID_FILE "/etc/machine-id"
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 /* 32 digits, with hyphens between them as in a UUID. */
 static bool parse_id(const char *text, size_t size, uint8_t id[STATE_HOST_ID_BYTES])
@@ -24,7 +19,7 @@ static bool parse_id(const char *text, size_t size, uint8_t id[STATE_HOST_ID_BYT
     for (size_t i = 0; i < size && text[i] != '\n'; i++) {
         if (text[i] == '-')
             continue;
-        int digit = hex_digit(text[i]);
+        int digit = bytes_hex_digit((uint8_t)text[i]);
         if (digit < 0 || digits == 2 * STATE_HOST_ID_BYTES)
             return false;
         found[digits / 2] = (uint8_t)(found[digits / 2] << 4 | digit);

@@ -3,21 +3,15 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#define CREDENTIAL "state_key"
+#include "base/bytes.h"
 
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+#define CREDENTIAL "state_key"
 
 /* In place: a byte is written where its second digit has been read already. */
 static bool parse_hex(uint8_t *bytes)
 {
     for (int i = 0; i < STATE_KEY_BYTES; i++) {
-        int high = hex_digit(bytes[2 * i]), low = hex_digit(bytes[2 * i + 1]);
+        int high = bytes_hex_digit(bytes[2 * i]), low = bytes_hex_digit(bytes[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         bytes[i] = (uint8_t)(high << 4 | low);

@@ -1,7 +1,6 @@
 #include "session/sessions_adopt.h"
 
-#include <stdlib.h>
-
+#include "base/ranking.h"
 #include "net/steering.h"
 #include "session/session_check.h"
 #include "session/session_end.h"
@@ -21,53 +20,20 @@ void sessions_adopt_end(struct sessions_adopt *adopt)
 
 /* ---- those of a worker ---------------------------------------------------------------------- */
 
-struct found {
-    uint64_t number; /* of the session */
-    uint32_t cell;
-};
-
-struct finds {
-    struct found *at; /* owned */
-    size_t count, capacity;
-};
-
-static bool add_found(struct finds *finds, uint64_t number, uint32_t cell)
-{
-    if (finds->count == finds->capacity) {
-        size_t capacity = finds->capacity * 2 + 1024;
-        struct found *more = reallocarray(finds->at, capacity, sizeof(*more));
-        if (more == NULL)
-            return false;
-        finds->at = more;
-        finds->capacity = capacity;
-    }
-    finds->at[finds->count++] = (struct found){.number = number, .cell = cell};
-    return true;
-}
-
-static int compare_found(const void *left, const void *right)
-{
-    const struct found *a = left, *b = right;
-    if (a->number != b->number)
-        return a->number < b->number ? -1 : 1;
-    return a->cell < b->cell ? -1 : a->cell > b->cell;
-}
-
 /* In the order in which they began. Of what is another worker's only the slot is looked at: that
  * worker may be writing all else just now. */
 static bool find_own(const struct sessions *all, const struct cells_adopt *cells,
-                     struct finds *finds)
+                     struct ranking *own)
 {
     const struct session *s = NULL;
     while ((s = cells_adopt_next(cells, CELLS_SESSIONS, s)) != NULL) {
         uint32_t bucket = slots_bucket_of(s->slot);
         if (steering_worker_of_bucket(bucket, all->worker_count) == all->worker &&
             s->state != SESSION_NEW &&
-            !add_found(finds, s->number, cells_number_of(&all->cells, s)))
+            !ranking_add(own, s->number, cells_number_of(&all->cells, s)))
             return false;
     }
-    if (finds->count != 0)
-        qsort(finds->at, finds->count, sizeof(*finds->at), compare_found);
+    ranking_sort(own);
     return true;
 }
 
@@ -218,23 +184,23 @@ static bool take_over(struct sessions *all, struct sessions_adopt *adopt, struct
 bool sessions_adopt(struct sessions *all, struct sessions_adopt *adopt, uint64_t now_ms,
                     struct sessions_adopted *adopted, struct err *err)
 {
-    struct finds finds = {0};
+    struct ranking own = {0}; /* cells, by the number of the session */
     *adopted = (struct sessions_adopted){0};
     all->now_ms = now_ms;
-    bool ok = find_own(all, &adopt->cells, &finds) &&
-              timers_reserve(&all->timers, (uint32_t)finds.count + SESSION_CLOSING_MAX + 1);
+    bool ok = find_own(all, &adopt->cells, &own) &&
+              timers_reserve(&all->timers, (uint32_t)own.count + SESSION_CLOSING_MAX + 1);
     /* The latest first: what it has, an earlier one has no more. */
-    for (size_t i = finds.count; i > 0 && ok; i--) {
-        struct found *found = &finds.at[i - 1];
+    for (size_t i = own.count; i > 0 && ok; i--) {
+        struct ranked *found = &own.at[i - 1];
         bool is_kept = false;
-        ok = take_over(all, adopt, cells_at(&all->cells, found->cell), adopted, &is_kept);
-        found->cell = is_kept ? found->cell : CELLS_NONE;
+        ok = take_over(all, adopt, cells_at(&all->cells, found->number), adopted, &is_kept);
+        found->number = is_kept ? found->number : CELLS_NONE;
     }
     /* The other way round: a heap takes what is later than all before at once. */
-    for (size_t i = 0; i < finds.count && ok; i++)
-        if (finds.at[i].cell != CELLS_NONE)
-            session_timer_set(all, cells_at(&all->cells, finds.at[i].cell));
-    free(finds.at);
+    for (size_t i = 0; i < own.count && ok; i++)
+        if (own.at[i].number != CELLS_NONE)
+            session_timer_set(all, cells_at(&all->cells, own.at[i].number));
+    ranking_free(&own);
     return ok || err_set(err, "out of memory for the sessions of worker %u", all->worker);
 }
 
