@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,17 @@
 #include "base/notify.h"
 
 enum { FIRST_FD = 3, FDS_MAX = 65536 };
+
+/* For a moment there are twice as many descriptors as are handed over, before it is known what the
+ * settings need. Services begin with a soft limit of 1024. */
+static void raise_soft_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 /* ---- from the process before ---------------------------------------------------------------- */
 
@@ -85,6 +97,7 @@ static bool read_inherited(struct handover *handover, struct err *err)
     char *copy = strdup(names != NULL ? names : "");
     if (copy == NULL)
         return err_set_passing(err, "out of memory for the names of descriptors");
+    raise_soft_limit();
     bool is_good = name_descriptors(handover, count, copy, err) && copy_descriptors(handover, err);
     free(copy);
     if (!is_good)
@@ -333,6 +346,7 @@ static bool set_environment(const struct fd_list *list)
 void handover_exec(const char *path, int fd, char *const *argv, struct fd_list *list,
                    struct err *err)
 {
+    raise_soft_limit();
     if (!put_in_place(list, &fd, err))
         return;
     if (!set_environment(list)) {

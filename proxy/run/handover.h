@@ -41,7 +41,8 @@ struct handover {
 };
 
 /* Takes what the process before handed over, and forgets it from the environment, so that no child
- * takes it for its own. To be called before anything else opens a descriptor. wants_store: there is
+ * takes it for its own. To be called before anything else opens a descriptor. If anything has come
+ * the soft limit of descriptors becomes the hard one, as in handover_exec(). wants_store: there is
  * a store though the environment does not say so (systemd before 254). False with err: the
  * environment contradicts itself; nothing is inherited then. */
 bool handover_inherit(struct handover *handover, bool wants_store, struct err *err) MUST_USE;

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -192,6 +193,38 @@ static void test_nothing_is_handed_over(void **state)
     struct fd_list list = {0};
     (void)state;
     assert_string_equal(output_of(become_by_path, &list), "environment:");
+}
+
+/* In a child. */
+static void allow_descriptors_below(rlim_t end)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = end;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void become_with_few_allowed(void *context)
+{
+    struct fd_list *list = context;
+    struct err err = {0};
+    char *const *arguments = next_arguments();
+    allow_descriptors_below(3 + list->count + 1);
+    handover_exec("/proc/self/exe", -1, arguments, list, &err);
+    printf("failed: %s", err.text);
+    fflush(stdout);
+}
+
+/* Meanwhile there are two of each. */
+static void test_a_soft_limit_that_is_just_enough_for_one_of_each(void **state)
+{
+    struct fd_list list;
+    (void)state;
+    make_list(&list);
+    assert_string_equal(output_of(become_with_few_allowed, &list),
+                        "a=of a b=of b c=of c taken=of b environment:");
+    fd_list_close(&list);
 }
 
 /* ---- the environment ------------------------------------------------------------------------ */
@@ -485,6 +518,28 @@ static void test_what_nobody_took_goes(void **state)
     tear_down(&scene);
 }
 
+/* In a child, which has 3 and 4 for itself. */
+static void inherit_with_few_allowed(void *context)
+{
+    struct handover handover;
+    struct err err = {0};
+    int fd = dup2(memory_with("x"), 103);
+    (void)context;
+    dup2(fd, 3);
+    dup2(fd, 4);
+    set_listen("2", "a:b", getpid());
+    allow_descriptors_below(5);
+    bool is_good = handover_inherit(&handover, false, &err);
+    printf("%s%u descriptors", is_good ? "" : err.text, handover.count);
+    fflush(stdout);
+}
+
+static void test_a_soft_limit_that_leaves_no_room_for_copies(void **state)
+{
+    (void)state;
+    assert_string_equal(output_of(inherit_with_few_allowed, NULL), "2 descriptors");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -492,6 +547,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_they_are_in_each_other_s_way),
         cmocka_unit_test(test_another_program_after_one_that_is_none),
         cmocka_unit_test(test_nothing_is_handed_over),
+        cmocka_unit_test(test_a_soft_limit_that_is_just_enough_for_one_of_each),
         cmocka_unit_test(test_what_is_meant_for_another_process),
         cmocka_unit_test(test_an_environment_that_contradicts_itself),
         cmocka_unit_test(test_who_has_a_store),
@@ -501,6 +557,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_without_a_store_nobody_is_told),
         cmocka_unit_test(test_a_store_that_is_too_small_is_named),
         cmocka_unit_test(test_what_nobody_took_goes),
+        cmocka_unit_test(test_a_soft_limit_that_leaves_no_room_for_copies),
     };
     if (argc == 3 && strcmp(argv[1], "--show") == 0)
         return show_inherited(atoi(argv[2]));
