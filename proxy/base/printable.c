@@ -27,17 +27,16 @@ char *printable_format(const void *bytes, size_t size, char *text)
     return text;
 }
 
-/* Behind a backslash; returns how much of the text it takes, 0 = it means nothing. */
-static size_t parse_escape(const char *text, uint8_t *byte)
+size_t printable_parse_escape(const void *text, size_t len, uint8_t *byte)
 {
-    if (text[0] == '\\' || text[0] == '"') {
-        *byte = (uint8_t)text[0];
+    const uint8_t *at = text;
+    if (len >= 1 && (at[0] == '\\' || at[0] == '"')) {
+        *byte = at[0];
         return 1;
     }
-    if (text[0] != 'x' || bytes_hex_digit((uint8_t)text[1]) < 0 ||
-        bytes_hex_digit((uint8_t)text[2]) < 0)
+    if (len < 3 || at[0] != 'x' || bytes_hex_digit(at[1]) < 0 || bytes_hex_digit(at[2]) < 0)
         return 0;
-    *byte = (uint8_t)(bytes_hex_digit((uint8_t)text[1]) << 4 | bytes_hex_digit((uint8_t)text[2]));
+    *byte = (uint8_t)(bytes_hex_digit(at[1]) << 4 | bytes_hex_digit(at[2]));
     return 3;
 }
 
@@ -47,7 +46,7 @@ bool printable_parse(const char *text, void *bytes, size_t room, size_t *size)
     *size = 0;
     while (*text != '\0') {
         uint8_t byte = (uint8_t)*text++;
-        size_t taken = byte == '\\' ? parse_escape(text, &byte) : 0;
+        size_t taken = byte == '\\' ? printable_parse_escape(text, strlen(text), &byte) : 0;
         if ((text[-1] == '\\' && taken == 0) || *size == room)
             return false;
         text += taken;

@@ -53,9 +53,13 @@ static bool add_path(struct config_paths *paths, const char *item, const char *f
                             "each");
     if (paths->count == CONFIG_PATHS_MAX)
         return err_set(err, "more than %d files; put several into one", CONFIG_PATHS_MAX);
-    if (!config_path_parse(item, folder, &paths->at[paths->count], err))
+    config_string *added = &paths->at[paths->count];
+    if (!config_path_parse(item, folder, added, err))
         return false;
     paths->count++;
+    for (uint32_t i = 0; i + 1 < paths->count; i++)
+        if (strcmp(paths->at[i], *added) == 0)
+            return err_set(err, "%.300s stands there twice; name each file once", *added);
     return true;
 }
 

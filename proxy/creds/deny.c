@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/digest_set.h"
 #include "base/keyed_hash.h"
+#include "base/printable.h"
 #include "base/secret.h"
 #include "creds/psk.h"
 
@@ -91,14 +92,11 @@ static bool unquote(struct reading *reading, uint8_t *text, size_t *size)
         if (c == '"')
             return line_error(reading, "a quote inside quotes is written \\\"");
         if (c == '\\') {
-            c = from < end ? text[from++] : 0;
-            if (c == 'x') {
-                if (end - from < 2 || !read_hex(text + from, 2, &c))
-                    return line_error(reading, "\\x is not followed by two hexadecimal digits");
-                from += 2;
-            } else if (c != '"' && c != '\\') {
-                return line_error(reading, "in quotes a backslash is followed by \\, \" or xNN");
-            }
+            size_t taken = printable_parse_escape(text + from, end - from, &c);
+            if (taken == 0)
+                return line_error(reading, "in quotes a backslash is followed by \\, \", or x and "
+                                           "two hexadecimal digits");
+            from += taken;
         }
         text[to++] = c;
     }

@@ -411,6 +411,8 @@ static void test_bad_values(void **state)
         LISTENER_CASE("on_key_change = drop", "not one of the choices; it can be keep, end"),
         LISTENER_CASE("crl_file = a.crl,, b.crl", "a path between commas is missing"),
         LISTENER_CASE("crl_file = a,b,c,d,e,f,g,h,i", "more than 8 files"),
+        LISTENER_CASE("crl_file = a, b, /etc/dtlsgate/a",
+                      "/etc/dtlsgate/a stands there twice; name each file once"),
         GATE_CASE("metrics_sessions = yes", "not one of the choices; it can be on, off"),
         GATE_CASE("control_mode = rw", "not permission bits; write three octal digits"),
         GATE_CASE("control_mode = 4755", "not permission bits"),
