@@ -20,14 +20,13 @@
 #include "run/check.h"
 #include "run/handover.h"
 #include "run/keeper_inbox.h"
+#include "run/keeper_patience.h"
 
 enum {
     STORE_MAX = 4096, /* descriptors */
     BACKOFF_MIN_MS = 100,
     BACKOFF_MAX_MS = 5000,
     STEADY_MS = 10000,     /* who has been ready for so long begins with the shortest pause again */
-    WATCHDOG_MS = 30000,   /* as WatchdogSec= of the unit */
-    STOP_LIMIT_MS = 9000,  /* shorter than the 10 s after which Docker kills */
     FAILED_STARTS_MAX = 2, /* of a program, before the one that was ready last gets its turn */
 };
 
@@ -44,10 +43,10 @@ struct keeper {
     int status;             /* of the gate that ended last */
     uint32_t failed_starts; /* in a row, that never became ready */
     uint32_t backoff_ms;
+    struct keeper_patience patience; /* with the gate */
     /* Of CLOCK_MONOTONIC; 0 = none. */
     uint64_t ready_ms;   /* since when */
     uint64_t restart_ms; /* when to start the next one */
-    uint64_t kill_ms;    /* when the gate has been silent, or has not ended, for too long */
 };
 
 static uint64_t now_ms(void)
@@ -66,7 +65,7 @@ static void set_environment(const struct keeper *keeper)
     snprintf(number, sizeof(number), "%d", STORE_MAX);
     setenv("FDSTORE", number, 1);
     setenv(KEEPER_VARIABLE, "1", 1);
-    snprintf(number, sizeof(number), "%llu", WATCHDOG_MS * 1000ull);
+    snprintf(number, sizeof(number), "%llu", KEEPER_PATIENCE_WATCHDOG_MS * 1000ull);
     setenv("WATCHDOG_USEC", number, 1);
     snprintf(number, sizeof(number), "%d", (int)getpid());
     setenv("WATCHDOG_PID", number, 1);
@@ -148,6 +147,7 @@ static void start_gate(struct keeper *keeper)
         return;
     }
     keeper->gate = child;
+    keeper_patience_begin(&keeper->patience, now_ms());
 }
 
 /* ---- its end -------------------------------------------------------------------------------- */
@@ -182,7 +182,7 @@ static void plan_restart(struct keeper *keeper, int status)
 static void gate_ended(struct keeper *keeper, int status)
 {
     keeper->gate = 0;
-    keeper->kill_ms = 0;
+    keeper->patience = (struct keeper_patience){0};
     keeper->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
     bool is_for_a_person = keeper->status == EXIT_USAGE && !keeper->was_ever_ready;
     if (keeper->is_stopping || keeper->status == EXIT_SUCCESS || is_for_a_person)
@@ -231,8 +231,7 @@ static void hear(struct keeper *keeper, const struct keeper_message *message)
     case KEEPER_STORE: keep_descriptor(keeper, message); return;
     case KEEPER_REMOVE: drop_descriptors(keeper, message->name); return;
     case KEEPER_WATCHDOG:
-        if (keeper->is_ready && !keeper->is_stopping)
-            keeper->kill_ms = now_ms() + WATCHDOG_MS;
+        keeper_patience_well(&keeper->patience, now_ms());
         if (notify_wants_watchdog())
             pass_on("WATCHDOG=1");
         return;
@@ -240,8 +239,7 @@ static void hear(struct keeper *keeper, const struct keeper_message *message)
         keeper->is_ready = keeper->was_ever_ready = true;
         keeper->failed_starts = 0;
         keeper->ready_ms = now_ms();
-        if (!keeper->is_stopping)
-            keeper->kill_ms = keeper->ready_ms + WATCHDOG_MS;
+        keeper_patience_ready(&keeper->patience, keeper->ready_ms);
         pass_on(message->text);
         return;
     case KEEPER_OTHER: pass_on(message->text); return;
@@ -278,7 +276,7 @@ static void on_signal(struct keeper *keeper, int number)
     if (number == SIGTERM || number == SIGINT) {
         keeper->is_stopping = true;
         keeper->is_done = keeper->gate == 0;
-        keeper->kill_ms = now_ms() + STOP_LIMIT_MS;
+        keeper_patience_end(&keeper->patience, now_ms());
     }
     if (keeper->gate > 0)
         kill(keeper->gate, number);
@@ -296,8 +294,8 @@ static int wait_ms(const struct keeper *keeper)
     uint64_t now = now_ms(), due = UINT64_MAX;
     if (keeper->restart_ms > 0)
         due = keeper->restart_ms;
-    if (keeper->gate > 0 && keeper->kill_ms > 0 && keeper->kill_ms < due)
-        due = keeper->kill_ms;
+    if (keeper->patience.what != KEEPER_PATIENCE_FOR_NOTHING && keeper->patience.until_ms < due)
+        due = keeper->patience.until_ms;
     if (due == UINT64_MAX)
         return -1;
     return due > now ? (int)(due - now) : 0;
@@ -306,10 +304,10 @@ static int wait_ms(const struct keeper *keeper)
 static void do_what_is_due(struct keeper *keeper)
 {
     uint64_t now = now_ms();
-    if (keeper->gate > 0 && keeper->kill_ms > 0 && now >= keeper->kill_ms) {
-        log_text(LOG_ERROR, "gate_killed", "%s",
-                 keeper->is_stopping ? "it does not end" : "it has not shown that it is well");
-        keeper->kill_ms = 0;
+    const char *why = keeper_patience_is_over(&keeper->patience, now);
+    if (keeper->gate > 0 && why != NULL) {
+        log_text(LOG_ERROR, "gate_killed", "%s", why);
+        keeper->patience = (struct keeper_patience){0};
         kill(keeper->gate, SIGKILL);
     }
     if (keeper->restart_ms > 0 && now >= keeper->restart_ms)
