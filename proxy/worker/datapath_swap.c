@@ -21,8 +21,10 @@ static void set_listeners(struct datapath *dp)
 {
     for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++) {
         const struct listener *listener = generation_listener(dp->generation, i);
-        if (listener == NULL)
-            continue; /* sessions may have the one before yet */
+        if (listener == NULL) {
+            dp->is_draining[i] = false; /* who gets the number next is not drained */
+            continue;                   /* sessions may have the one before yet */
+        }
         dp->listeners[i] = listener;
         if (listener->counts_anew)
             counters_reset(&dp->counters.by_listener[i]);

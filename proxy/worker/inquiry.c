@@ -113,6 +113,14 @@ static void set_trace(const struct inquiry *inquiry, struct datapath *dp, uint64
     trace_begin(&dp->handshakes.trace, inquiry->trace.identity, inquiry->trace.len, until_ms);
 }
 
+/* It may have waited for its turn while a listener went. */
+static void set_drains(const struct inquiry *inquiry, struct datapath *dp)
+{
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++)
+        dp->is_draining[i] =
+            inquiry->is_draining[i] && generation_listener(dp->generation, i) != NULL;
+}
+
 static void answer(struct inquiry *inquiry, struct datapath *dp, uint64_t now_ms)
 {
     inquiry->count = inquiry->looks = 0;
@@ -125,9 +133,7 @@ static void answer(struct inquiry *inquiry, struct datapath *dp, uint64_t now_ms
         inquiry->count = 1;
         break;
     case INQUIRY_FAILURES: copy_failures(inquiry, &dp->handshakes.failures); break;
-    case INQUIRY_DRAIN:
-        memcpy(dp->is_draining, inquiry->is_draining, sizeof(dp->is_draining));
-        break;
+    case INQUIRY_DRAIN: set_drains(inquiry, dp); break;
     case INQUIRY_TRACE: set_trace(inquiry, dp, now_ms); break;
     }
 }

@@ -182,6 +182,22 @@ def test_drain(start_proxy, backend, make_device):
     make_device(other).connect()
 
 
+def test_a_drain_ends_with_its_listener(start_proxy, backend, make_device):
+    other = (own_address(), 5684)
+    proxy = start_proxy(backend, gate={**CONTROL, "workers": 2}, listeners={
+        "other": {"listen": "%s:%d" % other, "backend": backend.text, "psk_file": "devices.psk"}})
+    proxy.ctl("drain", "other")
+    assert make_device(other).handshake(1.0).word == "timeout"
+    settings = proxy.sections.pop("listener other")
+    proxy.write_config()
+    proxy.ctl("reload")
+    proxy.sections["listener other"] = settings
+    proxy.write_config()
+    proxy.ctl("reload")
+    assert [line["draining"] for line in proxy.ctl("status")[:3]] == [False, False, False]
+    make_device(other).connect()
+
+
 def test_log_level(proxy, make_device):
     proxy.ctl("log-level", "error")
     make_device(proxy).connect()

@@ -111,7 +111,8 @@ static void drain(struct world *world)
 {
     struct inquiry *inquiry = new_inquiry(INQUIRY_DRAIN);
     for (uint32_t i = 0; i < WORLD_LISTENERS; i++) {
-        world->model.listeners[i].is_draining = world_happens(world, 15);
+        world->model.listeners[i].is_draining =
+            world_happens(world, 15) && world->model.listeners[i].is_there;
         inquiry->is_draining[i] = world->model.listeners[i].is_draining;
     }
     (void)ask(world, inquiry);

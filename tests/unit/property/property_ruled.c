@@ -51,6 +51,9 @@ void model_on_settings(struct model *model)
         assert_true(generation->listeners[i].number < MODEL_LISTENERS);
         note_listener(model, &generation->listeners[i]);
     }
+    for (uint32_t i = 0; i < MODEL_LISTENERS; i++)
+        if (!model->listeners[i].is_there)
+            model->listeners[i].is_draining = false;
 }
 
 bool model_is_server(const struct model *model, uint32_t listener, const struct addr *from)

@@ -13,6 +13,7 @@
 #include "gate/gate_keys.h"
 #include "gate/gate_restart.h"
 #include "worker/datapath_tests.h"
+#include "worker/inquiry.h"
 
 #define SECOND LISTENER_AT("second", "5685")
 
@@ -117,6 +118,42 @@ static void a_listener_that_is_gone(void **state)
     assert_int_equal(goes->client->state, CLIENT_CLOSED);
     assert_int_equal(counter_get(&gone->closed[CLOSE_listener_removed]), 1);
     gate_assert_echo(gate, stays, "here still");
+}
+
+static void on_answer(void *context)
+{
+    (void)context;
+}
+
+static void drain(struct gate *gate, uint32_t listener)
+{
+    struct inquiry *inquiry = inquiry_new(INQUIRY_DRAIN, on_answer, NULL);
+    assert_non_null(inquiry);
+    inquiry->is_draining[listener] = true;
+    inquiry_ask(inquiry);
+    inquiry_answer(inquiry, &gate->dp, gate->now_ms);
+    assert_true(inquiry_give_up(inquiry));
+}
+
+/* It is forgotten with the listener, even if that comes back with the number that it had; and one
+ * that is told late is not for a listener that has gone. */
+static void a_drain_ends_with_its_listener(void **state)
+{
+    struct gate *gate = *state;
+    for (int is_late = 0; is_late < 2; is_late++) {
+        gate_open(gate, GATE LISTENER PSK SECOND PSK);
+        if (!is_late)
+            drain(gate, 1);
+        gate_reload(gate, GATE LISTENER PSK);
+        if (is_late)
+            drain(gate, 1);
+        gate_reload(gate, GATE LISTENER PSK SECOND PSK);
+        assert_string_equal(gate->dp.listeners[1]->config->name, "second");
+        struct device *device = gate_add(gate, gate_kind("1.2 psk ccm-8"));
+        device->to = gate_listener_addr(gate, 1);
+        device_connect(device);
+        assert_true(gate_run_until_up(gate, device, 1000));
+    }
 }
 
 /* As if many listeners had come and gone: of the numbers there are left those that are in use. */
@@ -356,6 +393,7 @@ int datapath_swap_tests(void)
         GATE_TEST(a_psk_that_is_gone),
         GATE_TEST(a_psk_that_is_another),
         GATE_TEST(a_listener_that_is_gone),
+        GATE_TEST(a_drain_ends_with_its_listener),
         GATE_TEST(a_number_that_was_another_listeners_counts_anew),
         GATE_TEST(listeners_keep_their_numbers),
         GATE_TEST(deadlines_move),
