@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "config/config_print.h"
+#include "run/control_socket.h"
 
 enum {
     LOW_PORTS = 1024,                 /* where the kernel does not say */
@@ -72,6 +73,16 @@ static void check_address(const struct addr *addr, const char *where, uint64_t f
                          addr_format(addr, text));
 }
 
+/* Its folder may be one that the service manager makes for the gate (RuntimeDirectory=). */
+static void check_control(const struct config *config, struct problems *problems)
+{
+    struct err err;
+    if (config->gate.control[0] != '\0' && !control_socket_check(&config->gate, &err))
+        problems_warning(problems, "%s:%u: [gate] control = %s: %s; a gate that starts so fails",
+                         config->path, config->gate.lines[GATE_control], config->gate.control,
+                         err.text);
+}
+
 void bind_check(const struct config *config, const char *root, struct problems *problems)
 {
     uint64_t first_free_port =
@@ -85,4 +96,5 @@ void bind_check(const struct config *config, const char *root, struct problems *
         for (uint32_t j = 0; j < listener->listen.count; j++)
             check_address(&listener->listen.addrs[j], where, first_free_port, problems);
     }
+    check_control(config, problems);
 }

@@ -6,9 +6,9 @@
 #include "base/problems.h"
 #include "config/config.h"
 
-/* Warns of each address that this machine has not got now, and of ports that this user may not
- * bind: a gate that is started as root has low ports from its start, and a reload of it cannot add
- * any. root: prefix of /proc, "" but in tests. */
+/* Warns of a control socket that could not be made, of each address that this machine has not got
+ * now, and of ports that this user may not bind: a gate that is started as root has low ports from
+ * its start, and a reload of it cannot add any. root: prefix of /proc, "" but in tests. */
 void bind_check(const struct config *config, const char *root, struct problems *problems);
 
 #endif

@@ -1,6 +1,7 @@
 #include "run/control_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -146,4 +147,24 @@ void control_socket_close(struct control_socket *s)
             s->address.sun_path); /* the folder may not be the gate's any more: then it is stale */
     close(s->fd);
     s->fd = -1;
+}
+
+bool control_socket_check(const struct gate_config *config, struct err *err)
+{
+    struct sockaddr_un address;
+    struct stat status;
+    char folder[sizeof(address.sun_path)];
+    gid_t gid;
+    if (!set_address(&address, config->control, err))
+        return false;
+    if (lstat(address.sun_path, &status) == 0 && !S_ISSOCK(status.st_mode))
+        return err_set(err, "there is something else than a socket");
+    memcpy(folder, address.sun_path, sizeof(folder));
+    *strrchr(folder, '/') = '\0'; /* paths of settings are absolute */
+    if (faccessat(AT_FDCWD, folder[0] != '\0' ? folder : "/", W_OK | X_OK, AT_EACCESS) != 0)
+        return err_set(err, "its folder: %s; the gate must be allowed to write to it",
+                       strerror(errno));
+    if (config->control_group[0] != '\0' && !find_group(config->control_group, &gid))
+        return err_set(err, "control_group = %s: there is no such group", config->control_group);
+    return true;
 }

@@ -21,6 +21,8 @@ struct control_socket {
  * that is no socket. Mode and group are set before anybody can connect. */
 bool control_socket_open(struct control_socket *s, const struct gate_config *config,
                          struct err *err) MUST_USE;
+/* Whether this user could open it now, as far as that shows without opening it. */
+bool control_socket_check(const struct gate_config *config, struct err *err) MUST_USE;
 /* Removes the file, unless another one is there by now. */
 void control_socket_close(struct control_socket *s);
 

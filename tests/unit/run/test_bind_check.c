@@ -57,12 +57,14 @@ static int tear_down(void **state)
 }
 
 /* part == NULL: no warning. */
-static void assert_warning(const char *listen, const char *part)
+static void assert_warning_of(const char *gate, const char *listen, const char *where,
+                              const char *part)
 {
     char text[512];
     struct problems problems;
     snprintf(text, sizeof(text),
-             "[listener a]\nlisten = %s\nbackend = 127.0.0.1:5683\npsk_file = x\n", listen);
+             "[listener a]\nlisten = %s\nbackend = 127.0.0.1:5683\npsk_file = x\n[gate]\n%s\n",
+             listen, gate);
     FILE *in = fmemopen(text, strlen(text), "r");
     problems_init(&problems);
     struct config *config = config_load_stream(in, "/gate.ini", &problems);
@@ -73,11 +75,21 @@ static void assert_warning(const char *listen, const char *part)
     assert_int_equal(problems.error_count, 0);
     assert_int_equal(problems.count, part != NULL ? 1 : 0);
     if (part != NULL) {
-        assert_non_null(strstr(problems.texts[0], "/gate.ini:2: [listener a] listen = "));
+        assert_non_null(strstr(problems.texts[0], where));
         assert_non_null(strstr(problems.texts[0], part));
     }
     problems_deinit(&problems);
     config_free(config);
+}
+
+static void assert_warning(const char *listen, const char *part)
+{
+    assert_warning_of("", listen, "/gate.ini:2: [listener a] listen = ", part);
+}
+
+static void assert_control(const char *gate, const char *part)
+{
+    assert_warning_of(gate, "127.0.0.1:5684", "/gate.ini:6: [gate] control = /", part);
 }
 
 #define WITHOUT "Name:\tdtlsgate\nCapInh:\t0000000000000000\nCapEff:\t0000000000000000\n"
@@ -113,12 +125,29 @@ static void an_address_that_is_not_here(void **state)
     assert_warning("0.0.0.0:5684", NULL);
 }
 
+static void a_control_socket_that_could_not_be_made(void **state)
+{
+    char gate[256];
+    (void)state;
+    assert_control("control = /nowhere/control.sock",
+                   "control = /nowhere/control.sock: its folder: No such file or directory");
+    snprintf(gate, sizeof(gate), "control = %s/control.sock", root);
+    assert_control(gate, NULL);
+    snprintf(gate, sizeof(gate), "control = %s/control.sock\ncontrol_group = no-such-group", root);
+    assert_control(gate, "control_group = no-such-group: there is no such group");
+    snprintf(gate, sizeof(gate), "control = %s/proc", root);
+    assert_control(gate, "there is something else than a socket");
+    snprintf(gate, sizeof(gate), "control = %s/%0108d", root, 0);
+    assert_control(gate, "a path of a Unix socket has at most");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_low_port_needs_a_capability, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_proc_it_is_as_usual, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_address_that_is_not_here, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_control_socket_that_could_not_be_made, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
