@@ -176,8 +176,7 @@ static bool open_metrics(struct gate *gate, struct err *err)
 /* Whether the sessions outlive a stop in good order. */
 static bool is_state_kept(const struct gate *gate)
 {
-    return succession_keeps_state(&gate->succession) ||
-           in_force(gate)->config->gate.state_file[0] != '\0';
+    return succession_keeps_state(&gate->succession) || state_keep_is_possible(in_force(gate));
 }
 
 static void begin_upgrade(void *context, struct control_answer answer)

@@ -54,16 +54,6 @@ static bool is_writable(const struct place *place, struct err *err)
                    strerror(errno));
 }
 
-bool state_file_check(const char *path, struct err *err)
-{
-    struct place place;
-    if (!open_place(&place, path, err))
-        return false;
-    bool is_good = is_writable(&place, err);
-    close(place.folder);
-    return is_good;
-}
-
 /* Waits for somebody else's lock, for as many pauses. */
 static bool lock(int fd, int pauses, struct err *err)
 {
@@ -97,6 +87,28 @@ static bool is_ours_or_empty(int fd, struct err *err)
     return (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
             (info.st_size == 0 || state_seal_is_one(fd))) ||
            err_set(err, "there is a file that is no state file of dtlsgate");
+}
+
+/* What stands there already would be in the way, if it is somebody else's. */
+static bool is_free(const struct place *place, struct err *err)
+{
+    int fd = openat(place->folder, place->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ||
+               err_set(err, "what is there cannot be opened: %s", strerror(errno));
+    bool is_good = is_ours_or_empty(fd, err);
+    close(fd);
+    return is_good;
+}
+
+bool state_file_check(const char *path, struct err *err)
+{
+    struct place place;
+    if (!open_place(&place, path, err))
+        return false;
+    bool is_good = is_writable(&place, err) && is_free(&place, err);
+    close(place.folder);
+    return is_good;
 }
 
 /* Opens a file of ours and locks it. -1: errno is ENOENT if there is none; err says why. */

@@ -44,6 +44,12 @@ void state_keep_load(struct generation *generation, struct problems *problems)
                          err.text);
 }
 
+bool state_keep_is_possible(const struct generation *generation)
+{
+    struct err err;
+    return is_on(generation) && state_file_check(path_of(generation), &err);
+}
+
 void state_keep_check(const struct generation *generation)
 {
     struct err err;

@@ -16,6 +16,9 @@ void state_keep_load(struct generation *generation, struct problems *problems);
  */
 void state_keep_check(const struct generation *generation);
 
+/* Whether a stop can write it, as far as that shows before: else devices had better be told. */
+bool state_keep_is_possible(const struct generation *generation);
+
 /* What a start does before there is a state: see the table in state_file.h. memory: the descriptor
  * of the one that was inherited; -1: none. Returns the descriptor of the one to adopt, -1: none.
  * One of a file says so in its header, and its clock goes on. */

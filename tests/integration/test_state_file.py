@@ -287,6 +287,15 @@ def test_somebody_elses_file_stays(keeping):
     assert state_of(keeping).read_text().startswith("of somebody else")
 
 
+def test_who_cannot_be_kept_is_told(keeping, make_device):
+    """A file that is in the way is seen before: devices hear a close_notify instead of nothing."""
+    device = make_device(keeping).connect()
+    state_of(keeping).write_text("of somebody else\n")
+    keeping.stop()
+    assert device.recv() == "closed"
+    assert not keeping.log_lines("sessions_kept")
+
+
 @ROOT_ONLY
 def test_a_file_that_cannot_be_removed(keeping, make_device):
     """A read-only file system, under the feet of root."""

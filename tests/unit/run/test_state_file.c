@@ -309,6 +309,8 @@ static void a_file_of_somebody_else_stays(void **state)
     assert_int_equal(forget(), STATE_FILE_REFUSED);
     assert_false(try_to_write("x", &err));
     assert_non_null(strstr(err.text, "no state file"));
+    assert_false(state_file_check(path, &err)); /* known before it is needed */
+    assert_non_null(strstr(err.text, "no state file"));
     assert_true(is_there(path));
 }
 
