@@ -17,3 +17,18 @@ void gate_state_open(struct state *state, struct generation *generation)
     fprintf(stderr, "gate_state: %s\n", err.text);
     abort();
 }
+
+int gate_state_set_up(void **at)
+{
+    struct state *state = malloc(sizeof(*state));
+    struct err err;
+    *at = state;
+    return state != NULL && state_create(state, &err) ? 0 : -1;
+}
+
+int gate_state_tear_down(void **at)
+{
+    state_close(*at);
+    free(*at);
+    return 0;
+}

@@ -4,57 +4,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "config/config_load.h"
+#include "fakes/fake_root.h"
 #include "run/bind_check.h"
 
-static char root[64];
-static const char *const folders[] = {"/proc", "/proc/self", "/proc/sys", "/proc/sys/net",
-                                      "/proc/sys/net/ipv4"};
 static const char status_file[] = "/proc/self/status";
 static const char port_file[] = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
-enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof(path), "%s%s", root, name);
-    return path;
-}
-
-static void put(const char *name, const char *text)
-{
-    FILE *out = fopen(path_of(name), "w");
-    assert_non_null(out);
-    assert_true(fputs(text, out) >= 0);
-    assert_int_equal(fclose(out), 0);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    snprintf(root, sizeof(root), "/tmp/test_bind_check-XXXXXX");
-    assert_non_null(mkdtemp(root));
-    for (int i = 0; i < FOLDERS; i++)
-        assert_int_equal(mkdir(path_of(folders[i]), 0755), 0);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    unlink(path_of(status_file));
-    unlink(path_of(port_file));
-    for (int i = FOLDERS - 1; i >= 0; i--)
-        rmdir(path_of(folders[i]));
-    return rmdir(root);
-}
 
 /* part == NULL: no warning. */
 static void assert_warning_of(const char *gate, const char *listen, const char *where,
@@ -71,7 +30,7 @@ static void assert_warning_of(const char *gate, const char *listen, const char *
     fclose(in);
     assert_non_null(config);
     assert_int_equal(problems.count, 0);
-    bind_check(config, root, &problems);
+    bind_check(config, fake_root(), &problems);
     assert_int_equal(problems.error_count, 0);
     assert_int_equal(problems.count, part != NULL ? 1 : 0);
     if (part != NULL) {
@@ -98,15 +57,15 @@ static void assert_control(const char *gate, const char *part)
 static void a_low_port_needs_a_capability(void **state)
 {
     (void)state;
-    put(status_file, WITHOUT);
-    put(port_file, "1024\n");
+    fake_root_put(status_file, WITHOUT);
+    fake_root_put(port_file, "1024\n");
     assert_warning("127.0.0.1:1024", NULL);
     assert_warning("127.0.0.1:1023", "not listen on 127.0.0.1:1023: ports below 1024 need");
     assert_warning("127.0.0.1:5684, 127.0.0.1:443", "not listen on 127.0.0.1:443");
-    put(port_file, "400\n");
+    fake_root_put(port_file, "400\n");
     assert_warning("127.0.0.1:443", NULL);
-    put(port_file, "1024\n");
-    put(status_file, WITH);
+    fake_root_put(port_file, "1024\n");
+    fake_root_put(status_file, WITH);
     assert_warning("127.0.0.1:443", NULL);
 }
 
@@ -120,7 +79,7 @@ static void without_proc_it_is_as_usual(void **state)
 static void an_address_that_is_not_here(void **state)
 {
     (void)state;
-    put(status_file, WITH);
+    fake_root_put(status_file, WITH);
     assert_warning("192.0.2.1:5684", "has not got the address of 192.0.2.1:5684 now");
     assert_warning("0.0.0.0:5684", NULL);
 }
@@ -131,23 +90,29 @@ static void a_control_socket_that_could_not_be_made(void **state)
     (void)state;
     assert_control("control = /nowhere/control.sock",
                    "control = /nowhere/control.sock: its folder: No such file or directory");
-    snprintf(gate, sizeof(gate), "control = %s/control.sock", root);
+    snprintf(gate, sizeof(gate), "control = %s/control.sock", fake_root());
     assert_control(gate, NULL);
-    snprintf(gate, sizeof(gate), "control = %s/control.sock\ncontrol_group = no-such-group", root);
+    snprintf(gate, sizeof(gate), "control = %s/control.sock\ncontrol_group = no-such-group",
+             fake_root());
     assert_control(gate, "control_group = no-such-group: there is no such group");
-    snprintf(gate, sizeof(gate), "control = %s/proc", root);
+    fake_root_put("/proc/x", "");
+    snprintf(gate, sizeof(gate), "control = %s/proc", fake_root());
     assert_control(gate, "there is something else than a socket");
-    snprintf(gate, sizeof(gate), "control = %s/%0108d", root, 0);
+    snprintf(gate, sizeof(gate), "control = %s/%0108d", fake_root(), 0);
     assert_control(gate, "a path of a Unix socket has at most");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_low_port_needs_a_capability, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(without_proc_it_is_as_usual, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_address_that_is_not_here, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_control_socket_that_could_not_be_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_low_port_needs_a_capability, fake_root_set_up,
+                                        fake_root_tear_down),
+        cmocka_unit_test_setup_teardown(without_proc_it_is_as_usual, fake_root_set_up,
+                                        fake_root_tear_down),
+        cmocka_unit_test_setup_teardown(an_address_that_is_not_here, fake_root_set_up,
+                                        fake_root_tear_down),
+        cmocka_unit_test_setup_teardown(a_control_socket_that_could_not_be_made, fake_root_set_up,
+                                        fake_root_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,52 +9,20 @@
 
 #include <cmocka.h>
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/config_load.h"
+#include "fakes/fake_root.h"
 #include "run/host.h"
 
-static char root[64];
-static const char *const files[] = {"/proc/self/cgroup", "/proc/self/mountinfo", "/sys/memory.max"};
-static const char *const folders[] = {"/proc", "/proc/self", "/sys"};
-enum { FOLDERS = sizeof(folders) / sizeof(folders[0]), FILES = sizeof(files) / sizeof(files[0]) };
-
-static const char *path_of(const char *name)
-{
-    static char path[128];
-    snprintf(path, sizeof(path), "%s%s", root, name);
-    return path;
-}
-
-static void put(const char *name, const char *text)
-{
-    FILE *out = fopen(path_of(name), "w");
-    assert_non_null(out);
-    assert_true(fputs(text, out) >= 0);
-    assert_int_equal(fclose(out), 0);
-}
+static const char memory_file[] = "/sys/memory.max";
 
 static int set_up(void **state)
 {
-    (void)state;
-    snprintf(root, sizeof(root), "/tmp/test_host-XXXXXX");
-    assert_non_null(mkdtemp(root));
-    for (int i = 0; i < FOLDERS; i++)
-        assert_int_equal(mkdir(path_of(folders[i]), 0755), 0);
-    put(files[0], "0::/\n");
-    put(files[1], "30 22 0:26 / /sys rw - cgroup2 cgroup2 rw\n");
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    for (int i = 0; i < FILES; i++)
-        unlink(path_of(files[i]));
-    for (int i = FOLDERS - 1; i >= 0; i--)
-        rmdir(path_of(folders[i]));
-    return rmdir(root);
+    int failed = fake_root_set_up(state);
+    fake_root_put("/proc/self/cgroup", "0::/\n");
+    fake_root_put("/proc/self/mountinfo", "30 22 0:26 / /sys rw - cgroup2 cgroup2 rw\n");
+    return failed;
 }
 
 static struct config *load(const char *gate, const char *listener)
@@ -82,9 +50,9 @@ static void assert_memory(uint64_t limit_mib, const char *gate, const char *list
     struct problems problems;
     struct config *config = load(gate, listener);
     snprintf(text, sizeof(text), "%llu\n", (unsigned long long)limit_mib << 20);
-    put(files[2], text);
+    fake_root_put(memory_file, text);
     problems_init(&problems);
-    host_fit(config, root, &problems);
+    host_fit(config, fake_root(), &problems);
     assert_int_equal(problems.error_count, 0);
     assert_int_equal(problems.count, parts != NULL);
     for (; parts != NULL && *parts != NULL; parts++)
@@ -115,9 +83,9 @@ static void test_no_limit(void **state)
     struct problems problems;
     struct config *config = load("max_sessions = 8000000", "");
     (void)state;
-    put(files[2], "max\n");
+    fake_root_put(memory_file, "max\n");
     problems_init(&problems);
-    host_fit(config, root, &problems);
+    host_fit(config, fake_root(), &problems);
     assert_int_equal(problems.count, 0);
     problems_deinit(&problems);
     config_free(config);
@@ -134,7 +102,7 @@ static void test_descriptors(void **state)
     config_free(quiet);
 }
 
-#define ON_A_MACHINE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define ON_A_MACHINE(test) cmocka_unit_test_setup_teardown(test, set_up, fake_root_tear_down)
 
 int main(void)
 {

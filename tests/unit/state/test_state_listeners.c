@@ -9,24 +9,10 @@
 
 #include <cmocka.h>
 
+#include "gate/gate_state.h"
 #include "state/state_listeners.h"
 
 enum { TOMBSTONE_MS = 247000 };
-
-static int set_up(void **at)
-{
-    struct state *state = malloc(sizeof(*state));
-    struct err err;
-    *at = state;
-    return state != NULL && state_create(state, &err) ? 0 : -1;
-}
-
-static int tear_down(void **at)
-{
-    state_close(*at);
-    free(*at);
-    return 0;
-}
 
 static struct addr address(uint16_t port)
 {
@@ -199,7 +185,7 @@ static void the_server_before_is_known_for_a_while(void **at)
     assert_true(addr_equal(&server->now, &second));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, gate_state_set_up, gate_state_tear_down)
 
 int main(void)
 {

@@ -8,22 +8,8 @@
 
 #include <cmocka.h>
 
+#include "gate/gate_state.h"
 #include "state/state_starts.h"
-
-static int set_up(void **at)
-{
-    struct state *state = malloc(sizeof(*state));
-    struct err err;
-    *at = state;
-    return state != NULL && state_create(state, &err) ? 0 : -1;
-}
-
-static int tear_down(void **at)
-{
-    state_close(*at);
-    free(*at);
-    return 0;
-}
 
 static void three_crashes_in_a_minute(void **at)
 {
@@ -87,7 +73,7 @@ static void names_may_be_long_and_starts_many(void **at)
     assert_int_equal(state_starts_crashes_within(state, build, 60000), LAYOUT_STARTS_MAX - 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, gate_state_set_up, gate_state_tear_down)
 
 int main(void)
 {
