@@ -191,13 +191,19 @@ static void ask_to_reload(void *context, struct control_answer answer)
     reloads_ask_with_answer(&gate->reloads, answer);
 }
 
+static void leave_loop(struct gate *gate, const char *why)
+{
+    log_text(LOG_INFO, "stopping", "%s", why);
+    upgrade_stop(&gate->upgrade);
+    ev_break(gate->loop, EVBREAK_ALL);
+}
+
 static void stop(void *context, struct control_answer answer, bool with_farewell)
 {
     struct gate *gate = context;
     gate->says_farewell = with_farewell || !is_state_kept(gate);
     control_answer_end(answer, true, "");
-    log_text(LOG_INFO, "stopping", "dtlsgate ctl stop");
-    ev_break(gate->loop, EVBREAK_ALL);
+    leave_loop(gate, "dtlsgate ctl stop");
 }
 
 /* As the user that the gate runs as. */
@@ -384,8 +390,7 @@ static void end(void *context, const char *signal)
 {
     struct gate *gate = context;
     gate->says_farewell = !is_state_kept(gate);
-    log_text(LOG_INFO, "stopping", "%s", signal);
-    ev_break(gate->loop, EVBREAK_ALL);
+    leave_loop(gate, signal);
 }
 
 static void upgrade(void *context)
@@ -448,6 +453,7 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
         .counters = gate->counters,
         .worker_count = gate->worker_count,
         .state = gate->state.region.fd,
+        .asker = -1,
     };
 }
 
@@ -477,7 +483,6 @@ static bool serve(struct gate *gate, const char *config_path, struct err *err)
     prepare_reloads(gate, config_path);
     get_ready(gate);
     ev_run(gate->loop, 0);
-    upgrade_stop(&gate->upgrade);
     if (!gate->upgrade.is_due)
         notify("STOPPING=1");
     return true;

@@ -42,6 +42,18 @@ static uint64_t handshakes_in_progress(const struct upgrade *upgrade)
     return count;
 }
 
+/* Those that the gate watches: one that comes now is kept until the next program watches. */
+static void hold_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+    sigset_t ours;
+    sigemptyset(&ours);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaddset(&ours, numbers[i]);
+    sigprocmask(SIG_BLOCK, &ours, NULL);
+}
+
+/* In the last turn of the loop no signal may come that only another turn would act on. */
 static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct upgrade *upgrade = timer->data;
@@ -49,6 +61,11 @@ static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
     uint64_t left = handshakes_in_progress(upgrade);
     if (left > 0 && now_ms() < upgrade->deadline_ms)
         return;
+    if (!upgrade->holds_signals) {
+        upgrade->holds_signals = true;
+        hold_signals();
+        return;
+    }
     ev_timer_stop(loop, timer);
     upgrade->is_waiting = false;
     upgrade->is_due = true;
@@ -115,21 +132,13 @@ void upgrade_stop(struct upgrade *upgrade)
     upgrade_check_stop(&upgrade->check);
     if (upgrade->is_waiting)
         ev_timer_stop(upgrade->loop, &upgrade->wait);
-    upgrade->is_waiting = false;
+    upgrade->is_waiting = upgrade->is_due = false;
+    if (upgrade->asker >= 0)
+        control_answer_end_at(upgrade->asker, false, "the gate was told to end");
+    upgrade->asker = -1;
 }
 
 /* ---- execution ------------------------------------------------------------------------------ */
-
-/* Those that the gate watches: one that comes now is kept until the next program watches. */
-static void hold_signals(void)
-{
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
-    sigset_t ours;
-    sigemptyset(&ours);
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        sigaddset(&ours, numbers[i]);
-    sigprocmask(SIG_BLOCK, &ours, NULL);
-}
 
 void upgrade_execute(const struct program *program, int binary, struct fd_list *list,
                      struct err *err)

@@ -25,12 +25,14 @@ struct upgrade {
     /* The loop has been left for it: what runs is to end, leaving its sessions, and
      * upgrade_execute() to be called. */
     bool is_due;
-    int asker; /* then: who is to hear how it went, for the next process; -1 = nobody */
+    /* Then: who is to hear how it went, for the next process; -1 = nobody, as before. Owned. */
+    int asker;
     /* Its own. */
     struct upgrade_check check;
     struct control_answer answer;
     bool has_answer, is_waiting;
-    ev_timer wait; /* for handshakes in progress */
+    bool holds_signals; /* for the next program, from the end of the wait on */
+    ev_timer wait;      /* for handshakes in progress */
     uint64_t deadline_ms;
 };
 
@@ -38,7 +40,7 @@ struct upgrade {
  * does. */
 void upgrade_begin(struct upgrade *upgrade, const struct control_answer *answer);
 
-/* The loop ends for another reason. */
+/* The loop ends for another reason, be it in the turn that left it for an upgrade. */
 void upgrade_stop(struct upgrade *upgrade);
 
 /* Becomes the program at its path, or if that fails the one in `binary`, with these descriptors.
