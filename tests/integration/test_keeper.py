@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -174,14 +173,17 @@ def test_it_reaps_what_others_leave(make_proxy, backend, tmp_path):
     script = 'mount -t proc proc /proc; exec "$@"'
     proxy.start(prefix=["unshare", "--pid", "--fork", "--kill-child", "--mount", "sh", "-c", script, "sh"])
     keeper = Path(f"/proc/{proxy.process.pid}/task/{proxy.process.pid}/children").read_text().split()[0]
-    orphan = "(sleep 0.1 &) ; exit 0"
+    orphan = "(sleep 1000 &) ; exit 0"
     subprocess.run(["nsenter", "-t", keeper, "-p", "-m", "sh", "-c", orphan], check=True,
                    timeout=20 * TIME_FACTOR, env=gate_environment())
-    def zombies():
+
+
+    def orphans():  # a zombie is one, too
         children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-        return [child for child in children if "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]]
-    time.sleep(0.3)
-    wait_until(lambda: not zombies(), "no zombie")
+        return [child for child in children if Path(f"/proc/{child}/comm").read_text() == "sleep\n"]
+    wait_until(orphans, "the orphan is the keeper's")
+    os.kill(int(orphans()[0]), signal.SIGKILL)
+    wait_until(lambda: not orphans(), "it is reaped")
     os.kill(int(keeper), signal.SIGTERM)
     process, proxy.process = proxy.process, None  # unshare does not pass signals on
     assert process.wait(10 * TIME_FACTOR) == 0
