@@ -18,8 +18,10 @@ void config_string_free(config_string *member)
 bool config_string_parse(const char *text, config_string *member, struct err *err)
 {
     char *copy = strdup(text);
-    if (!copy)
-        return err_set(err, "out of memory");
+    if (!copy) {
+        err_set(err, "out of memory");
+        return false;
+    }
     config_string_free(member);
     *member = copy;
     return true;
@@ -32,9 +34,11 @@ bool config_path_parse(const char *text, const char *folder, config_string *memb
     char path[PATH_MAX];
     bool is_root = strcmp(folder, "/") == 0;
     int len = snprintf(path, sizeof(path), "%s/%s", is_root ? "" : folder, text);
-    if (len < 0 || (size_t)len >= sizeof(path))
-        return err_set(err, "the path is too long with the folder of the configuration file before "
-                            "it; write an absolute path");
+    if (len < 0 || (size_t)len >= sizeof(path)) {
+        err_set(err, "the path is too long with the folder of the configuration file before it; "
+                     "write an absolute path");
+        return false;
+    }
     return config_string_parse(path, member, err);
 }
 
@@ -45,6 +49,14 @@ void config_paths_free(struct config_paths *paths)
     *paths = (struct config_paths){0};
 }
 
+static bool has_path(const struct config_paths *paths, const char *path)
+{
+    for (uint32_t i = 0; i < paths->count; i++)
+        if (strcmp(paths->at[i], path) == 0)
+            return true;
+    return false;
+}
+
 static bool add_path(struct config_paths *paths, const char *item, const char *folder,
                      struct err *err)
 {
@@ -53,13 +65,15 @@ static bool add_path(struct config_paths *paths, const char *item, const char *f
                             "each");
     if (paths->count == CONFIG_PATHS_MAX)
         return err_set(err, "more than %d files; put several into one", CONFIG_PATHS_MAX);
-    config_string *added = &paths->at[paths->count];
-    if (!config_path_parse(item, folder, added, err))
+    config_string path = NULL;
+    if (!config_path_parse(item, folder, &path, err))
         return false;
-    paths->count++;
-    for (uint32_t i = 0; i + 1 < paths->count; i++)
-        if (strcmp(paths->at[i], *added) == 0)
-            return err_set(err, "%.300s stands there twice; name each file once", *added);
+    if (has_path(paths, path)) {
+        err_set(err, "%.300s stands there twice; name each file once", path);
+        config_string_free(&path);
+        return false;
+    }
+    paths->at[paths->count++] = path;
     return true;
 }
 
