@@ -509,7 +509,8 @@ static int run(struct gate *gate, const char *config_path)
     int status;
     struct generation *generation = read_settings(config_path, &status);
     if (generation == NULL) {
-        succession_go_back(&gate->succession, "its settings have errors, which the log shows");
+        succession_go_back(&gate->succession, NULL, "its settings have errors, which the log shows",
+                           0);
         return status_without_settings(gate, status);
     }
     swap_init(&gate->swap, generation);
@@ -517,12 +518,11 @@ static int run(struct gate *gate, const char *config_path)
     if (!was_ready)
         log_text(LOG_ERROR, "start_failed", "%s", err.text);
     close_gate(gate);
-    if (gate->upgrade.is_due) {
-        succession_execute(&gate->succession, &gate->sockets, gate->upgrade.asker);
-        return EXIT_RUN_TIME;
-    }
+    if (gate->upgrade.is_due)
+        succession_execute(&gate->succession, in_force(gate), &gate->sockets, gate->upgrade.asker,
+                           gate->stop_deadline_ms);
     if (!was_ready)
-        succession_go_back(&gate->succession, err.text);
+        succession_go_back(&gate->succession, in_force(gate), err.text, gate->stop_deadline_ms);
     return was_ready ? EXIT_SUCCESS : EXIT_RUN_TIME;
 }
 
@@ -536,8 +536,8 @@ int gate_run(const char *config_path, const struct program *program, bool wants_
     }
     succession_begin(&gate.succession, program, wants_store, &gate.state);
     int status = run(&gate, config_path);
-    bool is_orderly = status == EXIT_SUCCESS && !gate.upgrade.is_due;
-    succession_end(&gate.succession, in_force(&gate), is_orderly, gate.stop_deadline_ms);
+    succession_end(&gate.succession, in_force(&gate), status == EXIT_SUCCESS,
+                   gate.stop_deadline_ms);
     fd_list_free(&gate.sockets);
     if (in_force(&gate) != NULL)
         swap_deinit(&gate.swap);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "run/check.h"
 #include "run/control_source.h"
 #include "run/keeper.h"
 #include "run/state_choice.h"
@@ -102,25 +103,57 @@ void succession_tell(struct succession *all)
     all->upgrade = UPGRADE_NONE;
 }
 
-void succession_execute(struct succession *all, const struct fd_list *sockets, int asker)
+/* The state in the list; where nothing was executed yet it may not be in there. */
+static bool find_state(struct succession *all, const struct fd_list *list)
+{
+    const struct named_fd *memory = fd_list_find(list, HANDOVER_STATE);
+    struct err err = {0};
+    if (all->state->header == NULL)
+        return memory != NULL && state_adopt(all->state, memory->fd, &err);
+    if (memory != NULL)
+        all->state->region.fd = memory->fd;
+    return true;
+}
+
+/* No program takes our place. A descriptor is known by its name in the list only: under the numbers
+ * that we had are others now (handover_exec()). So nothing may be closed any more. */
+static _Noreturn void end_without_next(struct succession *all, const struct generation *generation,
+                                       const struct fd_list *list, const char *why,
+                                       uint64_t deadline_ms)
+{
+    const struct named_fd *asker = fd_list_find(list, HANDOVER_ASKER);
+    bool is_written =
+        generation != NULL && state_keep_is_possible(generation) && find_state(all, list);
+    const char *sessions = is_written ? "its sessions go into the state_file"
+                           : all->handover.has_store
+                               ? "its sessions stay with the service manager"
+                               : "its sessions are lost, and their devices must shake hands again";
+    log_text(LOG_ERROR, "upgrade_failed", "%s; the program ends, and %s", why, sessions);
+    if (asker != NULL)
+        control_answer_end_at(asker->fd, false, why);
+    if (is_written)
+        state_keep_write(generation, all->state->region.fd, state_now_ms(all->state), deadline_ms);
+    _exit(EXIT_RUN_TIME);
+}
+
+void succession_execute(struct succession *all, const struct generation *generation,
+                        const struct fd_list *sockets, int asker, uint64_t deadline_ms)
 {
     struct fd_list list = {0};
     struct err err = {0};
-    bool is_listed = make_list(all, sockets, &list, &err) &&
-                     (asker < 0 || fd_list_add(&list, HANDOVER_ASKER, asker, &err));
+    bool is_listed = (asker < 0 || fd_list_add(&list, HANDOVER_ASKER, asker, &err)) &&
+                     make_list(all, sockets, &list, &err);
     if (!notify_send_reloading(&err)) /* READY=1 of the next one ends it */
         log_text(LOG_WARNING, "notify_failed", "%s", err.text);
     state_starts_note_stop(all->state);
     log_stop();
     if (is_listed)
         upgrade_execute(all->program, all->binary, &list, &err);
-    log_text(LOG_ERROR, "upgrade_failed", "%s; the program ends", err.text);
-    fd_list_free(&list);
-    if (asker >= 0)
-        control_answer_end_at(asker, false, err.text);
+    end_without_next(all, generation, &list, err.text, deadline_ms);
 }
 
-void succession_go_back(struct succession *all, const char *why)
+void succession_go_back(struct succession *all, const struct generation *generation,
+                        const char *why, uint64_t deadline_ms)
 {
     struct err err = {0};
     if (all->handover.is_settled || !upgrade_may_go_back(&all->handover))
@@ -131,7 +164,7 @@ void succession_go_back(struct succession *all, const char *why)
     log_stop();
     state_close(all->state);
     upgrade_go_back(&all->handover, all->program, why, &err);
-    log_text(LOG_ERROR, "upgrade_failed", "%s; the program ends", err.text);
+    end_without_next(all, generation, &all->handover.inherited, err.text, deadline_ms);
 }
 
 void succession_end(struct succession *all, const struct generation *generation, bool was_ready,

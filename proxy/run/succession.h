@@ -42,12 +42,16 @@ void succession_keep(struct succession *all, const struct fd_list *sockets);
 void succession_tell(struct succession *all);
 
 /* Becomes the new version, or if that fails this one again, when nothing uses the state any more.
- * asker: see upgrade.h. Returns if both failed, which is in the log. */
-void succession_execute(struct succession *all, const struct fd_list *sockets, int asker);
+ * asker: see upgrade.h. If both fail the process ends; the log says what becomes of its sessions,
+ * which go into the state file if the settings ask for one. deadline_ms: see state_keep_write(). */
+_Noreturn void succession_execute(struct succession *all, const struct generation *generation,
+                                  const struct fd_list *sockets, int asker, uint64_t deadline_ms);
 
-/* Becomes the version before, if an upgrade has begun this process, and it was not ready yet. why:
- * what has failed. Returns if that is not so, or if it failed, which is in the log. */
-void succession_go_back(struct succession *all, const char *why);
+/* Becomes the version before, if an upgrade has begun this process, and it was not ready yet; else
+ * it returns. why: what has failed. generation: NULL if the settings could not be read. If it fails
+ * the process ends, as above. */
+void succession_go_back(struct succession *all, const struct generation *generation,
+                        const char *why, uint64_t deadline_ms);
 
 /* This process ends in good order, and writes the state file if the settings ask for one.
  * generation: NULL if the settings could not be read. was_ready: else a new state with nothing in

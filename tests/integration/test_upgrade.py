@@ -3,11 +3,15 @@
 import os
 import shutil
 import signal
+import socket
+import sys
+from pathlib import Path
 
 import pytest
 
-from environment import GATE, wait_until
-from proxy import run_gate
+import refusing
+from environment import GATE, TIME_FACTOR, wait_until
+from proxy import run_gate, write_private
 
 # Programs that an operator may install by mistake: one that refuses when it is asked, and two that fail later.
 REFUSES = "#!/bin/sh\necho 'error: gate.ini: this version knows no such setting' >&2\nexit 2\n"
@@ -17,6 +21,14 @@ case " $* " in
 esac
 exec -a "$0" {broken} "$@"
 """
+# One that is gone when it is to be executed.
+VANISHES = """#!/bin/sh
+rm -f "$0"
+exec {real} "$@"
+"""
+# The kernel does not execute a descriptor, which is how the gate goes back.
+NO_WAY_BACK = [sys.executable, str(Path(refusing.__file__)), "execveat=EACCES", "--"]
+SECCOMP = pytest.mark.skipif(not refusing.is_possible(), reason="refusing.py does not know this machine's system calls")
 
 
 def broken_program(folder):
@@ -152,6 +164,70 @@ def test_told_to_end_meanwhile(start_installed, backend):
     proxy.send_signal(signal.SIGTERM)
     process, proxy.process = proxy.process, None
     assert process.wait(20) == 0
+
+
+# --- neither the new version nor this one can be executed ---
+
+def start_without_a_way_back(make_proxy, backend, **gate):
+    proxy = make_proxy(backend, gate=gate)
+    if "state_file" in gate:
+        write_private(proxy.folder / "state.key", "5a" * 32 + "\n")
+    return proxy.start(NO_WAY_BACK, install(proxy))
+
+
+def last_words(proxy):
+    """The gate has ended."""
+    process, proxy.process = proxy.process, None
+    assert process.wait(20 * TIME_FACTOR) == 1
+    return proxy.log_lines("upgrade_failed")[-1]["text"]
+
+
+STATE_FILE = {"state_file": "state", "state_key_file": "state.key"}
+
+
+@SECCOMP
+def test_no_way_forward_and_none_back(make_proxy, backend, make_device):
+    """Descriptors have moved by then. The sessions are found all the same."""
+    proxy = start_without_a_way_back(make_proxy, backend, **STATE_FILE)
+    device = make_device(proxy).connect()
+    install(proxy, VANISHES.format(real=GATE))
+    proxy.send_signal(signal.SIGUSR2)
+    assert "executing" in (said := last_words(proxy)) and "go into the state_file" in said
+    assert len(proxy.log_lines("state_file_written")) == 1
+    proxy.start()
+    device.exchange(b"goes on")
+    assert len(proxy.log_lines("session_established")) == 1
+
+
+@SECCOMP
+def test_no_way_back_later(make_proxy, backend, make_device):
+    """The new version has the sessions, but not the port that it needs besides."""
+    proxy = start_without_a_way_back(make_proxy, backend, **STATE_FILE)
+    device = make_device(proxy).connect()
+    metrics = proxy.sections["gate"]["metrics"]
+    with socket.socket() as other:
+        other.bind((proxy.address[0], 0))
+        other.listen()
+        proxy.sections["gate"]["metrics"] = f"{proxy.address[0]}:{other.getsockname()[1]}"
+        proxy.write_config()
+        proxy.send_signal(signal.SIGUSR2)
+        assert "go into the state_file" in last_words(proxy)
+    assert len(proxy.log_lines("state_file_written")) == 1
+    proxy.sections["gate"]["metrics"] = metrics
+    proxy.write_config()
+    proxy.start()
+    device.exchange(b"goes on")
+    assert len(proxy.log_lines("session_established")) == 1
+
+
+@SECCOMP
+def test_no_way_at_all_and_no_file(make_proxy, backend):
+    """Who asked hears of it, too."""
+    proxy = start_without_a_way_back(make_proxy, backend, control="control.sock")
+    install(proxy, VANISHES.format(real=GATE))
+    result = ctl_upgrade(proxy)
+    assert result.returncode == 1 and "executing" in result.stderr, result
+    assert "its sessions are lost" in last_words(proxy)
 
 
 # --- dtlsgate ctl upgrade: who asks hears the end of it, from whichever process there is then ---
