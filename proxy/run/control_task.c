@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "net/steering.h"
 #include "run/report_json.h"
@@ -257,13 +256,6 @@ bool control_task_waits(const struct control_task *task, uint32_t *worker)
 
 /* ---- commands ------------------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void tell_status(struct control_task *task)
 {
     const struct control_source *source = task->source;
@@ -274,13 +266,15 @@ static void tell_status(struct control_task *task)
         .workers = source->workers,
         .worker_count = source->worker_count,
         .drains = source->drains,
-        .uptime_ms = now_ms() - source->started_ms,
+        .started_ms = source->started_ms,
         .is_ready = atomic_load(source->is_ready),
     };
-    for (uint32_t i = 0; i < gate.generation->config->listener_count; i++)
-        control_output_add(task->output,
-                           report_json_listener(&gate, &gate.generation->listeners[i]));
-    control_output_add(task->output, report_json_gate(&gate));
+    json_t *status = report_json_status(&gate), *listener;
+    size_t i;
+    json_array_foreach(json_object_get(status, "listeners"), i, listener)
+        control_output_add(task->output, json_incref(listener));
+    control_output_add(task->output, json_incref(json_object_get(status, "gate")));
+    json_decref(status);
     finish(task, NULL, true, "");
 }
 

@@ -60,18 +60,8 @@ static void format_seconds(double seconds, char text[CELL_MAX])
         snprintf(text, CELL_MAX, "%llud%lluh", whole / 86400, whole % 86400 / 3600);
 }
 
-static void format_list(const json_t *list, char text[CELL_MAX])
-{
-    size_t len = 0;
-    text[0] = '\0';
-    for (size_t i = 0; i < json_array_size(list) && len < CELL_MAX; i++) {
-        const char *item = json_string_value(json_array_get(list, i));
-        len += (size_t)snprintf(text + len, CELL_MAX - len, "%s%s", i > 0 ? "," : "",
-                                item != NULL ? item : "?");
-    }
-}
-
-static const char *format(const json_t *value, char text[CELL_MAX])
+/* What has no parts. */
+static void format_plain(const json_t *value, char text[CELL_MAX])
 {
     switch (value != NULL ? json_typeof(value) : JSON_NULL) {
     case JSON_STRING: snprintf(text, CELL_MAX, "%s", json_string_value(value)); break;
@@ -81,9 +71,20 @@ static const char *format(const json_t *value, char text[CELL_MAX])
     case JSON_REAL: format_seconds(json_real_value(value), text); break;
     case JSON_TRUE: snprintf(text, CELL_MAX, "yes"); break;
     case JSON_FALSE: snprintf(text, CELL_MAX, "no"); break;
-    case JSON_ARRAY: format_list(value, text); break;
+    case JSON_ARRAY:
     case JSON_OBJECT:
     case JSON_NULL: snprintf(text, CELL_MAX, "-"); break;
+    }
+}
+
+static const char *format(const json_t *value, char text[CELL_MAX])
+{
+    size_t len = 0;
+    char item[CELL_MAX];
+    format_plain(value, text);
+    for (size_t i = 0; i < json_array_size(value) && len < CELL_MAX; i++) {
+        format_plain(json_array_get(value, i), item);
+        len += (size_t)snprintf(text + len, CELL_MAX - len, "%s%s", i > 0 ? "," : "", item);
     }
     return text;
 }

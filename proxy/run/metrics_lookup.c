@@ -63,16 +63,10 @@ struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *
         .workers = source->workers,
         .worker_count = source->worker_count,
         .drains = source->drains,
-        .uptime_ms = now_ms() - source->started_ms,
+        .started_ms = source->started_ms,
         .is_ready = atomic_load(source->is_ready),
     };
-    json_t *listeners = json_array();
-    for (uint32_t i = 0; i < gate.generation->config->listener_count; i++)
-        json_array_append_new(listeners,
-                              report_json_listener(&gate, &gate.generation->listeners[i]));
-    /* Takes both; NULL if one of them is. */
-    struct metrics_lookup_answer answer = json_answer(
-        200, json_pack("{s:o,s:o}", "gate", report_json_gate(&gate), "listeners", listeners));
+    struct metrics_lookup_answer answer = json_answer(200, report_json_status(&gate));
     generation_give(generation);
     return answer;
 }

@@ -7,10 +7,8 @@
 #include "base/printable.h"
 #include "creds/creds_suites.h"
 #include "run/json_text.h"
+#include "run/watchdog.h"
 #include "version.h"
-
-/* How long it may take to find each worker between two batches. */
-enum { LOOK_MS = 20 };
 
 /* Takes the value. */
 static void set(json_t **object, const char *key, json_t *value)
@@ -21,6 +19,15 @@ static void set(json_t **object, const char *key, json_t *value)
         json_decref(*object);
         *object = NULL;
     }
+}
+
+/* The same of an array. */
+static void append(json_t **array, json_t *value)
+{
+    if (json_array_append_new(*array, value) == 0)
+        return;
+    json_decref(*array);
+    *array = NULL;
 }
 
 static void set_text(json_t **object, const char *key, const char *text)
@@ -132,34 +139,53 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void add_counters(struct counters *sum, const struct report_gate *gate, uint32_t number)
+/* What all workers have to do for a listener, or for all listeners. */
+struct load {
+    uint64_t sessions, handshakes, in_quarantine;
+};
+
+/* Gauges stand for themselves, so nobody waits here for the end of a turn: a worker may hang in
+ * its own. */
+static struct load load_of(const struct report_gate *gate, uint32_t number)
 {
-    uint64_t deadline_ms = now_ms() + LOOK_MS;
-    for (uint32_t i = 0; i < gate->worker_count; i++)
-        (void)counters_add_copy(sum, gate->workers[i], number, deadline_ms);
+    struct load load = {0};
+    for (uint32_t i = 0; i < gate->worker_count; i++) {
+        const struct counters *counters = &gate->workers[i]->by_listener[number];
+        load.sessions += counter_get(&counters->sessions);
+        load.handshakes += counter_get(&counters->handshakes_in_progress);
+        load.in_quarantine += counter_get(&counters->backend_addresses_in_quarantine);
+    }
+    return load;
 }
 
-json_t *report_json_listener(const struct report_gate *gate, const struct listener *listener)
+static json_t *listener_object(const struct report_gate *gate, const struct listener *listener,
+                               const struct load *load)
 {
-    struct counters sum = {0};
     json_t *object = json_object(), *listen = json_array();
     char text[ADDR_TEXT_MAX];
-    add_counters(&sum, gate, listener->number);
     for (uint32_t i = 0; i < listener->config->listen.count; i++)
-        json_array_append_new(listen,
-                              json_string(addr_format(&listener->config->listen.addrs[i], text)));
+        append(&listen, json_string(addr_format(&listener->config->listen.addrs[i], text)));
     set_text(&object, "listener", listener->config->name);
     set(&object, "listen", listen);
     set_addr(&object, "backend", &listener->config->backend);
     set(&object, "draining",
         json_boolean(atomic_load(&gate->drains->is_draining[listener->number])));
-    set_number(&object, "sessions", counter_get(&sum.sessions));
-    set_number(&object, "handshakes_in_progress", counter_get(&sum.handshakes_in_progress));
+    set_number(&object, "sessions", load->sessions);
+    set_number(&object, "handshakes_in_progress", load->handshakes);
     set_number(&object, "max_handshakes", listener->config->max_handshakes);
-    set_number(&object, "backend_addresses_in_quarantine",
-               counter_get(&sum.backend_addresses_in_quarantine));
+    set_number(&object, "backend_addresses_in_quarantine", load->in_quarantine);
     set_number(&object, "psk_identities", creds_psk_count(listener->creds));
     return object;
+}
+
+/* Which workers do not come back to their event loops. */
+static void set_unresponsive(json_t **object, const struct report_gate *gate, uint64_t now)
+{
+    json_t *workers = json_array();
+    for (uint32_t i = 0; i < gate->worker_count; i++)
+        if (watchdog_look(&gate->workers[i], 1, now).late != 0)
+            append(&workers, json_integer(i));
+    set(object, "workers_unresponsive", workers);
 }
 
 static void set_start(json_t **object, const struct report_start *start)
@@ -179,28 +205,40 @@ static void set_reloads(json_t **object, const struct swap_record *record)
     set_seconds(object, "settings_age_s", age_s > 0 ? (uint64_t)age_s * 1000 : 0);
 }
 
-json_t *report_json_gate(const struct report_gate *gate)
+static json_t *gate_object(const struct report_gate *gate, const struct load *load)
 {
     const struct config *config = gate->generation->config;
     json_t *object = json_object();
-    uint64_t sessions = 0, handshakes = 0;
-    for (uint32_t i = 0; i < config->listener_count; i++) {
-        struct counters sum = {0};
-        add_counters(&sum, gate, gate->generation->listeners[i].number);
-        sessions += counter_get(&sum.sessions);
-        handshakes += counter_get(&sum.handshakes_in_progress);
-    }
+    uint64_t now = now_ms();
     set_text(&object, "version", DTLSGATE_VERSION);
     set_number(&object, "pid", (uint64_t)getpid());
     set_text(&object, "config", config->path);
     set_number(&object, "workers", gate->worker_count);
-    set_seconds(&object, "uptime_s", gate->uptime_ms);
+    set_unresponsive(&object, gate, now);
+    set_seconds(&object, "uptime_s", now - gate->started_ms);
     set(&object, "ready", json_boolean(gate->is_ready));
     set(&object, "draining", json_boolean(atomic_load(&gate->drains->are_all)));
     set_start(&object, gate->start);
     set_reloads(&object, gate->reloads);
-    set_number(&object, "sessions", sessions);
+    set_number(&object, "sessions", load->sessions);
     set_number(&object, "max_sessions", config->gate.max_sessions);
-    set_number(&object, "handshakes_in_progress", handshakes);
+    set_number(&object, "handshakes_in_progress", load->handshakes);
     return object;
+}
+
+json_t *report_json_status(const struct report_gate *gate)
+{
+    const struct generation *generation = gate->generation;
+    json_t *status = json_object(), *listeners = json_array();
+    struct load all = {0};
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener *listener = &generation->listeners[i];
+        struct load load = load_of(gate, listener->number);
+        append(&listeners, listener_object(gate, listener, &load));
+        all.sessions += load.sessions;
+        all.handshakes += load.handshakes;
+    }
+    set(&status, "gate", gate_object(gate, &all));
+    set(&status, "listeners", listeners);
+    return status;
 }

@@ -35,13 +35,12 @@ struct report_gate {
     const struct worker_counters *const *workers;
     uint32_t worker_count;
     const struct drains *drains;
-    uint64_t uptime_ms;
+    uint64_t started_ms; /* of CLOCK_MONOTONIC */
     bool is_ready;
 };
 
-/* A listener of the generation. No identities. */
-json_t *report_json_listener(const struct report_gate *gate, const struct listener *listener);
-/* The gate as a whole. */
-json_t *report_json_gate(const struct report_gate *gate);
+/* {"gate": {}, "listeners": [{}]}: the gate as a whole, and each listener of the generation. No
+ * identities. Waits for no worker, and says which of them do not answer. */
+json_t *report_json_status(const struct report_gate *gate);
 
 #endif

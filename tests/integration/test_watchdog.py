@@ -1,5 +1,6 @@
 """A worker hangs: counters, the log and /healthz say so, and the gate can still be ended."""
 
+import json
 import platform
 import signal
 import socket
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from environment import TIME_FACTOR, wait_until
+from environment import TIME_FACTOR, own_address, wait_until
 from stopped_thread import StoppedThread, find_thread
 
 SENDMMSG = {"x86_64": 307, "aarch64": 269}
@@ -58,6 +59,27 @@ def test_a_worker_that_hangs_is_seen(start_proxy, backend, make_device, stop_wor
     if where == "in a batch":
         assert device.recv() == b"hold"
     device.exchange(b"served again")
+
+
+def test_status_does_not_wait_for_it(start_proxy, backend, make_device, stop_worker):
+    """Neither on the control socket, whose thread has more to do, nor over HTTP."""
+    listeners = {f"l{port}": {"listen": "%s:%d" % (own_address(), port), "backend": backend.text,
+                              "psk_file": "devices.psk"} for port in range(6000, 6040)}
+    proxy = start_proxy(backend, gate={"workers": 1, "control": "control.sock"},
+                        listeners=listeners)
+    device = make_device(proxy).connect()
+    stopped = stop_worker(proxy, 0, device)
+    began = time.monotonic()
+    *_, gate, _ = proxy.ctl("status")
+    told = json.loads(proxy.http("/status")[1])
+    assert time.monotonic() - began < 1 * TIME_FACTOR
+    assert gate["sessions"] == told["gate"]["sessions"] == 1
+    assert len(told["listeners"]) == 41
+    wait_until(lambda: proxy.ctl("status")[-2]["workers_unresponsive"] == [0], "it is said")
+    assert "workers_unresponsive:    0\n" in proxy.run_ctl("status").stdout
+    assert json.loads(proxy.http("/status")[1])["gate"]["workers_unresponsive"] == [0]
+    stopped.resume()
+    wait_until(lambda: proxy.ctl("status")[-2]["workers_unresponsive"] == [], "recovery")
 
 
 def test_the_other_workers_go_on_and_the_end_comes(start_proxy, backend, make_device, stop_worker):
