@@ -54,7 +54,7 @@ int control_socket_connect(const char *path, struct err *err)
 
 /* ---- the gate's end ------------------------------------------------------------------------- */
 
-/* Makes way for a new file. */
+/* Makes way for a new file: only where it is certain that nobody answers. */
 static bool remove_stale(const struct sockaddr_un *address, struct err *err)
 {
     const char *path = address->sun_path;
@@ -63,13 +63,17 @@ static bool remove_stale(const struct sockaddr_un *address, struct err *err)
         return errno == ENOENT || err_set(err, "control = %s: %s", path, strerror(errno));
     if (!S_ISSOCK(status.st_mode))
         return err_set(err, "control = %s: there is something else than a socket", path);
-    int fd = connect_to(address, SOCK_NONBLOCK);
-    bool has_answered = fd >= 0 || errno == EAGAIN;
+    int fd = connect_to(address, SOCK_NONBLOCK), error = errno;
     if (fd >= 0)
         close(fd);
-    if (has_answered)
+    if (fd >= 0 || error == EAGAIN) /* who listens there has many waiting */
         return err_set(
             err, "control = %s: another gate answers there; each needs a path of its own", path);
+    if (error != ECONNREFUSED && error != ENOENT)
+        return err_set(err,
+                       "control = %s: it cannot be told whether a gate answers there: %s; if none "
+                       "does, remove the file",
+                       path, strerror(error));
     return unlink(path) == 0 || errno == ENOENT ||
            err_set(err, "control = %s: cannot remove what an earlier gate has left: %s", path,
                    strerror(errno));

@@ -17,8 +17,8 @@ struct control_socket {
     ino_t inode;
 };
 
-/* A file that a gate has left there is replaced; not one at which somebody answers, and nothing
- * that is no socket. Mode and group are set before anybody can connect. */
+/* A socket that a gate has left there is replaced, if connecting to it is refused: then nobody has
+ * it. Whatever else is there stays, with err. Mode and group are set before anybody can connect. */
 bool control_socket_open(struct control_socket *s, const struct gate_config *config,
                          struct err *err) MUST_USE;
 /* Whether this user could open it now, as far as that shows without opening it. */
