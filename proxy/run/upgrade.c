@@ -15,6 +15,7 @@ static const char FROM[] = "DTLSGATE_UPGRADED_FROM", FAILED[] = "DTLSGATE_UPGRAD
 /* ---- until it is executed ------------------------------------------------------------------- */
 
 static const double LOOK_S = 0.01;
+static const char TOLD_TO_END[] = "the gate was told to end";
 
 static uint64_t now_ms(void)
 {
@@ -23,12 +24,17 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+static void answer(struct upgrade *upgrade, const char *why_not)
+{
+    if (upgrade->has_answer)
+        control_answer_end(upgrade->answer, false, why_not);
+    upgrade->has_answer = false;
+}
+
 static void give_up(struct upgrade *upgrade, const char *why)
 {
     log_text(LOG_ERROR, "upgrade_failed", "%s; this version goes on", why);
-    if (upgrade->has_answer)
-        control_answer_end(upgrade->answer, false, why);
-    upgrade->has_answer = false;
+    answer(upgrade, why);
 }
 
 static uint64_t handshakes_in_progress(const struct upgrade *upgrade)
@@ -107,17 +113,28 @@ static void on_checked(void *context, bool is_good, const char *why_not)
         give_up(upgrade, why_not);
 }
 
-void upgrade_begin(struct upgrade *upgrade, const struct control_answer *answer)
+/* NULL: nothing. */
+static const char *what_stands_against(const struct upgrade *upgrade)
+{
+    if (upgrade->has_stopped)
+        return TOLD_TO_END;
+    if (upgrade_check_runs(&upgrade->check) || upgrade->is_waiting || upgrade->is_due)
+        return "an upgrade has begun already";
+    return NULL;
+}
+
+void upgrade_begin(struct upgrade *upgrade, const struct control_answer *asker)
 {
     struct err err = {0};
-    if (upgrade_check_runs(&upgrade->check) || upgrade->is_waiting || upgrade->is_due) {
-        if (answer != NULL)
-            control_answer_end(*answer, false, "an upgrade has begun already");
+    const char *why_not = what_stands_against(upgrade);
+    if (why_not != NULL) {
+        if (asker != NULL)
+            control_answer_end(*asker, false, why_not);
         return;
     }
-    upgrade->has_answer = answer != NULL;
-    if (answer != NULL)
-        upgrade->answer = *answer;
+    upgrade->has_answer = asker != NULL;
+    if (asker != NULL)
+        upgrade->answer = *asker;
     upgrade->check.say = on_line;
     upgrade->check.done = on_checked;
     upgrade->check.context = upgrade;
@@ -129,12 +146,14 @@ void upgrade_begin(struct upgrade *upgrade, const struct control_answer *answer)
 
 void upgrade_stop(struct upgrade *upgrade)
 {
+    upgrade->has_stopped = true;
     upgrade_check_stop(&upgrade->check);
     if (upgrade->is_waiting)
         ev_timer_stop(upgrade->loop, &upgrade->wait);
     upgrade->is_waiting = upgrade->is_due = false;
+    answer(upgrade, TOLD_TO_END);
     if (upgrade->asker >= 0)
-        control_answer_end_at(upgrade->asker, false, "the gate was told to end");
+        control_answer_end_at(upgrade->asker, false, TOLD_TO_END);
     upgrade->asker = -1;
 }
 

@@ -31,16 +31,18 @@ struct upgrade {
     struct upgrade_check check;
     struct control_answer answer;
     bool has_answer, is_waiting;
+    bool has_stopped;   /* no other one begins */
     bool holds_signals; /* for the next program, from the end of the wait on */
     ev_timer wait;      /* for handshakes in progress */
     uint64_t deadline_ms;
 };
 
-/* Begins, unless one has begun. answer: who asked for it and hears of it; NULL = nobody but the log
- * does. */
-void upgrade_begin(struct upgrade *upgrade, const struct control_answer *answer);
+/* Begins, unless one has begun, or the gate is ending. asker: who asked for it and hears of it;
+ * NULL = nobody but the log does. */
+void upgrade_begin(struct upgrade *upgrade, const struct control_answer *asker);
 
-/* The loop ends for another reason, be it in the turn that left it for an upgrade. */
+/* The loop ends for another reason, be it in the turn that left it for an upgrade: there is none
+ * any more, and who asked for it hears that. While the control socket is open. */
 void upgrade_stop(struct upgrade *upgrade);
 
 /* Becomes the program at its path, or if that fails the one in `binary`, with these descriptors.

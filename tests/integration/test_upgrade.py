@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 import refusing
 from environment import GATE, TIME_FACTOR, wait_until
-from proxy import run_gate, write_private
+from proxy import gate_environment, run_gate, write_private
 
 # Programs that an operator may install by mistake: one that refuses when it is asked, and two that fail later.
 REFUSES = "#!/bin/sh\necho 'error: gate.ini: this version knows no such setting' >&2\nexit 2\n"
@@ -271,3 +272,23 @@ def test_ctl_upgrade_that_fails_later(start_controlled, backend):
     assert "this version goes on" in result.stderr
     assert starts(proxy) == 2
     proxy.wait_ready()
+
+
+@pytest.mark.parametrize("how", ["signal", "ctl stop"])
+def test_ctl_upgrade_and_told_to_end_meanwhile(start_controlled, backend, closing, how):
+    """The gate ends, and who asked for an upgrade hears that there is none."""
+    proxy = start_controlled(backend)
+    install(proxy, "#!/bin/sh\necho 'warning: I think'\nexec sleep 1000\n")
+    asker = subprocess.Popen([GATE, "ctl", "-c", proxy.config_path, "upgrade"], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True, env=gate_environment())
+    closing.add(asker, asker.kill)
+    proxy.wait_log("upgrade_check")
+    if how == "signal":
+        proxy.send_signal(signal.SIGTERM)
+    else:
+        assert run_gate("ctl", "-c", proxy.config_path, "stop").returncode == 0
+    process, proxy.process = proxy.process, None
+    assert process.wait(20 * TIME_FACTOR) == 0
+    _, said = asker.communicate(timeout=20 * TIME_FACTOR)
+    assert asker.returncode == 1 and "the gate was told to end" in said, said
+    assert starts(proxy) == 1

@@ -11,6 +11,7 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "run/signals.h"
@@ -109,17 +110,72 @@ static void test_a_signal_just_before_that_ends_the_gate(void **state)
     tear_down(&scene);
 }
 
-/* Both happen in one turn. */
-static void test_who_is_told_to_end_is_not_upgraded(void **state)
+static void stop(struct scene *scene)
+{
+    scene->told_to_end++;
+    upgrade_stop(&scene->upgrade);
+    ev_break(scene->upgrade.loop, EVBREAK_ALL);
+}
+
+/* As dtlsgate ctl stop: in the very turn that leaves the loop for the upgrade, after that. */
+static void stop_if_due(struct ev_loop *loop, ev_check *watcher, int events)
+{
+    struct scene *scene = watcher->data;
+    (void)loop;
+    (void)events;
+    if (scene->upgrade.is_due)
+        stop(scene);
+}
+
+static void test_a_stop_just_after_that_ends_the_gate(void **state)
 {
     struct scene scene;
+    ev_check check;
+    (void)state;
+    set_up(&scene);
+    ev_check_init(&check, stop_if_due);
+    ev_set_priority(&check, EV_MINPRI);
+    check.data = &scene;
+    ev_check_start(scene.upgrade.loop, &check);
+    upgrade_begin(&scene.upgrade, NULL);
+    ev_run(scene.upgrade.loop, 0);
+    assert_int_equal(scene.told_to_end, 1);
+    assert_false(scene.upgrade.is_due);
+    ev_check_stop(scene.upgrade.loop, &check);
+    tear_down(&scene);
+}
+
+/* Who asked is already the next process's to answer. */
+static void test_who_asked_hears_of_the_end(void **state)
+{
+    struct scene scene;
+    int ends[2];
+    char heard[256] = "";
     (void)state;
     set_up(&scene);
     upgrade_begin(&scene.upgrade, NULL);
     ev_run(scene.upgrade.loop, 0);
     assert_true(scene.upgrade.is_due);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    scene.upgrade.asker = ends[0];
     upgrade_stop(&scene.upgrade);
     assert_false(scene.upgrade.is_due);
+    assert_int_equal(scene.upgrade.asker, -1);
+    assert_true(recv(ends[1], heard, sizeof(heard) - 1, MSG_DONTWAIT) > 0);
+    assert_non_null(strstr(heard, "the gate was told to end"));
+    close(ends[1]);
+    tear_down(&scene);
+}
+
+/* Later in the turn that ends the gate. */
+static void test_no_upgrade_begins_after_the_end(void **state)
+{
+    struct scene scene;
+    (void)state;
+    set_up(&scene);
+    stop(&scene);
+    upgrade_begin(&scene.upgrade, NULL);
+    assert_false(upgrade_check_runs(&scene.upgrade.check));
     tear_down(&scene);
 }
 
@@ -127,7 +183,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_signal_just_before_that_ends_the_gate),
-        cmocka_unit_test(test_who_is_told_to_end_is_not_upgraded),
+        cmocka_unit_test(test_a_stop_just_after_that_ends_the_gate),
+        cmocka_unit_test(test_who_asked_hears_of_the_end),
+        cmocka_unit_test(test_no_upgrade_begins_after_the_end),
         cmocka_unit_test(test_signals_wait_for_the_next_program),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
