@@ -73,7 +73,8 @@ static bool is_walk(const struct inquiry *inquiry)
 static void take_one(struct inquiry *inquiry, struct sessions *all, struct session *s,
                      uint64_t now_ms)
 {
-    if (!session_filter_fits(&inquiry->filter, s))
+    if (!session_filter_fits(&inquiry->filter, s) ||
+        (inquiry->kind == INQUIRY_CLOSE && s->established_ms > inquiry->began_ms))
         return;
     if (inquiry->kind == INQUIRY_CLOSE)
         session_end(all, s, CLOSE_closed_by_operator, true, now_ms);
@@ -125,6 +126,8 @@ static void answer(struct inquiry *inquiry, struct datapath *dp, uint64_t now_ms
 {
     inquiry->count = inquiry->looks = 0;
     inquiry->now_ms = now_ms;
+    if (inquiry->began_ms == 0)
+        inquiry->began_ms = now_ms;
     switch (inquiry->kind) {
     case INQUIRY_SESSIONS:
     case INQUIRY_CLOSE: walk(inquiry, &dp->sessions, now_ms); break;

@@ -23,7 +23,7 @@ enum {
 
 enum inquiry_kind {
     INQUIRY_SESSIONS, /* reports on those that fit the filter */
-    INQUIRY_CLOSE,    /* ends those as closed_by_operator; only the count is told */
+    INQUIRY_CLOSE,    /* ends those as closed_by_operator, but for new ones; the count is told */
     INQUIRY_SLOT,     /* one report on a backend address of the worker's */
     INQUIRY_FAILURES, /* handshakes that failed, newest first */
     INQUIRY_DRAIN,    /* who may begin handshakes, from now on */
@@ -60,6 +60,9 @@ struct inquiry {
     /* The worker's and the functions' below. */
     struct inquiry *next; /* that waits for its turn in the worker */
     struct session_cursor cursor;
+    /* When the first worker began with it, of the gate's clock, which all workers have; 0 = none
+     * has. Who has begun a session since may have done so because of it. */
+    uint64_t began_ms;
     _Atomic int state;
 };
 

@@ -220,6 +220,35 @@ static void many_are_closed_in_many_turns(void **state)
     assert_true(inquiry_give_up(inquiry));
 }
 
+/* A device that begins anew because of the command keeps its new session, in this turn, a later one
+ * or at the worker that is asked next. */
+static void what_begins_after_a_close_stays(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    begin_many(gate, INQUIRY_ENDS + 1);
+    struct inquiry *inquiry = new_inquiry(INQUIRY_CLOSE);
+    inquiry->filter.has_listener = true;
+    ask(gate, inquiry);
+    assert_int_equal(inquiry->count, INQUIRY_ENDS);
+    assert_true(inquiry->is_more);
+    gate_run(gate, 1);
+    struct device *device = gate_connected(gate, gate_kind(usual));
+    ask(gate, inquiry);
+    assert_int_equal(inquiry->count, 1);
+    assert_false(inquiry->is_more);
+    ask(gate, inquiry); /* as the next worker */
+    assert_int_equal(inquiry->count, 0);
+    assert_true(inquiry_give_up(inquiry));
+    gate_run(gate, 100);
+    assert_int_equal(device->client->state, CLIENT_UP);
+
+    inquiry = new_inquiry(INQUIRY_CLOSE); /* another command */
+    ask(gate, inquiry);
+    assert_int_equal(inquiry->count, 1);
+    assert_true(inquiry_give_up(inquiry));
+}
+
 /* ---- giving up ------------------------------------------------------------------------------ */
 
 /* Who asks may go away at any time; nothing of the inquiry stays behind. The leak checker looks. */
@@ -471,6 +500,7 @@ int main(void)
         GATE_TEST(many_sessions_take_many_turns),
         GATE_TEST(closing_says_farewell),
         GATE_TEST(many_are_closed_in_many_turns),
+        GATE_TEST(what_begins_after_a_close_stays),
         GATE_TEST(who_asks_goes_away),
         cmocka_unit_test(each_has_its_turn),
         GATE_TEST(whose_backend_address_it_is),
