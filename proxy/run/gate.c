@@ -274,6 +274,22 @@ static bool start(struct gate *gate, struct err *err)
     return true;
 }
 
+/* Of a stop without all workers. One that hangs may go on at any moment, and use more record
+ * numbers than a file would know of. */
+static const char *fate_of_sessions(const struct gate *gate)
+{
+    bool is_kept = gate->upgrade.is_due ? gate->succession.handover.has_store
+                                        : succession_keeps_state(&gate->succession);
+    if (gate->says_farewell)
+        return "its devices get no farewell";
+    if (is_kept)
+        return "the next process has all sessions";
+    if (in_force(gate)->config->gate.state_file[0] != '\0')
+        return "all sessions are lost: the worker may still change them, so the state_file is not "
+               "written";
+    return "all sessions are lost";
+}
+
 /* A worker that hangs would hold up the end, too. */
 static void join_or_exit(struct gate *gate)
 {
@@ -282,9 +298,10 @@ static void join_or_exit(struct gate *gate)
         if (worker_join(gate->workers[i], gate->stop_deadline_ms))
             continue;
         log_text(LOG_ERROR, "stop_failed",
-                 "worker %u does not end; the program ends without it, and its devices get no "
-                 "farewell",
-                 i);
+                 "worker %u does not end; the program ends without it, and %s", i,
+                 fate_of_sessions(gate));
+        if (gate->upgrade.is_due && gate->upgrade.asker >= 0)
+            control_answer_end_at(gate->upgrade.asker, false, "a worker does not end");
         log_stop();
         _exit(EXIT_RUN_TIME);
     }

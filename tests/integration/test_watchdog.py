@@ -9,6 +9,7 @@ import time
 import pytest
 
 from environment import TIME_FACTOR, own_address, wait_until
+from proxy import write_private
 from stopped_thread import StoppedThread, find_thread
 
 SENDMMSG = {"x86_64": 307, "aarch64": 269}
@@ -99,8 +100,47 @@ def test_the_other_workers_go_on_and_the_end_comes(start_proxy, backend, make_de
     assert proxy.process.wait(timeout=20) == 1
     assert 7 < time.monotonic() - began < 10 + TIME_FACTOR
     proxy.process = None
-    assert proxy.log_lines("stop_failed")[0]["text"].startswith("worker 1 does not end")
+    said = proxy.log_lines("stop_failed")[0]["text"]
+    assert said.startswith("worker 1 does not end") and said.endswith("its devices get no farewell")
     assert [device.recv() for device in served] == ["closed"] * len(served)
+
+
+@pytest.fixture
+def silent_manager(tmp_path, monkeypatch, closing):
+    """A service manager with a store, who does nothing."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    closing.add(manager, manager.close)
+    manager.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("FDSTORE", "128")
+    return manager
+
+
+def ends_without(proxy, stopped, number):
+    """What the gate says when it is told to end, and a worker does not."""
+    proxy.send_signal(number)
+    stopped.wait_for_its_end()
+    process, proxy.process = proxy.process, None
+    assert process.wait(timeout=20 * TIME_FACTOR) == 1
+    return proxy.log_lines("stop_failed")[0]["text"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_worker_that_hangs_writes_no_state_file(make_proxy, backend, stop_worker, number):
+    """It might still use record numbers that the file does not know of."""
+    proxy = make_proxy(backend, gate={"state_file": "state", "state_key_file": "state.key"})
+    write_private(proxy.folder / "state.key", "5a" * 32 + "\n")
+    proxy.start()
+    said = ends_without(proxy, stop_worker(proxy, 0), number)
+    assert "all sessions are lost" in said and "state_file is not written" in said
+    assert not (proxy.folder / "state").exists() and not proxy.log_lines("state_file_written")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_worker_that_hangs_where_sessions_are_kept(start_proxy, backend, stop_worker, silent_manager, number):
+    assert silent_manager
+    proxy = start_proxy(backend)
+    assert ends_without(proxy, stop_worker(proxy, 0), number).endswith("the next process has all sessions")
 
 
 def test_the_service_manager_hears_of_it(start_proxy, backend, stop_worker, tmp_path, monkeypatch):
