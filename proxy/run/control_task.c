@@ -82,8 +82,7 @@ static bool set_filter(struct control_task *task, struct session_filter *filter)
         .client = request->client,
         .has_listener = listener != NULL,
         .listener = listener != NULL ? listener->number : 0,
-        .has_slot = has(task, COMMAND_TAKES(backend_source)),
-        .slot = slots_number_of_addr(&request->backend_source),
+        .backend_source = request->backend_source,
         .has_number = has(task, COMMAND_TAKES(session)),
         .number = request->session,
     };
@@ -92,9 +91,10 @@ static bool set_filter(struct control_task *task, struct session_filter *filter)
 }
 
 /* The one worker that has the backend address. */
-static void choose_worker_of(struct control_task *task, uint32_t slot)
+static void choose_worker_of(struct control_task *task, const struct addr *source)
 {
-    task->worker = steering_worker_of_bucket(slots_bucket_of(slot), task->source->worker_count);
+    uint32_t bucket = slots_bucket_of(slots_number_of_addr(source));
+    task->worker = steering_worker_of_bucket(bucket, task->source->worker_count);
     task->last_worker = task->worker;
 }
 
@@ -127,12 +127,12 @@ static bool fill(struct control_task *task, struct inquiry *inquiry)
     case INQUIRY_CLOSE:
         if (!set_filter(task, &inquiry->filter))
             return false;
-        if (inquiry->filter.has_slot)
-            choose_worker_of(task, inquiry->filter.slot);
+        if (inquiry->filter.backend_source.family != 0)
+            choose_worker_of(task, &inquiry->filter.backend_source);
         return true;
-    case INQUIRY_SLOT:
-        inquiry->slot = slots_number_of_addr(&task->request.backend_source);
-        choose_worker_of(task, inquiry->slot);
+    case INQUIRY_SOURCE:
+        inquiry->source = task->request.backend_source;
+        choose_worker_of(task, &inquiry->source);
         return true;
     case INQUIRY_FAILURES: return find_listener(task, &listener);
     case INQUIRY_DRAIN: return set_drain(task);
@@ -197,7 +197,7 @@ static void take_answer(struct control_task *task)
     case INQUIRY_SESSIONS: tell_sessions(task, inquiry); break;
     case INQUIRY_CLOSE: task->count += inquiry->count; break;
     case INQUIRY_FAILURES: tell_failures(task, inquiry); break;
-    case INQUIRY_SLOT: tell_sessions(task, inquiry); break;
+    case INQUIRY_SOURCE: tell_sessions(task, inquiry); break;
     case INQUIRY_DRAIN:
     case INQUIRY_TRACE: break;
     }
@@ -212,7 +212,7 @@ static void finish_inquiry(struct control_task *task)
     case INQUIRY_CLOSE:
         finish(task, count, task->count != 0, task->count != 0 ? "" : "there is no such session");
         return;
-    case INQUIRY_SLOT:
+    case INQUIRY_SOURCE:
         json_decref(count);
         bool is_known = task->inquiry->reports[0].kind != REPORT_NOBODY;
         finish(task, NULL, is_known, is_known ? "" : "nobody has that backend address");
@@ -302,7 +302,7 @@ void control_task_begin(struct control_task *task, const struct command_request 
     switch (request->command) {
     case COMMAND_status: tell_status(task); break;
     case COMMAND_sessions: begin_inquiry(task, INQUIRY_SESSIONS, wake, context); break;
-    case COMMAND_session: begin_inquiry(task, INQUIRY_SLOT, wake, context); break;
+    case COMMAND_session: begin_inquiry(task, INQUIRY_SOURCE, wake, context); break;
     case COMMAND_close: begin_inquiry(task, INQUIRY_CLOSE, wake, context); break;
     case COMMAND_drain:
     case COMMAND_undrain: begin_inquiry(task, INQUIRY_DRAIN, wake, context); break;

@@ -95,14 +95,16 @@ static bool wait_for(const struct metrics_lookup *lookup, const struct inquiry *
 }
 
 /* False: no answer in time, or no memory. */
-static bool ask(const struct metrics_lookup *lookup, uint32_t slot, struct session_report *report)
+static bool ask(const struct metrics_lookup *lookup, const struct addr *backend_source,
+                struct session_report *report)
 {
     const struct metrics_source *source = lookup->source;
-    struct inquiry *inquiry = inquiry_new(INQUIRY_SLOT, wake, (void *)(uintptr_t)lookup);
+    uint32_t bucket = slots_bucket_of(slots_number_of_addr(backend_source));
+    struct inquiry *inquiry = inquiry_new(INQUIRY_SOURCE, wake, (void *)(uintptr_t)lookup);
     if (inquiry == NULL)
         return false;
-    inquiry->slot = slot;
-    uint32_t worker = steering_worker_of_bucket(slots_bucket_of(slot), source->worker_count);
+    inquiry->source = *backend_source;
+    uint32_t worker = steering_worker_of_bucket(bucket, source->worker_count);
     if (!source->ask(source->context, worker, inquiry)) {
         free(inquiry);
         return false;
@@ -141,7 +143,7 @@ static struct metrics_lookup_answer look_up(const struct metrics_lookup *lookup,
     if (!addr_prefix_parse(&prefix, address, &err) || prefix.bits != 32 ||
         slots_number_of_addr(&prefix.addr) == SLOTS_NONE)
         return fixed_answer(400, "no backend address; write /sessions/127.1.2.3\n");
-    if (!ask(lookup, slots_number_of_addr(&prefix.addr), &report))
+    if (!ask(lookup, &prefix.addr, &report))
         return fixed_answer(503, "the worker of that address does not answer\n");
     struct metrics_lookup_answer answer = json_answer(report.kind == REPORT_NOBODY ? 404 : 200,
                                                       report_json_session(&report, generation));

@@ -36,17 +36,27 @@ void session_report_fill(struct session_report *report, const struct sessions *a
     memcpy(report->cid, association_cid(&s->association), report->cid_len);
 }
 
-void session_report_slot(struct session_report *report, const struct sessions *all, uint32_t slot,
-                         uint64_t now_ms)
+static bool is_source(const struct addr *asked, const struct addr *source)
+{
+    return addr_prefix_has(&(struct addr_prefix){.addr = *asked, .bits = 32}, source);
+}
+
+void session_report_source(struct session_report *report, const struct sessions *all,
+                           const struct addr *source, uint64_t now_ms)
 {
     const struct slots *slots = &all->backend->slots;
+    uint32_t slot = slots_number_of_addr(source);
+    *report = (struct session_report){.kind = REPORT_NOBODY, .slot = slot};
+    report->backend_source = backend_slot_addr(all->backend, slot);
+    if (!is_source(source, &report->backend_source)) {
+        report->backend_source = *source;
+        return;
+    }
     const struct session *s = session_store_find_slot(all, slot);
     if (s != NULL && s->state == SESSION_ESTABLISHED) {
         session_report_fill(report, all, s, now_ms);
         return;
     }
-    *report = (struct session_report){.kind = REPORT_NOBODY, .slot = slot};
-    report->backend_source = backend_slot_addr(all->backend, slot);
     const struct backend_slot *found = slots_find(slots, slot);
     if (found == NULL)
         return;
@@ -60,10 +70,12 @@ void session_report_slot(struct session_report *report, const struct sessions *a
     report->rest_ms = slots->tombstone_ms - report->silent_ms;
 }
 
-bool session_filter_fits(const struct session_filter *filter, const struct session *s)
+bool session_filter_fits(const struct session_filter *filter, const struct sessions *all,
+                         const struct session *s)
 {
+    struct addr source = backend_slot_addr(all->backend, s->slot);
     if ((filter->has_number && s->number != filter->number) ||
-        (filter->has_slot && s->slot != filter->slot) ||
+        (filter->backend_source.family != 0 && !is_source(&filter->backend_source, &source)) ||
         (filter->has_listener && s->listener != filter->listener) ||
         (filter->client.addr.family != 0 && !addr_prefix_has(&filter->client, &s->client)))
         return false;

@@ -42,20 +42,23 @@ struct session_report {
 /* Of an established session, at all->now_ms. */
 void session_report_fill(struct session_report *report, const struct sessions *all,
                          const struct session *session, uint64_t now_ms);
-/* Of a slot of this worker's, whoever has it. */
-void session_report_slot(struct session_report *report, const struct sessions *all, uint32_t slot,
-                         uint64_t now_ms);
+/* Of a backend address of this worker's, whoever has it; port 0 = the one that there is. With
+ * another one it is nobody's. */
+void session_report_source(struct session_report *report, const struct sessions *all,
+                           const struct addr *source, uint64_t now_ms);
 
 /* Which sessions are meant: those that fit all members. All zero = every one. */
 struct session_filter {
     uint8_t identity[PSK_IDENTITY_MAX];
-    size_t identity_len;       /* 0 = any */
-    struct addr_prefix client; /* of no family = any */
-    bool has_listener, has_slot, has_number;
-    uint32_t listener, slot;
+    size_t identity_len;        /* 0 = any */
+    struct addr_prefix client;  /* of no family = any */
+    struct addr backend_source; /* the same; port 0 = any */
+    bool has_listener, has_number;
+    uint32_t listener;
     uint64_t number;
 };
 
-bool session_filter_fits(const struct session_filter *filter, const struct session *session);
+bool session_filter_fits(const struct session_filter *filter, const struct sessions *all,
+                         const struct session *session);
 
 #endif

@@ -73,7 +73,7 @@ static bool is_walk(const struct inquiry *inquiry)
 static void take_one(struct inquiry *inquiry, struct sessions *all, struct session *s,
                      uint64_t now_ms)
 {
-    if (!session_filter_fits(&inquiry->filter, s) ||
+    if (!session_filter_fits(&inquiry->filter, all, s) ||
         (inquiry->kind == INQUIRY_CLOSE && s->established_ms > inquiry->began_ms))
         return;
     if (inquiry->kind == INQUIRY_CLOSE)
@@ -98,6 +98,24 @@ static void walk(struct inquiry *inquiry, struct sessions *all, uint64_t now_ms)
         inquiry->looks++;
         take_one(inquiry, all, s, now_ms);
     }
+}
+
+/* Only one session can have the backend address. */
+static void look_at_source(struct inquiry *inquiry, struct sessions *all, uint64_t now_ms)
+{
+    struct session *s =
+        session_store_find_slot(all, slots_number_of_addr(&inquiry->filter.backend_source));
+    inquiry->looks = 1;
+    if (s != NULL && s->state == SESSION_ESTABLISHED)
+        take_one(inquiry, all, s, now_ms);
+}
+
+static void look(struct inquiry *inquiry, struct sessions *all, uint64_t now_ms)
+{
+    if (inquiry->filter.backend_source.family != 0)
+        look_at_source(inquiry, all, now_ms);
+    else
+        walk(inquiry, all, now_ms);
 }
 
 static void copy_failures(struct inquiry *inquiry, const struct failures *failures)
@@ -130,9 +148,9 @@ static void answer(struct inquiry *inquiry, struct datapath *dp, uint64_t now_ms
         inquiry->began_ms = now_ms;
     switch (inquiry->kind) {
     case INQUIRY_SESSIONS:
-    case INQUIRY_CLOSE: walk(inquiry, &dp->sessions, now_ms); break;
-    case INQUIRY_SLOT:
-        session_report_slot(&inquiry->reports[0], &dp->sessions, inquiry->slot, now_ms);
+    case INQUIRY_CLOSE: look(inquiry, &dp->sessions, now_ms); break;
+    case INQUIRY_SOURCE:
+        session_report_source(&inquiry->reports[0], &dp->sessions, &inquiry->source, now_ms);
         inquiry->count = 1;
         break;
     case INQUIRY_FAILURES: copy_failures(inquiry, &dp->handshakes.failures); break;

@@ -24,7 +24,7 @@ enum {
 enum inquiry_kind {
     INQUIRY_SESSIONS, /* reports on those that fit the filter */
     INQUIRY_CLOSE,    /* ends those as closed_by_operator, but for new ones; the count is told */
-    INQUIRY_SLOT,     /* one report on a backend address of the worker's */
+    INQUIRY_SOURCE,   /* one report on a backend address of the worker's */
     INQUIRY_FAILURES, /* handshakes that failed, newest first */
     INQUIRY_DRAIN,    /* who may begin handshakes, from now on */
     INQUIRY_TRACE,    /* the identity that is traced; of no bytes: none */
@@ -34,7 +34,7 @@ struct inquiry {
     enum inquiry_kind kind;
     union {
         struct session_filter filter;           /* INQUIRY_SESSIONS, INQUIRY_CLOSE */
-        uint32_t slot;                          /* INQUIRY_SLOT */
+        struct addr source;                     /* INQUIRY_SOURCE: see session_report_source() */
         bool is_draining[LAYOUT_LISTENERS_MAX]; /* INQUIRY_DRAIN, by number */
         struct {
             uint8_t identity[PSK_IDENTITY_MAX];

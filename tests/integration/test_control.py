@@ -65,6 +65,13 @@ def test_a_session(proxy, make_device):
     for address in (with_port, with_port.split(":")[0]):
         told, _ = proxy.ctl("session", address)
         assert told["identity"] == IDENTITY
+        assert len(sessions(proxy, "--backend-source", address)) == 1
+    other_port = with_port.split(":")[0] + ":1"
+    told = proxy.ctl("session", other_port, status=1)[0]
+    assert (told["state"], told["backend_source"]) == ("nobody", other_port)
+    assert sessions(proxy, "--backend-source", other_port) == []
+    assert len(sessions(proxy, "--client", logged["client"])) == 1
+    assert sessions(proxy, "--client", logged["client"].split(":")[0] + ":1") == []
 
 
 def test_sessions_are_chosen(proxy, make_device):
@@ -461,6 +468,7 @@ def test_whose_address_over_http(start_proxy, backend, make_device):
     told = json.loads(body)
     assert status == 200 and told["identity"] == IDENTITY and told["state"] == "established"
     assert headers["Cache-Control"] == "max-age=100"
+    assert proxy.http(path + ":1")[0] == 404, "the server sees it at another port"
     etag = headers["ETag"]
     status, body, again = proxy.http_with_headers(path, headers={"If-None-Match": etag})
     assert (status, body, again["ETag"]) == (304, "", etag)

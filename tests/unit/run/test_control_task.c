@@ -316,9 +316,15 @@ static void the_worker_of_an_address_is_asked(void **state)
     scene->asked->reports[0] = (struct session_report){.kind = REPORT_NOBODY};
     answer(scene);
     assert_over(scene, "\"ok\":false,\"error\":\"nobody has that backend address\"}");
-    begin(scene, "sessions --backend-source 127.1.0.1");
+    begin(scene, "session 127.1.0.0:7");
+    assert_int_equal(scene->asked->source.port, 7);
+    answering(scene)->count = 1;
+    scene->asked->reports[0] = (struct session_report){.kind = REPORT_NOBODY};
+    answer(scene);
+    begin(scene, "sessions --backend-source 127.1.0.1:9");
     assert_int_equal(scene->asked_worker, 1);
-    assert_true(scene->asked->filter.has_slot);
+    assert_int_equal(slots_number_of_addr(&scene->asked->filter.backend_source), 0x010001);
+    assert_int_equal(scene->asked->filter.backend_source.port, 9);
     answer_with_nothing(scene);
     assert_over(scene, "{\"count\":0,\"done\":true,\"ok\":true}");
 }

@@ -26,6 +26,7 @@ struct scene {
     struct session_report report; /* that is answered */
     struct inquiry *unanswered;   /* that a worker never came to */
     uint32_t worker;
+    uint16_t port; /* that was asked for */
     bool has_no_memory, hangs;
 };
 
@@ -41,7 +42,8 @@ static bool ask(void *context, uint32_t worker, struct inquiry *inquiry)
         scene->unanswered = inquiry;
         return true;
     }
-    scene->report.slot = inquiry->slot;
+    scene->report.slot = slots_number_of_addr(&inquiry->source);
+    scene->port = inquiry->source.port;
     inquiry->reports[0] = scene->report;
     inquiry->count = 1;
     atomic_store(&inquiry->state, ANSWERED);
@@ -109,7 +111,9 @@ static void a_session_is_whose_address_it_is(void **state)
     assert_true(answer.max_age_s == 50);
     assert_string_equal(answer.etag, "W/\"session-77\"");
     assert_answer(answer, 200, "\"identity\": \"dev\"");
+    assert_int_equal(scene->port, 0);
     assert_answer(metrics_lookup_session(&scene->lookup, "127.1.0.2:40000"), 200, "\"dev\"");
+    assert_int_equal(scene->port, 40000);
     assert_int_equal(scene->worker, 0);
 }
 

@@ -130,8 +130,17 @@ static void filters_choose(void **state)
     assert_int_equal(count_fitting(gate, &filter), 1);
     filter.identity_len--;
     assert_int_equal(count_fitting(gate, &filter), 0);
-    filter = (struct session_filter){.has_slot = true, .slot = slots_number_of_addr(&source)};
+    filter = (struct session_filter){.backend_source = source};
     assert_int_equal(count_fitting(gate, &filter), 1);
+    filter.backend_source.port++;
+    assert_int_equal(count_fitting(gate, &filter), 0);
+    filter.backend_source.port = 0; /* any */
+    assert_int_equal(count_fitting(gate, &filter), 1);
+    filter.identity_len = 1; /* the others count, too */
+    assert_int_equal(count_fitting(gate, &filter), 0);
+    filter = (struct session_filter){
+        .backend_source = gate_slot_addr(&gate->dp, slots_number_of_addr(&source) ^ (1u << 20))};
+    assert_int_equal(count_fitting(gate, &filter), 0);
     filter = (struct session_filter){.has_listener = true, .listener = 0};
     assert_int_equal(count_fitting(gate, &filter), 2);
     filter.listener = 1;
@@ -142,8 +151,31 @@ static void filters_choose(void **state)
     assert_int_equal(count_fitting(gate, &filter), 0);
     filter = (struct session_filter){.client = {.addr = device->addr, .bits = 32}};
     assert_int_equal(count_fitting(gate, &filter), 1);
+    filter.client.addr.port ^= 0x8000;
+    assert_int_equal(count_fitting(gate, &filter), 0);
     assert_true(addr_prefix_parse(&filter.client, "203.0.113.0/24", &err));
     assert_int_equal(count_fitting(gate, &filter), 0);
+}
+
+/* However many sessions there are. */
+static void a_backend_address_is_one_look(void **state)
+{
+    struct gate *gate = *state;
+    gate_open(gate, USUAL);
+    begin_many(gate, INQUIRY_REPORTS);
+    struct inquiry *inquiry = new_inquiry(INQUIRY_SESSIONS);
+    ask(gate, inquiry);
+    struct addr last = inquiry->reports[INQUIRY_REPORTS - 1].backend_source;
+    assert_false(inquiry_give_up(inquiry));
+    inquiry_forget(inquiry, &gate->dp);
+    inquiry = new_inquiry(INQUIRY_SESSIONS);
+    inquiry->filter.backend_source = last;
+    ask(gate, inquiry);
+    assert_int_equal(inquiry->count, 1);
+    assert_true(addr_equal(&inquiry->reports[0].backend_source, &last));
+    assert_int_equal(inquiry->looks, 1);
+    assert_false(inquiry->is_more);
+    assert_true(inquiry_give_up(inquiry));
 }
 
 /* However many there are, and however few of them fit: no turn has more than its part. */
@@ -310,8 +342,8 @@ static void each_has_its_turn(void **state)
 
 static struct session_report report_on(struct gate *gate, const struct addr *source)
 {
-    struct inquiry *inquiry = new_inquiry(INQUIRY_SLOT);
-    inquiry->slot = slots_number_of_addr(source);
+    struct inquiry *inquiry = new_inquiry(INQUIRY_SOURCE);
+    inquiry->source = *source;
     ask(gate, inquiry);
     assert_int_equal(inquiry->count, 1);
     struct session_report report = inquiry->reports[0];
@@ -331,6 +363,9 @@ static void whose_backend_address_it_is(void **state)
     struct session_report report = report_on(gate, &source);
     assert_int_equal(report.kind, REPORT_SESSION);
     assert_int_equal(report.number, 1);
+    struct addr other_port = source;
+    other_port.port++;
+    assert_int_equal(report_on(gate, &other_port).kind, REPORT_NOBODY);
 
     device_close(device);
     gate_run(gate, 30000);
@@ -497,6 +532,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         GATE_TEST(a_session_is_told_of),
         GATE_TEST(filters_choose),
+        GATE_TEST(a_backend_address_is_one_look),
         GATE_TEST(many_sessions_take_many_turns),
         GATE_TEST(closing_says_farewell),
         GATE_TEST(many_are_closed_in_many_turns),
