@@ -122,12 +122,12 @@ static void set_cache(struct metrics_lookup_answer *answer, const struct session
 {
     if (report->kind == REPORT_SESSION) {
         answer->max_age_s = generation->config->gate.tombstone_ms / 1000;
-        snprintf(answer->etag, sizeof(answer->etag), "W/\"session-%llu\"",
-                 (unsigned long long)report->number);
+        snprintf(answer->etag, sizeof(answer->etag), "W/\"session-%llu-%llx\"",
+                 (unsigned long long)report->number, (unsigned long long)report->began_ms);
     } else if (report->kind == REPORT_TOMBSTONE) {
         answer->max_age_s = report->rest_ms / 1000;
-        snprintf(answer->etag, sizeof(answer->etag), "W/\"ended-%x-%s\"", report->slot,
-                 close_reason_name(report->reason));
+        snprintf(answer->etag, sizeof(answer->etag), "W/\"ended-%x-%llx-%s\"", report->slot,
+                 (unsigned long long)report->began_ms, close_reason_name(report->reason));
     }
 }
 

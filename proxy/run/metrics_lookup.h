@@ -1,5 +1,4 @@
-/* What the metrics address tells beside /metrics, as JSON: /status, and whose backend address one
- * is
+/* What the metrics address tells beside /metrics, as JSON: /status, and whose a backend address is
  * (/sessions/127.a.b.c). The metrics thread, but for opening and closing. */
 #ifndef METRICS_LOOKUP_H
 #define METRICS_LOOKUP_H
@@ -21,7 +20,7 @@ struct metrics_lookup_answer {
     char *text;         /* owned; NULL: `fixed` */
     const char *fixed;  /* a literal */
     uint64_t max_age_s; /* for so long what it says is true: who has or had the address */
-    char etag[64];      /* changes when somebody else has the address; "" = none */
+    char etag[64];      /* changes when another session has the address; "" = none */
 };
 
 bool metrics_lookup_open(struct metrics_lookup *lookup,

@@ -21,6 +21,7 @@ void session_report_fill(struct session_report *report, const struct sessions *a
         .slot = s->slot,
         .backend_source = backend_slot_addr(all->backend, s->slot),
         .listener = (uint32_t)s->listener,
+        .began_ms = s->established_ms,
         .number = s->number,
         .client = s->client,
         .is_proved = path_is_proved(s),
@@ -66,6 +67,7 @@ void session_report_source(struct session_report *report, const struct sessions 
     report->kind = REPORT_TOMBSTONE;
     report->listener = (uint32_t)found->listener;
     report->reason = (enum close_reason)reason;
+    report->began_ms = found->since;
     report->silent_ms = now_ms - found->since;
     report->rest_ms = slots->tombstone_ms - report->silent_ms;
 }

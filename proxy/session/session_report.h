@@ -20,6 +20,9 @@ struct session_report {
     uint32_t slot;
     struct addr backend_source; /* with the port: what a backend sees */
     uint32_t listener;          /* number */
+    /* When the session began, or the tombstone's silence; of the gate's clock. With the number it
+     * is of one session only, also if a new state begins to number anew. */
+    uint64_t began_ms;
     /* Of a session. */
     uint64_t number;    /* as log lines have it */
     struct addr client; /* where the device was seen last */

@@ -103,13 +103,16 @@ static void assert_answer(struct metrics_lookup_answer answer, unsigned status, 
 static void a_session_is_whose_address_it_is(void **state)
 {
     struct scene *scene = scene_of(state, "on");
-    scene->report = (struct session_report){
-        .kind = REPORT_SESSION, .number = 77, .identity = "dev", .identity_len = 3};
+    scene->report = (struct session_report){.kind = REPORT_SESSION,
+                                            .number = 77,
+                                            .began_ms = 0x1000,
+                                            .identity = "dev",
+                                            .identity_len = 3};
     struct metrics_lookup_answer answer = metrics_lookup_session(&scene->lookup, "127.1.0.1");
     assert_int_equal(scene->worker, 1);
     assert_int_equal(scene->report.slot, 0x010001);
     assert_true(answer.max_age_s == 50);
-    assert_string_equal(answer.etag, "W/\"session-77\"");
+    assert_string_equal(answer.etag, "W/\"session-77-1000\"");
     assert_answer(answer, 200, "\"identity\": \"dev\"");
     assert_int_equal(scene->port, 0);
     assert_answer(metrics_lookup_session(&scene->lookup, "127.1.0.2:40000"), 200, "\"dev\"");
@@ -120,12 +123,47 @@ static void a_session_is_whose_address_it_is(void **state)
 static void a_tombstone_is_true_for_the_rest_of_its_time(void **state)
 {
     struct scene *scene = scene_of(state, "on");
-    scene->report = (struct session_report){
-        .kind = REPORT_TOMBSTONE, .reason = CLOSE_idle, .silent_ms = 20500, .rest_ms = 29500};
+    scene->report = (struct session_report){.kind = REPORT_TOMBSTONE,
+                                            .reason = CLOSE_idle,
+                                            .began_ms = 0x2000,
+                                            .silent_ms = 20500,
+                                            .rest_ms = 29500};
     struct metrics_lookup_answer answer = metrics_lookup_session(&scene->lookup, "127.1.0.1");
     assert_true(answer.max_age_s == 29);
-    assert_string_equal(answer.etag, "W/\"ended-10001-idle\"");
+    assert_string_equal(answer.etag, "W/\"ended-10001-2000-idle\"");
     assert_answer(answer, 200, "\"reason\": \"idle\"");
+}
+
+static void assert_another_etag(struct scene *scene, const struct session_report *other)
+{
+    struct metrics_lookup_answer before = metrics_lookup_session(&scene->lookup, "127.1.0.1");
+    struct metrics_lookup_answer same = metrics_lookup_session(&scene->lookup, "127.1.0.1");
+    scene->report = *other;
+    struct metrics_lookup_answer after = metrics_lookup_session(&scene->lookup, "127.1.0.1");
+    assert_string_equal(same.etag, before.etag);
+    assert_string_not_equal(after.etag, before.etag);
+    free(before.text);
+    free(same.text);
+    free(after.text);
+}
+
+/* Numbers begin anew with a new state, and one session may end like another one. */
+static void another_session_has_another_etag(void **state)
+{
+    struct scene *scene = scene_of(state, "on");
+    struct session_report session = {.kind = REPORT_SESSION, .number = 1, .began_ms = 5};
+    struct session_report tombstone = {
+        .kind = REPORT_TOMBSTONE, .reason = CLOSE_idle, .began_ms = 5};
+    scene->report = session;
+    session.began_ms = 6;
+    assert_another_etag(scene, &session);
+    session.number = 2;
+    assert_another_etag(scene, &session);
+    assert_another_etag(scene, &tombstone);
+    tombstone.began_ms = 6;
+    assert_another_etag(scene, &tombstone);
+    tombstone.reason = CLOSE_shutdown;
+    assert_another_etag(scene, &tombstone);
 }
 
 static void nobody_may_be_somebody_in_a_moment(void **state)
@@ -189,6 +227,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LOOKUP_TEST(a_session_is_whose_address_it_is),
         LOOKUP_TEST(a_tombstone_is_true_for_the_rest_of_its_time),
+        LOOKUP_TEST(another_session_has_another_etag),
         LOOKUP_TEST(nobody_may_be_somebody_in_a_moment),
         LOOKUP_TEST(who_is_told_nothing),
         LOOKUP_TEST(what_is_no_address),

@@ -98,6 +98,7 @@ static void a_session_is_told_of(void **state)
     assert_int_equal(report->from_client, 1);
     assert_int_equal(report->from_backend, 1);
     assert_in_range(report->age_ms, 7000, 7999);
+    assert_true(report->began_ms == gate->now_ms - report->age_ms);
     assert_in_range(report->unused_ms, 6900, report->age_ms);
     assert_true(inquiry_give_up(inquiry));
 }
@@ -375,6 +376,7 @@ static void whose_backend_address_it_is(void **state)
     assert_int_equal(report.listener, 0);
     assert_int_equal(report.identity_len, 0);
     assert_in_range(report.silent_ms, 29000, 30000);
+    assert_true(report.began_ms == gate->now_ms - report.silent_ms);
     assert_int_equal(report.silent_ms + report.rest_ms, 100000);
 
     gate_inject_from_backend(gate, &source, "late", 4); /* the time begins anew */
