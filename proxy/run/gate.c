@@ -37,12 +37,15 @@
 
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
+/* A store that does not listen holds up the main thread for 3 s each time. */
+enum { KEEP_AGAIN_MS = 30000 };
 
 /* Everything that runs. Freed in the reverse order of its members. */
 struct gate {
     struct succession succession;
     struct state state;
     struct fd_list sockets; /* what the next process is to have, borrowed; the list is owned */
+    uint64_t keep_again_ms; /* when the store is told the rest of it; 0 = it has all */
     struct upgrade upgrade;
     bool says_farewell; /* at the end */
     uint64_t stop_deadline_ms;
@@ -345,18 +348,23 @@ static void close_gate(struct gate *gate)
 
 /* ---- while it runs -------------------------------------------------------------------------- */
 
+/* Not all at once where the store does not listen, or there is no memory for a list. */
+static void keep_descriptors(struct gate *gate)
+{
+    struct err err = {0};
+    fd_list_free(&gate->sockets);
+    bool is_listed = sockets_list(gate->swap.sockets, &gate->sockets, &err);
+    if (!is_listed)
+        log_text(LOG_WARNING, "descriptor_not_kept",
+                 "the next process will not have all sockets: %s", err.text);
+    bool is_kept = is_listed && succession_keep(&gate->succession, &gate->sockets);
+    gate->keep_again_ms = is_kept ? 0 : now_ms() + KEEP_AGAIN_MS;
+}
+
 /* Other sockets are there. */
 static void on_reloaded(void *context)
 {
-    struct gate *gate = context;
-    struct err err = {0};
-    fd_list_free(&gate->sockets);
-    gate->sockets = (struct fd_list){0};
-    if (sockets_list(gate->swap.sockets, &gate->sockets, &err))
-        succession_keep(&gate->succession, &gate->sockets);
-    else
-        log_text(LOG_ERROR, "notify_failed", "the next process will not have all sockets: %s",
-                 err.text);
+    keep_descriptors(context);
 }
 
 /* Called by workers. */
@@ -398,6 +406,8 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
         watchdog_log_look(&gate->watchdog_log, gate->counters, gate->worker_count, now_ms());
     if (is_healthy && notify_wants_watchdog())
         notify("WATCHDOG=1");
+    if (gate->keep_again_ms > 0 && now_ms() >= gate->keep_again_ms)
+        keep_descriptors(gate);
     reloads_go_on(&gate->reloads);
 }
 
@@ -477,7 +487,7 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
 /* Who hears that it is ready may rely on it that its sessions outlive it. */
 static void get_ready(struct gate *gate)
 {
-    succession_keep(&gate->succession, &gate->sockets);
+    keep_descriptors(gate);
     gate_log_ready(in_force(gate), gate->worker_count);
     atomic_store(&gate->is_ready, true);
     succession_tell(&gate->succession);

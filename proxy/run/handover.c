@@ -203,18 +203,20 @@ static bool is_stored(const struct handover *handover, const struct named_fd *it
 }
 
 /* Removes all of that name: a store may have several, and gives no other way. */
-static void take_out(struct handover *handover, const char *name)
+static bool take_out(struct handover *handover, const char *name)
 {
     uint32_t left = 0;
-    tell("FDSTOREREMOVE=1", name, "", -1);
+    if (!tell("FDSTOREREMOVE=1", name, "", -1))
+        return false;
     for (uint32_t i = 0; i < handover->stored_count; i++) {
         if (strcmp(handover->stored[i].name, name) != 0)
             handover->stored[left++] = handover->stored[i];
     }
     handover->stored_count = left;
+    return true;
 }
 
-static void take_out_old(struct handover *handover, const struct fd_list *in_use)
+static bool take_out_old(struct handover *handover, const struct fd_list *in_use)
 {
     uint32_t i = 0;
     while (i < handover->stored_count) {
@@ -226,16 +228,20 @@ static void take_out_old(struct handover *handover, const struct fd_list *in_use
         }
         char name[FD_NAME_MAX];
         memcpy(name, old->name, sizeof(name));
-        take_out(handover, name);
+        if (!take_out(handover, name))
+            return false;
         i = 0; /* several may have gone */
     }
+    return true;
 }
 
 /* FDPOLL=0: else systemd drops a socket once an ICMP error has come for it. */
-static void put_in(struct handover *handover, const struct named_fd *item)
+static bool put_in(struct handover *handover, const struct named_fd *item)
 {
-    if (tell("FDSTORE=1", item->name, "\nFDPOLL=0", item->fd))
-        remember(handover, item);
+    if (!tell("FDSTORE=1", item->name, "\nFDPOLL=0", item->fd))
+        return false;
+    remember(handover, item);
+    return true;
 }
 
 void handover_store(struct handover *handover, const char *name, int fd)
@@ -244,22 +250,31 @@ void handover_store(struct handover *handover, const char *name, int fd)
     if (!handover->has_store)
         return;
     snprintf(item.name, sizeof(item.name), "%s", name);
-    put_in(handover, &item);
+    (void)put_in(handover, &item); /* else handover_keep() does it */
 }
 
-static void update_store(struct handover *handover, const struct fd_list *in_use)
+static bool put_in_new(struct handover *handover, const struct fd_list *in_use)
 {
-    take_out_old(handover, in_use);
     for (uint32_t i = 0; i < in_use->count; i++) {
         const struct named_fd *item = &in_use->items[i];
-        if (!is_stored(handover, item))
-            put_in(handover, item);
+        if (!is_stored(handover, item) && !put_in(handover, item))
+            return false;
     }
+    return true;
+}
+
+/* A manager that does not listen is not asked again for each descriptor: that would hold us up for
+ * seconds each time, until somebody takes us for dead. */
+static bool update_store(struct handover *handover, const struct fd_list *in_use)
+{
+    if (!take_out_old(handover, in_use) || !put_in_new(handover, in_use))
+        return false;
     if (handover->store_max > 0 && in_use->count > handover->store_max)
         log_text(LOG_WARNING, "fd_store_full",
                  "%u descriptors, but the service manager keeps %u of them only; "
                  "FileDescriptorStoreMax= of the unit says how many",
                  in_use->count, handover->store_max);
+    return true;
 }
 
 static void log_unwanted(const struct handover *handover, const struct fd_list *in_use)
@@ -284,12 +299,11 @@ static void settle(struct handover *handover, const struct fd_list *in_use)
     handover->is_settled = true;
 }
 
-void handover_keep(struct handover *handover, const struct fd_list *in_use)
+bool handover_keep(struct handover *handover, const struct fd_list *in_use)
 {
     if (!handover->is_settled)
         settle(handover, in_use);
-    if (handover->has_store)
-        update_store(handover, in_use);
+    return !handover->has_store || update_store(handover, in_use);
 }
 
 /* ---- to the next process -------------------------------------------------------------------- */

@@ -52,8 +52,9 @@ int handover_take(struct handover *handover, const char *name);
 
 /* Ready: from now on it is `in_use` that the next process gets. The store is told the difference,
  * what nobody took is closed and named in the log. To be called again whenever in_use has changed.
- * Names must be unique. */
-void handover_keep(struct handover *handover, const struct fd_list *in_use);
+ * Names must be unique. What comes first is stored first. False: the store does not listen, which
+ * is in the log; the same call goes on where this one has stopped. */
+bool handover_keep(struct handover *handover, const struct fd_list *in_use) MUST_USE;
 
 /* The store keeps this one from now on: what must outlive a process that is killed before it is
  * ready. No other one of that name may be there. fd is borrowed. */

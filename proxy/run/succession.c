@@ -74,17 +74,18 @@ static bool make_list(const struct succession *all, const struct fd_list *socket
            add_all(list, &all->aside, err) && add_all(list, sockets, err);
 }
 
-void succession_keep(struct succession *all, const struct fd_list *sockets)
+bool succession_keep(struct succession *all, const struct fd_list *sockets)
 {
     struct fd_list list = {0};
     struct err err = {0};
     if (!all->handover.is_settled)
         state_starts_note_ready(all->state);
-    if (make_list(all, sockets, &list, &err))
-        handover_keep(&all->handover, &list);
-    else
-        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+    bool is_listed = make_list(all, sockets, &list, &err);
+    if (!is_listed)
+        log_text(LOG_WARNING, "descriptor_not_kept", "%s", err.text);
+    bool is_kept = is_listed && handover_keep(&all->handover, &list);
     fd_list_free(&list);
+    return is_kept;
 }
 
 void succession_tell(struct succession *all)

@@ -35,8 +35,9 @@ bool succession_take_state(struct succession *all, const struct generation *gene
 bool succession_keeps_state(const struct succession *all);
 
 /* Ready: the store gets the state, the program and `sockets`; to be called again when those have
- * changed. */
-void succession_keep(struct succession *all, const struct fd_list *sockets);
+ * changed. False: the store does not have all of it, which is in the log; to be called again after
+ * a while. */
+bool succession_keep(struct succession *all, const struct fd_list *sockets) MUST_USE;
 
 /* Says how an upgrade went that this process began with, in the log and to who has asked for it. */
 void succession_tell(struct succession *all);

@@ -266,3 +266,18 @@ def test_two_gates_that_start_at_once(make_proxy, backend):
         assert "in use" in logs[loser] and "start_failed" in logs[loser], logs[loser]
         assert gates[1 - loser].returncode in (0, -signal.SIGTERM), logs[1 - loser]
         assert "start_failed" not in logs[1 - loser], logs
+
+
+def test_a_manager_that_listens_later(start_proxy, backend, tmp_path, monkeypatch):
+    """It gets the descriptors that it is to keep after 30 s. Time itself is the subject."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("FDSTORE", "128")
+    proxy = start_proxy(backend)
+    lines = proxy.log_lines("notify_failed")
+    assert [line["text"].count("FDSTORE=1") for line in lines] == [1, 0], "it is asked once, and then told READY=1"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(40 * TIME_FACTOR)
+        assert manager.recv(100).startswith(b"FDSTORE=1\nFDNAME=state")
+        assert manager.recv(100).startswith(b"FDSTORE=1\nFDNAME=binary")
+    proxy.stop()

@@ -320,13 +320,11 @@ struct scene {
     struct fd_list in_use;
 };
 
-static void set_up(struct scene *scene)
+static void open_store(struct scene *scene)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     struct timeval limit = {.tv_sec = 10};
-    struct err err = {0};
     char path[64];
-    *scene = (struct scene){0};
     snprintf(path, sizeof(path), "@test_handover-%d", (int)getpid());
     memcpy(name.sun_path, path, strlen(path));
     name.sun_path[0] = '\0';
@@ -335,6 +333,13 @@ static void set_up(struct scene *scene)
     assert_int_equal(bind(scene->store, (struct sockaddr *)&name, size), 0);
     assert_int_equal(setsockopt(scene->store, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)), 0);
     setenv("NOTIFY_SOCKET", path, 1);
+}
+
+static void set_up(struct scene *scene)
+{
+    struct err err = {0};
+    *scene = (struct scene){0};
+    open_store(scene);
     assert_true(handover_inherit(&scene->handover, true, &err));
 }
 
@@ -396,14 +401,14 @@ static void test_the_store_is_told_the_difference(void **state)
     set_up(&scene);
     use(&scene, "a", "x");
     use(&scene, "b", "y");
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
     assert_told(&scene, "FDSTORE=1\nFDNAME=a\nFDPOLL=0", true);
     assert_told(&scene, "FDSTORE=1\nFDNAME=b\nFDPOLL=0", true);
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
     assert_nothing_told(&scene);
     stop_using(&scene, "a");
     use(&scene, "c", "z");
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
     assert_told(&scene, "FDSTOREREMOVE=1\nFDNAME=a", false);
     assert_told(&scene, "FDSTORE=1\nFDNAME=c\nFDPOLL=0", true);
     assert_nothing_told(&scene);
@@ -421,7 +426,7 @@ static void test_one_is_stored_early(void **state)
     handover_store(&scene.handover, "state", fd_list_find(&scene.in_use, "state")->fd);
     assert_told(&scene, "FDSTORE=1\nFDNAME=state\nFDPOLL=0", true);
     assert_nothing_told(&scene);
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
     assert_told(&scene, "FDSTORE=1\nFDNAME=b\nFDPOLL=0", true);
     assert_nothing_told(&scene);
     scene.handover.has_store = false;
@@ -437,12 +442,12 @@ static void test_another_file_of_the_same_name(void **state)
     (void)state;
     set_up(&scene);
     use(&scene, "a", "old");
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
     assert_told(&scene, "FDSTORE=1\nFDNAME=a\nFDPOLL=0", true);
     use(&scene, "b", "so that the new one is another file");
     stop_using(&scene, "a");
     use(&scene, "a", "new");
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
     assert_told(&scene, "FDSTOREREMOVE=1\nFDNAME=a", false);
     assert_told(&scene, "FDSTORE=1\nFDNAME=b\nFDPOLL=0", true);
     assert_told(&scene, "FDSTORE=1\nFDNAME=a\nFDPOLL=0", true);
@@ -457,7 +462,40 @@ static void test_without_a_store_nobody_is_told(void **state)
     set_up(&scene);
     scene.handover.has_store = false;
     use(&scene, "a", "x");
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
+    assert_nothing_told(&scene);
+    tear_down(&scene);
+}
+
+/* It is told once that something is to be told, and the rest when it listens again. */
+static void assert_one_line_of_a_deaf_store(struct scene *scene)
+{
+    static struct caught_log log;
+    caught_log_begin(&log);
+    assert_false(handover_keep(&scene->handover, &scene->in_use));
+    uint32_t lines = caught_log_count(&log);
+    caught_log_end(&log);
+    assert_int_equal(lines, 1);
+}
+
+static void test_a_store_that_does_not_listen(void **state)
+{
+    struct scene scene;
+    (void)state;
+    set_up(&scene);
+    use(&scene, "a", "x");
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
+    close(scene.store);
+    use(&scene, "b", "y");
+    use(&scene, "c", "z");
+    assert_one_line_of_a_deaf_store(&scene);
+    stop_using(&scene, "a");
+    assert_one_line_of_a_deaf_store(&scene);
+    open_store(&scene);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
+    assert_told(&scene, "FDSTOREREMOVE=1\nFDNAME=a", false);
+    assert_told(&scene, "FDSTORE=1\nFDNAME=b\nFDPOLL=0", true);
+    assert_told(&scene, "FDSTORE=1\nFDNAME=c\nFDPOLL=0", true);
     assert_nothing_told(&scene);
     tear_down(&scene);
 }
@@ -472,7 +510,7 @@ static void test_a_store_that_is_too_small_is_named(void **state)
     use(&scene, "a", "x");
     use(&scene, "b", "y");
     caught_log_begin(&log);
-    handover_keep(&scene.handover, &scene.in_use);
+    assert_true(handover_keep(&scene.handover, &scene.in_use));
     const char *text = caught_log_text(&log);
     caught_log_end(&log);
     assert_non_null(strstr(text, "event=fd_store_full"));
@@ -499,7 +537,8 @@ static void show_what_a_start_tells(void *context)
     if (!fd_list_add(&scene->in_use, "a", fd, &err))
         return;
     dup2(STDOUT_FILENO, STDERR_FILENO);
-    handover_keep(&scene->handover, &scene->in_use);
+    if (!handover_keep(&scene->handover, &scene->in_use))
+        return;
     printf("left=%u taken=%s", scene->handover.count, fcntl(fd, F_GETFD) != -1 ? "open" : "closed");
     fflush(stdout);
 }
@@ -555,6 +594,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_one_is_stored_early),
         cmocka_unit_test(test_another_file_of_the_same_name),
         cmocka_unit_test(test_without_a_store_nobody_is_told),
+        cmocka_unit_test(test_a_store_that_does_not_listen),
         cmocka_unit_test(test_a_store_that_is_too_small_is_named),
         cmocka_unit_test(test_what_nobody_took_goes),
         cmocka_unit_test(test_a_soft_limit_that_leaves_no_room_for_copies),
