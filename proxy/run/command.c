@@ -282,16 +282,26 @@ static bool needs_quotes(const char *word)
     return word[0] == '\0' || word[0] == '"' || strchr(word, ' ') != NULL;
 }
 
-/* Behind *len; there is room. */
-static void append_quoted(char *line, size_t *len, const char *word)
+/* What is longer than the line is lost, but counted. */
+static void append(char line[COMMAND_LINE_MAX + 2], size_t *len, char c)
 {
-    line[(*len)++] = '"';
+    if (*len < COMMAND_LINE_MAX)
+        line[*len] = c;
+    (*len)++;
+}
+
+static void append_word(char line[COMMAND_LINE_MAX + 2], size_t *len, const char *word)
+{
+    bool is_quoted = needs_quotes(word);
+    if (is_quoted)
+        append(line, len, '"');
     for (const char *c = word; *c != '\0'; c++) {
-        if (*c == '"' || *c == '\\')
-            line[(*len)++] = '\\';
-        line[(*len)++] = *c;
+        if (is_quoted && (*c == '"' || *c == '\\'))
+            append(line, len, '\\');
+        append(line, len, *c);
     }
-    line[(*len)++] = '"';
+    if (is_quoted)
+        append(line, len, '"');
 }
 
 bool command_join(const char *const *words, size_t count, char line[COMMAND_LINE_MAX + 2],
@@ -299,23 +309,17 @@ bool command_join(const char *const *words, size_t count, char line[COMMAND_LINE
 {
     size_t len = 0;
     for (size_t i = 0; i < count; i++) {
-        size_t word_len = strlen(words[i]);
         for (const char *c = words[i]; *c != '\0'; c++)
             if (is_control(*c))
                 return err_set(err, "'%.40s' has a control character; in an identity write \\xHH",
                                words[i]);
-        /* Twice as long at most, with quotes and a blank. */
-        if (2 * word_len + 3 > COMMAND_LINE_MAX - len)
-            return err_set(err, "the command is too long");
         if (i > 0)
-            line[len++] = ' ';
-        if (needs_quotes(words[i])) {
-            append_quoted(line, &len, words[i]);
-        } else {
-            memcpy(line + len, words[i], word_len);
-            len += word_len;
-        }
+            append(line, &len, ' ');
+        append_word(line, &len, words[i]);
     }
+    if (len > COMMAND_LINE_MAX)
+        return err_set(err, "the command is too long: with its quotes it has more than %d bytes",
+                       COMMAND_LINE_MAX);
     line[len++] = '\n';
     line[len] = '\0';
     return true;

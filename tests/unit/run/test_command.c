@@ -156,23 +156,55 @@ static void words_come_back_from_a_line(void **state)
         assert_string_equal(back[i], words[i]);
 }
 
+/* The longest word of backslashes behind that beginning that fits into a line with "y"; what it
+ * makes fills the line but for what one more needs. */
+static size_t longest_word(const char *beginning, size_t bytes_each)
+{
+    char word[2 * COMMAND_LINE_MAX];
+    const char *words[] = {word, "y"};
+    char line[COMMAND_LINE_MAX + 2];
+    size_t line_len = 0;
+    struct err err;
+    size_t len = (size_t)snprintf(word, sizeof(word), "%s", beginning);
+    for (; command_join(words, 2, line, &err); len++) {
+        line_len = strlen(line) - 1;
+        assert_in_range(line_len, 1, COMMAND_LINE_MAX);
+        memcpy(word + len, "\\", 2);
+    }
+    assert_in_range(line_len, COMMAND_LINE_MAX - bytes_each + 1, COMMAND_LINE_MAX);
+    assert_non_null(strstr(err.text, "more than 1024 bytes"));
+    return len - 1;
+}
+
 static void words_that_make_no_line(void **state)
 {
-    char word[COMMAND_LINE_MAX];
-    const char *words[] = {word, "y"};
+    const char *word = "a\nb";
     char line[COMMAND_LINE_MAX + 2];
     struct err err;
     (void)state;
-    for (size_t len = 0; len < sizeof(word); len++) {
-        memset(word, '\\', len);
-        word[len] = '\0';
-        if (command_join(words, 2, line, &err))
-            assert_in_range(strlen(line), 1, COMMAND_LINE_MAX + 1);
-        else
-            assert_true(len > COMMAND_LINE_MAX / 4);
-    }
-    snprintf(word, sizeof(word), "a\nb");
-    assert_false(command_join(words, 1, line, &err));
+    assert_int_equal(longest_word("x", 1), COMMAND_LINE_MAX - strlen(" y"));
+    assert_int_equal(longest_word("x y", 2),
+                     strlen("x y") + (COMMAND_LINE_MAX - strlen("\"x y\" y")) / 2);
+    assert_false(command_join(&word, 1, line, &err));
+}
+
+/* The longest identity, as the log writes it when none of its bytes can be printed. */
+static void any_identity_makes_a_line(void **state)
+{
+    char identity[4 * PSK_IDENTITY_MAX + 1] = "";
+    const char *words[] = {"sessions", "--identity", identity}, *back[COMMAND_WORDS_MAX];
+    char line[COMMAND_LINE_MAX + 2];
+    struct command_request request;
+    size_t count;
+    struct err err;
+    (void)state;
+    for (size_t i = 0; i < PSK_IDENTITY_MAX; i++)
+        memcpy(identity + 4 * i, "\\xff", 5);
+    assert_true(command_join(words, 3, line, &err));
+    line[strlen(line) - 1] = '\0';
+    assert_true(command_split(line, back, &count, &err) &&
+                command_parse(&request, back, count, &err));
+    assert_int_equal(request.identity_len, PSK_IDENTITY_MAX);
 }
 
 static void help_names_all(void **state)
@@ -203,6 +235,7 @@ int main(void)
         cmocka_unit_test(identities_end_at_their_longest),
         cmocka_unit_test(words_come_back_from_a_line),
         cmocka_unit_test(words_that_make_no_line),
+        cmocka_unit_test(any_identity_makes_a_line),
         cmocka_unit_test(help_names_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
