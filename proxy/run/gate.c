@@ -241,7 +241,8 @@ static bool drop_privileges(const struct gate *gate, struct err *err)
     if (user[0] == '\0')
         return true;
     if (geteuid() != 0) {
-        log_text(LOG_INFO, "user_kept", "not started as root: user = %s has no effect", user);
+        if (!privileges_are_of(user)) /* as after an upgrade */
+            log_text(LOG_INFO, "user_kept", "not started as root: user = %s has no effect", user);
         return true;
     }
     if (!privileges_drop(user, err))

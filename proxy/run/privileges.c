@@ -44,6 +44,12 @@ bool privileges_check(const char *user, struct err *err)
     return find_user(user, err) != NULL;
 }
 
+bool privileges_are_of(const char *user)
+{
+    const struct passwd *entry = getpwnam(user);
+    return entry != NULL && entry->pw_uid == geteuid();
+}
+
 bool privileges_drop(const char *user, struct err *err)
 {
     const struct passwd *entry = find_user(user, err);

@@ -11,6 +11,9 @@ bool privileges_check(const char *user, struct err *err) MUST_USE;
  * Of the whole process: glibc applies it to every thread. Must be called as root. */
 bool privileges_drop(const char *user, struct err *err) MUST_USE;
 
+/* Whether this process is that user's. */
+bool privileges_are_of(const char *user);
+
 /* This process writes no core, and what a debugger makes of it holds no memory. To be called at the
  * start, and again after privileges_drop(), which undoes it. */
 void privileges_forbid_core_dumps(void);

@@ -160,25 +160,42 @@ def test_an_unknown_user_is_an_error(make_proxy, backend):
     assert "no-such-user" in result.stderr
 
 
+@pytest.fixture
+def open_folder(closing):
+    """pytest's own folders are closed to other users."""
+    folder = tempfile.TemporaryDirectory(prefix="dtlsgate-")
+    closing.add(folder, folder.cleanup)
+    os.chmod(folder.name, 0o755)
+    return folder.name
+
+
+def start_as_nobody(folder, backend, closing, **gate):
+    program = shutil.copy(GATE, folder)
+    proxy = Proxy(folder, backend, psk={IDENTITY: KEY}, gate={"workers": 2, **gate})
+    closing.add(proxy, proxy.stop)
+    nobody = pwd.getpwnam("nobody")
+    os.chown(proxy.folder / "devices.psk", nobody.pw_uid, nobody.pw_gid)
+    return proxy.start(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
+                        "--inh-caps=-all", "--bounding-set=-all"], program)
+
+
 @ROOT_ONLY
-def test_an_ordinary_user_can_run_it(backend, make_device, closing):
+def test_an_ordinary_user_can_run_it(backend, make_device, closing, open_folder):
     """Nothing that it does needs root: not the steering program, not the device-bound socket."""
-    with tempfile.TemporaryDirectory(prefix="dtlsgate-") as folder:
-        os.chmod(folder, 0o755)  # pytest's own folders are closed to other users
-        program = shutil.copy(GATE, folder)
-        proxy = Proxy(folder, backend, psk={IDENTITY: KEY}, gate={"workers": 2})
-        nobody = pwd.getpwnam("nobody")
-        os.chown(proxy.folder / "devices.psk", nobody.pw_uid, nobody.pw_gid)
-        try:
-            proxy.start(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups",
-                         "--inh-caps=-all", "--bounding-set=-all"], program)
-            assert statuses(proxy.process.pid)[0]["Uid"] == [str(nobody.pw_uid)] * 4
-            if not IS_SANITIZED:  # the leak sanitizer must look into the process
-                owner = os.stat(f"/proc/{proxy.process.pid}/environ").st_uid
-                assert owner == 0, "dumpable: keys could get into a core dump"
-            make_device(proxy).connect().exchange(b"unprivileged")
-        finally:
-            proxy.stop()
+    proxy = start_as_nobody(open_folder, backend, closing)
+    assert statuses(proxy.process.pid)[0]["Uid"] == [str(pwd.getpwnam("nobody").pw_uid)] * 4
+    if not IS_SANITIZED:  # the leak sanitizer must look into the process
+        owner = os.stat(f"/proc/{proxy.process.pid}/environ").st_uid
+        assert owner == 0, "dumpable: keys could get into a core dump"
+    make_device(proxy).connect().exchange(b"unprivileged")
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("user", ["nobody", "daemon"])
+def test_another_user_than_it_may_become_is_told(backend, closing, open_folder, user):
+    """The same user is no news, such as after each upgrade."""
+    proxy = start_as_nobody(open_folder, backend, closing, user=user)
+    assert len(proxy.log_lines("user_kept")) == (user == "daemon")
 
 
 def test_an_address_in_use_is_told(make_proxy, backend):

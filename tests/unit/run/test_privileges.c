@@ -173,6 +173,22 @@ static void drop_twice(void)
     check(strstr(err.text, "SETUID and SETGID") != NULL);
 }
 
+static void drop_and_compare(void)
+{
+    struct err err = {0};
+    check(!privileges_are_of("nobody") && privileges_are_of("root"));
+    check(!privileges_are_of("no-such-user-of-dtlsgate"));
+    check(privileges_drop("nobody", &err));
+    check(privileges_are_of("nobody") && !privileges_are_of("root"));
+}
+
+static void test_whose_they_are(void **state)
+{
+    (void)state;
+    need_root();
+    assert_in_child(drop_and_compare);
+}
+
 static void test_without_the_privilege(void **state)
 {
     (void)state;
@@ -184,7 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_drops_for_good),        cmocka_unit_test(test_every_thread),
         cmocka_unit_test(test_unknown_user),          cmocka_unit_test(test_root_itself),
-        cmocka_unit_test(test_without_the_privilege),
+        cmocka_unit_test(test_without_the_privilege), cmocka_unit_test(test_whose_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
