@@ -8,6 +8,8 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/order.h"
+
 #define BYTE_ORDER_MARK 0x01020304u
 
 /* Larger ones in a state are garbage: at a million a second these last for 35,000 years. */
@@ -144,7 +146,7 @@ static bool fill(struct layout_header *header, struct err *err)
     memcpy(header->sizes, sizes, sizeof(sizes));
     read_boot_id(header->boot_id);
     header->slot_first = first;
-    atomic_thread_fence(memory_order_release);
+    order_stores();
     memcpy(header->magic, LAYOUT_MAGIC, sizeof(header->magic));
     return true;
 }
@@ -241,14 +243,14 @@ bool state_adopt_from_file(struct state *state, int fd, uint64_t now_ms, bool is
         return false;
     note_copy(state->header, is_same_machine);
     state_set_clock(state, now_ms);
-    atomic_thread_fence(memory_order_release);
+    order_stores();
     read_boot_id(state->header->boot_id);
     return true;
 }
 
 void state_note_renewed(struct state *state)
 {
-    atomic_thread_fence(memory_order_release);
+    order_stores();
     state->header->origin = LAYOUT_ORIGIN_MEMORY;
 }
 
