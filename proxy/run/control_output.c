@@ -13,8 +13,22 @@ void control_output_deinit(struct control_output *output)
     *output = (struct control_output){0};
 }
 
+/* What has left makes room, if it is as much as what waits: so each byte is moved once or twice,
+ * and the buffer grows with what waits, not with all that a client has ever read. */
+static void forget_sent(struct control_output *output)
+{
+    size_t left = control_output_left(output);
+    if (output->sent == 0 || output->sent < left)
+        return;
+    memmove(output->at, output->at + output->sent, left);
+    output->sent = 0;
+    output->len = left;
+}
+
 static bool make_room(struct control_output *output, size_t bytes)
 {
+    if (output->capacity - output->len < bytes)
+        forget_sent(output);
     size_t capacity = output->capacity == 0 ? CAPACITY_MIN : output->capacity;
     while (capacity - output->len < bytes)
         capacity *= 2;
