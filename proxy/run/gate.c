@@ -257,6 +257,8 @@ static void note_start(struct gate *gate)
     bool is_refused = gate->succession.aside.count != 0;
     gate->begun.state = !gate->state.is_new ? "taken_over" : is_refused ? "refused" : "new";
     gate->begun.count = state_starts_count(&gate->state);
+    upgrade_record_begin(&gate->begun.upgrade, gate->succession.upgrade,
+                         gate->succession.upgrade_text);
 }
 
 /* Sockets first, while there may be the privilege for low ports; threads last. */
@@ -481,6 +483,7 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
         .counters = gate->counters,
         .worker_count = gate->worker_count,
         .state = gate->state.region.fd,
+        .record = &gate->begun.upgrade,
         .asker = -1,
     };
 }

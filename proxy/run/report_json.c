@@ -188,21 +188,38 @@ static void set_unresponsive(json_t **object, const struct report_gate *gate, ui
     set(object, "workers_unresponsive", workers);
 }
 
+/* At a time of the clock on the wall, which may have been set since. */
+static void set_ago(json_t **object, const char *key, int64_t at_s)
+{
+    int64_t ago_s = (int64_t)time(NULL) - at_s;
+    set_seconds(object, key, ago_s > 0 ? (uint64_t)ago_s * 1000 : 0);
+}
+
+static void set_upgrade(json_t **object, const struct upgrade_record *record)
+{
+    int64_t at_s = atomic_load(&record->at_s);
+    set_text(object, "last_upgrade", upgrade_record_result(record));
+    if (at_s != 0)
+        set_ago(object, "last_upgrade_ago_s", at_s);
+    if (record->from[0] != '\0')
+        set_text(object, "upgraded_from", record->from);
+}
+
 static void set_start(json_t **object, const struct report_start *start)
 {
     set_text(object, "state", start->state);
     set_number(object, "starts", start->count);
     set_number(object, "sessions_taken_over", start->sessions.kept);
     set_number(object, "sessions_torn", start->sessions.torn);
+    set_upgrade(object, &start->upgrade);
 }
 
 static void set_reloads(json_t **object, const struct swap_record *record)
 {
-    int64_t age_s = (int64_t)time(NULL) - atomic_load(&record->good_since);
     set_number(object, "reloads", atomic_load(&record->succeeded));
     set_number(object, "reloads_failed", atomic_load(&record->failed));
     set(object, "last_reload_successful", json_boolean(atomic_load(&record->is_good)));
-    set_seconds(object, "settings_age_s", age_s > 0 ? (uint64_t)age_s * 1000 : 0);
+    set_ago(object, "settings_age_s", atomic_load(&record->good_since));
 }
 
 static json_t *gate_object(const struct report_gate *gate, const struct load *load)

@@ -10,6 +10,7 @@
 #include "handshake/failures.h"
 #include "run/drains.h"
 #include "run/swap.h"
+#include "run/upgrade_record.h"
 #include "session/session_report.h"
 #include "session/sessions_adopt.h"
 
@@ -20,11 +21,12 @@ json_t *report_json_session(const struct session_report *report,
 json_t *report_json_failure(const struct failure *failure, const struct generation *generation,
                             uint64_t now_ms);
 
-/* How the process began; does not change while workers run. */
+/* How the process began; but for the upgrade it does not change while workers run. */
 struct report_start {
     const char *state; /* new, taken_over, or refused: one was there that could not be used */
     uint32_t count;    /* processes that had the state, with this one */
     struct sessions_adopted sessions; /* all 0 if the state is new */
+    struct upgrade_record upgrade;    /* the latest one */
 };
 
 /* What status is made of; all borrowed. */

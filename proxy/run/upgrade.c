@@ -34,6 +34,7 @@ static void answer(struct upgrade *upgrade, const char *why_not)
 static void give_up(struct upgrade *upgrade, const char *why)
 {
     log_text(LOG_ERROR, "upgrade_failed", "%s; this version goes on", why);
+    upgrade_record_refused(upgrade->record);
     answer(upgrade, why);
 }
 

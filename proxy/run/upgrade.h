@@ -9,6 +9,7 @@
 #include "run/control_source.h"
 #include "run/handover.h"
 #include "run/upgrade_check.h"
+#include "run/upgrade_record.h"
 #include "worker/worker.h"
 
 enum { UPGRADE_HANDSHAKES_MS = 3000 }; /* for handshakes in progress */
@@ -22,6 +23,7 @@ struct upgrade {
     const struct worker_counters *const *counters;
     uint32_t worker_count;
     int state; /* descriptor */
+    struct upgrade_record *record;
     /* The loop has been left for it: what runs is to end, leaving its sessions, and
      * upgrade_execute() to be called. */
     bool is_due;
@@ -50,11 +52,8 @@ void upgrade_stop(struct upgrade *upgrade);
 void upgrade_execute(const struct program *program, int binary, struct fd_list *list,
                      struct err *err);
 
-/* What an upgrade left for the process that goes on. */
-enum upgrade_result { UPGRADE_NONE, UPGRADE_DONE, UPGRADE_FAILED };
-
-/* Which one it is, from the environment, which forgets it. text receives the version before, or why
- * it failed. */
+/* What an upgrade left for the process that goes on, from the environment, which forgets it: done,
+ * failed or none. text receives the version before, or why it failed. */
 enum upgrade_result upgrade_result_take(char *text, size_t size);
 
 /* Whether this process was begun by an upgrade and can go back. */

@@ -1,5 +1,6 @@
 """dtlsgate ctl upgrade and SIGUSR2: another version goes on in the same process."""
 
+import json
 import os
 import shutil
 import signal
@@ -244,13 +245,24 @@ def ctl_upgrade(proxy):
     return run_gate("ctl", "-c", proxy.config_path, "upgrade")
 
 
+def latest_upgrade(proxy):
+    """By status, which says it with ctl and over HTTP."""
+    *_, status, _ = proxy.ctl("status")
+    assert json.loads(proxy.http("/status")[1])["gate"]["last_upgrade"] == status["last_upgrade"]
+    assert status.get("upgraded_from") == (status["version"] if status["last_upgrade"] == "done" else None)
+    assert ("last_upgrade_ago_s" in status) == (status["last_upgrade"] != "none")
+    return status["last_upgrade"]
+
+
 def test_ctl_upgrade(start_controlled, backend, make_device):
     proxy = start_controlled(backend)
+    assert latest_upgrade(proxy) == "none"
     device = make_device(proxy).connect()
     install(proxy)
     result = ctl_upgrade(proxy)
     assert (result.returncode, result.stderr) == (0, ""), result
     assert starts(proxy) == 2, "it answers when the next one serves"
+    assert latest_upgrade(proxy) == "done"
     proxy.wait_ready()
     device.exchange(b"goes on")
 
@@ -262,6 +274,7 @@ def test_ctl_upgrade_that_is_refused(start_controlled, backend):
     assert result.returncode == 1
     assert "no such setting" in result.stdout + result.stderr
     assert starts(proxy) == 1
+    assert latest_upgrade(proxy) == "refused"
 
 
 def test_ctl_upgrade_that_fails_later(start_controlled, backend):
@@ -272,6 +285,7 @@ def test_ctl_upgrade_that_fails_later(start_controlled, backend):
     assert "this version goes on" in result.stderr
     assert starts(proxy) == 2
     proxy.wait_ready()
+    assert latest_upgrade(proxy) == "failed"
 
 
 @pytest.mark.parametrize("how", ["signal", "ctl stop"])

@@ -21,6 +21,7 @@ struct scene {
     struct upgrade upgrade;
     struct program program;
     struct signals signals;
+    struct upgrade_record record;
     uint32_t told_to_end;
 };
 
@@ -50,6 +51,7 @@ static void set_up(struct scene *scene)
         .program = &scene->program,
         .config_path = "dtlsgate.ini",
         .state = memfd_create("state", MFD_CLOEXEC),
+        .record = &scene->record,
         .asker = -1,
     };
     signals_watch(&scene->signals, &actions, scene->upgrade.loop);
