@@ -178,20 +178,21 @@ static bool take_line(struct client *client)
     return true;
 }
 
-/* Goes on with a client as far as that is possible now. */
+/* Goes on with a client as far as that is possible now. What waits is written before each step:
+ * whether there is one depends on how much is left, and nobody would come back here for that. */
 static void go_on(struct client *client)
 {
     struct ev_loop *loop = client->control->loop;
     bool did_something = true;
     for (int i = 0; i < STEPS_AT_ONCE && did_something; i++) {
-        did_something = control_task_go_on(&client->task);
-        if (client->task.state == TASK_NONE &&
-            control_output_left(&client->output) < CONTROL_OUTPUT_ENOUGH)
-            did_something |= take_line(client);
         if (!write_some(client) || is_over(client)) {
             drop(client);
             return;
         }
+        did_something = control_task_go_on(&client->task);
+        if (client->task.state == TASK_NONE &&
+            control_output_left(&client->output) < CONTROL_OUTPUT_ENOUGH)
+            did_something |= take_line(client);
     }
     if (did_something)
         ev_feed_event(loop, &client->timer, EV_CUSTOM); /* and the others have their turn */
