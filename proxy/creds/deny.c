@@ -1,7 +1,5 @@
 #include "creds/deny.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,10 +8,10 @@
 #include "base/keyed_hash.h"
 #include "base/printable.h"
 #include "base/secret.h"
+#include "creds/creds_lines.h"
 #include "creds/psk.h"
 
 enum {
-    LINE_ERRORS_MAX = 20, /* of one file; the rest is only counted */
     KEY_HASH_BYTES = 32,
     FILTER_BITS_LOG2 = 16,
 };
@@ -37,23 +35,8 @@ _Static_assert((int)DIGEST_SET_BYTES == (int)CREDENTIAL_DIGEST_BYTES,
 /* A load in progress. */
 struct reading {
     struct deny_list *list;
-    struct problems *problems;
-    const char *path;
-    uint32_t line, line_errors;
+    struct creds_lines lines;
 };
-
-static bool PRINTF_LIKE(2, 3) line_error(struct reading *reading, const char *fmt, ...)
-{
-    if (++reading->line_errors > LINE_ERRORS_MAX)
-        return false;
-    struct err err;
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(err.text, sizeof(err.text), fmt, args);
-    va_end(args);
-    problems_error(reading->problems, "%s:%" PRIu32 ": %s", reading->path, reading->line, err.text);
-    return false;
-}
 
 /* Of what differs between the names of many devices: the first bytes, the last ones and the size.
  */
@@ -85,17 +68,18 @@ static bool unquote(struct reading *reading, uint8_t *text, size_t *size)
 {
     size_t to = 0, from = 1;
     if (*size < 2 || text[*size - 1] != '"')
-        return line_error(reading, "begins with a quote and does not end with one");
+        return creds_lines_error(&reading->lines, "begins with a quote and does not end with one");
     size_t end = *size - 1;
     while (from < end) {
         uint8_t c = text[from++];
         if (c == '"')
-            return line_error(reading, "a quote inside quotes is written \\\"");
+            return creds_lines_error(&reading->lines, "a quote inside quotes is written \\\"");
         if (c == '\\') {
             size_t taken = printable_parse_escape(text + from, end - from, &c);
             if (taken == 0)
-                return line_error(reading, "in quotes a backslash is followed by \\, \", or x and "
-                                           "two hexadecimal digits");
+                return creds_lines_error(&reading->lines,
+                                         "in quotes a backslash is followed by \\, \", or x and "
+                                         "two hexadecimal digits");
             from += taken;
         }
         text[to++] = c;
@@ -108,8 +92,8 @@ static void add_identity(struct reading *reading, const uint8_t *identity, size_
 {
     uint8_t hash[KEYED_HASH_WIDE_BYTES];
     if (size == 0 || size > PSK_IDENTITY_MAX) {
-        line_error(reading, "an identity has 1 to %d bytes, and this one %zu", PSK_IDENTITY_MAX,
-                   size);
+        creds_lines_error(&reading->lines, "an identity has 1 to %d bytes, and this one %zu",
+                          PSK_IDENTITY_MAX, size);
         return;
     }
     uint32_t bit = quick_hash(identity, size);
@@ -124,8 +108,8 @@ static void add_key(struct reading *reading, const uint8_t *hex, size_t digits)
     if (digits == 2 * sizeof(hash) && read_hex(hex, digits, hash))
         digest_set_add(&reading->list->public_keys, hash);
     else
-        line_error(
-            reading,
+        creds_lines_error(
+            &reading->lines,
             "sha256: must be followed by the %d hexadecimal digits of the SHA-256 of a public "
             "key; put an identity that begins so into quotes",
             2 * KEY_HASH_BYTES);
@@ -138,18 +122,17 @@ static bool is_space(uint8_t c)
 
 static void read_line(struct reading *reading, uint8_t *text, size_t size)
 {
-    if (size > 0 && text[size - 1] == '\r')
-        size--;
     if (size == 0 || text[0] == '#')
         return;
     if (is_space(text[0]) || is_space(text[size - 1])) {
-        line_error(reading, "begins or ends with a space; if that is meant, put the identity into "
-                            "quotes");
+        creds_lines_error(&reading->lines,
+                          "begins or ends with a space; if that is meant, put the identity into "
+                          "quotes");
     } else if (text[0] == '"') {
         if (unquote(reading, text, &size))
             add_identity(reading, text, size);
     } else if (memchr(text, '\0', size) != NULL) {
-        line_error(reading, "holds a NUL byte; this must be a text file");
+        creds_lines_error(&reading->lines, "holds a NUL byte; this must be a text file");
     } else if (size >= strlen(key_prefix) && memcmp(text, key_prefix, strlen(key_prefix)) == 0) {
         add_key(reading, text + strlen(key_prefix), size - strlen(key_prefix));
     } else {
@@ -159,42 +142,26 @@ static void read_line(struct reading *reading, uint8_t *text, size_t size)
 
 /* --- the file --- */
 
-static void read_lines(struct reading *reading, struct secret *file)
+static void read_lines(struct deny_list *list, const struct secret *file, const char *path,
+                       struct problems *problems)
 {
-    uint8_t *text = file->bytes, *end = text + file->size;
-    if (file->size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
-        reading->line = 1;
-        line_error(reading, "begins with a UTF-8 byte order mark; save the file without it");
-        text += 3;
+    struct reading reading = {.list = list};
+    uint8_t *text;
+    size_t size;
+    creds_lines_begin(&reading.lines, file, path, problems);
+    while (creds_lines_next(&reading.lines, &text, &size)) {
+        if (reading.lines.is_unended)
+            creds_lines_error(&reading.lines,
+                              "no newline follows this last line: the file looks cut, or is being "
+                              "written; write a new file and rename it into place");
+        else
+            read_line(&reading, text, size);
     }
-    while (text < end) {
-        uint8_t *newline = memchr(text, '\n', (size_t)(end - text));
-        reading->line++;
-        if (newline == NULL) {
-            line_error(reading,
-                       "no newline follows this last line: the file looks cut, or is being "
-                       "written; write a new file and rename it into place");
-            break;
-        }
-        read_line(reading, text, (size_t)(newline - text));
-        text = newline + 1;
-    }
-    if (reading->line_errors > LINE_ERRORS_MAX)
-        problems_error(reading->problems, "%s: and %" PRIu32 " more lines with errors",
-                       reading->path, reading->line_errors - LINE_ERRORS_MAX);
-}
-
-static size_t count_lines(const struct secret *file)
-{
-    size_t lines = 1;
-    for (size_t i = 0; i < file->size; i++)
-        lines += file->bytes[i] == '\n';
-    return lines;
 }
 
 static bool make_room(struct deny_list *list, const struct secret *file, struct err *err)
 {
-    size_t lines = count_lines(file);
+    size_t lines = creds_lines_count(file);
     if (!keyed_hash_key_init(&list->hash_key, err))
         return false;
     return (digest_set_init(&list->identities, lines) &&
@@ -215,7 +182,7 @@ struct deny_list *deny_load(const char *path, const char *where, struct problems
                        "per line, and if nobody is denied, of a comment",
                        where, err.text);
     else
-        read_lines(&(struct reading){.list = list, .problems = problems, .path = path}, &file);
+        read_lines(list, &file, path, problems);
     secret_free(&file);
     if (problems->error_count == errors_before)
         return list;

@@ -2,14 +2,13 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "base/secret.h"
+#include "creds/creds_lines.h"
 
-#define LINE_ERRORS_MAX 20 /* of one file; the rest is only counted */
 #define KEY_BYTES_ADVISED 16
 
 /* An entry is one byte identity size, one byte key size, identity, key. It is never longer than its
@@ -43,12 +42,11 @@ struct load {
 struct reading {
     const struct load *load;
     struct psk_file *file;
-    const char *path;
+    struct creds_lines lines;
     size_t entries_size;
-    uint32_t line, line_errors, short_keys, first_short_line;
+    uint32_t short_keys, first_short_line;
     uint32_t binary_lines, first_binary_line;
     uint64_t key_sizes; /* bit n - 1: a line had a key of n bytes */
-    bool is_unended;    /* the line is the last one, and no newline follows */
 };
 
 static uint64_t hash(const uint8_t *identity, size_t size)
@@ -89,51 +87,32 @@ static size_t slot_of(const struct psk_store *store, const uint8_t *identity, si
     return slot;
 }
 
-/* Never shows any of the line: it may hold a key. */
-static void PRINTF_LIKE(2, 3) line_error(struct reading *reading, const char *fmt, ...)
-{
-    if (++reading->line_errors > LINE_ERRORS_MAX)
-        return;
-    struct err err;
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(err.text, sizeof(err.text), fmt, args);
-    va_end(args);
-    problems_error(reading->load->problems, "%s:%" PRIu32 ": %s", reading->path, reading->line,
-                   err.text);
-}
-
 static bool is_identity_good(struct reading *reading, const uint8_t *identity, size_t size)
 {
-    if (size == 0 || size > PSK_IDENTITY_MAX) {
-        line_error(reading,
-                   "the identity before the last colon has %zu bytes; it must have 1 to %d", size,
-                   PSK_IDENTITY_MAX);
-        return false;
-    }
-    if (memchr(identity, '\0', size) || memchr(identity, '\r', size)) {
-        line_error(reading, "the identity holds a NUL or CR byte; any other byte is allowed");
-        return false;
-    }
+    if (size == 0 || size > PSK_IDENTITY_MAX)
+        return creds_lines_error(
+            &reading->lines,
+            "the identity before the last colon has %zu bytes; it must have 1 to %d", size,
+            PSK_IDENTITY_MAX);
+    if (memchr(identity, '\0', size) || memchr(identity, '\r', size))
+        return creds_lines_error(&reading->lines,
+                                 "the identity holds a NUL or CR byte; any other byte is allowed");
     return true;
 }
 
 static bool is_key_good(struct reading *reading, const uint8_t *hex, size_t digits)
 {
     for (size_t i = 0; i < digits; i++) {
-        if (bytes_hex_digit(hex[i]) < 0) {
-            line_error(reading, "character %zu of the key after the last colon is not a hex digit",
-                       i + 1);
-            return false;
-        }
+        if (bytes_hex_digit(hex[i]) < 0)
+            return creds_lines_error(
+                &reading->lines, "character %zu of the key after the last colon is not a hex digit",
+                i + 1);
     }
-    if (digits == 0 || digits % 2 != 0 || digits / 2 > PSK_KEY_MAX) {
-        line_error(reading,
-                   "the key after the last colon has %zu hex digits; it must have an even number, "
-                   "2 to %d",
-                   digits, 2 * PSK_KEY_MAX);
-        return false;
-    }
+    if (digits == 0 || digits % 2 != 0 || digits / 2 > PSK_KEY_MAX)
+        return creds_lines_error(
+            &reading->lines,
+            "the key after the last colon has %zu hex digits; it must have an even number, 2 to %d",
+            digits, 2 * PSK_KEY_MAX);
     return true;
 }
 
@@ -144,15 +123,14 @@ static bool is_key_whole(struct reading *reading, size_t key_size)
 {
     uint64_t same = UINT64_C(1) << (key_size - 1);
     bool is_odd = reading->key_sizes > same && !(reading->key_sizes & same);
-    if (!reading->is_unended || (key_size >= KEY_BYTES_ADVISED && !is_odd))
+    if (!reading->lines.is_unended || (key_size >= KEY_BYTES_ADVISED && !is_odd))
         return true;
-    line_error(
-        reading,
+    return creds_lines_error(
+        &reading->lines,
         "no newline follows this last line, and its key of %zu bytes is shorter than %s: the "
         "file looks cut, or is being written; write a new file and rename it into place. If "
         "the line is complete, end it with a newline",
         key_size, is_odd ? "the others" : "16 bytes");
-    return false;
 }
 
 static void refuse_repetition(struct reading *reading, size_t slot)
@@ -161,10 +139,12 @@ static void refuse_repetition(struct reading *reading, size_t slot)
     uint32_t line = load->slot_lines[slot];
     uint32_t file = file_of(load->store, load->store->slots[slot] - 1);
     if (&load->store->files[file] == reading->file)
-        line_error(reading, "repeats the identity of line %" PRIu32 "; keep one of the two", line);
+        creds_lines_error(&reading->lines,
+                          "repeats the identity of line %" PRIu32 "; keep one of the two", line);
     else
-        line_error(reading, "repeats the identity of %.300s:%" PRIu32 "; keep one of the two",
-                   load->paths[file], line);
+        creds_lines_error(&reading->lines,
+                          "repeats the identity of %.300s:%" PRIu32 "; keep one of the two",
+                          load->paths[file], line);
 }
 
 /* Writes the entry behind those before it, which may overlap the line that it is made of. */
@@ -193,11 +173,11 @@ static void add(struct reading *reading, const uint8_t *identity, size_t identit
         return;
     }
     if (key_size < KEY_BYTES_ADVISED && reading->short_keys++ == 0)
-        reading->first_short_line = reading->line;
+        reading->first_short_line = reading->lines.number;
     reading->key_sizes |= UINT64_C(1) << (key_size - 1);
 
     store->slots[slot] = reading->file->begin + (uint32_t)reading->entries_size + 1;
-    reading->load->slot_lines[slot] = reading->line;
+    reading->load->slot_lines[slot] = reading->lines.number;
     store->count++;
     reading->file->count++;
     put_entry(reading, identity, identity_size, hex, key_size);
@@ -218,18 +198,16 @@ static bool is_psktool_binary(const uint8_t *text, size_t size)
 
 static void read_line(struct reading *reading, const uint8_t *text, size_t size)
 {
-    if (size && text[size - 1] == '\r')
-        size--;
     if (size == 0)
         return;
     if (text[0] == '#') {
         if (is_psktool_binary(text, size) && reading->binary_lines++ == 0)
-            reading->first_binary_line = reading->line;
+            reading->first_binary_line = reading->lines.number;
         return;
     }
     const uint8_t *colon = memrchr(text, ':', size);
     if (!colon) {
-        line_error(reading, "has no colon; a line is identity:hexkey");
+        creds_lines_error(&reading->lines, "has no colon; a line is identity:hexkey");
         return;
     }
     size_t identity_size = (size_t)(colon - text), digits = size - identity_size - 1;
@@ -238,33 +216,11 @@ static void read_line(struct reading *reading, const uint8_t *text, size_t size)
         add(reading, text, identity_size, colon + 1, digits / 2);
 }
 
-static void read_lines(struct reading *reading)
-{
-    const uint8_t *text = reading->file->entries.bytes;
-    const uint8_t *end = text + reading->file->entries.size;
-    if (end - text >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
-        reading->line = 1;
-        line_error(reading, "begins with a UTF-8 byte order mark; save the file without it");
-        text += 3;
-    }
-    while (text < end) {
-        const uint8_t *newline = memchr(text, '\n', (size_t)(end - text));
-        const uint8_t *line_end = newline ? newline : end;
-        reading->line++;
-        reading->is_unended = newline == NULL;
-        read_line(reading, text, (size_t)(line_end - text));
-        text = line_end + 1;
-    }
-}
-
 static void report(const struct reading *reading, uint32_t mode)
 {
     struct problems *problems = reading->load->problems;
-    const char *path = reading->path;
-    if (reading->line_errors > LINE_ERRORS_MAX)
-        problems_error(problems, "%s: and %" PRIu32 " more lines with errors", path,
-                       reading->line_errors - LINE_ERRORS_MAX);
-    if (reading->line_errors == 0 && reading->file->count == 0)
+    const char *path = reading->lines.path;
+    if (reading->lines.errors == 0 && reading->file->count == 0)
         problems_error(problems, "%s: holds no key; expected one identity:hexkey per line", path);
     if (reading->short_keys)
         problems_warning(problems,
@@ -285,24 +241,13 @@ static void report(const struct reading *reading, uint32_t mode)
                          path, mode, path);
 }
 
-static size_t count_lines(const struct secret *file)
-{
-    size_t lines = 1;
-    const uint8_t *text = file->bytes, *end = text + file->size;
-    while ((text = memchr(text, '\n', (size_t)(end - text))) != NULL) {
-        lines++;
-        text++;
-    }
-    return lines;
-}
-
 /* Room for a load of at most two thirds. */
 static bool make_slots(struct load *load)
 {
     struct psk_store *store = load->store;
     size_t lines = 0, slots = 16;
     for (uint32_t i = 0; i < store->file_count; i++)
-        lines += count_lines(&store->files[i].entries);
+        lines += creds_lines_count(&store->files[i].entries);
     while (slots < lines * 3 / 2 + 1)
         slots *= 2;
     store->slot_mask = slots - 1;
@@ -347,9 +292,12 @@ static void load_files(struct load *load, uint32_t count, const char *where)
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        struct reading reading = {
-            .load = load, .file = &load->store->files[i], .path = load->paths[i]};
-        read_lines(&reading);
+        struct reading reading = {.load = load, .file = &load->store->files[i]};
+        uint8_t *text;
+        size_t size;
+        creds_lines_begin(&reading.lines, &reading.file->entries, load->paths[i], load->problems);
+        while (creds_lines_next(&reading.lines, &text, &size))
+            read_line(&reading, text, size);
         report(&reading, modes[i]);
         secret_shrink(&reading.file->entries, reading.entries_size);
     }

@@ -162,8 +162,9 @@ static void lines_that_are_not_good(void **state)
     load_bytes(t, "a\0b\n", 4);
     assert_non_null(strstr(t->problems.texts[0], ":1: holds a NUL byte"));
     load(t, "\xef\xbb\xbf"
-            "a\n");
+            "a\n b\n");
     assert_non_null(strstr(t->problems.texts[0], ":1: begins with a UTF-8 byte order mark"));
+    assert_non_null(strstr(t->problems.texts[1], ":2: begins or ends with a space"));
 }
 
 static void many_bad_lines_are_counted(void **state)

@@ -196,9 +196,10 @@ static void test_bad_lines(void **state)
 static void test_byte_order_mark(void **state)
 {
     struct fixture *f = *state;
-    load(f, "\xef\xbb\xbfid:" KEY32 "\n");
+    load(f, "\xef\xbb\xbfid:" KEY32 "\nbad\n");
     assert_null(f->store);
     assert_true(has_problem(f, "devices.psk:1: begins with a UTF-8 byte order mark"));
+    assert_true(has_problem(f, "devices.psk:2: has no colon"));
 }
 
 static void test_repeated_identity(void **state)

@@ -1,0 +1,63 @@
+#include "creds/creds_lines.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+enum { ERRORS_MAX = 20 }; /* of one file; the rest is only counted */
+
+size_t creds_lines_count(const struct secret *file)
+{
+    size_t lines = 1;
+    const uint8_t *text = file->bytes, *end = text + file->size;
+    while ((text = memchr(text, '\n', (size_t)(end - text))) != NULL) {
+        lines++;
+        text++;
+    }
+    return lines;
+}
+
+void creds_lines_begin(struct creds_lines *lines, const struct secret *file, const char *path,
+                       struct problems *problems)
+{
+    *lines = (struct creds_lines){
+        .path = path, .problems = problems, .at = file->bytes, .end = file->bytes + file->size};
+    if (file->size < 3 || memcmp(file->bytes, "\xef\xbb\xbf", 3) != 0)
+        return;
+    lines->number = 1;
+    creds_lines_error(lines, "begins with a UTF-8 byte order mark; save the file without it");
+    lines->number = 0;
+    lines->at += 3;
+}
+
+bool creds_lines_next(struct creds_lines *lines, uint8_t **text, size_t *size)
+{
+    if (lines->at >= lines->end) {
+        if (lines->errors > ERRORS_MAX)
+            problems_error(lines->problems, "%s: and %" PRIu32 " more lines with errors",
+                           lines->path, lines->errors - ERRORS_MAX);
+        return false;
+    }
+    uint8_t *newline = memchr(lines->at, '\n', (size_t)(lines->end - lines->at));
+    lines->is_unended = newline == NULL;
+    *text = lines->at;
+    *size = (size_t)((newline != NULL ? newline : lines->end) - lines->at);
+    lines->at += *size + (newline != NULL);
+    lines->number++;
+    if (*size > 0 && (*text)[*size - 1] == '\r')
+        (*size)--;
+    return true;
+}
+
+bool creds_lines_error(struct creds_lines *lines, const char *fmt, ...)
+{
+    if (++lines->errors > ERRORS_MAX)
+        return false;
+    struct err err;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(err.text, sizeof(err.text), fmt, args);
+    va_end(args);
+    problems_error(lines->problems, "%s:%" PRIu32 ": %s", lines->path, lines->number, err.text);
+    return false;
+}
