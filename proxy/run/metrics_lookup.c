@@ -10,6 +10,7 @@
 #include "base/addr_prefix.h"
 #include "net/steering.h"
 #include "run/report_json.h"
+#include "run/watchdog.h"
 
 enum { WAIT_MS = 1000 };
 
@@ -94,17 +95,20 @@ static bool wait_for(const struct metrics_lookup *lookup, const struct inquiry *
     return true;
 }
 
-/* False: no answer in time, or no memory. */
+/* False: no answer in time, or no memory. One that is known to hang is not asked: whoever comes
+ * next would wait for it, too, and so might who wants to know whether the gate is healthy. */
 static bool ask(const struct metrics_lookup *lookup, const struct addr *backend_source,
                 struct session_report *report)
 {
     const struct metrics_source *source = lookup->source;
     uint32_t bucket = slots_bucket_of(slots_number_of_addr(backend_source));
+    uint32_t worker = steering_worker_of_bucket(bucket, source->worker_count);
+    if (watchdog_look(&source->workers[worker], 1, now_ms()).late != 0)
+        return false;
     struct inquiry *inquiry = inquiry_new(INQUIRY_SOURCE, wake, (void *)(uintptr_t)lookup);
     if (inquiry == NULL)
         return false;
     inquiry->source = *backend_source;
-    uint32_t worker = steering_worker_of_bucket(bucket, source->worker_count);
     if (!source->ask(source->context, worker, inquiry)) {
         free(inquiry);
         return false;
