@@ -11,12 +11,12 @@
 
 #include "base/log.h"
 #include "base/notify.h"
-#include "count/counters_area.h"
 #include "handshake/dtls.h"
 #include "net/steering.h"
 #include "net/udp.h"
 #include "run/check.h"
 #include "run/control.h"
+#include "run/crew.h"
 #include "run/gate_log.h"
 #include "run/host.h"
 #include "run/metrics.h"
@@ -29,11 +29,9 @@
 #include "run/state_keep.h"
 #include "run/succession.h"
 #include "run/swap.h"
-#include "run/take_over.h"
 #include "run/upgrade.h"
 #include "run/watchdog.h"
 #include "state/state_starts.h"
-#include "worker/worker.h"
 
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
@@ -49,12 +47,8 @@ struct gate {
     struct upgrade upgrade;
     bool says_farewell; /* at the end */
     uint64_t stop_deadline_ms;
-    struct swap swap;              /* settings and sockets */
-    struct identities *identities; /* shared by the workers, as the state is */
-    struct worker **workers;
-    const struct worker_counters **counters;
-    struct worker_counters inherited; /* what processes before have counted */
-    uint32_t worker_count;
+    struct swap swap; /* settings and sockets */
+    struct crew crew;
     struct metrics *metrics;
     struct metrics_source metrics_source;
     struct control *control; /* NULL = there is no socket */
@@ -104,71 +98,21 @@ static bool open_sockets(struct gate *gate, struct err *err)
     return gate->swap.sockets != NULL && sockets_list(gate->swap.sockets, &gate->sockets, err);
 }
 
-static struct worker *open_worker(struct gate *gate, uint32_t index, struct err *err)
-{
-    const struct sockets *sockets = gate->swap.sockets;
-    struct worker_sockets at[CONFIG_LISTENERS_MAX * CONFIG_LISTEN_MAX];
-    sockets_of_worker(sockets, index, at);
-    const struct worker_settings settings = {
-        .generation = in_force(gate),
-        .state = &gate->state,
-        .identities = gate->identities,
-        .workers = gate->workers,
-        .sockets = at,
-        .socket_count = sockets->entry_count,
-        .backend = &sockets->backends[index],
-        .index = index,
-        .count = sockets->worker_count,
-    };
-    return worker_open(&settings, err);
-}
-
-static bool open_workers(struct gate *gate, struct err *err)
-{
-    uint32_t count = gate->swap.sockets->worker_count;
-    gate->identities = identities_new(err);
-    if (gate->identities == NULL)
-        return false;
-    state_begin_workers(&gate->state, count);
-    if (!counters_area_adopt(&gate->state, count, err) ||
-        !reload_begin_counters(in_force(gate), &gate->state, err))
-        return false;
-    gate->inherited = counters_area_of(&gate->state, COUNTERS_INHERITED);
-    gate->workers = calloc(count, sizeof(*gate->workers));
-    gate->counters = calloc(count, sizeof(*gate->counters));
-    if (gate->workers == NULL || gate->counters == NULL)
-        return err_set(err, "out of memory for %u workers", count);
-    for (uint32_t i = 0; i < count; i++) {
-        gate->workers[i] = open_worker(gate, i, err);
-        if (gate->workers[i] == NULL)
-            return false;
-        gate->counters[i] = worker_counters(gate->workers[i]);
-        gate->worker_count++;
-    }
-    return true;
-}
-
-static bool ask_worker(void *context, uint32_t worker, struct inquiry *inquiry)
-{
-    const struct gate *gate = context;
-    return worker_ask(gate->workers[worker], inquiry);
-}
-
 static bool open_metrics(struct gate *gate, struct err *err)
 {
     const struct addr *addr = &in_force(gate)->config->gate.metrics;
     gate->metrics_source = (struct metrics_source){
-        .workers = gate->counters,
-        .worker_count = gate->worker_count,
-        .inherited = &gate->inherited,
+        .workers = gate->crew.counters,
+        .worker_count = gate->crew.count,
+        .inherited = &gate->crew.inherited,
         .swap = &gate->swap,
         .tls_library_version = dtls_library_version(),
         .is_ready = &gate->is_ready,
         .drains = &gate->drains,
         .started_ms = gate->started_ms,
         .start = &gate->begun,
-        .ask = ask_worker,
-        .context = gate,
+        .ask = crew_ask,
+        .context = &gate->crew,
     };
     if (addr->family == 0)
         return true;
@@ -215,10 +159,10 @@ static bool open_control(struct gate *gate, struct err *err)
     const struct gate_config *config = &in_force(gate)->config->gate;
     const struct control_source source = {
         .generation = &gate->swap.generation,
-        .workers = gate->counters,
-        .worker_count = gate->worker_count,
-        .ask = ask_worker,
-        .context = gate,
+        .workers = gate->crew.counters,
+        .worker_count = gate->crew.count,
+        .ask = crew_ask,
+        .context = &gate->crew,
         .drains = &gate->drains,
         .started_ms = gate->started_ms,
         .start = &gate->begun,
@@ -265,19 +209,13 @@ static void note_start(struct gate *gate)
 static bool start(struct gate *gate, struct err *err)
 {
     note_start(gate);
-    if (!open_sockets(gate, err) || !open_workers(gate, err) ||
-        !take_over_sessions(gate->workers, gate->worker_count, &gate->state, &gate->begun.sessions,
-                            err) ||
-        !sockets_give_waiting(gate->swap.sockets, gate->workers, err) || !open_metrics(gate, err))
+    if (!open_sockets(gate, err) ||
+        !crew_open(&gate->crew, in_force(gate), &gate->state, gate->swap.sockets,
+                   &gate->begun.sessions, err) ||
+        !open_metrics(gate, err))
         return false;
     host_log_warnings(in_force(gate)->config);
-    if (!drop_privileges(gate, err) || !open_control(gate, err))
-        return false;
-    for (uint32_t i = 0; i < gate->worker_count; i++) {
-        if (!worker_start(gate->workers[i], err))
-            return false;
-    }
-    return true;
+    return drop_privileges(gate, err) && open_control(gate, err) && crew_start(&gate->crew, err);
 }
 
 /* Of a stop without all workers. One that hangs may go on at any moment, and use more record
@@ -297,20 +235,20 @@ static const char *fate_of_sessions(const struct gate *gate)
 }
 
 /* A worker that hangs would hold up the end, too. */
-static void join_or_exit(struct gate *gate)
+static void stop_crew_or_exit(struct gate *gate)
 {
+    uint32_t hanging;
     gate->stop_deadline_ms = now_ms() + STOP_LIMIT_MS;
-    for (uint32_t i = 0; i < gate->worker_count; i++) {
-        if (worker_join(gate->workers[i], gate->stop_deadline_ms))
-            continue;
-        log_text(LOG_ERROR, "stop_failed",
-                 "worker %u does not end; the program ends without it, and %s", i,
-                 fate_of_sessions(gate));
-        if (gate->upgrade.is_due && gate->upgrade.asker >= 0)
-            control_answer_end_at(gate->upgrade.asker, false, "a worker does not end");
-        log_stop();
-        _exit(EXIT_RUN_TIME);
-    }
+    if (crew_stop(&gate->crew, gate->says_farewell ? WORKER_SAYS_FAREWELL : WORKER_LEAVES_SESSIONS,
+                  gate->stop_deadline_ms, &hanging))
+        return;
+    log_text(LOG_ERROR, "stop_failed",
+             "worker %u does not end; the program ends without it, and %s", hanging,
+             fate_of_sessions(gate));
+    if (gate->upgrade.is_due && gate->upgrade.asker >= 0)
+        control_answer_end_at(gate->upgrade.asker, false, "a worker does not end");
+    log_stop();
+    _exit(EXIT_RUN_TIME);
 }
 
 /* To the service manager, if there is one. */
@@ -321,32 +259,15 @@ static void notify(const char *state)
         log_text(LOG_WARNING, "notify_failed", "%s", err.text);
 }
 
-static uint64_t count_sessions(const struct gate *gate)
-{
-    uint64_t count = 0;
-    for (uint32_t w = 0; w < gate->worker_count; w++) {
-        for (uint32_t i = 0; i < gate->counters[w]->listener_count; i++)
-            count += counter_get(&gate->counters[w]->by_listener[i].sessions);
-    }
-    return count;
-}
-
 static void close_gate(struct gate *gate)
 {
     bool was_ready = atomic_exchange(&gate->is_ready, false);
-    for (uint32_t i = 0; i < gate->worker_count; i++)
-        worker_ask_to_stop(gate->workers[i],
-                           gate->says_farewell ? WORKER_SAYS_FAREWELL : WORKER_LEAVES_SESSIONS);
-    join_or_exit(gate);
+    stop_crew_or_exit(gate);
     if (was_ready && !gate->says_farewell)
-        gate_log_kept(count_sessions(gate));
+        gate_log_kept(crew_session_count(&gate->crew));
     metrics_close(gate->metrics); /* reads the workers' counters */
     control_close(gate->control);
-    for (uint32_t i = 0; i < gate->worker_count; i++)
-        worker_close(gate->workers[i]);
-    free(gate->workers);
-    identities_free(gate->identities);
-    free(gate->counters);
+    crew_close(&gate->crew);
 }
 
 /* ---- while it runs -------------------------------------------------------------------------- */
@@ -389,8 +310,8 @@ static void prepare_reloads(struct gate *gate, const char *config_path)
 {
     gate->swap.path = config_path;
     gate->swap.state = &gate->state;
-    gate->swap.workers = gate->workers;
-    gate->swap.worker_count = gate->worker_count;
+    gate->swap.workers = gate->crew.workers;
+    gate->swap.worker_count = gate->crew.count;
     gate->swap.wake = wake_for_swap;
     gate->swap.context = gate;
     gate->reloads = (struct reloads){
@@ -406,7 +327,7 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
     (void)loop;
     (void)events;
     bool is_healthy =
-        watchdog_log_look(&gate->watchdog_log, gate->counters, gate->worker_count, now_ms());
+        watchdog_log_look(&gate->watchdog_log, gate->crew.counters, gate->crew.count, now_ms());
     if (is_healthy && notify_wants_watchdog())
         notify("WATCHDOG=1");
     if (gate->keep_again_ms > 0 && now_ms() >= gate->keep_again_ms)
@@ -479,9 +400,7 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
         .loop = gate->loop,
         .program = gate->succession.program,
         .config_path = config_path,
-        .workers = gate->workers,
-        .counters = gate->counters,
-        .worker_count = gate->worker_count,
+        .crew = &gate->crew,
         .state = gate->state.region.fd,
         .record = &gate->begun.upgrade,
         .asker = -1,
@@ -492,7 +411,7 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
 static void get_ready(struct gate *gate)
 {
     keep_descriptors(gate);
-    gate_log_ready(in_force(gate), gate->worker_count);
+    gate_log_ready(in_force(gate), gate->crew.count);
     atomic_store(&gate->is_ready, true);
     succession_tell(&gate->succession);
     notify("READY=1");

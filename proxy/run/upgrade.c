@@ -38,17 +38,6 @@ static void give_up(struct upgrade *upgrade, const char *why)
     answer(upgrade, why);
 }
 
-static uint64_t handshakes_in_progress(const struct upgrade *upgrade)
-{
-    uint64_t count = 0;
-    for (uint32_t w = 0; w < upgrade->worker_count; w++) {
-        const struct worker_counters *counters = upgrade->counters[w];
-        for (uint32_t i = 0; i < counters->listener_count; i++)
-            count += counter_get(&counters->by_listener[i].handshakes_in_progress);
-    }
-    return count;
-}
-
 /* Those that the gate watches: one that comes now is kept until the next program watches. */
 static void hold_signals(void)
 {
@@ -65,7 +54,7 @@ static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct upgrade *upgrade = timer->data;
     (void)events;
-    uint64_t left = handshakes_in_progress(upgrade);
+    uint64_t left = crew_handshake_count(upgrade->crew);
     if (left > 0 && now_ms() < upgrade->deadline_ms)
         return;
     if (!upgrade->holds_signals) {
@@ -86,8 +75,7 @@ static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
 /* A ClientHello that is read from now on would begin a handshake that cannot be completed. */
 static void wait_for_handshakes(struct upgrade *upgrade)
 {
-    for (uint32_t w = 0; w < upgrade->worker_count; w++)
-        worker_hold_hellos(upgrade->workers[w]);
+    crew_hold_hellos(upgrade->crew);
     upgrade->is_waiting = true;
     upgrade->deadline_ms = now_ms() + UPGRADE_HANDSHAKES_MS;
     ev_timer_init(&upgrade->wait, on_wait, LOOK_S, LOOK_S);

@@ -5,12 +5,11 @@
 #ifndef UPGRADE_H
 #define UPGRADE_H
 
-#include "count/counters.h"
 #include "run/control_source.h"
+#include "run/crew.h"
 #include "run/handover.h"
 #include "run/upgrade_check.h"
 #include "run/upgrade_record.h"
-#include "worker/worker.h"
 
 enum { UPGRADE_HANDSHAKES_MS = 3000 }; /* for handshakes in progress */
 
@@ -19,9 +18,7 @@ struct upgrade {
     struct ev_loop *loop;
     const struct program *program;
     const char *config_path;
-    struct worker *const *workers;
-    const struct worker_counters *const *counters;
-    uint32_t worker_count;
+    const struct crew *crew;
     int state; /* descriptor */
     struct upgrade_record *record;
     /* The loop has been left for it: what runs is to end, leaving its sessions, and

@@ -21,6 +21,7 @@ struct scene {
     struct upgrade upgrade;
     struct program program;
     struct signals signals;
+    struct crew crew; /* of nobody */
     struct upgrade_record record;
     uint32_t told_to_end;
 };
@@ -51,6 +52,7 @@ static void set_up(struct scene *scene)
         .program = &scene->program,
         .config_path = "dtlsgate.ini",
         .state = memfd_create("state", MFD_CLOEXEC),
+        .crew = &scene->crew,
         .record = &scene->record,
         .asker = -1,
     };

@@ -19,8 +19,8 @@
 
 #include "base/log.h"
 #include "base/process.h"
-#include "gate/client_kinds.h"
 #include "gate/gate_state.h"
+#include "gate/loopback.h"
 #include "gate/memory_generation.h"
 #include "handshake/dtls.h"
 #include "net/steering.h"
@@ -29,47 +29,7 @@
 #include "run/sockets.h"
 #include "worker/worker.h"
 
-enum { LIMIT_MS = 20000, WORKERS_MAX = 2 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* ---- plain sockets -------------------------------------------------------------------------- */
-
-static int open_plain(struct addr *bound)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof(in);
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&in, size), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &size), 0);
-    assert_true(addr_from_sockaddr(bound, (struct sockaddr *)&in));
-    return fd;
-}
-
-static void send_plain(int fd, const struct addr *to, const void *data, size_t len)
-{
-    struct sockaddr_storage storage;
-    socklen_t size = addr_to_sockaddr(to, &storage);
-    assert_int_equal(sendto(fd, data, len, 0, (struct sockaddr *)&storage, size), len);
-}
-
-static size_t receive_plain(int fd, void *data, size_t size, struct addr *from)
-{
-    struct sockaddr_storage storage;
-    socklen_t storage_size = sizeof(storage);
-    struct pollfd readable = {.fd = fd, .events = POLLIN};
-    assert_int_equal(poll(&readable, 1, LIMIT_MS), 1);
-    ssize_t got = recvfrom(fd, data, size, 0, (struct sockaddr *)&storage, &storage_size);
-    assert_true(got >= 0);
-    assert_true(addr_from_sockaddr(from, (struct sockaddr *)&storage));
-    return (size_t)got;
-}
+enum { WORKERS_MAX = 2 };
 
 /* ---- a gate --------------------------------------------------------------------------------- */
 
@@ -99,7 +59,7 @@ static int set_up(void **state)
     if (f == NULL)
         return -1;
     f->fds_before = open_fds();
-    f->backend_fd = open_plain(&f->backend);
+    f->backend_fd = loopback_open(&f->backend);
     *state = f;
     return 0;
 }
@@ -140,7 +100,7 @@ static void build(struct fixture *f)
     char ini[512], texts[3][ADDR_TEXT_MAX];
     struct err err = {0};
     for (int i = 0; i < 2; i++)
-        close(open_plain(&f->listen[i]));
+        close(loopback_open(&f->listen[i]));
     snprintf(ini, sizeof(ini),
              "[gate]\nworkers = 2\n[listener coaps]\nlisten = %s, %s\nbackend = %s\n"
              "psk_file = @psk\n",
@@ -204,8 +164,8 @@ static void start(struct fixture *f, uint32_t count)
 /* Adds a worker's counters to sum, which holds zeros, and returns it. */
 static struct counters *add_counters(struct counters *sum, const struct fixture *f, uint32_t worker)
 {
-    assert_true(
-        counters_add_copy(sum, worker_counters(f->workers[worker]), 0, clock_ms() + LIMIT_MS));
+    assert_true(counters_add_copy(sum, worker_counters(f->workers[worker]), 0,
+                                  loopback_clock_ms() + LOOPBACK_LIMIT_MS));
     uint64_t outcomes = 0;
     for (int i = 0; i < CLIENT_OUTCOME_COUNT; i++)
         outcomes += counter_get(&sum->client[i]);
@@ -219,8 +179,8 @@ static struct counters *add_counters(struct counters *sum, const struct fixture 
 /* Waits until a worker has counted that many datagrams from devices. */
 static void wait_for_received(const struct fixture *f, uint32_t worker, uint64_t count)
 {
-    uint64_t end_ms = clock_ms() + LIMIT_MS;
-    while (read_counter(f, worker, client_received) < count && clock_ms() < end_ms)
+    uint64_t end_ms = loopback_clock_ms() + LOOPBACK_LIMIT_MS;
+    while (read_counter(f, worker, client_received) < count && loopback_clock_ms() < end_ms)
         poll(NULL, 0, 1);
     assert_int_equal(read_counter(f, worker, client_received), count);
 }
@@ -228,8 +188,8 @@ static void wait_for_received(const struct fixture *f, uint32_t worker, uint64_t
 static void wait_for_client_outcome(const struct fixture *f, enum client_outcome outcome,
                                     uint64_t count)
 {
-    uint64_t end_ms = clock_ms() + LIMIT_MS;
-    while (read_counter(f, 0, client[outcome]) < count && clock_ms() < end_ms)
+    uint64_t end_ms = loopback_clock_ms() + LOOPBACK_LIMIT_MS;
+    while (read_counter(f, 0, client[outcome]) < count && loopback_clock_ms() < end_ms)
         poll(NULL, 0, 1);
     assert_int_equal(read_counter(f, 0, client[outcome]), count);
 }
@@ -237,56 +197,11 @@ static void wait_for_client_outcome(const struct fixture *f, enum client_outcome
 /* A batch is counted after its answers have left. */
 static void wait_for_forwarded(const struct fixture *f, uint32_t worker, uint64_t count)
 {
-    uint64_t end_ms = clock_ms() + LIMIT_MS;
-    while (read_counter(f, worker, backend[BACKEND_forwarded]) < count && clock_ms() < end_ms)
+    uint64_t end_ms = loopback_clock_ms() + LOOPBACK_LIMIT_MS;
+    while (read_counter(f, worker, backend[BACKEND_forwarded]) < count &&
+           loopback_clock_ms() < end_ms)
         poll(NULL, 0, 1);
     assert_int_equal(read_counter(f, worker, backend[BACKEND_forwarded]), count);
-}
-
-/* ---- a device ------------------------------------------------------------------------------- */
-
-struct device {
-    int fd;
-    struct addr addr, gate;
-    struct memory_client *client;
-};
-
-static void send_to_gate(void *context, const uint8_t *datagram, size_t len)
-{
-    const struct device *device = context;
-    send_plain(device->fd, &device->gate, datagram, len);
-}
-
-static void take_datagram(struct device *device)
-{
-    uint8_t bytes[2048];
-    struct addr from;
-    size_t len = receive_plain(device->fd, bytes, sizeof(bytes), &from);
-    assert_true(addr_equal(&from, &device->gate)); /* from the address that it sends to */
-    memory_client_receive(device->client, bytes, len, clock_ms());
-}
-
-static void begin_device(struct device *device, const struct addr *gate)
-{
-    device->fd = open_plain(&device->addr);
-    device->gate = *gate;
-    device->client = memory_client_new(gate_kind("1.2 psk ccm-8"), "", send_to_gate, device);
-    assert_non_null(device->client);
-    memory_client_connect(device->client, clock_ms());
-}
-
-static void connect_device(struct device *device, const struct addr *gate)
-{
-    begin_device(device, gate);
-    while (device->client->state == CLIENT_CONNECTING)
-        take_datagram(device);
-    assert_int_equal(device->client->state, CLIENT_UP);
-}
-
-static void free_device(struct device *device)
-{
-    memory_client_free(device->client);
-    close(device->fd);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------- */
@@ -321,9 +236,9 @@ static void test_junk_is_counted_and_not_answered(void **state)
     struct fixture *f = *state;
     start(f, 1);
     struct addr client;
-    int fd = open_plain(&client);
+    int fd = loopback_open(&client);
     for (int i = 0; i < 50; i++)
-        send_plain(fd, &f->listen[i % 2], "GET / HTTP/1.1\r\n\r\n", (size_t)i % 18);
+        loopback_send(fd, &f->listen[i % 2], "GET / HTTP/1.1\r\n\r\n", (size_t)i % 18);
     wait_for_received(f, 0, 50);
     assert_int_equal(read_counter(f, 0, client[CLIENT_not_dtls]), 50);
     struct pollfd readable = {.fd = fd, .events = POLLIN};
@@ -337,21 +252,21 @@ static void test_hellos_have_a_queue_of_their_own(void **state)
     struct fixture *f = *state;
     enum { HELLOS = 30000, OTHERS = 50 };
     static const uint8_t hello[1400] = {22, 0xfe, 0xfd, [11] = 1, [13] = 1};
-    uint64_t end_ms = clock_ms() + LIMIT_MS;
+    uint64_t end_ms = loopback_clock_ms() + LOOPBACK_LIMIT_MS;
     struct addr client;
     open_workers(f, 1);
-    int fd = open_plain(&client);
+    int fd = loopback_open(&client);
     for (int i = 0; i < HELLOS; i++)
-        send_plain(fd, &f->listen[0], hello, sizeof(hello));
+        loopback_send(fd, &f->listen[0], hello, sizeof(hello));
     for (int i = 0; i < OTHERS; i++)
-        send_plain(fd, &f->listen[0], "not a record", 12);
+        loopback_send(fd, &f->listen[0], "not a record", 12);
     start_workers(f);
     wait_for_client_outcome(f, CLIENT_not_dtls, OTHERS);
     /* The number stands on hellos that arrive later. */
     uint64_t sent = HELLOS, seen;
     do {
-        assert_true(clock_ms() < end_ms);
-        send_plain(fd, &f->listen[0], hello, sizeof(hello));
+        assert_true(loopback_clock_ms() < end_ms);
+        loopback_send(fd, &f->listen[0], hello, sizeof(hello));
         sent++;
         poll(NULL, 0, 5);
         seen =
@@ -368,23 +283,23 @@ static void test_through_and_back(void **state)
     struct fixture *f = *state;
     start(f, 1);
     for (int i = 0; i < 2; i++) {
-        struct device device;
+        struct loopback_device device;
         char text[64];
         struct addr source;
-        connect_device(&device, &f->listen[i]);
+        loopback_device_connect(&device, &f->listen[i]);
         assert_true(memory_client_send(device.client, "question", 8));
-        assert_int_equal(receive_plain(f->backend_fd, text, sizeof(text), &source), 8);
+        assert_int_equal(loopback_receive(f->backend_fd, text, sizeof(text), &source), 8);
         assert_memory_equal(text, "question", 8);
         assert_int_equal(source.ip[0], 127);
         assert_true(source.ip[1] != 0);
-        send_plain(f->backend_fd, &source, "answer", 6);
+        loopback_send(f->backend_fd, &source, "answer", 6);
         while (device.client->message_count == 0)
-            take_datagram(&device);
+            loopback_device_receive(&device);
         assert_int_equal(memory_client_last(device.client).len, 6);
         assert_memory_equal(memory_client_last(device.client).data, "answer", 6);
         wait_for_forwarded(f, 0, (uint64_t)i + 1);
         assert_int_equal(read_counter(f, 0, sessions), i + 1);
-        free_device(&device);
+        loopback_device_free(&device);
     }
 }
 
@@ -393,70 +308,70 @@ static void test_backend_that_is_down(void **state)
     struct fixture *f = *state;
     start(f, 1);
     close(f->backend_fd);
-    struct device device;
-    connect_device(&device, &f->listen[0]);
-    uint64_t end_ms = clock_ms() + LIMIT_MS;
-    while (read_counter(f, 0, backend_icmp_errors) == 0 && clock_ms() < end_ms) {
+    struct loopback_device device;
+    loopback_device_connect(&device, &f->listen[0]);
+    uint64_t end_ms = loopback_clock_ms() + LOOPBACK_LIMIT_MS;
+    while (read_counter(f, 0, backend_icmp_errors) == 0 && loopback_clock_ms() < end_ms) {
         assert_true(memory_client_send(device.client, "question", 8));
         poll(NULL, 0, 5);
     }
     assert_true(read_counter(f, 0, backend_icmp_errors) > 0);
     assert_int_equal(read_counter(f, 0, sessions), 1);
-    free_device(&device);
+    loopback_device_free(&device);
     f->backend_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); /* for the tear-down */
 }
 
 static void test_farewell(void **state)
 {
     struct fixture *f = *state;
-    struct device device;
+    struct loopback_device device;
     start(f, 1);
-    connect_device(&device, &f->listen[0]);
+    loopback_device_connect(&device, &f->listen[0]);
     worker_ask_to_stop(f->workers[0], WORKER_SAYS_FAREWELL);
     while (device.client->state == CLIENT_UP)
-        take_datagram(&device);
+        loopback_device_receive(&device);
     assert_int_equal(device.client->state, CLIENT_CLOSED);
     close_gate(f); /* which asks again */
-    free_device(&device);
+    loopback_device_free(&device);
 }
 
 /* No word to the device: its session is the next process's. */
 static void test_leaving_sessions_to_the_next_process(void **state)
 {
     struct fixture *f = *state;
-    struct device device;
+    struct loopback_device device;
     start(f, 1);
-    connect_device(&device, &f->listen[0]);
+    loopback_device_connect(&device, &f->listen[0]);
     worker_ask_to_stop(f->workers[0], WORKER_LEAVES_SESSIONS);
     worker_ask_to_stop(f->workers[0], WORKER_SAYS_FAREWELL); /* too late */
-    assert_true(worker_join(f->workers[0], clock_ms() + LIMIT_MS));
+    assert_true(worker_join(f->workers[0], loopback_clock_ms() + LOOPBACK_LIMIT_MS));
     assert_int_equal(read_counter(f, 0, sessions), 1);
     struct pollfd readable = {.fd = device.fd, .events = POLLIN};
     assert_int_equal(poll(&readable, 1, 0), 0);
     assert_true(memory_client_send(device.client, "question", 8)); /* waits in the socket */
     assert_int_equal(device.client->state, CLIENT_UP);
     close_gate(f);
-    free_device(&device);
+    loopback_device_free(&device);
 }
 
 static void test_hellos_held_back(void **state)
 {
     struct fixture *f = *state;
-    struct device device, late;
+    struct loopback_device device, late;
     start(f, 2);
-    connect_device(&device, &f->listen[0]);
+    loopback_device_connect(&device, &f->listen[0]);
     for (uint32_t w = 0; w < 2; w++)
         worker_hold_hellos(f->workers[w]);
     poll(NULL, 0, 50); /* until they have heard it */
-    begin_device(&late, &f->listen[0]);
+    loopback_device_begin(&late, &f->listen[0]);
     struct pollfd readable = {.fd = late.fd, .events = POLLIN};
     assert_int_equal(poll(&readable, 1, 200), 0);
     char text[16];
     struct addr from;
     assert_true(memory_client_send(device.client, "question", 8));
-    assert_int_equal(receive_plain(f->backend_fd, text, sizeof(text), &from), 8);
-    free_device(&late);
-    free_device(&device);
+    assert_int_equal(loopback_receive(f->backend_fd, text, sizeof(text), &from), 8);
+    loopback_device_free(&late);
+    loopback_device_free(&device);
 }
 
 struct traffic {
@@ -469,7 +384,7 @@ static void *send_always(void *argument)
 {
     struct traffic *traffic = argument;
     struct addr client;
-    int fd = open_plain(&client);
+    int fd = loopback_open(&client);
     while (!atomic_load(&traffic->must_end)) {
         struct sockaddr_storage storage;
         socklen_t size = addr_to_sockaddr(&traffic->fixture->listen[0], &storage);
@@ -489,12 +404,12 @@ static void test_stop_under_traffic(void **state)
         pthread_t thread;
         start(f, 2);
         assert_int_equal(pthread_create(&thread, NULL, send_always, &traffic), 0);
-        uint64_t end_ms = clock_ms() + LIMIT_MS;
+        uint64_t end_ms = loopback_clock_ms() + LOOPBACK_LIMIT_MS;
         while (read_counter(f, 0, client_received) + read_counter(f, 1, client_received) < 100)
-            assert_true(clock_ms() < end_ms);
-        uint64_t before_ms = clock_ms();
+            assert_true(loopback_clock_ms() < end_ms);
+        uint64_t before_ms = loopback_clock_ms();
         close_gate(f);
-        assert_true(clock_ms() - before_ms < 5000);
+        assert_true(loopback_clock_ms() - before_ms < 5000);
         atomic_store(&traffic.must_end, true);
         assert_int_equal(pthread_join(thread, NULL), 0);
     }
@@ -504,19 +419,13 @@ static void test_two_workers(void **state)
 {
     struct fixture *f = *state;
     enum { DEVICES = 20 };
-    struct device devices[DEVICES];
+    struct loopback_device devices[DEVICES];
     uint64_t expected[WORKERS_MAX] = {0};
     start(f, 2);
     for (int i = 0; i < DEVICES; i++) {
-        connect_device(&devices[i], &f->listen[i % 2]);
+        loopback_device_connect(&devices[i], &f->listen[i % 2]);
         expected[steering_worker_of_bucket(steering_bucket_of_addr(&devices[i].addr), 2)]++;
-        char text[16];
-        struct addr source;
-        assert_true(memory_client_send(devices[i].client, "question", 8));
-        assert_int_equal(receive_plain(f->backend_fd, text, sizeof(text), &source), 8);
-        send_plain(f->backend_fd, &source, "answer", 6);
-        while (devices[i].client->message_count == 0)
-            take_datagram(&devices[i]);
+        loopback_device_assert_echo(&devices[i], f->backend_fd);
     }
     for (uint32_t w = 0; w < 2; w++) {
         wait_for_forwarded(f, w, expected[w]);
@@ -525,9 +434,9 @@ static void test_two_workers(void **state)
     close_gate(f);
     for (int i = 0; i < DEVICES; i++) {
         while (devices[i].client->state == CLIENT_UP)
-            take_datagram(&devices[i]);
+            loopback_device_receive(&devices[i]);
         assert_int_equal(devices[i].client->state, CLIENT_CLOSED);
-        free_device(&devices[i]);
+        loopback_device_free(&devices[i]);
     }
 }
 
