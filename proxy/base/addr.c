@@ -135,6 +135,13 @@ bool addr_is_wildcard(const struct addr *addr)
     return addr->family != 0 && memcmp(addr->ip, any, sizeof(any)) == 0;
 }
 
+bool addr_overlaps(const struct addr *a, const struct addr *b)
+{
+    if (a->family != b->family || a->port != b->port)
+        return false;
+    return addr_equal(a, b) || addr_is_wildcard(a) || addr_is_wildcard(b);
+}
+
 bool addr_is_loopback4(const struct addr *addr)
 {
     return addr->family == AF_INET && addr->ip[0] == 127;

@@ -35,10 +35,13 @@ bool addr_equal(const struct addr *a, const struct addr *b);
 
 bool addr_is_wildcard(const struct addr *addr);
 
-/* True for 127.0.0.0/8. */
+/* True if datagrams to one of them could arrive at the other. IPv6 sockets take no IPv4. */
+bool addr_overlaps(const struct addr *a, const struct addr *b);
+
 /* True if it is of this machine or of a network that is not part of the Internet: loopback,
  * link-local, private and shared addresses (RFC 1918, 3927, 4193, 4291, 6598). */
 bool addr_is_private(const struct addr *addr);
+/* True for 127.0.0.0/8. */
 bool addr_is_loopback4(const struct addr *addr);
 
 /* False (addr unset) if sa is of another family. An IPv4-mapped IPv6 address stays IPv6. */

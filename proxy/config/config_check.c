@@ -60,14 +60,6 @@ static bool is_mapped4(const struct addr *addr)
     return addr->family == AF_INET6 && memcmp(addr->ip, prefix, sizeof(prefix)) == 0;
 }
 
-/* True if datagrams to one of them could arrive at the other. IPv6 sockets take no IPv4. */
-static bool is_overlapping(const struct addr *a, const struct addr *b)
-{
-    if (a->family != b->family || a->port != b->port)
-        return false;
-    return addr_equal(a, b) || addr_is_wildcard(a) || addr_is_wildcard(b);
-}
-
 static void check_listen_kinds(const struct check *check, const struct listener_config *listener)
 {
     for (uint32_t i = 0; i < listener->listen.count; i++) {
@@ -118,7 +110,7 @@ static const struct addr *find_overlap(const struct config *config, const struct
             const struct addr *other = &(*listener)->listen.addrs[j];
             if (other == end)
                 return NULL;
-            if (is_overlapping(addr, other))
+            if (addr_overlaps(addr, other))
                 return other;
         }
     }

@@ -7,6 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/udp_holders.h"
+
 enum {
     /* Devices come back all at once. */
     SOCKET_BUFFER_BYTES = 4 * 1024 * 1024,
@@ -106,11 +108,27 @@ static bool open_listener(struct udp_socket *sock, const struct addr *addr, bool
     return true;
 }
 
+/* Beside ours, which the kernel allows only if it allows all others of the same user, too: they are
+ * looked for when it is bound. So of two gates that try at once, each sees the other. */
+static bool open_beside(struct udp_socket *sock, const struct addr *addr,
+                        const struct fd_list *ours, struct err *err)
+{
+    if (!open_listener(sock, addr, true, err))
+        return false;
+    if (udp_holders_are_ours(addr, sock->fd, ours, err))
+        return true;
+    udp_close(sock);
+    return false;
+}
+
 /* A socket that binds without SO_REUSEPORT is refused if any other has the address, whatever that
  * one allows. It may allow others afterwards: the kernel makes the group, in which this is the
  * first, when the second comes (since Linux 4.6). */
-bool udp_open_first_listener(struct udp_socket *sock, const struct addr *addr, struct err *err)
+bool udp_open_first_listener(struct udp_socket *sock, const struct addr *addr,
+                             const struct fd_list *ours, struct err *err)
 {
+    if (udp_holders_overlap(ours, addr))
+        return open_beside(sock, addr, ours, err);
     if (!open_listener(sock, addr, false, err))
         return false;
     return set_option(sock->fd, SOL_SOCKET, SO_REUSEPORT, 1) ||

@@ -7,6 +7,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "base/fd_list.h"
 
 struct udp_socket {
     int fd; /* -1 = closed */
@@ -16,9 +17,10 @@ struct udp_socket {
 
 /* Listening socket, the first one on its address: fails if anybody has that already, also if two
  * try at once. Others of ours can join it then; so could any program of the same user that asks for
- * SO_REUSEPORT. */
+ * SO_REUSEPORT. `ours` are other sockets of this gate, NULL = none: those of an address that
+ * overlaps, such as 0.0.0.0 and 127.0.0.1 with the same port, are not in the way. */
 bool udp_open_first_listener(struct udp_socket *socket, const struct addr *addr,
-                             struct err *err) MUST_USE;
+                             const struct fd_list *ours, struct err *err) MUST_USE;
 /* Another one, that joins the first. */
 bool udp_open_listener(struct udp_socket *socket, const struct addr *addr,
                        struct err *err) MUST_USE;

@@ -8,12 +8,15 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/notify.h"
 
 enum { FIRST_FD = 3, FDS_MAX = 65536 };
+
+enum { DROP_PAUSES = 200, DROP_PAUSE_MS = 10 };
 
 /* For a moment there are twice as many descriptors as are handed over, before it is known what the
  * settings need. Services begin with a soft limit of 1024. */
@@ -241,6 +244,32 @@ static bool put_in(struct handover *handover, const struct named_fd *item)
     if (!tell("FDSTORE=1", item->name, "\nFDPOLL=0", item->fd))
         return false;
     remember(handover, item);
+    return true;
+}
+
+void handover_drop(struct handover *handover, const char *name)
+{
+    struct named_fd *item = fd_list_find(&handover->inherited, name);
+    int fd;
+    if (item == NULL)
+        return;
+    while ((fd = handover_take(handover, name)) >= 0)
+        close(fd);
+    for (; item != NULL; item = fd_list_find(&handover->inherited, name)) {
+        close(item->fd);
+        fd_list_remove(&handover->inherited, item);
+    }
+    if (handover->has_store)
+        take_out(handover, name);
+    handover->pauses_left = DROP_PAUSES;
+}
+
+bool handover_await_drop(struct handover *handover)
+{
+    if (handover->pauses_left == 0)
+        return false;
+    handover->pauses_left--;
+    nanosleep(&(struct timespec){.tv_nsec = DROP_PAUSE_MS * 1000000L}, NULL);
     return true;
 }
 

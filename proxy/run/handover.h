@@ -36,8 +36,9 @@ struct handover {
     } * stored;
     uint32_t stored_count, stored_capacity;
     bool has_store;
-    bool is_settled;    /* handover_keep() was called */
-    uint32_t store_max; /* descriptors that the store takes; 0 = unknown */
+    bool is_settled;      /* handover_keep() was called */
+    uint32_t store_max;   /* descriptors that the store takes; 0 = unknown */
+    uint32_t pauses_left; /* of handover_await_drop() */
 };
 
 /* Takes what the process before handed over, and forgets it from the environment, so that no child
@@ -49,6 +50,12 @@ bool handover_inherit(struct handover *handover, bool wants_store, struct err *e
 
 /* Takes the first descriptor of that name; the caller owns it. -1: there is none. */
 int handover_take(struct handover *handover, const char *name);
+
+/* Nobody is to have what came by that name: who took it has closed it, here it is closed, and the
+ * store is told to let go of it, which it does soon after. Before handover_keep(). */
+void handover_drop(struct handover *handover, const char *name);
+/* Waits a little for that. False, at once: nothing was dropped, or it has lasted long enough. */
+bool handover_await_drop(struct handover *handover) MUST_USE;
 
 /* Ready: from now on it is `in_use` that the next process gets. The store is told the difference,
  * what nobody took is closed and named in the log. To be called again whenever in_use has changed.

@@ -8,32 +8,6 @@
 #include "net/steering.h"
 #include "run/handover.h"
 
-/* ---- names ----------------------------------------------------------------------------------- */
-
-enum { HEX_MAX = 2 * (16 + 4 + 2) + 1 };
-
-/* Address, scope if it has one, port: as long as its family needs. */
-static void write_hex(const struct addr *addr, char hex[HEX_MAX])
-{
-    size_t ip_bytes = addr->family == AF_INET ? 4 : 16, len = 0;
-    for (size_t i = 0; i < ip_bytes; i++)
-        len += (size_t)snprintf(hex + len, HEX_MAX - len, "%02x", addr->ip[i]);
-    if (addr->scope_id != 0)
-        len += (size_t)snprintf(hex + len, HEX_MAX - len, "%08x", addr->scope_id);
-    snprintf(hex + len, HEX_MAX - len, "%04x", addr->port);
-}
-
-static bool list_one(struct fd_list *list, uint32_t worker, char kind,
-                     const struct udp_socket *socket, struct err *err)
-{
-    char name[FD_NAME_MAX], hex[HEX_MAX];
-    if (socket->fd < 0)
-        return true;
-    write_hex(&socket->bound, hex);
-    snprintf(name, sizeof(name), "listen-%u-%c-%s", (uint8_t)worker, kind, hex);
-    return fd_list_add(list, name, socket->fd, err);
-}
-
 bool sockets_list(const struct sockets *sockets, struct fd_list *list, struct err *err)
 {
     for (uint32_t w = 0; w < sockets->worker_count; w++) {
@@ -42,144 +16,14 @@ bool sockets_list(const struct sockets *sockets, struct fd_list *list, struct er
         if (!fd_list_add(list, name, sockets->backends[w].fd, err))
             return false;
         for (uint32_t i = 0; i < sockets->entry_count; i++) {
-            const struct sockets_pair *pair = &sockets->entries[i].address->pairs[w];
-            if (!list_one(list, w, 's', &pair->sessions, err) ||
-                !list_one(list, w, 'h', &pair->hellos, err))
+            if (!sockets_address_list(sockets->entries[i].address, w, list, err))
                 return false;
         }
     }
     return true;
 }
 
-/* ---- one address ----------------------------------------------------------------------------- */
-
-static void close_pair(struct sockets_pair *pair)
-{
-    udp_close(&pair->hellos);
-    udp_close(&pair->sessions);
-}
-
-/* From the last on: the kernel counts those that are left as before. */
-static void drop_pairs(struct sockets_address *address, uint32_t count)
-{
-    while (address->pair_count > count)
-        close_pair(&address->pairs[--address->pair_count]);
-}
-
-static void leave_address(struct sockets_address *address)
-{
-    if (address == NULL || --address->users != 0)
-        return;
-    drop_pairs(address, 0);
-    free(address->pairs);
-    free(address);
-}
-
-static struct sockets_address *new_address(const struct addr *addr)
-{
-    struct sockets_address *address = calloc(1, sizeof(*address));
-    if (address == NULL)
-        return NULL;
-    address->pairs = calloc(LAYOUT_WORKERS_MAX, sizeof(*address->pairs));
-    address->addr = *addr;
-    address->users = 1;
-    for (uint32_t i = 0; address->pairs != NULL && i < LAYOUT_WORKERS_MAX; i++)
-        address->pairs[i].sessions.fd = address->pairs[i].hellos.fd = -1;
-    if (address->pairs != NULL)
-        return address;
-    free(address);
-    return NULL;
-}
-
-/* In the order of steering.h. */
-static bool open_pairs(struct sockets_address *address, uint32_t count, bool has_hello_sockets,
-                       struct err *err)
-{
-    while (address->pair_count < count) {
-        struct sockets_pair *pair = &address->pairs[address->pair_count++];
-        bool is_first = address->pair_count == 1;
-        if (!(is_first ? udp_open_first_listener(&pair->sessions, &address->addr, err)
-                       : udp_open_listener(&pair->sessions, &address->addr, err)))
-            return false;
-        if (!has_hello_sockets)
-            continue;
-        if (!udp_open_listener(&pair->hellos, &address->addr, err))
-            return false;
-        udp_set_receive_buffer(&pair->hellos, UDP_HELLO_BUFFER_BYTES);
-    }
-    return true;
-}
-
-/* What has arrived before the kernel knew whose it is. */
-static void discard_new(const struct sockets_address *address)
-{
-    for (uint32_t w = 0; w < address->pair_count; w++) {
-        udp_discard(&address->pairs[w].sessions);
-        if (address->pairs[w].hellos.fd >= 0)
-            udp_discard(&address->pairs[w].hellos);
-    }
-}
-
-/* ---- inherited ones -------------------------------------------------------------------------- */
-
-/* Takes those of the address. Their order in the kernel is known by their names only if none is
- * missing: else they are closed. */
-static void inherit_pairs(struct sockets_address *address, bool has_hello_sockets,
-                          struct handover *handover)
-{
-    uint32_t taken = 0, count = 0;
-    for (uint32_t i = 0; handover != NULL && i < handover->count; i++) {
-        struct named_fd *item = &handover->at[i];
-        struct udp_socket socket;
-        struct err err;
-        unsigned worker;
-        char kind;
-        if (item->fd < 0 || sscanf(item->name, "listen-%u-%c-", &worker, &kind) != 2 ||
-            worker >= LAYOUT_WORKERS_MAX || (kind != 's' && kind != 'h') ||
-            !udp_adopt(&socket, item->fd, &err) || !addr_equal(&socket.bound, &address->addr))
-            continue;
-        struct sockets_pair *pair = &address->pairs[worker];
-        struct udp_socket *place = kind == 's' ? &pair->sessions : &pair->hellos;
-        if (place->fd >= 0)
-            continue;
-        *place = socket;
-        item->fd = -1;
-        taken++;
-        if (worker >= count)
-            count = worker + 1;
-    }
-    address->pair_count = count;
-    address->is_inherited = taken != 0;
-    if (taken == (has_hello_sockets ? 2 : 1) * count)
-        return;
-    char text[ADDR_TEXT_MAX];
-    log_text(LOG_WARNING, "sockets_incomplete",
-             "%s: some of its sockets were not handed over, so that nobody knows the order of the "
-             "others; they are opened anew, and what waits in them is lost",
-             addr_format(&address->addr, text));
-    drop_pairs(address, 0);
-    address->is_inherited = false;
-}
-
-static void inherit_backends(struct sockets *sockets, uint16_t port, struct handover *handover)
-{
-    for (uint32_t w = 0; handover != NULL && w < LAYOUT_WORKERS_MAX; w++) {
-        char name[FD_NAME_MAX];
-        struct err err;
-        snprintf(name, sizeof(name), "backend-%u", w);
-        int fd = handover_take(handover, name);
-        struct udp_socket *socket = &sockets->backends[w];
-        if (fd < 0 || !udp_adopt(socket, fd, &err) || (port != 0 && socket->bound.port != port)) {
-            if (fd >= 0)
-                close(fd);
-            socket->fd = -1;
-            return;
-        }
-        sockets->backend_count++;
-    }
-}
-
-/* ---- all of them ----------------------------------------------------------------------------- */
+/* ---- toward devices -------------------------------------------------------------------------- */
 
 static struct sockets *new_sockets(const struct generation *generation, struct err *err)
 {
@@ -208,9 +52,9 @@ static struct sockets_address *share(const struct sockets *before, const struct 
     return NULL;
 }
 
-static bool add_entry(struct sockets *sockets, struct sockets *before,
+static bool add_entry(struct sockets *sockets, const struct sockets *before,
                       const struct listener *listener, const struct addr *addr,
-                      struct handover *handover, struct err *err)
+                      const struct sockets_wish *wish, struct err *err)
 {
     struct sockets_entry *entry = &sockets->entries[sockets->entry_count];
     *entry = (struct sockets_entry){
@@ -218,28 +62,119 @@ static bool add_entry(struct sockets *sockets, struct sockets *before,
         .cid_bytes = listener->config->cid_bytes,
         .address = share(before, addr),
     };
-    if (entry->address != NULL) {
-        sockets->entry_count++;
-        return true;
-    }
-    entry->address = new_address(addr);
     if (entry->address == NULL)
-        return err_set(err, "out of memory for a listening address");
-    sockets->entry_count++;
-    inherit_pairs(entry->address, sockets->has_hello_sockets, handover);
-    return open_pairs(entry->address, sockets->worker_count, sockets->has_hello_sockets, err);
+        entry->address = sockets_address_open(addr, wish, err);
+    sockets->entry_count += entry->address != NULL;
+    return entry->address != NULL;
 }
 
-static bool add_entries(struct sockets *sockets, struct sockets *before,
-                        const struct generation *generation, struct handover *handover,
-                        struct err *err)
+static bool list_listening(const struct sockets *sockets, struct fd_list *list, struct err *err)
+{
+    for (uint32_t i = 0; sockets != NULL && i < sockets->entry_count; i++) {
+        for (uint32_t w = 0; w < sockets->worker_count; w++) {
+            if (!sockets_address_list(sockets->entries[i].address, w, list, err))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool add_all(struct sockets *sockets, const struct sockets *before,
+                    const struct generation *generation, const struct sockets_wish *wish,
+                    struct err *err)
 {
     for (uint32_t i = 0; i < generation->config->listener_count; i++) {
         const struct listener *listener = &generation->listeners[i];
-        for (uint32_t j = 0; j < listener->config->listen.count; j++)
-            if (!add_entry(sockets, before, listener, &listener->config->listen.addrs[j], handover,
+        for (uint32_t j = 0; j < listener->config->listen.count; j++) {
+            if (!add_entry(sockets, before, listener, &listener->config->listen.addrs[j], wish,
                            err))
                 return false;
+        }
+    }
+    return true;
+}
+
+/* before, handover: NULL = none. */
+static bool add_entries(struct sockets *sockets, const struct sockets *before,
+                        const struct generation *generation, struct handover *handover,
+                        struct err *err)
+{
+    struct fd_list listening = {0};
+    const struct sockets_wish wish = {
+        .worker_count = sockets->worker_count,
+        .has_hello_sockets = sockets->has_hello_sockets,
+        .before = &listening,
+        .handover = handover,
+    };
+    bool is_good =
+        list_listening(before, &listening, err) && add_all(sockets, before, generation, &wish, err);
+    fd_list_free(&listening);
+    return is_good;
+}
+
+/* ---- toward backends ------------------------------------------------------------------------- */
+
+/* Whether one was handed over though one before it was not. */
+static bool has_gap(const struct sockets *sockets, const struct handover *handover)
+{
+    for (uint32_t w = sockets->backend_count; w < LAYOUT_WORKERS_MAX; w++) {
+        char name[FD_NAME_MAX];
+        snprintf(name, sizeof(name), "backend-%u", w);
+        if (fd_list_find(&handover->inherited, name) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void close_backends(struct sockets *sockets, uint32_t count)
+{
+    while (sockets->backend_count > count)
+        udp_close(&sockets->backends[--sockets->backend_count]);
+}
+
+/* As of an address: in a group with a gap nobody knows how the kernel counts. */
+static void let_go_of_backends(struct sockets *sockets, struct handover *handover)
+{
+    log_text(LOG_WARNING, "sockets_incomplete",
+             "some of the sockets toward backends were not handed over, so that nobody knows the "
+             "order of the others; they are opened anew, and what waits in them is lost");
+    close_backends(sockets, 0);
+    for (uint32_t w = 0; w < LAYOUT_WORKERS_MAX; w++) {
+        char name[FD_NAME_MAX];
+        snprintf(name, sizeof(name), "backend-%u", w);
+        handover_drop(handover, name);
+    }
+}
+
+static void inherit_backends(struct sockets *sockets, uint16_t port, struct handover *handover)
+{
+    for (uint32_t w = 0; handover != NULL && w < LAYOUT_WORKERS_MAX; w++) {
+        char name[FD_NAME_MAX];
+        struct err err;
+        snprintf(name, sizeof(name), "backend-%u", w);
+        int fd = handover_take(handover, name);
+        struct udp_socket *socket = &sockets->backends[w];
+        bool is_one = fd >= 0 && udp_adopt(socket, fd, &err);
+        if (is_one && (port == 0 || socket->bound.port == port)) {
+            sockets->backend_count++;
+            continue;
+        }
+        if (fd >= 0)
+            close(fd);
+        socket->fd = -1;
+        if (!is_one && has_gap(sockets, handover))
+            let_go_of_backends(sockets, handover);
+        return;
+    }
+}
+
+/* What was dropped may be open elsewhere for a moment. */
+static bool open_backend_at(struct udp_socket *socket, uint16_t port, struct handover *handover,
+                            struct err *err)
+{
+    while (!udp_open_backend(socket, port, true, err)) {
+        if (handover == NULL || !handover_await_drop(handover))
+            return false;
     }
     return true;
 }
@@ -247,13 +182,13 @@ static bool add_entries(struct sockets *sockets, struct sockets *before,
 /* If the settings leave the choice, it is the port that servers know, also after a state file,
  * which keeps no sockets. */
 static bool open_first_backend(struct sockets *sockets, uint16_t port, const struct state *state,
-                               struct err *err)
+                               struct handover *handover, struct err *err)
 {
     struct udp_socket *socket = &sockets->backends[0];
     uint32_t known = state->header->backend_port;
     if (port != 0 || known == 0 || known > UINT16_MAX)
-        return udp_open_backend(socket, port, true, err);
-    if (udp_open_backend(socket, (uint16_t)known, true, err))
+        return open_backend_at(socket, port, handover, err);
+    if (open_backend_at(socket, (uint16_t)known, handover, err))
         return true;
     log_text(LOG_WARNING, "backend_port_lost",
              "%s; servers see all sessions at another port now, so that for them each is another "
@@ -274,7 +209,7 @@ static bool open_backends(struct sockets *sockets, uint16_t port, struct state *
     while (sockets->backend_count < sockets->worker_count) {
         struct udp_socket *socket = &sockets->backends[sockets->backend_count];
         if (!(sockets->backend_count == 0
-                  ? open_first_backend(sockets, port, state, err)
+                  ? open_first_backend(sockets, port, state, handover, err)
                   : udp_open_backend(socket, sockets->backends[0].bound.port, false, err)))
             return false;
         sockets->backend_count++;
@@ -282,6 +217,8 @@ static bool open_backends(struct sockets *sockets, uint16_t port, struct state *
     state->header->backend_port = sockets->backends[0].bound.port;
     return true;
 }
+
+/* ---- all together ---------------------------------------------------------------------------- */
 
 bool sockets_steer(struct sockets *sockets, struct err *err)
 {
@@ -319,7 +256,7 @@ struct sockets *sockets_open(const struct generation *generation, struct state *
     }
     for (uint32_t i = 0; i < sockets->entry_count; i++)
         if (!sockets->entries[i].address->is_inherited)
-            discard_new(sockets->entries[i].address);
+            sockets_address_discard(sockets->entries[i].address);
     return sockets;
 }
 
@@ -346,7 +283,7 @@ struct sockets *sockets_change(struct sockets *before, const struct generation *
     }
     for (uint32_t i = 0; i < sockets->entry_count; i++)
         if (!is_shared(sockets->entries[i].address))
-            discard_new(sockets->entries[i].address);
+            sockets_address_discard(sockets->entries[i].address);
     return sockets;
 }
 
@@ -367,10 +304,9 @@ void sockets_close(struct sockets *sockets)
     if (sockets == NULL)
         return;
     for (uint32_t i = 0; i < sockets->entry_count; i++)
-        leave_address(sockets->entries[i].address);
+        sockets_address_leave(sockets->entries[i].address);
     if (sockets->backend_users != NULL && --*sockets->backend_users == 0) {
-        while (sockets->backend_count > 0)
-            udp_close(&sockets->backends[--sockets->backend_count]);
+        close_backends(sockets, 0);
         free(sockets->backends);
         free(sockets->backend_users);
     }
@@ -426,12 +362,11 @@ bool sockets_give_waiting(struct sockets *sockets, struct worker *const *workers
             give_from_clients(sockets, entry, &entry->address->pairs[w].sessions, &in, workers);
             give_from_clients(sockets, entry, &entry->address->pairs[w].hellos, &in, workers);
         }
-        drop_pairs(entry->address, sockets->worker_count);
+        sockets_address_shrink(entry->address, sockets->worker_count);
     }
     for (uint32_t w = 0; w < sockets->backend_count; w++)
         give_from_backends(sockets, &sockets->backends[w], &in, workers);
-    while (sockets->backend_count > sockets->worker_count)
-        udp_close(&sockets->backends[--sockets->backend_count]);
+    close_backends(sockets, sockets->worker_count);
     udp_in_deinit(&in);
     return true;
 }

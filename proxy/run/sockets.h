@@ -1,9 +1,8 @@
 /* All sockets of the gate, of all workers: opened, taken over from the process before, steered and
  * closed here, by the main thread. Workers watch them.
  *
- * Names in a handover (handover.h): backend-W, listen-W-s-ADDRESS, listen-W-h-ADDRESS for the
- * sockets of worker W toward the backends, for sessions and for ClientHellos. Which address that
- * is, the socket tells itself; in the name it is in hex, so that names are unique. */
+ * Names in a handover (handover.h): backend-W for the socket of worker W toward the backends; for
+ * the others see sockets_address.h. */
 #ifndef SOCKETS_H
 #define SOCKETS_H
 
@@ -13,22 +12,8 @@
 #include "base/err.h"
 #include "base/fd_list.h"
 #include "creds/generation.h"
+#include "run/sockets_address.h"
 #include "worker/worker.h"
-
-struct handover;
-
-struct sockets_pair {
-    struct udp_socket sessions, hellos; /* fd = -1: not there */
-};
-
-/* The sockets of one address, which several objects may share. */
-struct sockets_address {
-    struct addr addr;
-    uint32_t users;
-    uint32_t pair_count;        /* workers; more while those of a process that had more are read */
-    struct sockets_pair *pairs; /* owned */
-    bool is_inherited;
-};
 
 /* Those for one generation of settings. */
 struct sockets {
@@ -39,7 +24,7 @@ struct sockets {
     uint32_t entry_count;
     struct udp_socket *backends; /* owned; shared by all objects: backend_users */
     uint32_t *backend_users;
-    uint32_t backend_count; /* as pair_count */
+    uint32_t backend_count; /* as pair_count of an address */
     uint32_t worker_count;
     bool has_hello_sockets;
 };

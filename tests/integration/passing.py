@@ -16,6 +16,8 @@ def main():
         high = [os.dup(fd) for fd in fds]
         while any(fd < 3 + len(names) for fd in high):
             high = [os.dup(fd) if fd < 3 + len(names) else fd for fd in high]
+        for fd in fds:  # a copy that nobody knows of would keep a socket open
+            os.close(fd)
         for at, fd in enumerate(high):
             os.dup2(fd, 3 + at, inheritable=True)
         os.environ |= {"LISTEN_FDS": str(len(names)), "LISTEN_FDNAMES": ":".join(names),

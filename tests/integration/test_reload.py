@@ -10,6 +10,7 @@ import pytest
 from conftest import IDENTITY, IDENTITY_2, KEY, KEY_2
 from environment import COUNT_DIVISOR
 from proxy import write_private
+from test_addresses import free_port
 
 CONTROL = {"control": "control.sock"}
 RELOADS = 1000 // COUNT_DIVISOR
@@ -160,6 +161,18 @@ def test_an_address_that_is_taken(proxy, make_device):
     echo(device)
     proxy.sections["listener coaps"]["listen"] = proxy.text  # as many descriptors as at the start
     reload_well(proxy)
+
+
+def test_an_address_that_takes_in_the_other(proxy, make_device):
+    """Both have the port until all workers have gone over."""
+    port = free_port()
+    devices = []
+    for address in (f"{proxy.host}:{port}", f"0.0.0.0:{port}", f"{proxy.host}:{port}"):
+        proxy.sections["listener coaps"]["listen"] = address
+        reload_well(proxy)
+        devices.append(make_device((proxy.host, port)).connect())
+        for device in devices:
+            echo(device)
 
 
 def test_reloads_under_load(proxy, make_device):

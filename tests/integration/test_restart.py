@@ -15,6 +15,7 @@ from conftest import IDENTITY, IDENTITY_2, KEY, KEY_2
 from environment import wait_until
 from netshim.impairments import Impairments
 from proxy import write_private
+from test_addresses import free_port
 from unit_player import Player
 
 WAYS = ("restart", "upgrade", "kill")
@@ -137,6 +138,21 @@ def test_many_sessions_and_another_number_of_workers(make_succession, backend, m
         for i, device in enumerate(devices):
             device.exchange(b"to %d of %d" % (i, workers))
     gate.check(handshakes=12)
+
+
+def test_an_address_that_takes_in_the_other(make_succession, backend, make_device):
+    """What was handed over has the port until the process is ready."""
+    port = free_port()
+    gate = make_succession(backend, gate={"workers": 2}, listener={"listen": f"127.0.0.1:{port}"})
+    devices = [make_device(("127.0.0.1", port)).connect()]
+    for address in (f"0.0.0.0:{port}", f"127.0.0.1:{port}"):
+        gate.proxy.sections["listener coaps"]["listen"] = address
+        gate.proxy.write_config()
+        gate.go()
+        devices.append(make_device(("127.0.0.1", port)).connect())
+        for device in devices:
+            device.exchange(b"here")
+    gate.check(handshakes=3)
 
 
 def test_a_device_that_moves_afterwards(make_succession, backend, make_device):

@@ -137,6 +137,26 @@ static void test_kinds(void **state)
     assert_false(addr_is_loopback4(&unset));
 }
 
+static void test_overlap(void **state)
+{
+    static const struct {
+        const char *a, *b;
+        bool does;
+    } cases[] = {
+        {"127.0.0.1:1", "127.0.0.1:1", true},  {"127.0.0.1:1", "127.0.0.2:1", false},
+        {"127.0.0.1:1", "0.0.0.0:1", true},    {"127.0.0.1:1", "0.0.0.0:2", false},
+        {"127.0.0.1:1", "127.0.0.1:2", false}, {"0.0.0.0:1", "0.0.0.0:1", true},
+        {"[::1]:1", "[::]:1", true},           {"[::1]:1", "[::2]:1", false},
+        {"[::]:1", "0.0.0.0:1", false},        {"[::]:1", "127.0.0.1:1", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct addr a = parsed(cases[i].a), b = parsed(cases[i].b);
+        assert_int_equal(addr_overlaps(&a, &b), cases[i].does);
+        assert_int_equal(addr_overlaps(&b, &a), cases[i].does);
+    }
+}
+
 static void test_unset_formats_empty(void **state)
 {
     (void)state;
@@ -209,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_parse_errors),
         cmocka_unit_test(test_equal),
         cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_overlap),
         cmocka_unit_test(test_unset_formats_empty),
         cmocka_unit_test(test_sockaddr_and_back),
         cmocka_unit_test(test_sockaddr_fields),

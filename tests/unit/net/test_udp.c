@@ -123,7 +123,7 @@ static void *try_for_address(void *argument)
 {
     struct racer *racer = argument;
     pthread_barrier_wait(&racer->race->begin);
-    racer->has_won = udp_open_first_listener(&racer->socket, &racer->race->addr, &racer->err);
+    racer->has_won = udp_open_first_listener(&racer->socket, &racer->race->addr, NULL, &racer->err);
     return NULL;
 }
 
@@ -169,10 +169,10 @@ static void assert_taken(const char *taken, const char *wanted, bool is_shared)
     addr.port = has.bound.port;
     if (!is_shared)
         assert_int_equal(setsockopt(has.fd, SOL_SOCKET, SO_REUSEPORT, &(int){0}, sizeof(int)), 0);
-    assert_false(udp_open_first_listener(&wants, &addr, &err));
+    assert_false(udp_open_first_listener(&wants, &addr, NULL, &err));
     assert_int_equal(wants.fd, -1);
     udp_close(&has);
-    assert_true(udp_open_first_listener(&wants, &addr, &err));
+    assert_true(udp_open_first_listener(&wants, &addr, NULL, &err));
     udp_close(&wants);
 }
 

@@ -108,7 +108,7 @@ void udp_fixture_open_listener(struct udp_socket *listener, const char *ip_and_a
         int probe = udp_fixture_open_plain(addr);
         addr.port = udp_fixture_name_of(probe).port;
         close(probe);
-        is_open = udp_open_first_listener(listener, &addr, &err);
+        is_open = udp_open_first_listener(listener, &addr, NULL, &err);
     }
     if (!is_open)
         fail_msg("%s", err.text);

@@ -435,6 +435,43 @@ static void test_one_is_stored_early(void **state)
     tear_down(&scene);
 }
 
+/* What one process finds useless, no other is to find: not in this process, and not in the store.
+ */
+static void test_one_is_dropped(void **state)
+{
+    struct scene scene;
+    struct err err = {0};
+    (void)state;
+    set_up(&scene);
+    struct named_fd *at = calloc(2, sizeof(*at));
+    assert_non_null(at);
+    for (int i = 0; i < 2; i++) {
+        const char *name = i == 0 ? "useless" : "kept";
+        at[i].fd = memory_with("x");
+        strcpy(at[i].name, name);
+        assert_true(fd_list_add(&scene.handover.inherited, name, memory_with("x"), &err));
+    }
+    scene.handover.at = at;
+    scene.handover.count = 2;
+    int copy = at[0].fd, first = scene.handover.inherited.items[0].fd;
+    assert_false(handover_await_drop(&scene.handover));
+    handover_drop(&scene.handover, "unknown");
+    assert_false(handover_await_drop(&scene.handover));
+    assert_nothing_told(&scene);
+    handover_drop(&scene.handover, "useless");
+    assert_told(&scene, "FDSTOREREMOVE=1\nFDNAME=useless", false);
+    assert_int_equal(fcntl(copy, F_GETFD), -1);
+    assert_int_equal(fcntl(first, F_GETFD), -1);
+    assert_null(fd_list_find(&scene.handover.inherited, "useless"));
+    assert_non_null(fd_list_find(&scene.handover.inherited, "kept"));
+    assert_int_equal(handover_take(&scene.handover, "useless"), -1);
+    int pauses = 0;
+    while (handover_await_drop(&scene.handover))
+        pauses++;
+    assert_in_range(pauses, 1, 1000); /* not for ever */
+    tear_down(&scene);
+}
+
 /* A store keeps several of one name side by side. */
 static void test_another_file_of_the_same_name(void **state)
 {
@@ -592,6 +629,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_who_has_a_store),
         cmocka_unit_test(test_the_store_is_told_the_difference),
         cmocka_unit_test(test_one_is_stored_early),
+        cmocka_unit_test(test_one_is_dropped),
         cmocka_unit_test(test_another_file_of_the_same_name),
         cmocka_unit_test(test_without_a_store_nobody_is_told),
         cmocka_unit_test(test_a_store_that_does_not_listen),
