@@ -183,7 +183,8 @@ static bool take_line(struct client *client)
 static void go_on(struct client *client)
 {
     struct ev_loop *loop = client->control->loop;
-    bool did_something = true;
+    bool did_something = true, has_moved = false;
+    uint32_t worker;
     for (int i = 0; i < STEPS_AT_ONCE && did_something; i++) {
         if (!write_some(client) || is_over(client)) {
             drop(client);
@@ -193,10 +194,13 @@ static void go_on(struct client *client)
         if (client->task.state == TASK_NONE &&
             control_output_left(&client->output) < CONTROL_OUTPUT_ENOUGH)
             did_something |= take_line(client);
+        has_moved |= did_something;
     }
     if (did_something)
         ev_feed_event(loop, &client->timer, EV_CUSTOM); /* and the others have their turn */
-    start_timer(client);
+    /* What a client says meanwhile gives no worker more time. */
+    if (has_moved || !control_task_waits(&client->task, &worker))
+        start_timer(client);
     if (client->line_len < sizeof(client->line) && !client->has_ended)
         ev_io_start(loop, &client->readable);
     else

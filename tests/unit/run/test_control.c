@@ -281,6 +281,29 @@ static void a_worker_that_hangs(void **state)
     control_scene_assert_all_gone(scene);
 }
 
+/* Whatever its client says meanwhile; and each answer of a long walk has the time for itself. */
+static void a_worker_has_its_time_for_each_answer(void **state)
+{
+    struct control_scene *scene = *state;
+    int fd = control_scene_connect(scene);
+    control_scene_say(scene, fd, "sessions\n");
+    for (int i = 0; i < 3; i++) {
+        wait_s(scene, WORKER_S - 1);
+        scene->asked->count = 0;
+        scene->asked->is_more = true;
+        control_scene_answer(scene);
+        control_scene_turn(scene);
+    }
+    control_scene_say(scene, fd, "log-level ");
+    wait_s(scene, WORKER_S - 1);
+    control_scene_say(scene, fd, "info");
+    wait_s(scene, 2);
+    control_scene_assert_heard(
+        scene, fd, "{\"done\":true,\"ok\":false,\"error\":\"worker 0 does not answer\"}\n");
+    close(fd);
+    control_scene_assert_all_gone(scene);
+}
+
 /* ---- gone ----------------------------------------------------------------------------------- */
 
 /* It has closed its end: the answer finds nobody. */
@@ -392,6 +415,7 @@ int main(void)
         CONTROL_TEST(who_does_not_read_has_to_go),
         CONTROL_TEST(who_says_nothing_has_to_go),
         CONTROL_TEST(a_worker_that_hangs),
+        CONTROL_TEST(a_worker_has_its_time_for_each_answer),
         CONTROL_TEST(who_goes_before_the_answer),
         CONTROL_TEST(who_goes_without_reading),
         CONTROL_TEST(an_action_takes_its_time),
