@@ -211,6 +211,7 @@ static void set_start(json_t **object, const struct report_start *start)
     set_number(object, "starts", start->count);
     set_number(object, "sessions_taken_over", start->sessions.kept);
     set_number(object, "sessions_torn", start->sessions.torn);
+    set_number(object, "sessions_cid_length_changed", start->sessions.cid_length_changed);
     set_upgrade(object, &start->upgrade);
 }
 

@@ -68,22 +68,20 @@ static bool claim_all(struct part *parts, uint32_t count, struct err *err)
 static struct sessions_adopted sum_of(const struct part *parts, uint32_t count)
 {
     struct sessions_adopted sum = {0};
-    for (uint32_t i = 0; i < count; i++) {
-        sum.kept += parts[i].adopted.kept;
-        sum.torn += parts[i].adopted.torn;
-        sum.ended += parts[i].adopted.ended;
-        sum.removed += parts[i].adopted.removed;
-    }
+    for (uint32_t i = 0; i < count; i++)
+        sessions_adopted_add(&sum, &parts[i].adopted);
     return sum;
 }
 
 static void log_taken_over(const struct sessions_adopted *sum, uint64_t took_ms)
 {
     struct log_line line;
-    log_begin(&line, sum->torn == 0 ? LOG_INFO : LOG_WARNING, "sessions_taken_over");
+    log_begin(&line, sessions_adopted_lost(sum) == sum->removed ? LOG_INFO : LOG_WARNING,
+              "sessions_taken_over");
     log_add_u64(&line, "count", sum->kept);
     log_add_u64(&line, "torn", sum->torn);
     log_add_u64(&line, "listener_removed", sum->removed);
+    log_add_u64(&line, "cid_length_changed", sum->cid_length_changed);
     log_add_u64(&line, "had_ended", sum->ended);
     log_add_ms(&line, "duration_s", took_ms);
     log_end(&line);

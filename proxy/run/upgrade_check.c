@@ -12,6 +12,7 @@
 
 #include "run/check.h"
 #include "run/reload.h"
+#include "session/sessions_look.h"
 #include "state/state.h"
 
 enum { STATE_FD = 3 }; /* in the child */
@@ -174,14 +175,53 @@ void upgrade_check_stop(struct upgrade_check *check)
         continue;
 }
 
+/* ---- the other side -------------------------------------------------------------------------- */
+
+/* A start would drop them. */
+static void refuse_other_cids(const struct generation *generation, struct region *region,
+                              struct problems *problems)
+{
+    uint32_t cid_bytes[LAYOUT_LISTENERS_MAX] = {0}, lost[LAYOUT_LISTENERS_MAX];
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener *listener = &generation->listeners[i];
+        cid_bytes[listener->number] = listener->config->cid_bytes;
+    }
+    sessions_look_at_cids(region, cid_bytes, lost);
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener *listener = &generation->listeners[i];
+        if (lost[listener->number] == 0)
+            continue;
+        problems_error(problems,
+                       "%s:%u: [listener %s] cid_length = %u: its sessions with connection IDs of "
+                       "another length, %u of them, would be lost; make another listener with "
+                       "another name at another address, or restart the gate to lose them",
+                       generation->config->path, listener->config->lines[LISTENER_cid_bytes],
+                       listener->config->name, listener->config->cid_bytes, lost[listener->number]);
+    }
+}
+
+/* generation: NULL = the settings have errors. */
+static void check_state(int fd, struct generation *generation, struct problems *problems)
+{
+    struct state state;
+    struct err err = {0};
+    if (!state_look(&state, fd, &err)) {
+        problems_error(problems, "the state of the gate that runs: %s", err.text);
+        return;
+    }
+    if (generation != NULL && !reload_plan(generation, &state, &err))
+        problems_error(problems, "%s: %s", generation->config->path, err.text);
+    else if (generation != NULL)
+        refuse_other_cids(generation, &state.region, problems);
+    state_close(&state);
+}
+
 int upgrade_check_run(const char *config_path, const char *state)
 {
     struct problems problems;
-    struct err err = {0};
     problems_init(&problems);
     struct generation *generation = reload_build(config_path, &problems);
-    if (!state_check((int)strtol(state, NULL, 10), &err))
-        problems_error(&problems, "the state of the gate that runs: %s", err.text);
+    check_state((int)strtol(state, NULL, 10), generation, &problems);
     for (uint32_t i = 0; i < problems.count; i++)
         fprintf(stderr, "%s: %s\n", problems.is_warning[i] ? "warning" : "error",
                 problems.texts[i]);

@@ -40,9 +40,11 @@ static bool is_of(const struct session *s, const struct arrival *a)
     const struct association *association = &s->association;
     if (s->listener != a->listener->number || (a->kind.cid != NULL) != (association->cid_len != 0))
         return false;
-    return a->kind.cid != NULL
-               ? memcmp(association_cid(association), a->kind.cid, association->cid_len) == 0
-               : addr_equal(&s->client, &a->datagram->from);
+    if (a->kind.cid == NULL)
+        return addr_equal(&s->client, &a->datagram->from);
+    /* The listener may be another one of that number and name by now. */
+    return association->cid_len == a->listener->config->cid_bytes &&
+           memcmp(association_cid(association), a->kind.cid, association->cid_len) == 0;
 }
 
 /* A closed association answers nothing; and after the end nothing goes to the device. */

@@ -189,6 +189,12 @@ static inline struct session_rare *session_rare(const struct session *s)
 {
     return ref_find(&s->rare);
 }
+/* Whether it is found at a listener whose connection IDs have so many bytes: by its own, which
+ * begins every record of its device's, or by its address, if it has none. */
+static inline bool session_fits_cid_length(const struct session *s, uint32_t cid_bytes)
+{
+    return s->association.cid_len == 0 || s->association.cid_len == cid_bytes;
+}
 static inline bool session_is_anonymous(const struct session *s)
 {
     return session_who(s)->credential == CREDENTIAL_NONE;

@@ -18,6 +18,15 @@ void sessions_adopt_end(struct sessions_adopt *adopt)
     cells_adopt_end(&adopt->cells);
 }
 
+void sessions_adopted_add(struct sessions_adopted *sum, const struct sessions_adopted *adopted)
+{
+    sum->kept += adopted->kept;
+    sum->torn += adopted->torn;
+    sum->ended += adopted->ended;
+    sum->removed += adopted->removed;
+    sum->cid_length_changed += adopted->cid_length_changed;
+}
+
 /* ---- those of a worker ---------------------------------------------------------------------- */
 
 /* In the order in which they began. Of what is another worker's only the slot is looked at: that
@@ -168,6 +177,11 @@ static bool take_over(struct sessions *all, struct sessions_adopt *adopt, struct
     if (is_sound && session_listener(all, s) == NULL) {
         drop(all, s, CLOSE_listener_removed);
         adopted->removed++;
+        return true;
+    }
+    if (is_sound && !session_fits_cid_length(s, session_listener(all, s)->config->cid_bytes)) {
+        drop(all, s, CLOSE_cid_length_changed);
+        adopted->cid_length_changed++;
         return true;
     }
     if (!is_sound || is_displaced(all, s) || !may_go_on(adopt, s) ||

@@ -5,7 +5,8 @@
  * anew. A session belongs to the worker that its slot says, so there may be another number of
  * workers than before. One that a process was killed over while it changed is dropped (close reason
  * `torn`), the end of one that was ending is completed; in both cases the slot becomes a tombstone.
- * Of two that claim the same, the later one stays. */
+ * Of two that claim the same, the later one stays. One whose listener is gone, or looks for
+ * connection IDs of another length now, is dropped under a reason of its own. */
 #ifndef SESSIONS_ADOPT_H
 #define SESSIONS_ADOPT_H
 
@@ -24,10 +25,19 @@ struct sessions_adopt {
 /* What became of the sessions of one worker. */
 struct sessions_adopted {
     uint32_t kept;
-    uint32_t torn;    /* or useless here */
-    uint32_t ended;   /* their end was completed */
-    uint32_t removed; /* their listener is none any more */
+    uint32_t torn;               /* or useless here */
+    uint32_t ended;              /* their end was completed */
+    uint32_t removed;            /* their listener is none any more */
+    uint32_t cid_length_changed; /* their connection IDs are of another length than its now */
 };
+
+/* Those that have ended at this start, and are counted now. */
+static inline uint32_t sessions_adopted_lost(const struct sessions_adopted *adopted)
+{
+    return adopted->torn + adopted->removed + adopted->cid_length_changed;
+}
+/* Of several workers. */
+void sessions_adopted_add(struct sessions_adopted *sum, const struct sessions_adopted *adopted);
 
 /* The main thread, before any worker has a session. is_copy and is_same_machine: see above. */
 bool sessions_adopt_begin(struct sessions_adopt *adopt, struct region *region, bool is_copy,

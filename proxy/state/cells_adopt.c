@@ -90,6 +90,14 @@ bool cells_adopt_begin(struct cells_adopt *adopt, struct region *region, struct 
     return true;
 }
 
+void cells_adopt_look(struct cells_adopt *adopt, struct region *region)
+{
+    const _Atomic uint32_t *directory = cells_directory(region);
+    *adopt = (struct cells_adopt){.region = region, .chunk_end = LAYOUT_CHUNKS_MAX};
+    while (adopt->chunk_end > 0 && atomic_load(&directory[adopt->chunk_end - 1]) == 0)
+        adopt->chunk_end--;
+}
+
 /* ---- cells ---------------------------------------------------------------------------------- */
 
 static uint32_t entry_of(const struct cells_adopt *adopt, uint32_t chunk)
@@ -101,7 +109,7 @@ static uint32_t entry_of(const struct cells_adopt *adopt, uint32_t chunk)
 static void *first_from(const struct cells_adopt *adopt, enum cells_kind kind, uint32_t chunk)
 {
     for (; chunk < adopt->chunk_end; chunk++)
-        if (cells_entry_kind(entry_of(adopt, chunk)) == kind)
+        if (cells_entry_kind(entry_of(adopt, chunk)) == kind && is_entry(entry_of(adopt, chunk)))
             return adopt->region->base + cells_chunk_at(chunk);
     return NULL;
 }

@@ -20,6 +20,9 @@ struct cells_adopt {
 /* Before any cell of this process is taken. Chunks of which the directory says nonsense are gone.
  * The main thread. */
 bool cells_adopt_begin(struct cells_adopt *adopt, struct region *region, struct err *err) MUST_USE;
+/* The same for somebody who only looks, at the region of a process that goes on with it: nothing is
+ * written, and only cells_adopt_next() may be called. A chunk that says nonsense is passed over. */
+void cells_adopt_look(struct cells_adopt *adopt, struct region *region);
 /* Harmless if it was not begun. */
 void cells_adopt_end(struct cells_adopt *adopt);
 

@@ -104,27 +104,30 @@ static bool check(const struct region *region, struct err *err)
     return true;
 }
 
-bool state_check(int fd, struct err *err)
-{
-    struct region region;
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (own < 0)
-        return err_set(err, "descriptor %d of the state: %s", fd, strerror(errno));
-    if (!region_map_read_only(&region, own, err)) {
-        close(own);
-        return false;
-    }
-    bool ok = check(&region, err);
-    region_close(&region);
-    return ok;
-}
-
 /* ---- beginning and end ----------------------------------------------------------------------- */
 
 static void begin(struct state *state)
 {
     state->header = (struct layout_header *)state->region.base;
     pthread_mutex_init(&state->route_mutex, NULL);
+}
+
+bool state_look(struct state *state, int fd, struct err *err)
+{
+    *state = (struct state){0};
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return err_set(err, "descriptor %d of the state: %s", fd, strerror(errno));
+    if (!region_map_read_only(&state->region, own, err)) {
+        close(own);
+        return false;
+    }
+    if (!check(&state->region, err)) {
+        region_close(&state->region);
+        return false;
+    }
+    begin(state);
+    return true;
 }
 
 /* What is zero in it has no memory if it comes from a file; and its secrets are to be locked. */

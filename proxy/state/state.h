@@ -70,9 +70,10 @@ static inline bool state_is_of_this_machine(const struct state *state)
 }
 void state_note_renewed(struct state *state);
 
-/* Whether state_adopt() could read it, asked while another process has it: the file is mapped
- * read-only, and no lock taken. The descriptor stays the caller's. */
-bool state_check(int fd, struct err *err) MUST_USE;
+/* For somebody who only looks, while another process has it, and changes it: it is mapped
+ * read-only, and no lock is taken. The descriptor stays the caller's. False if state_adopt() could
+ * not read it. */
+bool state_look(struct state *state, int fd, struct err *err) MUST_USE;
 
 /* Gives up the mapping and the lock; the memory lives on in other descriptors. Harmless for one
  * that is all zero. */

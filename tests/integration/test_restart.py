@@ -100,6 +100,36 @@ def test_a_key_that_was_withdrawn_meanwhile(make_succession, backend, make_devic
     assert gate.proxy.sessions() == 1
 
 
+def test_another_length_of_connection_ids(make_succession, backend, make_device):
+    """The next process would not find those that devices have: an upgrade is refused, other starts drop these sessions
+    and say so. Those that are found by their address go on."""
+    gate = make_succession(backend, gate={"control": "control.sock"})
+    gone = make_device(gate.proxy, cid=b"\x01").connect()
+    stays = make_device(gate.proxy).connect()
+    gone.exchange(b"before")
+    gate.proxy.sections["listener coaps"]["cid_length"] = 12
+    gate.proxy.write_config()
+    if gate.way == "upgrade":
+        gate.proxy.send_signal(signal.SIGUSR2)
+        told = gate.proxy.wait_log("upgrade_check", level="error")["text"]
+        assert "cid_length = 12: its sessions with connection IDs of another length, 1 of them, would be lost" in told
+        gate.proxy.wait_log("upgrade_failed")
+        gone.exchange(b"as before")
+        gone.close()
+        gate.proxy.wait_closed("closed_by_client")
+        gate.go()
+        stays.exchange(b"nobody has one any more")
+        return
+    gate.go()
+    taken = gate.proxy.wait_log("sessions_taken_over", level="warning")
+    assert (taken["count"], taken["torn"], taken["cid_length_changed"]) == ("1", "0", "1")
+    assert gate.proxy.closed("cid_length_changed") == 1
+    *_, status, _ = gate.proxy.ctl("status")
+    assert status["sessions_cid_length_changed"] == 1
+    stays.exchange(b"found by its address")
+    make_device(gate.proxy, cid=b"\x01").connect().exchange(b"of another length")
+
+
 def test_datagrams_wait_for_the_next_process(make_succession, silent_backend, make_device):
     """A device that goes on sending. Killed, a gate may lose the batch that it has in hand."""
     gate = make_succession(silent_backend)

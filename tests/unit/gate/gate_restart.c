@@ -81,14 +81,6 @@ static void open_workers(struct gate *gate, struct datapath *workers, uint32_t c
     }
 }
 
-static void add(struct sessions_adopted *sum, const struct sessions_adopted *adopted)
-{
-    sum->kept += adopted->kept;
-    sum->torn += adopted->torn;
-    sum->ended += adopted->ended;
-    sum->removed += adopted->removed;
-}
-
 /* Up to where the first `killed_after` workers have done so; `count` = completely. */
 static struct sessions_adopted take_over(struct gate *gate, struct datapath *workers,
                                          uint32_t count, uint32_t killed_after)
@@ -103,7 +95,7 @@ static struct sessions_adopted take_over(struct gate *gate, struct datapath *wor
         if (!datapath_adopt(&workers[i], &adopt, gate->now_ms, &adopted, &err))
             fail_msg("%s", err.text);
         assert_int_equal(gate_session_count(&workers[i]), adopted.kept);
-        add(&sum, &adopted);
+        sessions_adopted_add(&sum, &adopted);
     }
     for (uint32_t i = 0; i < count && killed_after == count; i++)
         datapath_adopt_sweep(&workers[i], &adopt);
@@ -120,7 +112,7 @@ struct sessions_adopted gate_begin_anew(struct gate *gate)
         if (gate->listening[i].fd >= 0)
             datapath_add_socket(&gate->dp, i, &gate->listening[i]);
     struct sessions_adopted adopted = take_over(gate, &gate->dp, 1, 1);
-    gate->inherited = adopted.kept + adopted.torn + adopted.removed;
+    gate->inherited = adopted.kept + sessions_adopted_lost(&adopted);
     gate->due_ms = gate->now_ms;
     while (datapath_swap_on(&gate->dp, gate->now_ms))
         ;

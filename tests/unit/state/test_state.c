@@ -91,7 +91,10 @@ static void nobody_else_has_it(void **at)
     assert_true(err.may_pass);
     assert_true(fcntl(fd, F_GETFD) >= 0); /* still the caller's */
     /* But it may be looked at. */
-    assert_true(state_check(fd, &err));
+    assert_true(state_look(&second, fd, &err));
+    assert_memory_equal(second.header->cookie_master, state->header->cookie_master,
+                        LAYOUT_MASTER_BYTES);
+    state_close(&second);
     assert_true(fcntl(fd, F_GETFD) >= 0);
     close(fd);
 }
@@ -158,7 +161,7 @@ static void refuse(struct state *state, const char *because)
     struct err err = {0};
     int fd = leave(state);
     struct state next;
-    assert_false(state_check(fd, &err));
+    assert_false(state_look(&next, fd, &err));
     assert_non_null(strstr(err.text, because));
     err = (struct err){0};
     assert_false(state_adopt(&next, fd, &err));
@@ -290,7 +293,7 @@ static void what_is_no_state(void **at)
     assert_false(state_adopt(&next, fd, &err));
     assert_non_null(strstr(err.text, "is no state"));
     assert_false(state_adopt(&next, -1, &err));
-    assert_false(state_check(-1, &err));
+    assert_false(state_look(&next, -1, &err));
     assert_true(fcntl(fd, F_GETFD) >= 0);
     close(fd);
 }

@@ -281,6 +281,30 @@ static void device_closes_twice(void **state)
     gate_doing(NULL);
 }
 
+/* A listener of the same name and number has taken the place of its own, and has connection IDs of
+ * another length: they are not those of before, however they begin, and nothing is opened for them.
+ */
+static void its_listener_is_another_one(void **state)
+{
+    static const char second[] = GATE LISTENER_AT("second", "5685") PSK,
+                      again[] =
+                          GATE LISTENER PSK "cid_length = 4\n" LISTENER_AT("second", "5685") PSK;
+    enum { HEADER = 0x3b /* of epoch 3, with connection ID, to the datagram's end */ };
+    struct gate *gate = *state;
+    uint8_t cid[GATE_CID_MAX], record[1024] = {HEADER};
+    gate_open(gate, GATE LISTENER PSK LISTENER_AT("second", "5685") PSK);
+    struct linger_closed c = linger_live_session(gate, gate_kind("1.3 psk, cid 3"), 1);
+    size_t cid_bytes = gate_copy_cid(&gate->dp, &c.device->addr, cid);
+    memcpy(record + 1, cid, cid_bytes);
+    linger_close_now(gate, &c);
+    gate_reload(gate, second);
+    gate_reload(gate, again);
+    for (unsigned i = 0; i < GATE_CLOSING_BYTES / sizeof(record) + 10; i++)
+        assert_int_equal(gate_inject(gate, &c.device->addr, record, sizeof(record)),
+                         CLIENT_cid_unknown);
+    assert_int_equal(gate_closing_count(&gate->dp), 1);
+}
+
 int datapath_linger_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +318,7 @@ int datapath_linger_tests(void)
         GATE_TEST(late_data_moves_nothing),
         GATE_TEST(device_returns_meanwhile),
         GATE_TEST(device_closes_twice),
+        GATE_TEST(its_listener_is_another_one),
     };
     return cmocka_run_group_tests_name("datapath: lingering", tests, NULL, NULL);
 }

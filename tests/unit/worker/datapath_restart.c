@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "gate/gate_restart.h"
+#include "session/sessions_look.h"
 #include "worker/datapath_tests.h"
 
 enum { TOMBSTONE_MS = 247000 };
@@ -355,6 +356,51 @@ static void what_is_torn_is_dropped(void **state)
     gate_doing(NULL);
 }
 
+/* What somebody sees who looks at the sessions before. */
+static uint32_t lost_with(struct gate *gate, size_t cid_bytes)
+{
+    uint32_t by_listener[LAYOUT_LISTENERS_MAX] = {(uint32_t)cid_bytes}, lost[LAYOUT_LISTENERS_MAX];
+    sessions_look_at_cids(&gate->state.region, by_listener, lost);
+    return lost[0];
+}
+
+/* What devices send to the connection IDs that they have is of another length than those that are
+ * looked for. Those that have none are found as before. */
+static void another_length_of_connection_ids(void **state)
+{
+    static const char *const with_cid[] = {"1.2 psk ccm-8, cid", "1.3 psk, cid 4"};
+    static const char *const lengths[] = {"cid_length = 0\n", "cid_length = 4\n",
+                                          "cid_length = 32\n"};
+    struct gate *gate = *state;
+    for (int v = 0; v < 2; v++) {
+        for (int i = 0; i < 3; i++) {
+            char settings[1024];
+            snprintf(settings, sizeof(settings), USUAL "%s", lengths[i]);
+            gate_doing("%s, %s", with_cid[v], lengths[i]);
+            gate_open(gate, USUAL);
+            struct device *gone = gate_connected(gate, gate_kind(with_cid[v])),
+                          *stays = gate_connected(gate, gate_kind("1.2 psk ccm-8"));
+            gate_assert_echo(gate, gone, "before");
+            struct addr source = gate_last_source();
+            assert_int_equal(lost_with(gate, gate_cid_bytes(&gate->dp, &gone->addr)), 0);
+            assert_int_equal(lost_with(gate, 3), 1);
+            struct sessions_adopted adopted = gate_restart_as(gate, settings);
+            assert_int_equal(adopted.kept, 1);
+            assert_int_equal(lost_with(gate, 3), 0);
+            assert_int_equal(adopted.cid_length_changed, 1);
+            assert_int_equal(gate_closed(gate, CLOSE_cid_length_changed), 1);
+            assert_late(gate, &source, CLOSE_cid_length_changed);
+            gate_assert_echo(gate, stays, "has none");
+            /* That it was so is known once and for all. */
+            adopted = gate_restart_as(gate, USUAL);
+            assert_int_equal(adopted.kept, 1);
+            assert_int_equal(adopted.cid_length_changed, 0);
+            gate_assert_echo(gate, stays, "and once more");
+        }
+    }
+    gate_doing(NULL);
+}
+
 /* ---- copies --------------------------------------------------------------------------------- */
 
 /* Somebody else may have gone on from the same: DTLS 1.2 takes other nonces, as the watch of them
@@ -439,6 +485,7 @@ int datapath_restart_tests(void)
         GATE_TEST(an_unproved_address_stays_unproved),
         GATE_TEST(who_has_closed_stays_closed),
         GATE_TEST(what_is_torn_is_dropped),
+        GATE_TEST(another_length_of_connection_ids),
         GATE_TEST(a_copy_goes_another_way),
         GATE_TEST(a_copy_is_renewed_after_a_kill),
     };
