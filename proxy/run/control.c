@@ -367,7 +367,7 @@ void control_answer_end(struct control_answer answer, bool is_ok, const char *te
 int control_answer_detach(struct control_answer answer)
 {
     struct client *client = find(answer);
-    if (client == NULL || !write_some(client))
+    if (client == NULL || !write_some(client) || control_output_left(&client->output) != 0)
         return -1;
     return fcntl(client->fd, F_DUPFD_CLOEXEC, 3);
 }

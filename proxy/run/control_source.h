@@ -30,7 +30,7 @@ void control_answer_problem(struct control_answer answer, bool is_warning, const
 void control_answer_end(struct control_answer answer, bool is_ok, const char *text);
 
 /* The same, but the next process ends the conversation: a descriptor of it, the caller's. -1: the
- * client has gone, or there is none left. */
+ * client has gone or has not read what it was told before, or there is no descriptor left. */
 int control_answer_detach(struct control_answer answer);
 /* In the next process. Takes the descriptor. */
 void control_answer_end_at(int fd, bool is_ok, const char *text);

@@ -399,6 +399,26 @@ static void another_process_answers(void **state)
     close(fd);
 }
 
+/* What still waits for it is lost with this process, perhaps the rest of a line. */
+static void who_does_not_read_is_not_handed_on(void **state)
+{
+    struct control_scene *scene = *state;
+    int fd = control_scene_connect(scene);
+    for (uint32_t i = 1;; i++) {
+        scene->sessions_left = 16;
+        control_scene_say(scene, fd, "sessions\nreload\n");
+        assert_int_equal(scene->actions, i);
+        int detached = control_answer_detach(scene->action);
+        if (detached < 0)
+            break;
+        close(detached);
+        control_answer_end(scene->action, true, "");
+    }
+    assert_true(scene->actions > 1);
+    close(fd);
+    control_scene_assert_all_gone(scene);
+}
+
 #define CONTROL_TEST(test) cmocka_unit_test_setup_teardown(test, control_scene_set_up, tear_down)
 
 int main(void)
@@ -421,6 +441,7 @@ int main(void)
         CONTROL_TEST(an_action_takes_its_time),
         CONTROL_TEST(an_action_whose_client_has_gone),
         CONTROL_TEST(another_process_answers),
+        CONTROL_TEST(who_does_not_read_is_not_handed_on),
     };
     return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }
