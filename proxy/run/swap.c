@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/log.h"
@@ -12,6 +11,7 @@
 void swap_init(struct swap *swap, struct generation *generation)
 {
     *swap = (struct swap){.generation = generation};
+    start_settings_note(&swap->start, &generation->config->gate);
     pthread_mutex_init(&swap->lock, NULL); /* cannot fail without attributes */
     atomic_store(&swap->record.is_good, true);
     atomic_store(&swap->record.good_since, (int64_t)time(NULL));
@@ -73,37 +73,6 @@ void swap_deinit(struct swap *swap)
 }
 
 /* ---- beginning ------------------------------------------------------------------------------- */
-
-/* What was read once, at the start. */
-static void tell_what_needs_a_restart(const struct gate_config *now, const struct gate_config *next,
-                                      const char *path, struct problems *problems)
-{
-    const struct {
-        const char *key;
-        bool has_changed;
-    } settings[] = {
-        {"workers", now->workers != next->workers},
-        {"metrics", !addr_equal(&now->metrics, &next->metrics)},
-        {"user", strcmp(now->user, next->user) != 0},
-        {"backend_port", now->backend_port != next->backend_port},
-        {"control", strcmp(now->control, next->control) != 0},
-        {"control_mode", now->control_mode != next->control_mode},
-        {"control_group", strcmp(now->control_group, next->control_group) != 0},
-        {"state_file", strcmp(now->state_file, next->state_file) != 0},
-        {"state_key_file", strcmp(now->state_key_file, next->state_key_file) != 0},
-    };
-    char text[256] = "";
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-        size_t len = strlen(text);
-        if (settings[i].has_changed)
-            snprintf(text + len, sizeof(text) - len, "%s%s", len != 0 ? ", " : "", settings[i].key);
-    }
-    if (text[0] != '\0')
-        problems_warning(problems,
-                         "%s: [gate] %s: changed, and in force after a restart only; the rest is "
-                         "in force now",
-                         path, text);
-}
 
 /* Connection IDs that devices have could not be told from others any more. */
 static void refuse_other_cids(const struct generation *now, const struct generation *next,
@@ -190,8 +159,7 @@ static bool try_to_begin(struct swap *swap, struct problems *problems)
     if (!reload_plan(next, swap->state, &err))
         problems_error(problems, "%s: %s", swap->path, err.text);
     refuse_other_cids(swap->generation, next, problems);
-    tell_what_needs_a_restart(&swap->generation->config->gate, &next->config->gate, swap->path,
-                              problems);
+    start_settings_compare(&swap->start, &next->config->gate, swap->path, problems);
     struct sockets *sockets =
         problems->error_count == errors_before ? open_sockets(swap, next, &err) : NULL;
     if (sockets != NULL && reload_begin_counters(next, swap->state, &err) &&

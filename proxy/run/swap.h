@@ -12,6 +12,7 @@
 #include "base/problems.h"
 #include "creds/generation.h"
 #include "run/sockets.h"
+#include "run/start_settings.h"
 #include "worker/worker.h"
 
 /* What /metrics tells; written by the main thread, read by any. */
@@ -25,6 +26,7 @@ struct swap {
     /* In force; owned. */
     struct generation *generation;
     struct sockets *sockets;
+    struct start_settings start;
     pthread_mutex_t lock; /* of `generation`, for other threads: swap_generation() */
     struct swap_record record;
 
