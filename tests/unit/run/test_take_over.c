@@ -16,6 +16,7 @@
 #include "net/steering.h"
 #include "run/crew_scene.h"
 #include "run/take_over.h"
+#include "state/cells_adopt.h"
 
 static struct crew_scene scene;
 static struct caught_log log_of_it;
@@ -57,6 +58,24 @@ static void test_a_new_state_has_none(void **state)
     crew_scene_close(&scene);
 }
 
+/* Cells of sessions that are not wiped: keys are in them. A free one begins with a link. */
+static uint32_t cells_in_use(void)
+{
+    static const uint8_t wiped[CELLS_MAX_BYTES];
+    struct cells_adopt all;
+    struct err err = {0};
+    uint32_t count = 0;
+    if (!cells_adopt_begin(&all, &scene.state.region, &err))
+        fail_msg("%s", err.text);
+    const uint8_t *cell = NULL;
+    while ((cell = cells_adopt_next(&all, CELLS_SESSIONS, cell)) != NULL) {
+        size_t bytes = cells_adopt_bytes(&all, CELLS_SESSIONS, cell) - CELLS_UNIT_BYTES;
+        count += memcmp(cell + CELLS_UNIT_BYTES, wiped, bytes) != 0;
+    }
+    cells_adopt_end(&all);
+    return count;
+}
+
 /* What became of them is the sum over workers, in one line; and each has those that are its own. */
 static void test_what_became_of_them(void **state)
 {
@@ -71,6 +90,7 @@ static void test_what_became_of_them(void **state)
         gate_tear(worker_of(&scene.devices[1]), &scene.devices[1].addr, true);
         crew_scene_begin_anew(&scene);
         open_crew(count);
+        assert_int_equal(cells_in_use(), CREW_SCENE_DEVICES);
         caught_log_begin(&log_of_it);
         assert_true(take_over(&sum, &err));
         const char *line = caught_log_line(&log_of_it);
@@ -79,6 +99,7 @@ static void test_what_became_of_them(void **state)
         assert_int_equal(sum.torn, 1);
         assert_int_equal(sum.ended, 1);
         assert_int_equal(sum.removed, 0);
+        assert_int_equal(cells_in_use(), CREW_SCENE_DEVICES - 2);
         assert_non_null(strstr(line, "level=warning event=sessions_taken_over count=10 torn=1 "
                                      "listener_removed=0 had_ended=1 "));
         assert_int_equal(crew_session_count(&scene.crew), CREW_SCENE_DEVICES - 2);
