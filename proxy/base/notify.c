@@ -11,6 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/err.h"
+#include "base/log.h"
+
 enum { WAIT_S = 3 };
 
 /* fd: -1 = none. */
@@ -42,7 +45,7 @@ static bool send_to(const struct sockaddr_un *name, socklen_t name_size, const c
     return is_sent;
 }
 
-bool notify_send_fd(const char *state, int fd, struct err *err)
+static bool try_to_send(const char *state, int fd, struct err *err)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -62,19 +65,28 @@ bool notify_send_fd(const char *state, int fd, struct err *err)
     return true;
 }
 
-bool notify_send(const char *state, struct err *err)
+bool notify_send_fd(const char *state, int fd)
 {
-    return notify_send_fd(state, -1, err);
+    struct err err = {0};
+    bool is_sent = try_to_send(state, fd, &err);
+    if (!is_sent)
+        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+    return is_sent;
 }
 
-bool notify_send_reloading(struct err *err)
+bool notify_send(const char *state)
+{
+    return notify_send_fd(state, -1);
+}
+
+bool notify_send_reloading(void)
 {
     char state[64];
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
              (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
-    return notify_send(state, err);
+    return notify_send(state);
 }
 
 bool notify_wants_watchdog(void)

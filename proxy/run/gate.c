@@ -251,14 +251,6 @@ static void stop_crew_or_exit(struct gate *gate)
     _exit(EXIT_RUN_TIME);
 }
 
-/* To the service manager, if there is one. */
-static void notify(const char *state)
-{
-    struct err err = {0};
-    if (!notify_send(state, &err))
-        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
-}
-
 static void close_gate(struct gate *gate)
 {
     bool was_ready = atomic_exchange(&gate->is_ready, false);
@@ -329,7 +321,7 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
     bool is_healthy =
         watchdog_log_look(&gate->watchdog_log, gate->crew.counters, gate->crew.count, now_ms());
     if (is_healthy && notify_wants_watchdog())
-        notify("WATCHDOG=1");
+        notify_send("WATCHDOG=1");
     if (gate->keep_again_ms > 0 && now_ms() >= gate->keep_again_ms)
         keep_descriptors(gate);
     reloads_go_on(&gate->reloads);
@@ -414,7 +406,7 @@ static void get_ready(struct gate *gate)
     gate_log_ready(in_force(gate), gate->crew.count);
     atomic_store(&gate->is_ready, true);
     succession_tell(&gate->succession);
-    notify("READY=1");
+    notify_send("READY=1");
     ev_timer_init(&gate->watchdog_timer, on_watchdog_timer, 1.0, 1.0);
     gate->watchdog_timer.data = gate;
     ev_timer_start(gate->loop, &gate->watchdog_timer);
@@ -434,7 +426,7 @@ static bool serve(struct gate *gate, const char *config_path, struct err *err)
     get_ready(gate);
     ev_run(gate->loop, 0);
     if (!gate->upgrade.is_due)
-        notify("STOPPING=1");
+        notify_send("STOPPING=1");
     return true;
 }
 

@@ -163,12 +163,8 @@ void handover_close(struct handover *handover)
 static bool tell(const char *what, const char *name, const char *more, int fd)
 {
     char text[FD_NAME_MAX + 64];
-    struct err err = {0};
     snprintf(text, sizeof(text), "%s\nFDNAME=%s%s", what, name, more);
-    if (notify_send_fd(text, fd, &err))
-        return true;
-    log_text(LOG_WARNING, "notify_failed", "%s", err.text);
-    return false;
+    return notify_send_fd(text, fd);
 }
 
 /* Out of memory, it is stored again next time, which does no harm. */

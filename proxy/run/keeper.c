@@ -218,13 +218,6 @@ static void drop_descriptors(struct keeper *keeper, const char *name)
     }
 }
 
-static void pass_on(const char *text)
-{
-    struct err err = {0};
-    if (!notify_send(text, &err))
-        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
-}
-
 static void hear(struct keeper *keeper, const struct keeper_message *message)
 {
     switch (message->kind) {
@@ -233,16 +226,16 @@ static void hear(struct keeper *keeper, const struct keeper_message *message)
     case KEEPER_WATCHDOG:
         keeper_patience_well(&keeper->patience, now_ms());
         if (notify_wants_watchdog())
-            pass_on("WATCHDOG=1");
+            notify_send("WATCHDOG=1");
         return;
     case KEEPER_READY:
         keeper->is_ready = keeper->was_ever_ready = true;
         keeper->failed_starts = 0;
         keeper->ready_ms = now_ms();
         keeper_patience_ready(&keeper->patience, keeper->ready_ms);
-        pass_on(message->text);
+        notify_send(message->text);
         return;
-    case KEEPER_OTHER: pass_on(message->text); return;
+    case KEEPER_OTHER: notify_send(message->text); return;
     }
 }
 

@@ -1,29 +1,7 @@
 #include "run/reloads.h"
 
-#include <stdio.h>
-#include <time.h>
-
 #include "base/log.h"
 #include "base/notify.h"
-
-/* To the service manager, which waits for both. */
-static void tell_manager(const char *state)
-{
-    struct err err = {0};
-    if (!notify_send(state, &err))
-        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
-}
-
-/* systemd wants the time in the same datagram (sd_notify(3)). */
-static void tell_reloading(void)
-{
-    struct timespec now;
-    char text[80];
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
-             (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000);
-    tell_manager(text);
-}
 
 static void tell_problems(const struct reloads *reloads, const struct problems *problems)
 {
@@ -50,7 +28,7 @@ static void begin(struct reloads *reloads)
     for (uint32_t a = 0; a < reloads->waiting_count; a++)
         reloads->answers[reloads->answer_count++] = reloads->waiting[a];
     reloads->waiting_count = 0;
-    tell_reloading();
+    notify_send_reloading(); /* the service manager waits for READY=1 */
     problems_init(&problems);
     bool has_begun = swap_begin(reloads->swap, &problems);
     tell_problems(reloads, &problems);
@@ -59,7 +37,7 @@ static void begin(struct reloads *reloads)
         return;
     log_text(LOG_ERROR, "reload_failed", "the settings that were in force stay in force");
     answer(reloads, false, "the settings that were in force stay in force");
-    tell_manager("READY=1");
+    notify_send("READY=1");
 }
 
 void reloads_ask(struct reloads *reloads)
@@ -90,7 +68,7 @@ static void tell_done(struct reloads *reloads)
     drains_recount(reloads->drains, generation);
     reloads->on_done(reloads->context);
     answer(reloads, true, "");
-    tell_manager("READY=1");
+    notify_send("READY=1");
 }
 
 void reloads_go_on(struct reloads *reloads)

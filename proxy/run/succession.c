@@ -144,8 +144,7 @@ void succession_execute(struct succession *all, const struct generation *generat
     struct err err = {0};
     bool is_listed = (asker < 0 || fd_list_add(&list, HANDOVER_ASKER, asker, &err)) &&
                      make_list(all, sockets, &list, &err);
-    if (!notify_send_reloading(&err)) /* READY=1 of the next one ends it */
-        log_text(LOG_WARNING, "notify_failed", "%s", err.text);
+    notify_send_reloading(); /* READY=1 of the next one ends it */
     state_starts_note_stop(all->state);
     log_stop();
     if (is_listed)

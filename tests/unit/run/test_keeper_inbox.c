@@ -37,8 +37,7 @@ static int tear_down(void **state)
 
 static void say(const char *text, int fd)
 {
-    struct err err = {0};
-    assert_true(notify_send_fd(text, fd, &err));
+    assert_true(notify_send_fd(text, fd));
 }
 
 static uint32_t open_descriptors(void)
@@ -154,9 +153,8 @@ static void test_strangers_are_not_heard(void **state)
     pid_t stranger = fork();
     assert_true(stranger >= 0);
     if (stranger == 0) {
-        struct err err;
-        bool is_sent = notify_send("READY=1", &err) &&
-                       notify_send_fd("FDSTORE=1\nFDNAME=state", STDERR_FILENO, &err);
+        bool is_sent =
+            notify_send("READY=1") && notify_send_fd("FDSTORE=1\nFDNAME=state", STDERR_FILENO);
         _exit(is_sent ? 0 : 1);
     }
     assert_int_equal(waitpid(stranger, &status, 0), stranger);
