@@ -212,6 +212,7 @@ static void set_start(json_t **object, const struct report_start *start)
     set_number(object, "sessions_taken_over", start->sessions.kept);
     set_number(object, "sessions_torn", start->sessions.torn);
     set_number(object, "sessions_cid_length_changed", start->sessions.cid_length_changed);
+    set_number(object, "sessions_other_machine", start->sessions.other_machine);
     set_upgrade(object, &start->upgrade);
 }
 

@@ -82,6 +82,7 @@ static void log_taken_over(const struct sessions_adopted *sum, uint64_t took_ms)
     log_add_u64(&line, "torn", sum->torn);
     log_add_u64(&line, "listener_removed", sum->removed);
     log_add_u64(&line, "cid_length_changed", sum->cid_length_changed);
+    log_add_u64(&line, "other_machine", sum->other_machine);
     log_add_u64(&line, "had_ended", sum->ended);
     log_add_ms(&line, "duration_s", took_ms);
     log_end(&line);

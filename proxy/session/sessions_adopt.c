@@ -25,6 +25,7 @@ void sessions_adopted_add(struct sessions_adopted *sum, const struct sessions_ad
     sum->ended += adopted->ended;
     sum->removed += adopted->removed;
     sum->cid_length_changed += adopted->cid_length_changed;
+    sum->other_machine += adopted->other_machine;
 }
 
 /* ---- those of a worker ---------------------------------------------------------------------- */
@@ -150,13 +151,33 @@ static bool establish(struct sessions *all, struct session *s)
     return true;
 }
 
-/* On another machine those of DTLS 1.3 are of no use; those of 1.2 go another way from a copy. */
-static bool may_go_on(struct sessions_adopt *adopt, struct session *s)
+/* Why a sound one cannot go on; CLOSE_REASON_COUNT = it can. */
+static enum close_reason obstacle_of(const struct sessions *all, const struct sessions_adopt *adopt,
+                                     const struct session *s)
 {
-    if (!adopt->is_copy)
-        return true;
-    return s->association.version == VERSION_1_3 ? adopt->is_same_machine
-                                                 : association_renew(&s->association);
+    const struct listener *listener = session_listener(all, s);
+    if (listener == NULL)
+        return CLOSE_listener_removed;
+    if (!session_fits_cid_length(s, listener->config->cid_bytes))
+        return CLOSE_cid_length_changed;
+    if (adopt->is_copy && !adopt->is_same_machine && s->association.version == VERSION_1_3)
+        return CLOSE_other_machine;
+    return is_displaced(all, s) ? CLOSE_torn : CLOSE_REASON_COUNT;
+}
+
+/* Those of DTLS 1.2 go another way from a copy. */
+static bool renew(const struct sessions_adopt *adopt, struct session *s)
+{
+    return !adopt->is_copy || s->association.version == VERSION_1_3 ||
+           association_renew(&s->association);
+}
+
+static void count_lost(struct sessions_adopted *adopted, enum close_reason reason)
+{
+    adopted->removed += reason == CLOSE_listener_removed;
+    adopted->cid_length_changed += reason == CLOSE_cid_length_changed;
+    adopted->other_machine += reason == CLOSE_other_machine;
+    adopted->torn += reason == CLOSE_torn;
 }
 
 /* *is_kept: it goes on. False: out of memory. */
@@ -174,20 +195,12 @@ static bool take_over(struct sessions *all, struct sessions_adopt *adopt, struct
         adopted->ended++;
         return true;
     }
-    if (is_sound && session_listener(all, s) == NULL) {
-        drop(all, s, CLOSE_listener_removed);
-        adopted->removed++;
-        return true;
-    }
-    if (is_sound && !session_fits_cid_length(s, session_listener(all, s)->config->cid_bytes)) {
-        drop(all, s, CLOSE_cid_length_changed);
-        adopted->cid_length_changed++;
-        return true;
-    }
-    if (!is_sound || is_displaced(all, s) || !may_go_on(adopt, s) ||
-        !claim(all, adopt, s, &pieces)) {
-        drop(all, s, CLOSE_torn);
-        adopted->torn++;
+    enum close_reason obstacle = is_sound ? obstacle_of(all, adopt, s) : CLOSE_torn;
+    if (obstacle == CLOSE_REASON_COUNT && (!renew(adopt, s) || !claim(all, adopt, s, &pieces)))
+        obstacle = CLOSE_torn;
+    if (obstacle != CLOSE_REASON_COUNT) {
+        drop(all, s, obstacle);
+        count_lost(adopted, obstacle);
         return true;
     }
     adopted->kept++;

@@ -6,7 +6,8 @@
  * workers than before. One that a process was killed over while it changed is dropped (close reason
  * `torn`), the end of one that was ending is completed; in both cases the slot becomes a tombstone.
  * Of two that claim the same, the later one stays. One whose listener is gone, or looks for
- * connection IDs of another length now, is dropped under a reason of its own. */
+ * connection IDs of another length now, or which is of DTLS 1.3 and another machine, is dropped
+ * under a reason of its own. */
 #ifndef SESSIONS_ADOPT_H
 #define SESSIONS_ADOPT_H
 
@@ -25,16 +26,17 @@ struct sessions_adopt {
 /* What became of the sessions of one worker. */
 struct sessions_adopted {
     uint32_t kept;
-    uint32_t torn;               /* or useless here */
+    uint32_t torn;
     uint32_t ended;              /* their end was completed */
     uint32_t removed;            /* their listener is none any more */
     uint32_t cid_length_changed; /* their connection IDs are of another length than its now */
+    uint32_t other_machine;      /* of DTLS 1.3, from a file of another machine (C10) */
 };
 
 /* Those that have ended at this start, and are counted now. */
 static inline uint32_t sessions_adopted_lost(const struct sessions_adopted *adopted)
 {
-    return adopted->torn + adopted->removed + adopted->cid_length_changed;
+    return adopted->torn + adopted->removed + adopted->cid_length_changed + adopted->other_machine;
 }
 /* Of several workers. */
 void sessions_adopted_add(struct sessions_adopted *sum, const struct sessions_adopted *adopted);

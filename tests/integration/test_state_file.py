@@ -168,6 +168,8 @@ def test_another_machine(keeping, make_device, tmp_path):
     keeping.wait_log("state_file_read", machine="other")
     one.exchange(b"there")
     assert keeping.sessions() == 1
+    assert keeping.wait_log("sessions_taken_over", level="warning")["other_machine"] == "1"
+    assert keeping.closed("other_machine") == 1 and keeping.closed("torn") == 0, "nothing was damaged"
     two.send(b"nobody")
     assert two.recv(0.3) == "timeout"
     two.connect()

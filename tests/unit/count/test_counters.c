@@ -92,6 +92,7 @@ static void test_codes_are_those_of_older_versions(void **state)
         {CLOSE_closed_by_operator, 10, "closed_by_operator"},
         {CLOSE_torn, 11, "torn"},
         {CLOSE_cid_length_changed, 12, "cid_length_changed"},
+        {CLOSE_other_machine, 13, "other_machine"},
     };
     (void)state;
     assert_int_equal(CLOSE_REASON_COUNT, sizeof(reasons) / sizeof(reasons[0]));

@@ -66,11 +66,13 @@ void coverage_is_complete(void **state)
     reached.closed[CLOSE_closed_by_operator]++;
     reached.closed[CLOSE_torn]++;
     reached.closed[CLOSE_cid_length_changed]++;
+    reached.closed[CLOSE_other_machine]++;
     reached.late[CLOSE_revoked]++;
     reached.late[CLOSE_listener_removed]++;
     reached.late[CLOSE_closed_by_operator]++;
     reached.late[CLOSE_torn]++;
     reached.late[CLOSE_cid_length_changed]++;
+    reached.late[CLOSE_other_machine]++;
     reached.handshakes[HANDSHAKE_revoked]++;
     reached.handshakes[HANDSHAKE_crl_expired]++;
     for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++)

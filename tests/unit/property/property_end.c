@@ -79,7 +79,8 @@ void model_check_end(const struct model *model, uint32_t index)
     case CLOSE_listener_removed:
     case CLOSE_closed_by_operator:
     case CLOSE_torn: is_right = is_condemned(life); break;
-    case CLOSE_cid_length_changed: break; /* it is always the same here */
+    case CLOSE_cid_length_changed:
+    case CLOSE_other_machine: break; /* both are always the same here */
     case CLOSE_REASON_COUNT: break;
     }
     if (!is_right)

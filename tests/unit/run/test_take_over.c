@@ -100,8 +100,9 @@ static void test_what_became_of_them(void **state)
         assert_int_equal(sum.ended, 1);
         assert_int_equal(sum.removed, 0);
         assert_int_equal(cells_in_use(), CREW_SCENE_DEVICES - 2);
-        assert_non_null(strstr(line, "level=warning event=sessions_taken_over count=10 torn=1 "
-                                     "listener_removed=0 had_ended=1 "));
+        assert_non_null(strstr(line, "level=warning event=sessions_taken_over count=10 torn=1 "));
+        assert_non_null(strstr(line, " listener_removed=0 "));
+        assert_non_null(strstr(line, " had_ended=1 "));
         assert_int_equal(crew_session_count(&scene.crew), CREW_SCENE_DEVICES - 2);
         for (uint32_t i = 0; i < 2; i++) /* they would wait in vain */
             loopback_device_free(&scene.devices[i]);

@@ -422,8 +422,10 @@ static void a_copy_goes_another_way(void **state)
                 gate, is_elsewhere != 0 ? LAYOUT_ORIGIN_OTHER : LAYOUT_ORIGIN_FILE);
             assert_int_equal(adopted.kept, !is_1_3 || is_elsewhere == 0);
             if (is_1_3 && is_elsewhere != 0) {
-                assert_int_equal(adopted.torn, 1);
-                assert_late(gate, &source, CLOSE_torn);
+                assert_int_equal(adopted.other_machine, 1);
+                assert_int_equal(adopted.torn, 0);
+                assert_int_equal(gate_closed(gate, CLOSE_other_machine), 1);
+                assert_late(gate, &source, CLOSE_other_machine);
                 continue;
             }
             assert_int_equal(gate_next_nonce(&gate->dp, &device->addr) == nonce, is_1_3);
@@ -457,8 +459,10 @@ static void a_copy_is_renewed_after_a_kill(void **state)
                 gate, is_elsewhere != 0 ? LAYOUT_ORIGIN_OTHER : LAYOUT_ORIGIN_FILE, WORKERS, done);
             struct sessions_adopted adopted = gate_restart(gate);
             assert_int_equal(adopted.kept, is_elsewhere != 0 ? DEVICES / 3 * 2 : DEVICES);
-            assert_int_equal(lost.torn + adopted.torn, is_elsewhere != 0 ? DEVICES / 3 : 0);
-            assert_int_equal(adopted.ended, lost.torn); /* counted once */
+            assert_int_equal(lost.other_machine + adopted.other_machine,
+                             is_elsewhere != 0 ? DEVICES / 3 : 0);
+            assert_int_equal(lost.torn + adopted.torn, 0);
+            assert_int_equal(adopted.ended, lost.other_machine); /* counted once */
             for (int i = 0; i < DEVICES; i++) {
                 bool is_1_3 = i % 3 == 2;
                 if (is_1_3 && is_elsewhere != 0)
