@@ -83,7 +83,7 @@ bool reload_plan(struct generation *generation, struct state *state, struct err 
     return true;
 }
 
-bool reload_commit(const struct generation *generation, struct state *state, struct err *err)
+static bool commit(const struct generation *generation, struct state *state, struct err *err)
 {
     struct state_listener described[CONFIG_LISTENERS_MAX];
     uint32_t count = generation->config->listener_count;
@@ -151,24 +151,47 @@ struct generation *reload_build(const char *path, struct problems *problems)
     return generation;
 }
 
-bool reload_begin_counters(const struct generation *generation, struct state *state,
-                           struct err *err)
+static bool need_counters(const struct generation *generation, struct state *state, struct err *err)
 {
-    struct worker_counters inherited = counters_area_of(state, COUNTERS_INHERITED);
     for (uint32_t i = 0; i < generation->config->listener_count; i++) {
         const struct listener *listener = &generation->listeners[i];
         if (!counters_area_need(state, listener->number))
             return err_set_passing(err, "out of memory for the counters of listener %s",
                                    listener->config->name);
+    }
+    return true;
+}
+
+static void forget_counters_of_others(const struct generation *generation, struct state *state)
+{
+    struct worker_counters inherited = counters_area_of(state, COUNTERS_INHERITED);
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct listener *listener = &generation->listeners[i];
         if (listener->counts_anew)
             counters_reset(&inherited.by_listener[listener->number]);
     }
+}
+
+bool reload_begin_counters(const struct generation *generation, struct state *state,
+                           struct err *err)
+{
+    if (!need_counters(generation, state, err))
+        return false;
+    forget_counters_of_others(generation, state);
     return true;
 }
 
 bool reload_enter_state(struct generation *generation, struct state *state, struct err *err)
 {
-    return reload_plan(generation, state, err) && reload_commit(generation, state, err);
+    return reload_plan(generation, state, err) && commit(generation, state, err);
+}
+
+bool reload_follow(const struct generation *generation, struct state *state, struct err *err)
+{
+    if (!need_counters(generation, state, err) || !commit(generation, state, err))
+        return false;
+    forget_counters_of_others(generation, state);
+    return true;
 }
 
 void reload_release(struct generation *generation)

@@ -14,20 +14,21 @@ struct generation *reload_build(const char *path, struct problems *problems) MUS
 /* Its listeners get the numbers and the secrets that the state has for them. The state is not
  * changed, and must outlive the generation. */
 bool reload_plan(struct generation *generation, struct state *state, struct err *err) MUST_USE;
-/* The state has these listeners from now on: before any worker gets to know the generation. False,
- * and nothing has changed. */
-bool reload_commit(const struct generation *generation, struct state *state,
-                   struct err *err) MUST_USE;
 
-/* Both, for the first generation. False: there are no numbers left, or no random bytes. */
+/* That, and the state has these listeners from now on: for the first generation. False: there are
+ * no numbers left, or no random bytes, and nothing has changed. */
 bool reload_enter_state(struct generation *generation, struct state *state,
                         struct err *err) MUST_USE;
-
-/* There is memory for what is counted of each of its listeners, by every worker; what processes
- * before have counted under a number that another listener has now is forgotten. After
- * counters_area_adopt(). False: out of memory. */
+/* Then, after counters_area_adopt(): there is memory for what is counted of each of its listeners,
+ * by every worker; what processes before have counted under a number that another listener has now
+ * is forgotten. False: out of memory. */
 bool reload_begin_counters(const struct generation *generation, struct state *state,
                            struct err *err) MUST_USE;
+
+/* Both, after reload_plan(), for a generation that follows: before any worker gets to know it.
+ * False, and nothing has changed but that there may be more memory. */
+bool reload_follow(const struct generation *generation, struct state *state,
+                   struct err *err) MUST_USE;
 
 /* Gives back a reference; the last one wipes and frees. NULL is harmless. */
 void reload_release(struct generation *generation);

@@ -220,7 +220,8 @@ static bool open_backends(struct sockets *sockets, uint16_t port, struct state *
 
 /* ---- all together ---------------------------------------------------------------------------- */
 
-bool sockets_steer(struct sockets *sockets, struct err *err)
+/* By the connection IDs of the listeners, and the number of workers. */
+static bool steer(const struct sockets *sockets, struct err *err)
 {
     for (uint32_t i = 0; sockets->has_hello_sockets && i < sockets->entry_count; i++) {
         const struct sockets_entry *entry = &sockets->entries[i];
@@ -250,7 +251,7 @@ struct sockets *sockets_open(const struct generation *generation, struct state *
     if (!add_entries(sockets, NULL, generation, handover, err) ||
         !open_backends(sockets, (uint16_t)generation->config->gate.backend_port, state, handover,
                        err) ||
-        !sockets_steer(sockets, err)) {
+        !steer(sockets, err)) {
         sockets_close(sockets);
         return NULL;
     }
@@ -277,14 +278,25 @@ struct sockets *sockets_change(struct sockets *before, const struct generation *
     sockets->backend_count = before->backend_count;
     sockets->backend_users = before->backend_users;
     ++*sockets->backend_users;
-    if (!add_entries(sockets, before, generation, NULL, err) || !sockets_steer(sockets, err)) {
-        sockets_close(sockets);
+    if (!add_entries(sockets, before, generation, NULL, err) || !steer(sockets, err)) {
+        sockets_change_back(sockets, before);
         return NULL;
     }
     for (uint32_t i = 0; i < sockets->entry_count; i++)
         if (!is_shared(sockets->entries[i].address))
             sockets_address_discard(sockets->entries[i].address);
     return sockets;
+}
+
+void sockets_change_back(struct sockets *sockets, const struct sockets *before)
+{
+    struct err err = {0};
+    sockets_close(sockets);
+    if (!steer(before, &err))
+        log_text(LOG_ERROR, "steering_failed",
+                 "%s; datagrams arrive at workers that do not know the session, until the next "
+                 "reload that succeeds, or a restart",
+                 err.text);
 }
 
 void sockets_of_worker(const struct sockets *sockets, uint32_t worker, struct worker_sockets *at)

@@ -37,18 +37,20 @@ struct sockets *sockets_open(const struct generation *generation, struct state *
                              uint32_t worker_count, bool may_steer, struct handover *handover,
                              struct err *err) MUST_USE;
 
-/* The same for settings that follow: shares what is needed on with `before`, opens the rest. */
+/* The same for settings that follow: shares what is needed on with `before`, opens the rest. NULL
+ * with err: all is as before, also how the kernel steers. */
 struct sockets *sockets_change(struct sockets *before, const struct generation *generation,
                                struct err *err) MUST_USE;
-/* Where a listener's connection IDs, or the number of workers, have changed, the kernel steers by
- * them from now on. */
-bool sockets_steer(struct sockets *sockets, struct err *err) MUST_USE;
 
 /* What arrived while another number of workers had the inherited sockets, each datagram for the
  * worker that it is for; then closes those that are too many. When the workers are open and not
  * started. */
 bool sockets_give_waiting(struct sockets *sockets, struct worker *const *workers,
                           struct err *err) MUST_USE;
+
+/* The settings that follow do not come into force: closes what sockets_change() has opened, and the
+ * kernel steers by those of `before` again. */
+void sockets_change_back(struct sockets *sockets, const struct sockets *before);
 
 /* Fills at[0..entry_count-1] with those of that worker. */
 void sockets_of_worker(const struct sockets *sockets, uint32_t worker, struct worker_sockets *at);

@@ -120,11 +120,10 @@ static struct sockets *open_sockets(struct swap *swap, const struct generation *
     if (!host_raise_descriptors(next->config, swap->worker_count, err))
         return NULL;
     struct sockets *sockets = sockets_change(swap->sockets, next, err);
-    if (sockets != NULL && make_lists(swap, sockets))
+    if (sockets == NULL || make_lists(swap, sockets))
         return sockets;
-    if (sockets != NULL)
-        err_set(err, "out of memory for what workers are told");
-    sockets_close(sockets);
+    sockets_change_back(sockets, swap->sockets);
+    err_set(err, "out of memory for what workers are told");
     return NULL;
 }
 
@@ -162,16 +161,16 @@ static bool try_to_begin(struct swap *swap, struct problems *problems)
     start_settings_compare(&swap->start, &next->config->gate, swap->path, problems);
     struct sockets *sockets =
         problems->error_count == errors_before ? open_sockets(swap, next, &err) : NULL;
-    if (sockets != NULL && reload_begin_counters(next, swap->state, &err) &&
-        reload_commit(next, swap->state, &err)) {
+    if (sockets != NULL && reload_follow(next, swap->state, &err)) {
         put_in_force(swap, next, sockets);
         return true;
     }
     if (problems->error_count == errors_before)
         problems_error(problems, "%s: %s", swap->path, err.text);
-    if (sockets != NULL)
+    if (sockets != NULL) {
         forget_asked(swap);
-    sockets_close(sockets);
+        sockets_change_back(sockets, swap->sockets);
+    }
     reload_release(next);
     return false;
 }

@@ -10,7 +10,7 @@
 static uint64_t now_ms;
 static uint64_t random_state = 1;
 static int random_error;
-static uint32_t random_failures;
+static uint32_t random_failures, random_calls_before;
 static time_t epoch_s;
 
 void fake_system_set_ms(uint64_t ms)
@@ -30,6 +30,12 @@ void fake_system_seed(uint64_t seed)
 
 void fake_system_fail_random(int error, uint32_t times)
 {
+    fake_system_fail_random_after(0, error, times);
+}
+
+void fake_system_fail_random_after(uint32_t calls, int error, uint32_t times)
+{
+    random_calls_before = calls;
     random_error = error;
     random_failures = times;
 }
@@ -73,7 +79,9 @@ ssize_t getrandom(void *buffer, size_t size, unsigned flags)
 {
     uint8_t *out = buffer;
     (void)flags;
-    if (random_failures > 0) {
+    if (random_calls_before > 0) {
+        random_calls_before--;
+    } else if (random_failures > 0) {
         random_failures--;
         errno = random_error;
         return random_error != 0 ? -1 : (ssize_t)size - 1;

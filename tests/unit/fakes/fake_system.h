@@ -19,6 +19,9 @@ void fake_system_seed(uint64_t seed);
 /* Lets the next calls of getrandom() fail with that errno; with 0 they give a byte too few. */
 void fake_system_fail_random(int error, uint32_t times);
 
+/* The same, but these calls still succeed before. */
+void fake_system_fail_random_after(uint32_t calls, int error, uint32_t times);
+
 /* A small generator for the tests' own needs; *state is any seed. */
 uint64_t fake_system_random(uint64_t *state);
 

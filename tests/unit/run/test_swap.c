@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,6 +185,75 @@ static void a_state_file_is_in_force_at_once(void **state)
     assert_int_equal(s->swap.generation->state_key.size, 32);
 }
 
+/* ---- a reload that fails --------------------------------------------------------------------- */
+
+enum { CID_AT = 11, CID_BYTES = 8 };
+
+/* A record with a connection ID (RFC 9146 section 4) arrives at the worker that the ID names, where
+ * the listener has them; else at that of the device's address, which is another one. */
+static void assert_steered(struct scene *s, uint16_t port, bool has_cids)
+{
+    uint8_t record[CID_AT + CID_BYTES + 10] = {25, 0xfe, 0xfd};
+    struct addr to = udp_fixture_parse("127.0.0.1:1"), from = to;
+    to.port = port;
+    int device = udp_fixture_open_plain(from);
+    struct addr source = udp_fixture_name_of(device);
+    uint32_t of_addr = steering_worker_of_bucket(steering_bucket_of_addr(&source), WORKERS);
+    uint32_t of_cid = 1 - of_addr;
+    steering_put_bucket(record + CID_AT, of_cid);
+    udp_fixture_send_plain(device, &to, record, sizeof(record));
+    for (uint32_t i = 0; i < s->swap.sockets->entry_count; i++) {
+        struct sockets_address *address = s->swap.sockets->entries[i].address;
+        if (address->addr.port != port)
+            continue;
+        udp_fixture_receive(&address->pairs[has_cids ? of_cid : of_addr].sessions, &s->in);
+        assert_int_equal(s->in.count, 1);
+        assert_true(addr_equal(&s->in.at[0].from, &source));
+    }
+    close(device);
+}
+
+static uint32_t listeners_in_use(const struct scene *s)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < LAYOUT_LISTENERS_MAX; i++)
+        count += s->state.header->listeners[i].use == LAYOUT_LISTENER_IN_USE;
+    return count;
+}
+
+/* The listeners change places, so that the kernel must steer otherwise, and a third one comes,
+ * whose number counted something once. Random numbers fail at each place where they are needed. */
+static void a_reload_that_fails_has_changed_nothing(void **state)
+{
+    struct scene *s = *state;
+    uint32_t failed = 0;
+    bool has_begun = false;
+    start(s, "workers = 2");
+    struct worker_counters inherited = counters_area_of(&s->state, COUNTERS_INHERITED);
+    assert_true(counters_area_need(&s->state, 2));
+    counter_add(&inherited.by_listener[2].address_changes, 7);
+    put_settings(s, "", s->ports[1], s->ports[0],
+                 "[listener third]\nlisten = 127.0.0.2:9\nbackend = 127.0.0.1:5683\n"
+                 "psk_file = psk\n");
+    while (!has_begun) {
+        assert_steered(s, s->ports[0], true);
+        assert_steered(s, s->ports[1], false);
+        assert_int_equal(counter_get(&inherited.by_listener[2].address_changes), 7);
+        assert_int_equal(listeners_in_use(s), 2);
+        fake_system_fail_random_after(failed, EAGAIN, 1);
+        has_begun = swap_begin(&s->swap, &s->problems);
+        failed += !has_begun;
+        assert_in_range(failed, 0, 20);
+    }
+    fake_system_fail_random(0, 0);
+    assert_in_range(failed, 4, 20); /* the cookie secret, and a ticket secret of each listener */
+    assert_true(swap_go_on(&s->swap));
+    assert_steered(s, s->ports[0], false);
+    assert_steered(s, s->ports[1], true);
+    assert_int_equal(counter_get(&inherited.by_listener[2].address_changes), 0);
+    assert_int_equal(listeners_in_use(s), 3);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -205,6 +275,7 @@ int main(void)
         ONE(a_change_waits_until_it_is_taken_back),
         ONE(each_setting_that_waits_is_named),
         ONE(a_state_file_is_in_force_at_once),
+        ONE(a_reload_that_fails_has_changed_nothing),
     };
     return cmocka_run_group_tests_name("swap", tests, begin, end);
 }
