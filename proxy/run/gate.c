@@ -1,11 +1,8 @@
 #include "run/gate.h"
 
-#include <errno.h>
 #include <ev.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +16,7 @@
 #include "run/crew.h"
 #include "run/gate_log.h"
 #include "run/host.h"
+#include "run/main_loop.h"
 #include "run/metrics.h"
 #include "run/privileges.h"
 #include "run/reload.h"
@@ -35,15 +33,11 @@
 
 /* Shorter than the 10 s that Docker and our systemd unit wait before they kill. */
 enum { STOP_LIMIT_MS = 8000 };
-/* A store that does not listen holds up the main thread for 3 s each time. */
-enum { KEEP_AGAIN_MS = 30000 };
 
 /* Everything that runs. Freed in the reverse order of its members. */
 struct gate {
     struct succession succession;
     struct state state;
-    struct fd_list sockets; /* what the next process is to have, borrowed; the list is owned */
-    uint64_t keep_again_ms; /* when the store is told the rest of it; 0 = it has all */
     struct upgrade upgrade;
     bool says_farewell; /* at the end */
     uint64_t stop_deadline_ms;
@@ -95,7 +89,7 @@ static bool open_sockets(struct gate *gate, struct err *err)
         return false;
     gate->swap.sockets = sockets_open(in_force(gate), &gate->state, wanted, may_steer,
                                       &gate->succession.handover, err);
-    return gate->swap.sockets != NULL && sockets_list(gate->swap.sockets, &gate->sockets, err);
+    return gate->swap.sockets != NULL;
 }
 
 static bool open_metrics(struct gate *gate, struct err *err)
@@ -218,20 +212,14 @@ static bool start(struct gate *gate, struct err *err)
     return drop_privileges(gate, err) && open_control(gate, err) && crew_start(&gate->crew, err);
 }
 
-/* Of a stop without all workers. One that hangs may go on at any moment, and use more record
- * numbers than a file would know of. */
-static const char *fate_of_sessions(const struct gate *gate)
+static enum gate_log_fate fate_of_sessions(const struct gate *gate)
 {
-    bool is_kept = gate->upgrade.is_due ? gate->succession.handover.has_store
-                                        : succession_keeps_state(&gate->succession);
     if (gate->says_farewell)
-        return "its devices get no farewell";
-    if (is_kept)
-        return "the next process has all sessions";
-    if (in_force(gate)->config->gate.state_file[0] != '\0')
-        return "all sessions are lost: the worker may still change them, so the state_file is not "
-               "written";
-    return "all sessions are lost";
+        return GATE_LOG_NO_FAREWELL;
+    if (gate->upgrade.is_due ? gate->succession.handover.has_store
+                             : succession_keeps_state(&gate->succession))
+        return GATE_LOG_KEPT;
+    return in_force(gate)->config->gate.state_file[0] != '\0' ? GATE_LOG_NO_FILE : GATE_LOG_LOST;
 }
 
 /* A worker that hangs would hold up the end, too. */
@@ -242,9 +230,7 @@ static void stop_crew_or_exit(struct gate *gate)
     if (crew_stop(&gate->crew, gate->says_farewell ? WORKER_SAYS_FAREWELL : WORKER_LEAVES_SESSIONS,
                   gate->stop_deadline_ms, &hanging))
         return;
-    log_text(LOG_ERROR, "stop_failed",
-             "worker %u does not end; the program ends without it, and %s", hanging,
-             fate_of_sessions(gate));
+    gate_log_stop_failed(hanging, fate_of_sessions(gate));
     if (gate->upgrade.is_due && gate->upgrade.asker >= 0)
         control_answer_end_at(gate->upgrade.asker, false, "a worker does not end");
     log_stop();
@@ -264,23 +250,11 @@ static void close_gate(struct gate *gate)
 
 /* ---- while it runs -------------------------------------------------------------------------- */
 
-/* Not all at once where the store does not listen, or there is no memory for a list. */
-static void keep_descriptors(struct gate *gate)
-{
-    struct err err = {0};
-    fd_list_free(&gate->sockets);
-    bool is_listed = sockets_list(gate->swap.sockets, &gate->sockets, &err);
-    if (!is_listed)
-        log_text(LOG_WARNING, "descriptor_not_kept",
-                 "the next process will not have all sockets: %s", err.text);
-    bool is_kept = is_listed && succession_keep(&gate->succession, &gate->sockets);
-    gate->keep_again_ms = is_kept ? 0 : now_ms() + KEEP_AGAIN_MS;
-}
-
 /* Other sockets are there. */
 static void on_reloaded(void *context)
 {
-    keep_descriptors(context);
+    struct gate *gate = context;
+    succession_keep(&gate->succession, gate->swap.sockets, now_ms());
 }
 
 /* Called by workers. */
@@ -322,8 +296,7 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
         watchdog_log_look(&gate->watchdog_log, gate->crew.counters, gate->crew.count, now_ms());
     if (is_healthy && notify_wants_watchdog())
         notify_send("WATCHDOG=1");
-    if (gate->keep_again_ms > 0 && now_ms() >= gate->keep_again_ms)
-        keep_descriptors(gate);
+    succession_keep_rest(&gate->succession, gate->swap.sockets, now_ms());
     reloads_go_on(&gate->reloads);
 }
 
@@ -353,23 +326,6 @@ static void watch_signals(struct gate *gate)
     const struct signal_actions actions = {
         .end = end, .reload = reload, .upgrade = upgrade, .context = gate};
     signals_watch(&gate->signals, &actions, gate->loop);
-}
-
-/* Without a callback the library would abort. It goes on when this returns, and tries again. */
-static void on_loop_error(const char *what)
-{
-    log_text(LOG_ERROR, "event_loop_failed", "%s: %s; the program ends", what, strerror(errno));
-    log_stop();
-    _exit(EXIT_RUN_TIME);
-}
-
-static bool open_loop(struct ev_loop **loop, const struct config *config, struct err *err)
-{
-    if (!host_raise_descriptors(config, config->gate.workers, err))
-        return false;
-    ev_set_syserr_cb(on_loop_error);
-    *loop = ev_default_loop(EVFLAG_AUTO);
-    return *loop != NULL || err_set(err, "no event loop: %s", strerror(errno));
 }
 
 /* NULL: *status is what the program ends with. */
@@ -402,7 +358,7 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
 /* Who hears that it is ready may rely on it that its sessions outlive it. */
 static void get_ready(struct gate *gate)
 {
-    keep_descriptors(gate);
+    succession_keep(&gate->succession, gate->swap.sockets, now_ms());
     gate_log_ready(in_force(gate), gate->crew.count);
     atomic_store(&gate->is_ready, true);
     succession_tell(&gate->succession);
@@ -415,7 +371,9 @@ static void get_ready(struct gate *gate)
 /* Until it is told to end, or to become another version. False with err: it was never ready. */
 static bool serve(struct gate *gate, const char *config_path, struct err *err)
 {
-    if (!open_loop(&gate->loop, in_force(gate)->config, err))
+    const struct config *config = in_force(gate)->config;
+    if (!host_raise_descriptors(config, config->gate.workers, err) ||
+        !main_loop_open(&gate->loop, err))
         return false;
     watch_signals(gate);
     gate->started_ms = now_ms();
@@ -461,8 +419,8 @@ static int run(struct gate *gate, const char *config_path)
         log_text(LOG_ERROR, "start_failed", "%s", err.text);
     close_gate(gate);
     if (gate->upgrade.is_due)
-        succession_execute(&gate->succession, in_force(gate), &gate->sockets, gate->upgrade.asker,
-                           gate->stop_deadline_ms);
+        succession_execute(&gate->succession, in_force(gate), gate->swap.sockets,
+                           gate->upgrade.asker, gate->stop_deadline_ms);
     if (!was_ready)
         succession_go_back(&gate->succession, in_force(gate), err.text, gate->stop_deadline_ms);
     return was_ready ? EXIT_SUCCESS : EXIT_RUN_TIME;
@@ -480,7 +438,6 @@ int gate_run(const char *config_path, const struct program *program, bool wants_
     int status = run(&gate, config_path);
     succession_end(&gate.succession, in_force(&gate), status == EXIT_SUCCESS,
                    gate.stop_deadline_ms);
-    fd_list_free(&gate.sockets);
     if (in_force(&gate) != NULL)
         swap_deinit(&gate.swap);
     if (gate.loop != NULL)

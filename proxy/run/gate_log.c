@@ -41,3 +41,23 @@ void gate_log_kept(uint64_t count)
     log_add_u64(&line, "count", count);
     log_end(&line);
 }
+
+static const char *fate_text(enum gate_log_fate fate)
+{
+    switch (fate) {
+    case GATE_LOG_NO_FAREWELL: return "its devices get no farewell";
+    case GATE_LOG_KEPT: return "the next process has all sessions";
+    case GATE_LOG_LOST: break;
+    case GATE_LOG_NO_FILE: /* it might use more record numbers than a file would know of */
+        return "all sessions are lost: the worker may still change them, so the state_file is not "
+               "written";
+    }
+    return "all sessions are lost";
+}
+
+void gate_log_stop_failed(uint32_t worker, enum gate_log_fate fate)
+{
+    log_text(LOG_ERROR, "stop_failed",
+             "worker %u does not end; the program ends without it, and %s", worker,
+             fate_text(fate));
+}

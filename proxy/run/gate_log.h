@@ -13,5 +13,13 @@ void gate_log_problems(const struct problems *problems);
 void gate_log_ready(const struct generation *generation, uint32_t worker_count);
 /* So many sessions go on in the next process. */
 void gate_log_kept(uint64_t count);
+/* The program ends without the worker; what becomes of sessions then. */
+enum gate_log_fate {
+    GATE_LOG_NO_FAREWELL, /* those of the worker would have had one */
+    GATE_LOG_KEPT,
+    GATE_LOG_LOST,
+    GATE_LOG_NO_FILE, /* a state_file was wanted */
+};
+void gate_log_stop_failed(uint32_t worker, enum gate_log_fate fate);
 
 #endif

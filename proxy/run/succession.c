@@ -13,6 +13,9 @@
 #include "state/state_starts.h"
 #include "version.h"
 
+/* A store that does not listen holds up the main thread for 3 s each time. */
+enum { KEEP_AGAIN_MS = 30000 };
+
 void succession_begin(struct succession *all, const struct program *program, bool wants_store,
                       struct state *state)
 {
@@ -66,15 +69,15 @@ static bool add_all(struct fd_list *list, const struct fd_list *from, struct err
 }
 
 /* What the next process is to have; borrowed. */
-static bool make_list(const struct succession *all, const struct fd_list *sockets,
+static bool make_list(const struct succession *all, const struct sockets *sockets,
                       struct fd_list *list, struct err *err)
 {
     return fd_list_add(list, HANDOVER_STATE, all->state->region.fd, err) &&
            (all->binary < 0 || fd_list_add(list, HANDOVER_BINARY, all->binary, err)) &&
-           add_all(list, &all->aside, err) && add_all(list, sockets, err);
+           add_all(list, &all->aside, err) && sockets_list(sockets, list, err);
 }
 
-bool succession_keep(struct succession *all, const struct fd_list *sockets)
+void succession_keep(struct succession *all, const struct sockets *sockets, uint64_t now_ms)
 {
     struct fd_list list = {0};
     struct err err = {0};
@@ -84,8 +87,14 @@ bool succession_keep(struct succession *all, const struct fd_list *sockets)
     if (!is_listed)
         log_text(LOG_WARNING, "descriptor_not_kept", "%s", err.text);
     bool is_kept = is_listed && handover_keep(&all->handover, &list);
+    all->keep_again_ms = is_kept ? 0 : now_ms + KEEP_AGAIN_MS;
     fd_list_free(&list);
-    return is_kept;
+}
+
+void succession_keep_rest(struct succession *all, const struct sockets *sockets, uint64_t now_ms)
+{
+    if (all->keep_again_ms > 0 && now_ms >= all->keep_again_ms)
+        succession_keep(all, sockets, now_ms);
 }
 
 void succession_tell(struct succession *all)
@@ -138,7 +147,7 @@ static _Noreturn void end_without_next(struct succession *all, const struct gene
 }
 
 void succession_execute(struct succession *all, const struct generation *generation,
-                        const struct fd_list *sockets, int asker, uint64_t deadline_ms)
+                        const struct sockets *sockets, int asker, uint64_t deadline_ms)
 {
     struct fd_list list = {0};
     struct err err = {0};

@@ -7,6 +7,7 @@
 
 #include "run/handover.h"
 #include "run/program.h"
+#include "run/sockets.h"
 #include "run/state_keep.h"
 #include "run/upgrade.h"
 #include "state/state.h"
@@ -20,6 +21,7 @@ struct succession {
     enum upgrade_result upgrade;   /* how this process began */
     char upgrade_text[256];        /* see upgrade_result_take() */
     int asker;                     /* who is to hear of it; -1 = nobody */
+    uint64_t keep_again_ms;        /* when the store is offered the rest; 0 = it has all */
 };
 
 /* First of all. What it finds wrong is in the log. */
@@ -34,10 +36,12 @@ bool succession_take_state(struct succession *all, const struct generation *gene
 /* Whether a state in memory outlives a stop in good order: a keeper ends with its gate. */
 bool succession_keeps_state(const struct succession *all);
 
-/* Ready: the store gets the state, the program and `sockets`; to be called again when those have
- * changed. False: the store does not have all of it, which is in the log; to be called again after
- * a while. */
-bool succession_keep(struct succession *all, const struct fd_list *sockets) MUST_USE;
+/* Ready: the store gets the state, the program and `sockets`; to be called again when those are
+ * others. now_ms: of CLOCK_MONOTONIC. What the store does not take is in the log. */
+void succession_keep(struct succession *all, const struct sockets *sockets, uint64_t now_ms);
+
+/* To be called now and then: the store is offered again what it has not taken, after a while. */
+void succession_keep_rest(struct succession *all, const struct sockets *sockets, uint64_t now_ms);
 
 /* Says how an upgrade went that this process began with, in the log and to who has asked for it. */
 void succession_tell(struct succession *all);
@@ -46,7 +50,7 @@ void succession_tell(struct succession *all);
  * asker: see upgrade.h. If both fail the process ends; the log says what becomes of its sessions,
  * which go into the state file if the settings ask for one. deadline_ms: see state_keep_write(). */
 _Noreturn void succession_execute(struct succession *all, const struct generation *generation,
-                                  const struct fd_list *sockets, int asker, uint64_t deadline_ms);
+                                  const struct sockets *sockets, int asker, uint64_t deadline_ms);
 
 /* Becomes the version before, if an upgrade has begun this process, and it was not ready yet; else
  * it returns. why: what has failed. generation: NULL if the settings could not be read. If it fails
