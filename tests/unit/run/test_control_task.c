@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -16,7 +15,6 @@
 #include "run/control_task.h"
 #include "run/metrics_fixture.h"
 #include "run/reload.h"
-#include "run/watchdog.h"
 
 struct scene {
     struct fixture *gate; /* its counters, of two workers */
@@ -31,13 +29,6 @@ struct scene {
     unsigned wakes, actions;
     bool has_farewell;
 };
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static bool take_mail(void *context, uint32_t worker, struct inquiry *inquiry)
 {
@@ -419,38 +410,6 @@ static void status_has_no_identities(void **state)
     assert_null(strstr(text, "identity\""));
 }
 
-/* However many listeners there are, and though a worker hangs in the middle of a batch. */
-static void status_waits_for_no_worker(void **state)
-{
-    enum { MANY = 50, LIMIT_MS = 1000 };
-    static struct counters counters[MANY + 1];
-    struct scene *scene = *state;
-    char ini[MANY * 100];
-    size_t len = 0;
-    for (int i = 0; i < MANY; i++)
-        len += (size_t)snprintf(ini + len, sizeof(ini) - len,
-                                "[listener l%d]\nlisten = 127.0.0.1:%d\nbackend = "
-                                "127.0.0.1:5683\npsk_file = @psk\n",
-                                i, 5684 + i);
-    reload_release(scene->generation);
-    scene->generation = memory_generation(ini);
-    struct worker_counters *workers = scene->gate->workers;
-    workers[0].by_listener = workers[1].by_listener = counters;
-    counter_add(&counters[MANY - 1].sessions, 4);
-    uint64_t began_ms = clock_ms();
-    atomic_store(&workers[0].seen_ms, began_ms);
-    counters_begin_turn(&workers[1]);
-    begin(scene, "status");
-    assert_in_range(clock_ms() - began_ms, 0, LIMIT_MS);
-    assert_non_null(strstr(read_all(scene), "\"workers_unresponsive\":[]"));
-    atomic_store(&workers[1].seen_ms, began_ms - WATCHDOG_LATE_MS);
-    begin(scene, "status");
-    const char *text = read_all(scene);
-    assert_non_null(strstr(text, "\"listener\":\"l49\""));
-    assert_non_null(strstr(text, "\"workers_unresponsive\":[1]"));
-    assert_non_null(strstr(text, "\"sessions\":8,\"max_sessions\""));
-}
-
 static void actions_are_the_gates(void **state)
 {
     struct scene *scene = *state;
@@ -508,7 +467,6 @@ int main(void)
         TASK_TEST(a_drain_holds_while_generations_change),
         TASK_TEST(a_trace_begins_and_ends),
         TASK_TEST(status_has_no_identities),
-        TASK_TEST(status_waits_for_no_worker),
         TASK_TEST(actions_are_the_gates),
         TASK_TEST(no_memory_for_mail),
         TASK_TEST(the_client_goes_away),
