@@ -288,6 +288,22 @@ static bool may_replace(const struct place *place, struct err *err)
     return is_ours;
 }
 
+/* False: it is taken back, since who hears that there is no file may use the memory. Marked as well
+ * as removed: on a disk like that, either may not last. */
+static bool sync_or_take_back(const struct place *place, int fd, struct err *err)
+{
+    struct err why, ignored;
+    if (sync_folder(place, &why))
+        return true;
+    bool is_marked = state_seal_mark(fd, &ignored);
+    bool is_removed = unlinkat(place->folder, place->name, 0) == 0;
+    return err_set(err, "%.200s; the file is %s", why.text,
+                   is_removed  ? "removed again"
+                   : is_marked ? "marked as read, so that nobody can use it"
+                               : "still there: remove it, or sessions could use record numbers a "
+                                 "second time");
+}
+
 static bool write_place(const struct state_file *file, const struct place *place, int memory,
                         const struct state_facts *facts, uint64_t deadline_ms, uint64_t *bytes,
                         struct err *err)
@@ -303,7 +319,7 @@ static bool write_place(const struct state_file *file, const struct place *place
     if (is_written && renameat(place->folder, name, place->folder, place->name) != 0)
         is_written = err_set(err, "it cannot get its name: %s", strerror(errno));
     if (is_written)
-        is_written = sync_folder(place, err);
+        is_written = sync_or_take_back(place, fd, err);
     else
         unlinkat(place->folder, name, 0);
     close(fd);
