@@ -2,12 +2,12 @@
 
 #include "base/log.h"
 #include "base/notify.h"
+#include "run/gate_log.h"
 
 static void tell_problems(const struct reloads *reloads, const struct problems *problems)
 {
+    gate_log_problems(problems);
     for (uint32_t i = 0; i < problems->count; i++) {
-        log_text(problems->is_warning[i] ? LOG_WARNING : LOG_ERROR, "config", "%s",
-                 problems->texts[i]);
         for (uint32_t a = 0; a < reloads->answer_count; a++)
             control_answer_problem(reloads->answers[a], problems->is_warning[i],
                                    problems->texts[i]);
