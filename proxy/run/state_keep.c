@@ -24,14 +24,16 @@ static bool is_on(const struct generation *generation)
 void state_keep_load(struct generation *generation, struct problems *problems)
 {
     const struct config *config = generation->config;
+    const uint32_t *lines = config->gate.lines;
+    bool has_key_file = config->gate.state_key_file[0] != '\0';
     uint32_t mode = 0;
     struct err err;
     if (!is_on(generation))
         return;
     if (!state_key_read(&generation->state_key, config->gate.state_key_file, &mode, &err))
         problems_error(problems, "%s:%" PRIu32 ": [gate] state_key_file: %s", config->path,
-                       config->gate.lines[GATE_state_file], err.text);
-    if ((mode & 077) != 0 && config->gate.state_key_file[0] != '\0')
+                       lines[has_key_file ? GATE_state_key_file : GATE_state_file], err.text);
+    if ((mode & 077) != 0 && has_key_file)
         problems_warning(problems,
                          "%s: its mode %04" PRIo32 " lets other users read the key of the state "
                          "file; run: chmod 600 %s",
@@ -40,8 +42,7 @@ void state_keep_load(struct generation *generation, struct problems *problems)
         problems_warning(problems,
                          "%s:%" PRIu32 ": [gate] state_file = %s: %s; it could not be written at "
                          "the stop",
-                         config->path, config->gate.lines[GATE_state_file], path_of(generation),
-                         err.text);
+                         config->path, lines[GATE_state_file], path_of(generation), err.text);
 }
 
 bool state_keep_is_possible(const struct generation *generation)

@@ -36,10 +36,7 @@ static bool parse(struct secret *file, struct err *err)
 {
     size_t size = size_without_line_end(file);
     if (size != STATE_KEY_BYTES && size != (size_t)2 * STATE_KEY_BYTES)
-        return err_set(err,
-                       "has %zu bytes; a key is %d random bytes or %d hexadecimal digits, as "
-                       "`openssl rand -hex %d` writes them",
-                       file->size, STATE_KEY_BYTES, 2 * STATE_KEY_BYTES, STATE_KEY_BYTES);
+        return err_set(err, "has %zu bytes", file->size);
     if (size > STATE_KEY_BYTES && !parse_hex(file->bytes))
         return err_set(err, "has characters that are not hexadecimal digits");
     secret_shrink(file, STATE_KEY_BYTES);
@@ -64,10 +61,11 @@ bool state_key_read(struct secret *key, const char *path, uint32_t *wide_mode, s
     struct err why;
     if (!name_of(path, name, err))
         return false;
-    if (!secret_read(key, name, wide_mode, &why))
-        return err_set(err, "%.300s %.180s", name, why.text);
-    if (parse(key, &why))
+    if (secret_read(key, name, wide_mode, &why) && parse(key, &why))
         return true;
     secret_free(key);
-    return err_set(err, "%.300s %.180s", name, why.text);
+    return err_set(err,
+                   "%.200s %.140s; a key is %d random bytes or %d hexadecimal digits, as `openssl "
+                   "rand -hex %d` writes them, in a file that the gate's user can read",
+                   name, why.text, STATE_KEY_BYTES, 2 * STATE_KEY_BYTES, STATE_KEY_BYTES);
 }

@@ -202,14 +202,30 @@ static void the_check_says_what_is_wrong(void **state)
     struct scene *s = *state;
     put_file(s->key_path, "short", 0644);
     s->config.gate.state_file = "/no/such/folder/state";
+    s->config.gate.lines[GATE_state_file] = 7;
+    s->config.gate.lines[GATE_state_key_file] = 8;
     state_keep_load(&s->generation, &s->problems);
     assert_int_equal(s->problems.count, 3);
-    assert_true(has_problem(s, false, "[gate] state_key_file"));
+    assert_true(has_problem(s, false, "gate.ini:8: [gate] state_key_file: "));
+    assert_true(has_problem(s, false, s->key_path));
     assert_true(has_problem(s, false, "has 5 bytes"));
+    assert_true(has_problem(s, true, "gate.ini:7: [gate] state_file = /no/such/folder/state: "));
     assert_true(has_problem(s, true, "chmod 600"));
     assert_true(has_problem(s, true, "/no/such/folder"));
     state_keep_check(&s->generation);
     assert_int_equal(fake_log_count("level=warning", "event=state_file_unwritable", NULL), 1);
+}
+
+/* At the setting that is there. */
+static void a_key_that_nobody_names(void **state)
+{
+    struct scene *s = *state;
+    unsetenv("CREDENTIALS_DIRECTORY");
+    s->config.gate.state_key_file = "";
+    s->config.gate.lines[GATE_state_file] = 7;
+    state_keep_load(&s->generation, &s->problems);
+    assert_true(has_problem(s, false, "gate.ini:7: [gate] state_key_file: "));
+    assert_true(has_problem(s, false, "LoadCredential"));
 }
 
 int main(void)
@@ -222,6 +238,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_state_that_cannot_be_adopted_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_that_is_not_written_is_said, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_check_says_what_is_wrong, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_key_that_nobody_names, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,7 @@ static void assert_refused(const void *bytes, size_t size, const char *why)
     assert_false(state_key_read(&key, path_of("key"), &mode, &err));
     assert_non_null(strstr(err.text, path_of("key")));
     assert_non_null(strstr(err.text, why));
+    assert_non_null(strstr(err.text, "openssl rand -hex 32")); /* what would be right */
     assert_null(key.bytes);
 }
 
@@ -115,6 +116,20 @@ static void what_is_no_key_is_refused(void **state)
     assert_refused("", 0, "is empty");
 }
 
+static void a_file_that_cannot_be_read_is_refused(void **state)
+{
+    struct secret key;
+    struct err err = {0};
+    uint32_t mode;
+    (void)state;
+    assert_false(state_key_read(&key, path_of("none"), &mode, &err));
+    assert_non_null(strstr(err.text, path_of("none")));
+    assert_non_null(strstr(err.text, "No such file"));
+    assert_non_null(strstr(err.text, "openssl rand -hex 32"));
+    assert_false(state_key_read(&key, folder, &mode, &err));
+    assert_non_null(strstr(err.text, "not a regular file"));
+}
+
 static void systemd_gives_it_as_a_credential(void **state)
 {
     struct secret key;
@@ -141,6 +156,7 @@ int main(void)
         cmocka_unit_test(bytes_and_digits_are_the_same_key),
         cmocka_unit_test(a_line_end_in_plain_bytes_is_part_of_the_key),
         cmocka_unit_test(what_is_no_key_is_refused),
+        cmocka_unit_test(a_file_that_cannot_be_read_is_refused),
         cmocka_unit_test(systemd_gives_it_as_a_credential),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
