@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,21 @@ def test_a_gate_that_hangs_is_replaced(start_kept, backend, make_device):
     wait_until(lambda: proxy.gate_pid() not in (before, None), "the next gate", 20)
     proxy.wait_ready()
     make_device(proxy).connect().exchange(b"again")
+
+
+def test_a_gate_that_does_not_end_is_killed_in_time(start_kept, backend):
+    """9 s after it was told first, whatever it is told meanwhile. Time itself is the subject."""
+    proxy = start_kept(backend)
+    os.kill(proxy.gate_pid(), signal.SIGSTOP)
+    began = time.monotonic()
+    process, proxy.process = proxy.process, None
+    process.send_signal(signal.SIGTERM)
+    time.sleep(6)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        process.send_signal(number)
+    assert process.wait(20 * TIME_FACTOR) == 128 + signal.SIGKILL
+    assert 8.5 < time.monotonic() - began < 13
+    assert proxy.log_lines("gate_killed")[0]["text"] == "it does not end"
 
 
 def test_it_reaps_what_others_leave(make_proxy, backend, tmp_path):
