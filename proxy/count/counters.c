@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 /* A struct counters is also an array of all its counters. */
 enum { COUNTERS_EACH = sizeof(struct counters) / sizeof(counter) };
 _Static_assert(COUNTERS_EACH * sizeof(counter) == sizeof(struct counters), "padding");
@@ -44,20 +46,13 @@ static uint64_t sum_of(const counter *outcomes, unsigned count)
     return sum;
 }
 
-static bool is_past(uint64_t deadline_ms)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 >= deadline_ms;
-}
-
 bool counters_add_copy(struct counters *sum, const struct worker_counters *worker, uint32_t index,
                        uint64_t deadline_ms)
 {
     static const struct timespec pause = {.tv_nsec = 50000}; /* the worker may need this CPU */
     struct counters copy;
     bool is_settled;
-    while (!(is_settled = copy_between_turns(&copy, worker, index)) && !is_past(deadline_ms))
+    while (!(is_settled = copy_between_turns(&copy, worker, index)) && clock_now_ms() < deadline_ms)
         nanosleep(&pause, NULL);
     if (!is_settled) {
         copy_counters(&copy, &worker->by_listener[index]);

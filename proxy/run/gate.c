@@ -3,9 +3,9 @@
 #include <ev.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/notify.h"
 #include "handshake/dtls.h"
@@ -57,13 +57,6 @@ struct gate {
     ev_timer watchdog_timer; /* of main's loop, its data is this gate */
     struct watchdog_log watchdog_log;
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- start ---------------------------------------------------------------------------------- */
 
@@ -226,7 +219,7 @@ static enum gate_log_fate fate_of_sessions(const struct gate *gate)
 static void stop_crew_or_exit(struct gate *gate)
 {
     uint32_t hanging;
-    gate->stop_deadline_ms = now_ms() + STOP_LIMIT_MS;
+    gate->stop_deadline_ms = clock_now_ms() + STOP_LIMIT_MS;
     if (crew_stop(&gate->crew, gate->says_farewell ? WORKER_SAYS_FAREWELL : WORKER_LEAVES_SESSIONS,
                   gate->stop_deadline_ms, &hanging))
         return;
@@ -254,7 +247,7 @@ static void close_gate(struct gate *gate)
 static void on_reloaded(void *context)
 {
     struct gate *gate = context;
-    succession_keep(&gate->succession, gate->swap.sockets, now_ms());
+    succession_keep(&gate->succession, gate->swap.sockets, clock_now_ms());
 }
 
 /* Called by workers. */
@@ -292,11 +285,11 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
     struct gate *gate = timer->data;
     (void)loop;
     (void)events;
-    bool is_healthy =
-        watchdog_log_look(&gate->watchdog_log, gate->crew.counters, gate->crew.count, now_ms());
+    bool is_healthy = watchdog_log_look(&gate->watchdog_log, gate->crew.counters, gate->crew.count,
+                                        clock_now_ms());
     if (is_healthy && notify_wants_watchdog())
         notify_send("WATCHDOG=1");
-    succession_keep_rest(&gate->succession, gate->swap.sockets, now_ms());
+    succession_keep_rest(&gate->succession, gate->swap.sockets, clock_now_ms());
     reloads_go_on(&gate->reloads);
 }
 
@@ -358,7 +351,7 @@ static void prepare_upgrade(struct gate *gate, const char *config_path)
 /* Who hears that it is ready may rely on it that its sessions outlive it. */
 static void get_ready(struct gate *gate)
 {
-    succession_keep(&gate->succession, gate->swap.sockets, now_ms());
+    succession_keep(&gate->succession, gate->swap.sockets, clock_now_ms());
     gate_log_ready(in_force(gate), gate->crew.count);
     atomic_store(&gate->is_ready, true);
     succession_tell(&gate->succession);
@@ -376,7 +369,7 @@ static bool serve(struct gate *gate, const char *config_path, struct err *err)
         !main_loop_open(&gate->loop, err))
         return false;
     watch_signals(gate);
-    gate->started_ms = now_ms();
+    gate->started_ms = clock_now_ms();
     if (!succession_take_state(&gate->succession, in_force(gate), err) || !start(gate, err))
         return false;
     prepare_upgrade(gate, config_path);

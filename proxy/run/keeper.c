@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd_list.h"
 #include "base/log.h"
 #include "base/notify.h"
@@ -48,13 +49,6 @@ struct keeper {
     uint64_t ready_ms;   /* since when */
     uint64_t restart_ms; /* when to start the next one */
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* ---- starting the gate ---------------------------------------------------------------------- */
 
@@ -122,7 +116,7 @@ static void start_gate(struct keeper *keeper)
     keeper->is_ready = false;
     if (pipe2(ends, O_CLOEXEC) != 0) {
         log_text(LOG_ERROR, "gate_not_started", "no pipe: %s", strerror(errno));
-        keeper->restart_ms = now_ms() + BACKOFF_MAX_MS;
+        keeper->restart_ms = clock_now_ms() + BACKOFF_MAX_MS;
         return;
     }
     /* Out of the way of what is handed over. */
@@ -143,11 +137,11 @@ static void start_gate(struct keeper *keeper)
     close(ends[0]);
     if (child < 0) {
         log_text(LOG_ERROR, "gate_not_started", "no process: %s", strerror(errno));
-        keeper->restart_ms = now_ms() + BACKOFF_MAX_MS;
+        keeper->restart_ms = clock_now_ms() + BACKOFF_MAX_MS;
         return;
     }
     keeper->gate = child;
-    keeper_patience_begin(&keeper->patience, now_ms());
+    keeper_patience_begin(&keeper->patience, clock_now_ms());
 }
 
 /* ---- its end -------------------------------------------------------------------------------- */
@@ -163,7 +157,7 @@ static void describe(int status, char text[64])
 static void plan_restart(struct keeper *keeper, int status)
 {
     char how[64];
-    uint64_t now = now_ms();
+    uint64_t now = clock_now_ms();
     bool was_steady = keeper->is_ready && now - keeper->ready_ms >= STEADY_MS;
     if (was_steady || keeper->backoff_ms == 0)
         keeper->backoff_ms = BACKOFF_MIN_MS;
@@ -224,14 +218,14 @@ static void hear(struct keeper *keeper, const struct keeper_message *message)
     case KEEPER_STORE: keep_descriptor(keeper, message); return;
     case KEEPER_REMOVE: drop_descriptors(keeper, message->name); return;
     case KEEPER_WATCHDOG:
-        keeper_patience_well(&keeper->patience, now_ms());
+        keeper_patience_well(&keeper->patience, clock_now_ms());
         if (notify_wants_watchdog())
             notify_send("WATCHDOG=1");
         return;
     case KEEPER_READY:
         keeper->is_ready = keeper->was_ever_ready = true;
         keeper->failed_starts = 0;
-        keeper->ready_ms = now_ms();
+        keeper->ready_ms = clock_now_ms();
         keeper_patience_ready(&keeper->patience, keeper->ready_ms);
         notify_send(message->text);
         return;
@@ -269,7 +263,7 @@ static void on_signal(struct keeper *keeper, int number)
     if (number == SIGTERM || number == SIGINT) {
         keeper->is_stopping = true;
         keeper->is_done = keeper->gate == 0;
-        keeper_patience_end(&keeper->patience, now_ms());
+        keeper_patience_end(&keeper->patience, clock_now_ms());
     }
     if (keeper->gate > 0)
         kill(keeper->gate, number);
@@ -284,7 +278,7 @@ static void read_signals(struct keeper *keeper)
 
 static int wait_ms(const struct keeper *keeper)
 {
-    uint64_t now = now_ms(), due = UINT64_MAX;
+    uint64_t now = clock_now_ms(), due = UINT64_MAX;
     if (keeper->restart_ms > 0)
         due = keeper->restart_ms;
     if (keeper->patience.what != KEEPER_PATIENCE_FOR_NOTHING && keeper->patience.until_ms < due)
@@ -296,7 +290,7 @@ static int wait_ms(const struct keeper *keeper)
 
 static void do_what_is_due(struct keeper *keeper)
 {
-    uint64_t now = now_ms();
+    uint64_t now = clock_now_ms();
     const char *why = keeper_patience_is_over(&keeper->patience, now);
     if (keeper->gate > 0 && why != NULL) {
         log_text(LOG_ERROR, "gate_killed", "%s", why);

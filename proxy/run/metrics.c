@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "run/metrics_clients.h"
 #include "run/metrics_lookup.h"
@@ -185,13 +185,6 @@ static enum MHD_Result send_answer(struct MHD_Connection *connection, const stru
     return result;
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* Called first when the header is there, then for each piece of a body, then once more. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *path,
                                   const char *method, const char *version, const char *body,
@@ -208,7 +201,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         *body_size = 0; /* all of it taken, none of it kept */
         return MHD_YES;
     }
-    log_limiter_flush(&metrics->log_limiter, now_ms());
+    log_limiter_flush(&metrics->log_limiter, clock_now_ms());
     struct answer answer = answer_to(metrics, method, path);
     shorten(connection, &answer);
     return send_answer(connection, &answer);
@@ -220,7 +213,7 @@ static void PRINTF_LIKE(2, 0) on_library_message(void *cls, const char *fmt, va_
     char text[256];
     vsnprintf(text, sizeof(text), fmt, args);
     text[strcspn(text, "\n")] = '\0';
-    if (log_limiter_allows(&metrics->log_limiter, now_ms()))
+    if (log_limiter_allows(&metrics->log_limiter, clock_now_ms()))
         log_text(LOG_WARNING, "metrics_http", "%s", text);
 }
 
@@ -233,7 +226,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *client = metrics_clients_add(&metrics->clients, info->connect_fd, now_ms());
+        *client = metrics_clients_add(&metrics->clients, info->connect_fd, clock_now_ms());
     } else if (*client != NULL) {
         metrics_clients_remove(*client);
     }
@@ -250,7 +243,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
     (void)request_state;
     (void)code;
     if (client != NULL)
-        client->since_ms = now_ms();
+        client->since_ms = clock_now_ms();
 }
 
 /* The library closes it when it is run next. */
@@ -312,8 +305,8 @@ static void accept_some(struct metrics *metrics)
             return;
         if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM)
             continue; /* of this one client: it has gone again */
-        metrics->accept_after_ms = now_ms() + PAUSE_MS;
-        if (log_limiter_allows(&metrics->log_limiter, now_ms()))
+        metrics->accept_after_ms = clock_now_ms() + PAUSE_MS;
+        if (log_limiter_allows(&metrics->log_limiter, clock_now_ms()))
             log_text(LOG_WARNING, "metrics_http", "no client can be accepted now: %s (ulimit -n)",
                      strerror(errno));
         return;
@@ -337,7 +330,7 @@ static void *serve(void *argument)
     struct metrics *metrics = argument;
     int library_fd = MHD_get_daemon_info(metrics->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     for (;;) {
-        uint64_t now = now_ms();
+        uint64_t now = clock_now_ms();
         uint64_t next_ms = send_away_the_late(metrics, now);
         bool may_accept = metrics->accept_after_ms <= now;
         struct pollfd fds[] = {

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/addr_prefix.h"
+#include "base/clock.h"
 #include "net/steering.h"
 #include "run/report_json.h"
 #include "run/watchdog.h"
@@ -46,13 +46,6 @@ static struct metrics_lookup_answer json_answer(unsigned status, json_t *object)
     return (struct metrics_lookup_answer){.status = status, .is_json = true, .text = text};
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *lookup)
 {
     const struct metrics_source *source = lookup->source;
@@ -83,11 +76,11 @@ static void wake(void *context)
 /* An inquiry that was given up may still wake this one: so it looks again. */
 static bool wait_for(const struct metrics_lookup *lookup, const struct inquiry *inquiry)
 {
-    uint64_t deadline_ms = now_ms() + WAIT_MS, now;
+    uint64_t deadline_ms = clock_now_ms() + WAIT_MS, now;
     while (!inquiry_is_answered(inquiry)) {
         struct pollfd fd = {.fd = lookup->answered_fd, .events = POLLIN};
         eventfd_t count;
-        if ((now = now_ms()) >= deadline_ms)
+        if ((now = clock_now_ms()) >= deadline_ms)
             return false;
         poll(&fd, 1, (int)(deadline_ms - now));
         eventfd_read(lookup->answered_fd, &count);
@@ -103,7 +96,7 @@ static bool ask(const struct metrics_lookup *lookup, const struct addr *backend_
     const struct metrics_source *source = lookup->source;
     uint32_t bucket = slots_bucket_of(slots_number_of_addr(backend_source));
     uint32_t worker = steering_worker_of_bucket(bucket, source->worker_count);
-    if (watchdog_look(&source->workers[worker], 1, now_ms()).late != 0)
+    if (watchdog_look(&source->workers[worker], 1, clock_now_ms()).late != 0)
         return false;
     struct inquiry *inquiry = inquiry_new(INQUIRY_SOURCE, wake, (void *)(uintptr_t)lookup);
     if (inquiry == NULL)

@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "run/watchdog.h"
@@ -23,13 +23,6 @@ struct sums {
     uint32_t listener_count;
     uint32_t unresponsive_workers;
 };
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* The entry behind the last listener is of none. */
 static void add_worker(struct sums *sums, const struct worker_counters *worker,
@@ -53,17 +46,17 @@ static bool sums_init(struct sums *sums, const struct metrics_source *source)
     sums->by_listener = calloc(sums->listener_count + 1, sizeof(*sums->by_listener));
     if (sums->by_listener == NULL)
         return false;
-    uint64_t deadline_ms = now_ms() + WAIT_MS;
+    uint64_t deadline_ms = clock_now_ms() + WAIT_MS;
     for (uint32_t w = 0; w < source->worker_count; w++) {
         const struct worker_counters *worker = source->workers[w];
-        if (watchdog_look(&source->workers[w], 1, now_ms()).late != 0)
+        if (watchdog_look(&source->workers[w], 1, clock_now_ms()).late != 0)
             deadline_ms = 0; /* it may hang in a turn, whose end nobody needs to wait for */
         add_worker(sums, worker, deadline_ms);
     }
     if (source->inherited != NULL)
         add_worker(sums, source->inherited, deadline_ms);
     sums->unresponsive_workers =
-        watchdog_look(source->workers, source->worker_count, now_ms()).late;
+        watchdog_look(source->workers, source->worker_count, clock_now_ms()).late;
     return true;
 }
 

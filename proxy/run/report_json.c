@@ -4,6 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/printable.h"
 #include "creds/creds_suites.h"
 #include "run/json_text.h"
@@ -132,13 +133,6 @@ json_t *report_json_failure(const struct failure *failure, const struct generati
 
 /* ---- status --------------------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* What all workers have to do for a listener, or for all listeners. */
 struct load {
     uint64_t sessions, handshakes, in_quarantine;
@@ -228,7 +222,7 @@ static json_t *gate_object(const struct report_gate *gate, const struct load *lo
 {
     const struct config *config = gate->generation->config;
     json_t *object = json_object();
-    uint64_t now = now_ms();
+    uint64_t now = clock_now_ms();
     set_text(&object, "version", DTLSGATE_VERSION);
     set_number(&object, "pid", (uint64_t)getpid());
     set_text(&object, "config", config->path);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
 #define MACHINE_ID_FILE "/etc/machine-id"
@@ -40,13 +41,6 @@ static bool read_id(const char *path, uint8_t id[STATE_HOST_ID_BYTES])
     ssize_t size = read(fd, text, sizeof(text));
     close(fd);
     return size > 0 && parse_id(text, (size_t)size, id);
-}
-
-static uint64_t clock_ms(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 bool state_host_read(struct state_host *host, struct err *err)

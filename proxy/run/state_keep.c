@@ -4,9 +4,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "run/state_key.h"
 #include "state/state.h"
@@ -171,20 +171,13 @@ int state_keep_take(const struct generation *generation, int memory)
 
 /* ---- stop ----------------------------------------------------------------------------------- */
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 void state_keep_write(const struct generation *generation, int memory, uint64_t gate_ms,
                       uint64_t deadline_ms)
 {
     struct state_file file;
     struct log_line line;
     struct err err;
-    uint64_t bytes, begun_ms = now_ms();
+    uint64_t bytes, begun_ms = clock_now_ms();
     if (!is_on(generation))
         return;
     if (!open_file(generation, &file, &err) ||
@@ -198,7 +191,7 @@ void state_keep_write(const struct generation *generation, int memory, uint64_t 
     }
     log_begin(&line, LOG_INFO, "state_file_written");
     log_add_u64(&line, "bytes", bytes);
-    log_add_ms(&line, "duration_s", now_ms() - begun_ms);
+    log_add_ms(&line, "duration_s", clock_now_ms() - begun_ms);
     log_add(&line, "path", file.path);
     log_end(&line);
 }

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <wolfssl/options.h>
@@ -14,6 +13,7 @@
 #include <wolfssl/wolfcrypt/hmac.h>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/secret.h"
 #include "run/state_key.h"
 #include "wire/aead.h"
@@ -143,13 +143,6 @@ struct writing {
     struct err *err;
 };
 
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* The disk works while we encrypt, not after it. */
 static void begin_sync(struct writing *writing)
 {
@@ -162,7 +155,7 @@ static void begin_sync(struct writing *writing)
 
 static bool write_all(struct writing *writing, const uint8_t *bytes, size_t size)
 {
-    if (now_ms() >= writing->deadline_ms)
+    if (clock_now_ms() >= writing->deadline_ms)
         return err_set_passing(
             writing->err,
             "no time left after %llu MiB; put it on a faster disk or a tmpfs, or "

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "version.h"
 
@@ -16,13 +16,6 @@ static const char FROM[] = "DTLSGATE_UPGRADED_FROM", FAILED[] = "DTLSGATE_UPGRAD
 
 static const double LOOK_S = 0.01;
 static const char TOLD_TO_END[] = "the gate was told to end";
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static void answer(struct upgrade *upgrade, const char *why_not)
 {
@@ -55,7 +48,7 @@ static void on_wait(struct ev_loop *loop, ev_timer *timer, int events)
     struct upgrade *upgrade = timer->data;
     (void)events;
     uint64_t left = crew_handshake_count(upgrade->crew);
-    if (left > 0 && now_ms() < upgrade->deadline_ms)
+    if (left > 0 && clock_now_ms() < upgrade->deadline_ms)
         return;
     if (!upgrade->holds_signals) {
         upgrade->holds_signals = true;
@@ -77,7 +70,7 @@ static void wait_for_handshakes(struct upgrade *upgrade)
 {
     crew_hold_hellos(upgrade->crew);
     upgrade->is_waiting = true;
-    upgrade->deadline_ms = now_ms() + UPGRADE_HANDSHAKES_MS;
+    upgrade->deadline_ms = clock_now_ms() + UPGRADE_HANDSHAKES_MS;
     ev_timer_init(&upgrade->wait, on_wait, LOOK_S, LOOK_S);
     upgrade->wait.data = upgrade;
     ev_timer_start(upgrade->loop, &upgrade->wait);

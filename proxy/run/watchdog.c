@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 enum { SECOND_LOOK_MS = 500 };
@@ -22,20 +23,13 @@ struct watchdog_verdict watchdog_look(const struct worker_counters *const *worke
     return verdict;
 }
 
-static uint64_t read_clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 struct watchdog_verdict watchdog_look_twice(const struct worker_counters *const *workers,
                                             uint32_t count)
 {
     static const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
-    uint64_t begin_ms = read_clock_ms();
+    uint64_t begin_ms = clock_now_ms();
     for (;;) {
-        uint64_t now_ms = read_clock_ms();
+        uint64_t now_ms = clock_now_ms();
         struct watchdog_verdict verdict = watchdog_look(workers, count, now_ms);
         if (verdict.silent_ms < WATCHDOG_FAILED_MS || now_ms - begin_ms >= SECOND_LOOK_MS)
             return verdict;

@@ -8,6 +8,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/order.h"
 
 #define BYTE_ORDER_MARK 0x01020304u
@@ -69,13 +70,6 @@ static bool check_layout(const struct layout_header *header, struct err *err)
     return true;
 }
 
-static uint64_t monotonic_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* Whatever its boot. */
 static bool check_content(const struct region *region, struct err *err)
 {
@@ -98,7 +92,7 @@ static bool check(const struct region *region, struct err *err)
     if (memcmp(header->boot_id, boot_id, sizeof(boot_id)) != 0)
         return err_set(err, "the state was made before this machine was booted: times in it mean "
                             "nothing now");
-    if (monotonic_ms() + (uint64_t)header->clock_offset_ms > CLOCK_MAX_MS)
+    if (clock_now_ms() + (uint64_t)header->clock_offset_ms > CLOCK_MAX_MS)
         return err_set(err, "the clock of the state is off by %lld ms: it is damaged",
                        (long long)header->clock_offset_ms);
     return true;
@@ -277,7 +271,7 @@ uint64_t state_now_ms(const struct state *state)
 
 void state_set_clock(struct state *state, uint64_t now_ms)
 {
-    state->header->clock_offset_ms = (int64_t)(now_ms - monotonic_ms());
+    state->header->clock_offset_ms = (int64_t)(now_ms - clock_now_ms());
 }
 
 /* ---- workers --------------------------------------------------------------------------------- */
