@@ -50,6 +50,13 @@ bool privileges_are_of(const char *user)
     return entry != NULL && entry->pw_uid == geteuid();
 }
 
+uid_t privileges_uid(const char *user)
+{
+    struct err err;
+    const struct passwd *entry = geteuid() == 0 && user[0] != '\0' ? find_user(user, &err) : NULL;
+    return entry != NULL ? entry->pw_uid : geteuid();
+}
+
 bool privileges_drop(const char *user, struct err *err)
 {
     const struct passwd *entry = find_user(user, err);

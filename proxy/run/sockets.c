@@ -2,11 +2,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "net/steering.h"
 #include "run/handover.h"
+#include "run/privileges.h"
 
 bool sockets_list(const struct sockets *sockets, struct fd_list *list, struct err *err)
 {
@@ -239,6 +242,34 @@ static bool steer(const struct sockets *sockets, struct err *err)
            steering_attach_backend(sockets->backends[0].fd, sockets->worker_count, err);
 }
 
+static bool open_all(struct sockets *sockets, const struct generation *generation,
+                     struct state *state, struct handover *handover, struct err *err)
+{
+    return add_entries(sockets, NULL, generation, handover, err) &&
+           open_backends(sockets, (uint16_t)generation->config->gate.backend_port, state, handover,
+                         err) &&
+           steer(sockets, err);
+}
+
+/* The kernel lets sockets share a port only if they are of one user. So all are of the one that
+ * this process will be: it opens others beside them later, and the next process may be root again.
+ */
+static bool open_all_as(uid_t owner, struct sockets *sockets, const struct generation *generation,
+                        struct state *state, struct handover *handover, struct err *err)
+{
+    if (geteuid() != 0)
+        return open_all(sockets, generation, state, handover, err);
+    for (uint32_t i = 0; handover != NULL && i < handover->inherited.count; i++) {
+        const struct named_fd *item = &handover->inherited.items[i];
+        if (strncmp(item->name, "listen-", 7) == 0 || strncmp(item->name, "backend-", 8) == 0)
+            (void)!fchown(item->fd, owner, (gid_t)-1); /* the copies are the same sockets */
+    }
+    int before = setfsuid(owner); /* of new sockets; of this thread, whose privileges it keeps */
+    bool is_open = open_all(sockets, generation, state, handover, err);
+    setfsuid((uid_t)before);
+    return is_open;
+}
+
 struct sockets *sockets_open(const struct generation *generation, struct state *state,
                              uint32_t worker_count, bool may_steer, struct handover *handover,
                              struct err *err)
@@ -248,10 +279,8 @@ struct sockets *sockets_open(const struct generation *generation, struct state *
         return NULL;
     sockets->worker_count = worker_count;
     sockets->has_hello_sockets = may_steer;
-    if (!add_entries(sockets, NULL, generation, handover, err) ||
-        !open_backends(sockets, (uint16_t)generation->config->gate.backend_port, state, handover,
-                       err) ||
-        !steer(sockets, err)) {
+    uid_t owner = privileges_uid(generation->config->gate.user);
+    if (!open_all_as(owner, sockets, generation, state, handover, err)) {
         sockets_close(sockets);
         return NULL;
     }

@@ -12,11 +12,16 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <pwd.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "fakes/caught_log.h"
+#include "fakes/skip_because.h"
 #include "gate/memory_generation.h"
 #include "handshake/dtls.h"
 #include "net/steering.h"
@@ -33,6 +38,8 @@ struct scene {
     struct udp_in in;
     uint16_t port;
     int family;
+    const char *gate; /* the section [gate] of the settings */
+    uid_t uid;        /* the user that it names */
 };
 
 static int set_up(void **at)
@@ -42,6 +49,7 @@ static int set_up(void **at)
     *at = s;
     if (s == NULL || !state_create(&s->state, &err) || !udp_in_init(&s->in))
         return -1;
+    s->gate = "";
     caught_log_begin(&s->log);
     return 0;
 }
@@ -82,9 +90,9 @@ static struct generation *settings(const struct scene *s, const char *ip)
 {
     char ini[512];
     snprintf(ini, sizeof(ini),
-             "[listener coaps]\nlisten = %s:%u\nbackend = 127.0.0.1:5683\ncid_length = %d\n"
+             "%s[listener coaps]\nlisten = %s:%u\nbackend = 127.0.0.1:5683\ncid_length = %d\n"
              "psk_file = @psk\n",
-             ip, s->port, CID_BYTES);
+             s->gate, ip, s->port, CID_BYTES);
     return memory_generation(ini);
 }
 
@@ -478,6 +486,65 @@ static void a_restart_to_where_another_program_is(void **state)
     sockets_close(sockets);
 }
 
+/* ---- a gate that is started as root, and becomes another user -------------------------------- */
+
+/* In a process of that user: whether a reload to all addresses succeeds, and a next process that
+ * was handed the sockets there and has more workers. */
+static int act_as_nobody(struct scene *s, struct sockets *sockets)
+{
+    struct handover handover;
+    struct err err = {0};
+    if (setresuid(s->uid, s->uid, s->uid) != 0 || prctl(PR_SET_DUMPABLE, 1) != 0)
+        return 1;
+    struct sockets *next = try_to_change(s, sockets, wildcard(s), &err);
+    if (next == NULL) {
+        print_message("%s\n", err.text);
+        return 2;
+    }
+    sockets_close(sockets);
+    hand_over(next, &handover);
+    if (!state_create(&s->state, &err)) /* a child has not got the memory of the other one */
+        return 3;
+    if (try_to_open(s, wildcard(s), 3, &handover, &err) != NULL)
+        return 0;
+    print_message("%s\n", err.text);
+    return 4;
+}
+
+static void the_user_that_it_becomes_may_join_its_sockets(void **state)
+{
+    struct scene *s = *state;
+    const struct passwd *nobody = getpwnam("nobody");
+    if (geteuid() != 0 || nobody == NULL)
+        skip_because("only root can become another user");
+    s->gate = "[gate]\nuser = nobody\n";
+    s->uid = nobody->pw_uid;
+    EACH_FAMILY(s)
+    {
+        struct sockets *sockets = open_them(s, loopback(s), 2, NULL);
+        int status;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(act_as_nobody(s, sockets));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+
+        /* A start as root, whose sockets a gate of root alone has left, and the other way round. */
+        for (int i = 0; i < 2; i++) {
+            struct handover handover;
+            hand_over(sockets, &handover);
+            s->gate = i == 0 ? "" : "[gate]\nuser = nobody\n";
+            sockets = open_them(s, i == 0 ? wildcard(s) : loopback(s), 3, &handover);
+            settle(sockets, &handover);
+            assert_steered(s, sockets);
+            assert_steered_from_backends(s, sockets);
+        }
+        sockets_close(sockets);
+    }
+    assert_int_equal(setfsuid((uid_t)-1), 0); /* it is root again */
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -507,6 +574,7 @@ int main(void)
         ONE(a_start_where_another_program_is),
         ONE(a_reload_to_where_another_program_is),
         ONE(a_restart_to_where_another_program_is),
+        ONE(the_user_that_it_becomes_may_join_its_sockets),
     };
     return cmocka_run_group_tests_name("sockets", tests, begin, end);
 }
