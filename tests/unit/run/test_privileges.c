@@ -182,6 +182,26 @@ static void drop_and_compare(void)
     check(privileges_are_of("nobody") && !privileges_are_of("root"));
 }
 
+/* Known before it is so; who is no root any more stays who he is. */
+static void drop_and_foresee(void)
+{
+    struct err err = {0};
+    uid_t nobody = getpwnam("nobody")->pw_uid;
+    check(privileges_uid("nobody") == nobody);
+    check(privileges_uid("") == 0 && privileges_uid("root") == 0);
+    check(privileges_uid("no-such-user-of-dtlsgate") == 0);
+    check(privileges_drop("nobody", &err));
+    check(privileges_uid("nobody") == nobody && privileges_uid("") == nobody);
+    check(privileges_uid("daemon") == nobody);
+}
+
+static void test_whose_they_will_be(void **state)
+{
+    (void)state;
+    need_root();
+    assert_in_child(drop_and_foresee);
+}
+
 static void test_whose_they_are(void **state)
 {
     (void)state;
@@ -201,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_drops_for_good),        cmocka_unit_test(test_every_thread),
         cmocka_unit_test(test_unknown_user),          cmocka_unit_test(test_root_itself),
         cmocka_unit_test(test_without_the_privilege), cmocka_unit_test(test_whose_they_are),
+        cmocka_unit_test(test_whose_they_will_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
