@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,15 +12,19 @@
 #undef uthash_nonfatal_oom
 #define uthash_nonfatal_oom(entry) ((void)(entry))
 
+/* Numbers tell the order of those that were adopted. Of those that have begun they do not: each
+ * worker counts by itself. */
 struct kept {
     struct identities_session session;
-    struct kept *newer;
+    bool has_begun;             /* else it was adopted, and is older than all that have */
+    struct kept *older, *newer; /* of those that have begun */
 };
 
 struct identity {
     struct identities_key key;
-    uint32_t count;
-    struct kept *oldest; /* in order of beginning; not NULL while the lock is free */
+    uint32_t count;               /* not 0 while the lock is free */
+    void *sessions;               /* owned struct kept: a tree of search.h, in compare()'s order */
+    struct kept *oldest, *newest; /* of those that have begun */
     UT_hash_handle hh;
 };
 
@@ -87,19 +92,101 @@ static struct identity *add(struct identities *all, const struct identities_key 
     return NULL;
 }
 
-/* May leave the identity without sessions. */
-static void forget(struct identities *all, struct identity *identity, struct kept **link)
-{
-    struct kept *gone = *link;
-    *link = gone->newer;
-    free(gone);
-    identity->count--;
-    all->count--;
-}
+/* ---- the sessions of one -------------------------------------------------------------------- */
 
 static bool is_same(const struct identities_session *a, const struct identities_session *b)
 {
     return a->number == b->number && a->worker == b->worker;
+}
+
+static int compare(const void *left, const void *right)
+{
+    const struct kept *a = left, *b = right;
+    if (a->has_begun != b->has_begun)
+        return a->has_begun ? 1 : -1;
+    if (a->session.number != b->session.number)
+        return a->session.number < b->session.number ? -1 : 1;
+    return (a->session.worker > b->session.worker) - (a->session.worker < b->session.worker);
+}
+
+static struct kept *find_kept(const struct identity *identity,
+                              const struct identities_session *session)
+{
+    struct kept wanted = {.session = *session};
+    struct kept *const *at = tfind(&wanted, &identity->sessions, compare);
+    if (at == NULL && identity->oldest != NULL) {
+        wanted.has_begun = true;
+        at = tfind(&wanted, &identity->sessions, compare);
+    }
+    return at != NULL ? *at : NULL;
+}
+
+/* Takes it. False: out of memory, or it is there already; it is freed. */
+static bool enter(struct identities *all, struct identity *identity, struct kept *kept)
+{
+    struct kept *const *at = tsearch(kept, &identity->sessions, compare);
+    if (at == NULL || *at != kept) {
+        free(kept);
+        return false;
+    }
+    if (kept->has_begun) {
+        kept->older = identity->newest;
+        *(kept->older != NULL ? &kept->older->newer : &identity->oldest) = kept;
+        identity->newest = kept;
+    }
+    identity->count++;
+    all->count++;
+    return true;
+}
+
+static void forget(struct identities *all, struct identity *identity, struct kept *kept)
+{
+    tdelete(kept, &identity->sessions, compare);
+    if (kept->has_begun) {
+        *(kept->older != NULL ? &kept->older->newer : &identity->oldest) = kept->newer;
+        *(kept->newer != NULL ? &kept->newer->older : &identity->newest) = kept->older;
+    }
+    free(kept);
+    identity->count--;
+    all->count--;
+}
+
+/* An identity without sessions is none. */
+static void drop_empty(struct identities *all, struct identity *identity)
+{
+    if (identity->count != 0)
+        return;
+    HASH_DELETE(hh, all->head, identity);
+    free(identity);
+}
+
+/* The first one of a tree that was adopted and is not `self`. */
+struct search {
+    const struct identities_session *self;
+    const struct kept *found;
+};
+
+/* A way down the tree: to the left wherever there may be an earlier one. */
+static int lead_to_first(const void *searching, const void *node)
+{
+    struct search *search = (struct search *)searching;
+    const struct kept *kept = node;
+    if (!kept->has_begun && is_same(&kept->session, search->self))
+        return 1;
+    if (!kept->has_begun)
+        search->found = kept;
+    return -1;
+}
+
+static struct kept *oldest_but(const struct identity *identity,
+                               const struct identities_session *self)
+{
+    struct search search = {.self = self};
+    (void)tfind(&search, &identity->sessions, lead_to_first);
+    if (search.found != NULL)
+        return (struct kept *)search.found;
+    struct kept *oldest = identity->oldest;
+    return oldest != NULL && is_same(&oldest->session, self) ? oldest->newer : oldest;
 }
 
 /* The oldest one but `self`, if there are more than `limit`. */
@@ -108,31 +195,30 @@ static bool take_surplus(struct identities *all, struct identity *identity, uint
 {
     if (identity == NULL || limit == 0 || identity->count <= limit)
         return false;
-    struct kept **link = &identity->oldest;
-    if (is_same(&(*link)->session, self) && (*link)->newer != NULL)
-        link = &(*link)->newer;
-    *victim = (*link)->session;
-    forget(all, identity, link);
+    struct kept *oldest = oldest_but(identity, self);
+    if (oldest == NULL)
+        return false;
+    *victim = oldest->session;
+    forget(all, identity, oldest);
     return true;
 }
 
-static bool begin(struct identities *all, const struct identities_key *key, uint32_t limit,
-                  struct kept *newest, struct identities_session *victim)
+/* ---- the door ------------------------------------------------------------------------------- */
+
+/* Takes it. NULL: it does not count. */
+static struct identity *keep(struct identities *all, const struct identities_key *key,
+                             struct kept *kept)
 {
     struct identity *identity = find(all, key);
     if (identity == NULL)
         identity = add(all, key);
     if (identity == NULL) {
-        free(newest);
-        return false;
+        free(kept);
+        return NULL;
     }
-    struct kept **link = &identity->oldest;
-    while (*link != NULL)
-        link = &(*link)->newer;
-    *link = newest;
-    identity->count++;
-    all->count++;
-    return take_surplus(all, identity, limit, &newest->session, victim);
+    bool is_new = enter(all, identity, kept);
+    drop_empty(all, identity);
+    return is_new ? identity : NULL;
 }
 
 bool identities_begin(struct identities *all, const struct identities_key *key, uint32_t limit,
@@ -142,8 +228,10 @@ bool identities_begin(struct identities *all, const struct identities_key *key, 
     if (newest == NULL)
         return false;
     newest->session = self;
+    newest->has_begun = true;
     pthread_mutex_lock(&all->lock);
-    bool has_victim = begin(all, key, limit, newest, victim);
+    struct identity *identity = keep(all, key, newest);
+    bool has_victim = take_surplus(all, identity, limit, &self, victim);
     pthread_mutex_unlock(&all->lock);
     return has_victim;
 }
@@ -158,32 +246,6 @@ bool identities_take_surplus(struct identities *all, const struct identities_key
     return has_victim;
 }
 
-static bool is_known(const struct identity *identity, const struct identities_session *session)
-{
-    const struct kept *kept = identity->oldest;
-    while (kept != NULL && !is_same(&kept->session, session))
-        kept = kept->newer;
-    return kept != NULL;
-}
-
-static void adopt(struct identities *all, const struct identities_key *key, struct kept *kept)
-{
-    struct identity *identity = find(all, key);
-    if (identity == NULL)
-        identity = add(all, key);
-    if (identity == NULL || is_known(identity, &kept->session)) {
-        free(kept);
-        return;
-    }
-    struct kept **link = &identity->oldest;
-    while (*link != NULL && (*link)->session.number < kept->session.number)
-        link = &(*link)->newer;
-    kept->newer = *link;
-    *link = kept;
-    identity->count++;
-    all->count++;
-}
-
 void identities_adopt(struct identities *all, const struct identities_key *key,
                       struct identities_session self)
 {
@@ -192,33 +254,24 @@ void identities_adopt(struct identities *all, const struct identities_key *key,
         return;
     kept->session = self;
     pthread_mutex_lock(&all->lock);
-    adopt(all, key, kept);
+    const struct identity *identity = find(all, key);
+    if (identity != NULL && find_kept(identity, &self) != NULL)
+        free(kept);
+    else
+        (void)keep(all, key, kept);
     pthread_mutex_unlock(&all->lock);
-}
-
-static void end(struct identities *all, const struct identities_key *key,
-                struct identities_session self)
-{
-    struct identity *identity = find(all, key);
-    if (identity == NULL)
-        return;
-    for (struct kept **link = &identity->oldest; *link != NULL; link = &(*link)->newer) {
-        if (is_same(&(*link)->session, &self)) {
-            forget(all, identity, link);
-            break;
-        }
-    }
-    if (identity->oldest == NULL) {
-        HASH_DELETE(hh, all->head, identity);
-        free(identity);
-    }
 }
 
 void identities_end(struct identities *all, const struct identities_key *key,
                     struct identities_session self)
 {
     pthread_mutex_lock(&all->lock);
-    end(all, key, self);
+    struct identity *identity = find(all, key);
+    struct kept *kept = identity != NULL ? find_kept(identity, &self) : NULL;
+    if (kept != NULL) {
+        forget(all, identity, kept);
+        drop_empty(all, identity);
+    }
     pthread_mutex_unlock(&all->lock);
 }
 
@@ -238,8 +291,7 @@ void identities_free(struct identities *all)
     HASH_CLEAR(hh, all->head);
     while (identity != NULL) {
         struct identity *next = identity->hh.next;
-        while (identity->oldest != NULL)
-            forget(all, identity, &identity->oldest);
+        tdestroy(identity->sessions, free);
         free(identity);
         identity = next;
     }

@@ -1,7 +1,8 @@
 /* Which sessions belong to the same identity, over all workers, so that sessions_per_identity can
  * be held. Knows sessions by worker and number only and ends none itself. One object in the
  * process; all functions may be called by any thread. Touched when sessions begin and end, never on
- * the way of a datagram. */
+ * the way of a datagram. However many sessions an identity has, each call takes time in proportion
+ * to the logarithm of that. */
 #ifndef IDENTITIES_H
 #define IDENTITIES_H
 
@@ -43,7 +44,7 @@ void identities_make_key(const struct identities *identities, uint32_t listener,
  * more after a lower limit: identities_take_surplus().
  *
  * limit 0 = no limit: nothing is kept. Out of memory the session is not kept either: it does not
- * count, and no later one ends it. Takes time in proportion to `limit`. */
+ * count, and no later one ends it. */
 bool identities_begin(struct identities *identities, const struct identities_key *key,
                       uint32_t limit, struct identities_session self,
                       struct identities_session *victim) MUST_USE;
@@ -55,8 +56,9 @@ bool identities_take_surplus(struct identities *identities, const struct identit
                              struct identities_session *victim) MUST_USE;
 
 /* A session that has begun before counts from now on: it is of a process before, or had no limit.
- * In any order, they stand in that of their numbers. None is named that would have to end; out of
- * memory it does not count. Harmless if it is known. */
+ * In any order, they stand in that of their numbers, before all that identities_begin() was told
+ * of. None is named that would have to end; out of memory it does not count. Harmless if it is
+ * known. */
 void identities_adopt(struct identities *identities, const struct identities_key *key,
                       struct identities_session self);
 

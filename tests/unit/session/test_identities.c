@@ -173,6 +173,37 @@ static void test_a_lower_limit(void **state)
     assert_int_equal(identities_count(all), 1);
 }
 
+/* A million devices may come with one identity; were each looked for behind all others, this would
+ * take an hour. In whatever order they are adopted, the oldest ends first. */
+static void test_many_of_one_identity(void **state)
+{
+    enum { MANY = 300000, STEP = 7919 /* prime to it */ };
+    struct identities *all = *state;
+    struct identities_key key = psk_key(all, "device");
+    for (int order = 0; order < 3; order++) {
+        struct identities_session victim;
+        for (uint32_t i = 0; i < MANY; i++) {
+            uint32_t number = order == 0   ? i
+                              : order == 1 ? MANY - 1 - i
+                                           : (uint32_t)((uint64_t)i * STEP % MANY);
+            identities_adopt(all, &key, session(number % 2, number));
+        }
+        assert_int_equal(identities_count(all), MANY);
+        assert_victim(all, &key, 1, session(0, MANY), session(0, 0));
+        assert_no_victim(all, &key, MANY + 1, session(1, 0)); /* that number begins late */
+        for (uint32_t i = 1; i < MANY / 2; i++) {
+            assert_true(identities_take_surplus(all, &key, 1, session(0, MANY), &victim));
+            assert_int_equal(victim.number, i);
+        }
+        for (uint32_t i = MANY / 2; i < MANY; i++)
+            identities_end(all, &key, session(i % 2, i));
+        assert_true(identities_take_surplus(all, &key, 1, session(1, 0), &victim));
+        assert_int_equal(victim.number, MANY);
+        identities_end(all, &key, session(1, 0));
+        assert_int_equal(identities_count(all), 0);
+    }
+}
+
 static void test_none_without_random_bytes(void **state)
 {
     (void)state;
@@ -331,6 +362,7 @@ int main(void)
         TEST(test_workers_differ),
         TEST(test_zero_is_no_limit),
         TEST(test_a_lower_limit),
+        TEST(test_many_of_one_identity),
         TEST(test_every_part_of_the_key_counts),
         TEST(test_keys_are_of_this_process),
         TEST(test_none_without_random_bytes),
