@@ -196,6 +196,7 @@ static void end_oldest_of_identity(struct sessions *all, struct session *s)
     uint32_t limit = session_listener(all, s)->config->sessions_per_identity;
     if (session_is_anonymous(s) || limit == 0)
         return;
+    s->counts_for_identity = true;
     session_identity_key(all, s, &key);
     bool is_more = identities_begin(all->identities, &key, limit, self, &oldest);
     for (int i = 0; is_more; i++) {

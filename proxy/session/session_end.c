@@ -20,20 +20,22 @@ void session_identity_key(const struct sessions *all, const struct session *s,
                         who->identity_len, key);
 }
 
-void session_count_for_identity(struct sessions *all, const struct session *s)
+void session_count_for_identity(struct sessions *all, struct session *s)
 {
     struct identities_key key;
     if (session_is_anonymous(s))
         return;
+    s->counts_for_identity = true;
     session_identity_key(all, s, &key);
     identities_adopt(all->identities, &key, session_name_of(all, s));
 }
 
-void session_leave_identity(struct sessions *all, const struct session *s)
+void session_leave_identity(struct sessions *all, struct session *s)
 {
     struct identities_key key;
-    if (session_is_anonymous(s))
+    if (!s->counts_for_identity)
         return;
+    s->counts_for_identity = false;
     session_identity_key(all, s, &key);
     identities_end(all->identities, &key, session_name_of(all, s));
 }
@@ -43,7 +45,6 @@ static void leave_books(struct sessions *all, struct session *s, enum close_reas
     struct counters *c = session_counters(all, s);
     counter_add(&c->closed[reason], 1);
     counter_subtract(&c->sessions, 1);
-    /* Without a limit, too: there may have been one until now. */
     session_leave_identity(all, s);
     backend_release(all->backend, s->slot, reason, all->now_ms);
     all->count--;

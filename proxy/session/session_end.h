@@ -21,8 +21,9 @@ void sessions_end_all(struct sessions *all, uint64_t now_ms);
 struct identities_session session_name_of(const struct sessions *all, const struct session *s);
 void session_identity_key(const struct sessions *all, const struct session *s,
                           struct identities_key *key);
-/* It counts from now on, or no more. Harmless if it does already, or does not. */
-void session_count_for_identity(struct sessions *all, const struct session *s);
-void session_leave_identity(struct sessions *all, const struct session *s);
+/* It counts from now on, or no more. Harmless if it does already, or does not: then no lock is
+ * taken to leave. */
+void session_count_for_identity(struct sessions *all, struct session *s);
+void session_leave_identity(struct sessions *all, struct session *s);
 
 #endif

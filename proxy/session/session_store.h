@@ -93,7 +93,8 @@ struct session {
     struct timer timer;  /* set to the earliest of its deadlines, or before */
     uint64_t reason : 8; /* enum close_reason: why it is closing or has ended */
     uint64_t suite : 16; /* IANA's code */
-    uint64_t unused : 40;
+    uint64_t counts_for_identity : 1; /* this process's identities may know it; not taken over */
+    uint64_t unused : 39;
     struct association association; /* last: its keys follow */
 };
 

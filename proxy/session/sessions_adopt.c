@@ -117,6 +117,7 @@ static void begin_anew(const struct sessions *all, struct session *s)
 {
     uint64_t now_ms = all->now_ms;
     s->older = s->newer = CELLS_NONE;
+    s->counts_for_identity = false;
     s->timer = (struct timer){0};
     if (s->last_used_ms > now_ms)
         s->last_used_ms = SESSION_MS(now_ms);

@@ -109,7 +109,7 @@ static enum close_reason find_reason(const struct datapath *dp, const struct ses
 }
 
 /* Sessions of a listener whose limit is new count from now on, those without one no more. */
-static void set_identity(struct datapath *dp, const struct session *s)
+static void set_identity(struct datapath *dp, struct session *s)
 {
     const struct listener *before = dp->generation_before != NULL
                                         ? generation_listener(dp->generation_before, s->listener)
