@@ -90,9 +90,9 @@ struct session {
     uint32_t slot;
     /* Numbers of cells; CELLS_NONE = none. When it has ended, older links those to free. */
     uint32_t older, newer;
-    struct timer timer;  /* set to the earliest of its deadlines, or before */
-    uint64_t reason : 8; /* enum close_reason: why it is closing or has ended */
-    uint64_t suite : 16; /* IANA's code */
+    struct timer timer;               /* set to the earliest of its deadlines, or before */
+    uint64_t reason : 8;              /* enum close_reason: why it is closing or has ended */
+    uint64_t suite : 16;              /* IANA's code */
     uint64_t counts_for_identity : 1; /* this process's identities may know it; not taken over */
     uint64_t unused : 39;
     struct association association; /* last: its keys follow */

@@ -1,6 +1,7 @@
 /* Walks over the sessions of a worker that take many turns of its loop: visits all that are
  * established, in the order in which they began, whatever begins and ends in between. Those that
- * begin while it lasts are visited, too. One worker's thread. */
+ * begin while it lasts are visited, too, unless the last one was on its turn already. One worker's
+ * thread. */
 #ifndef SESSION_WALK_H
 #define SESSION_WALK_H
 

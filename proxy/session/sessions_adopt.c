@@ -51,7 +51,8 @@ static bool find_own(const struct sessions *all, const struct cells_adopt *cells
 
 /* It has ended before it was anybody's: it has no memory any more when all is swept. What it says
  * of its listener counts if its slot says the same, or if there is such a listener. Killed before
- * the sweep, the next process finds an end that was counted. */
+ * the sweep, the next process finds an end that was counted; killed between the count and the
+ * state, it counts that one again. */
 static void drop(struct sessions *all, struct session *s, enum close_reason reason)
 {
     struct worker_counters *counters = all->counters;
@@ -68,7 +69,8 @@ static void drop(struct sessions *all, struct session *s, enum close_reason reas
     s->state = SESSION_ENDED;
 }
 
-/* What the process before had begun; it was counted there. */
+/* What the process before had begun. It was counted there, unless that was killed first: between
+ * the device's close_notify, or the state, and the books. */
 static void complete_end(struct sessions *all, const struct session *s)
 {
     enum close_reason reason = s->state == SESSION_ESTABLISHED  ? CLOSE_closed_by_client
@@ -112,7 +114,8 @@ static bool is_displaced(const struct sessions *all, const struct session *s)
     return session_store_find(all, s->listener, &s->client) != NULL;
 }
 
-/* Times are not ahead of the clock, or it would never be idle. */
+/* What is known to one process only is empty. Times are not ahead of the clock, or it would never
+ * be idle. */
 static void begin_anew(const struct sessions *all, struct session *s)
 {
     uint64_t now_ms = all->now_ms;

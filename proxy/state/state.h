@@ -9,8 +9,8 @@
  *      state_starts.h notes that.
  *   2. main: the settings; state_listeners.h gives listeners their numbers; secrets are the
  * state's.
- *   3. main: state_begin_workers(), then counters_adopt(): the sums of the processes before, and a
- *      clean block for each worker.
+ *   3. main: state_begin_workers(), then counters_area_adopt(): the sums of the processes before,
+ * and a clean block for each worker.
  *   4. each worker, in parallel, before its first datagram: backend_adopt() rebuilds what is known
  *      of slots; sessions_adopt() walks over the cells, gives each session its slot back with
  *      backend_claim(), and ends those that are torn; backend_adopt_end() makes tombstones of the
