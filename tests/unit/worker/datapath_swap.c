@@ -112,11 +112,15 @@ static void a_listener_that_is_gone(void **state)
     device_connect(goes);
     assert_true(gate_run_until_up(gate, goes, 1000));
     assert_int_equal(gate_session_count(&gate->dp), 2);
+    gate_assert_echo(gate, goes, "good");
+    struct addr source = gate_last_source();
     const struct counters *gone = gate_counters(gate, 1);
     gate_reload(gate, GATE LISTENER PSK);
     gate_run(gate, 100);
     assert_int_equal(goes->client->state, CLIENT_CLOSED);
     assert_int_equal(counter_get(&gone->closed[CLOSE_listener_removed]), 1);
+    assert_int_equal(gate_inject_from_backend(gate, &source, "late", 4), BACKEND_late);
+    assert_int_equal(counter_get(&gone->late[CLOSE_listener_removed]), 1);
     gate_assert_echo(gate, stays, "here still");
 }
 
