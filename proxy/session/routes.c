@@ -5,6 +5,8 @@
 enum {
     /* The last numbers are for sockets of which nothing is known yet: there are 512 at most. */
     KEPT_FREE = 512,
+    /* The last one is no pair's: of a session for whose pair there was no number. */
+    NO_PAIR = ROUTES_MAX - 1,
 };
 
 bool routes_init(struct routes *routes, struct state *state, struct err *err)
@@ -98,13 +100,13 @@ uint32_t routes_find(struct routes *routes, uint32_t likely, const struct udp_so
     local.port = 0;
     if (known->socket == socket && addr_equal(&known->local, &local))
         return likely;
-    uint32_t number = find_or_add(routes, &socket->bound, &local, ROUTES_MAX - KEPT_FREE);
+    uint32_t number = find_or_add(routes, &socket->bound, &local, NO_PAIR - KEPT_FREE);
     if (number == ROUTES_MAX) {
-        number = find_or_add(routes, &socket->bound, &any, ROUTES_MAX);
+        number = find_or_add(routes, &socket->bound, &any, NO_PAIR);
         local = any;
     }
-    if (number == ROUTES_MAX)
-        return 0;
+    if (number >= NO_PAIR)
+        return NO_PAIR;
     routes->at[number] = (struct route){.socket = socket, .local = local};
     return number;
 }
@@ -133,7 +135,7 @@ const struct route *routes_get(struct routes *routes, uint32_t number, uint32_t 
     if (route->socket != NULL)
         return route;
     struct layout_route pair = {0};
-    if (number < pair_count(routes))
+    if (number < NO_PAIR && number < pair_count(routes))
         pair = routes->state->header->routes[number];
     const struct udp_socket *socket = choose(routes, &pair.bound, listener);
     if (socket == NULL)

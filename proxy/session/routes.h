@@ -43,13 +43,13 @@ bool routes_add_socket(struct routes *routes, uint32_t listener,
 void routes_remove_socket(struct routes *routes, const struct udp_socket *socket);
 
 /* The number of the pair; `likely` is one that it may be. Out of numbers, another one of the same
- * socket, or 0. */
+ * socket, or one that is no pair's. */
 uint32_t routes_find(struct routes *routes, uint32_t likely, const struct udp_socket *socket,
                      const struct addr *local);
 
 /* The pair of that number, for a session of the listener; if the worker has not got its socket, any
  * of the listener's, of the same family if there is one. NULL = it has none. Valid until the next
- * call. */
+ * call. For a number that is no pair's it is one of the listener's, too. */
 const struct route *routes_get(struct routes *routes, uint32_t number, uint32_t listener);
 
 #endif

@@ -110,6 +110,31 @@ static void there_are_only_so_many(void **at)
     assert_in_range(atomic_load(&f->state.header->route_count), 1000, ROUTES_MAX);
 }
 
+/* Out of numbers, after many changes of where listeners listen, a session goes out by a socket of
+ * its own listener, not by that of the pair that came first. */
+static void there_are_none_left(void **at)
+{
+    struct fixture *f = *at;
+    struct addr local = address(7);
+    struct udp_socket *gone = calloc(ROUTES_MAX, sizeof(*gone));
+    assert_non_null(gone);
+    for (uint32_t i = 0; i < ROUTES_MAX; i++) {
+        gone[i].bound = address(i);
+        (void)routes_find(&f->routes, 0, &gone[i], &local);
+    }
+    assert_true(routes_add_socket(&f->routes, 1, &f->sockets[0]));
+    assert_true(routes_add_socket(&f->routes, 5, &f->sockets[1]));
+    for (int again = 0; again < 2; again++) {
+        uint32_t number = routes_find(&f->routes, 0, &f->sockets[1], &local);
+        assert_in_range(number, 0, ROUTES_MASK);
+        const struct route *route = routes_get(&f->routes, number, 5);
+        assert_non_null(route);
+        assert_ptr_equal(route->socket, &f->sockets[1]);
+        assert_int_equal(route->local.family, 0);
+    }
+    free(gone);
+}
+
 /* The next process, and another worker, have sockets of their own at the same addresses. */
 static void a_number_means_the_same_afterwards(void **at)
 {
@@ -159,9 +184,8 @@ static void a_socket_may_go(void **at)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_pair_has_one_number),
-        TEST(there_are_only_so_many),
-        TEST(a_number_means_the_same_afterwards),
+        TEST(a_pair_has_one_number), TEST(there_are_only_so_many),
+        TEST(there_are_none_left),   TEST(a_number_means_the_same_afterwards),
         TEST(a_socket_may_go),
     };
     return cmocka_run_group_tests_name("routes", tests, NULL, NULL);
