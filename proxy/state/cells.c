@@ -1,6 +1,7 @@
 #include "state/cells.h"
 
 #include "base/bytes.h"
+#include "base/order.h"
 #include "state/cells_inside.h"
 
 void cells_init(struct cells *cells, struct region *region)
@@ -74,6 +75,7 @@ void *cells_take(struct cells *cells, enum cells_kind kind, size_t bytes)
         list->fresh_left--;
     }
     list->taken++;
+    order_stores(); /* it is zero before anything in the region refers to it */
     return cell;
 }
 
