@@ -158,11 +158,12 @@ static bool is_there(const struct state *state, uint32_t area, uint64_t at, uint
 static void give_back(struct state *state, uint32_t area)
 {
     uint64_t end = LAYOUT_COUNTERS_AT(area) + LAYOUT_COUNTERS_BYTES;
-    uint64_t page = LAYOUT_COUNTERS_AT(area);
-    while ((page = region_next_used(&state->region, page)) < end) {
-        page -= page % PAGE_BYTES;
-        region_give(&state->region, page, PAGE_BYTES);
-        page += PAGE_BYTES;
+    uint64_t at = LAYOUT_COUNTERS_AT(area);
+    while ((at = region_next_used(&state->region, at)) < end) {
+        uint64_t next = region_next_unused(&state->region, at);
+        next = next < end ? next : end;
+        region_give(&state->region, at, next - at);
+        at = next;
     }
 }
 

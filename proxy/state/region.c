@@ -167,8 +167,18 @@ void region_give(struct region *region, size_t offset, size_t bytes)
                      (off_t)bytes);
 }
 
+static size_t next(const struct region *region, size_t offset, int what)
+{
+    off_t found = lseek(region->fd, (off_t)offset, what);
+    return found >= 0 ? (size_t)found : region->bytes;
+}
+
 size_t region_next_used(const struct region *region, size_t offset)
 {
-    off_t found = lseek(region->fd, (off_t)offset, SEEK_DATA);
-    return found >= 0 ? (size_t)found : region->bytes;
+    return next(region, offset, SEEK_DATA);
+}
+
+size_t region_next_unused(const struct region *region, size_t offset)
+{
+    return next(region, offset, SEEK_HOLE);
 }

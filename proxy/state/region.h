@@ -52,4 +52,7 @@ void region_give(struct region *region, size_t offset, size_t bytes);
  * really has, whatever is written in it. */
 size_t region_next_used(const struct region *region, size_t offset);
 
+/* The first byte at or behind `offset` that has none; region->bytes = all have. */
+size_t region_next_unused(const struct region *region, size_t offset);
+
 #endif

@@ -52,6 +52,9 @@ static void a_new_one_is_zeroed_and_sparse(void **state)
                      LAYOUT_CHUNKS_AT / LAYOUT_CHUNK_BYTES);
     assert_int_equal(region_next_used(&region, LAYOUT_CHUNKS_AT + LAYOUT_CHUNK_BYTES),
                      LAYOUT_BYTES);
+    assert_int_equal(region_next_unused(&region, LAYOUT_CHUNKS_AT),
+                     LAYOUT_CHUNKS_AT + LAYOUT_CHUNK_BYTES);
+    assert_int_equal(region_next_unused(&region, LAYOUT_SLOTS_AT), LAYOUT_SLOTS_AT);
     region_close(&region);
     region_close(&region); /* harmless */
 }
