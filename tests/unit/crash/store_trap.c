@@ -13,7 +13,9 @@ enum {
     TRAP_FLAG = 0x100, /* of the processor: a trap after each instruction */
 };
 
-#if defined(__x86_64__)
+/* A thread sanitizer does not bear a handler that forks, and has nothing to see: there is one
+ * thread. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 
 #define NOT_CHECKED __attribute__((no_sanitize("address")))
 enum { PAGE_WORDS = PAGE_BYTES / sizeof(uint64_t) };

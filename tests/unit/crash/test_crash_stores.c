@@ -370,7 +370,7 @@ static void each_session_is_whole_or_torn(void **state)
 {
     struct gate *gate = *state;
     if (!store_trap_is_possible())
-        skip_because("stores can be stopped at on x86-64 only");
+        skip_because("stores can be stopped at on x86-64 only, and not under a thread sanitizer");
     for (size_t i = 0; i < sizeof(operations) / sizeof(operations[0]); i++) {
         if (strstr(operations[i].name, only) == NULL)
             continue;
