@@ -272,7 +272,9 @@ static void tell_status(struct control_task *task)
     json_t *status = report_json_status(&gate), *listener;
     size_t i;
     json_array_foreach(json_object_get(status, "listeners"), i, listener)
+    {
         control_output_add(task->output, json_incref(listener));
+    }
     control_output_add(task->output, json_incref(json_object_get(status, "gate")));
     json_decref(status);
     finish(task, NULL, true, "");

@@ -320,8 +320,9 @@ struct sockets *sockets_change(struct sockets *before, const struct generation *
 void sockets_change_back(struct sockets *sockets, const struct sockets *before)
 {
     struct err err = {0};
+    bool is_steered = steer(before, &err);
     sockets_close(sockets);
-    if (!steer(before, &err))
+    if (!is_steered)
         log_text(LOG_ERROR, "steering_failed",
                  "%s; datagrams arrive at workers that do not know the session, until the next "
                  "reload that succeeds, or a restart",

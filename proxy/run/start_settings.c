@@ -23,7 +23,7 @@ void start_settings_note(struct start_settings *start, const struct gate_config 
 void start_settings_compare(const struct start_settings *start, const struct gate_config *gate,
                             const char *path, struct problems *problems)
 {
-    struct start_settings now;
+    struct start_settings now = {0};
     char keys[256] = "";
     start_settings_note(&now, gate);
     for (int i = 0; i < START_SETTINGS; i++) {
