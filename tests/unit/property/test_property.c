@@ -225,6 +225,14 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
     return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10) : otherwise;
 }
 
+/* Ends that this world does not cause: forgeries are too few; the next process is on the same
+ * machine, with the same lengths of connection IDs (datapath_restart.c has others). */
+static bool is_possible_end(unsigned reason)
+{
+    return reason != CLOSE_forgery_limit && reason != CLOSE_other_machine &&
+           reason != CLOSE_cid_length_changed;
+}
+
 /* All that such a world can cause was caused; the rest needs a failing system. */
 static void assert_everything_happened(void)
 {
@@ -238,11 +246,11 @@ static void assert_everything_happened(void)
             fail_msg("no datagram of a backend ended as %s", backend_outcome_name(i));
     }
     for (unsigned i = 0; i < LATE_REASON_COUNT; i++) {
-        if (seen.late[i] == 0 && i != CLOSE_forgery_limit)
+        if (seen.late[i] == 0 && is_possible_end(i))
             fail_msg("no datagram of a backend was late as %s", late_reason_name(i));
     }
     for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++) {
-        if (seen.closed[i] == 0 && i != CLOSE_forgery_limit)
+        if (seen.closed[i] == 0 && is_possible_end(i))
             fail_msg("no session was %s", close_reason_name(i));
     }
     assert_true(seen.early > 0 && seen.reused > seen.early && seen.refused > 0);
