@@ -9,6 +9,7 @@
 #include <wolfssl/wolfcrypt/chacha20_poly1305.h>
 
 #include "base/bytes.h"
+#include "base/registers.h"
 #include "base/secret.h"
 
 /* The schedule of the last key stays in it until the next record: so it is where keys are. */
@@ -58,7 +59,7 @@ void aead_work_free(struct aead_work *work)
     secret_free(&memory);
 }
 
-bool aead_seal(struct aead_work *work, enum aead aead, const struct aead_text *text)
+static bool seal_text(struct aead_work *work, enum aead aead, const struct aead_text *text)
 {
     const struct mode *mode = mode_of(aead);
     word32 key_bytes = (word32)aead_key_bytes(aead), tag_bytes = (word32)aead_tag_bytes(aead);
@@ -72,7 +73,7 @@ bool aead_seal(struct aead_work *work, enum aead aead, const struct aead_text *t
                          tag_bytes, text->aad, aad_len) == 0;
 }
 
-bool aead_open(struct aead_work *work, enum aead aead, const struct aead_text *text)
+static bool open_text(struct aead_work *work, enum aead aead, const struct aead_text *text)
 {
     const struct mode *mode = mode_of(aead);
     word32 key_bytes = (word32)aead_key_bytes(aead), tag_bytes = (word32)aead_tag_bytes(aead);
@@ -100,8 +101,8 @@ static bool mask_by_chacha(struct aead_work *work, const uint8_t *number_key, co
            wc_Chacha_Process(&work->chacha, mask, zeros, AEAD_MASK_BYTES) == 0;
 }
 
-bool aead_mask(struct aead_work *work, enum aead aead, const uint8_t *number_key,
-               const uint8_t sample[AEAD_SAMPLE_BYTES], uint8_t mask[AEAD_MASK_BYTES])
+static bool make_mask(struct aead_work *work, enum aead aead, const uint8_t *number_key,
+                      const uint8_t *sample, uint8_t *mask)
 {
     uint8_t block[AES_BLOCK_SIZE];
     if (aead == AEAD_CHACHA20_POLY1305)
@@ -112,4 +113,28 @@ bool aead_mask(struct aead_work *work, enum aead aead, const uint8_t *number_key
         return false;
     memcpy(mask, block, AEAD_MASK_BYTES);
     return true;
+}
+
+/* ---- what leaves nothing of a key behind ----------------------------------------------------- */
+
+bool aead_seal(struct aead_work *work, enum aead aead, const struct aead_text *text)
+{
+    bool is_sealed = seal_text(work, aead, text);
+    registers_wipe();
+    return is_sealed;
+}
+
+bool aead_open(struct aead_work *work, enum aead aead, const struct aead_text *text)
+{
+    bool is_open = open_text(work, aead, text);
+    registers_wipe();
+    return is_open;
+}
+
+bool aead_mask(struct aead_work *work, enum aead aead, const uint8_t *number_key,
+               const uint8_t sample[AEAD_SAMPLE_BYTES], uint8_t mask[AEAD_MASK_BYTES])
+{
+    bool is_made = make_mask(work, aead, number_key, sample, mask);
+    registers_wipe();
+    return is_made;
 }
