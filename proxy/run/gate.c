@@ -103,7 +103,9 @@ static bool open_metrics(struct gate *gate, struct err *err)
     };
     if (addr->family == 0)
         return true;
-    gate->metrics = metrics_open(addr, &gate->metrics_source, err);
+    if (!succession_open_metrics(&gate->succession, addr, err))
+        return false;
+    gate->metrics = metrics_open(addr, gate->succession.metrics, &gate->metrics_source, err);
     return gate->metrics != NULL;
 }
 

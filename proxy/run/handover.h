@@ -15,7 +15,8 @@
 
 /* Names; those of sockets are in run/sockets.h. */
 #define HANDOVER_STATE "state"
-#define HANDOVER_BINARY "binary" /* the program that was ready last */
+#define HANDOVER_BINARY "binary"   /* the program that was ready last */
+#define HANDOVER_METRICS "metrics" /* its listening socket */
 /* What an upgrade goes back to if it fails: only the process that an upgrade began inherits it. */
 #define HANDOVER_FALLBACK "binary-before"
 /* The conversation of the control socket that asked for the upgrade. */

@@ -17,7 +17,6 @@
 #include "base/log.h"
 #include "run/metrics_clients.h"
 #include "run/metrics_lookup.h"
-#include "run/metrics_socket.h"
 #include "run/watchdog.h"
 
 enum {
@@ -384,8 +383,8 @@ static bool start(struct metrics *metrics)
     return metrics->daemon != NULL && start_thread(metrics);
 }
 
-struct metrics *metrics_open(const struct addr *addr, const struct metrics_source *source,
-                             struct err *err)
+struct metrics *metrics_open(const struct addr *addr, int listen_fd,
+                             const struct metrics_source *source, struct err *err)
 {
     struct metrics *metrics = calloc(1, sizeof(*metrics));
     if (metrics == NULL) {
@@ -396,11 +395,7 @@ struct metrics *metrics_open(const struct addr *addr, const struct metrics_sourc
     metrics->log_limiter.per_s = LINES_PER_S;
     metrics->stop_fd = metrics->lookup.answered_fd = -1;
     metrics_clients_init(&metrics->clients);
-    metrics->listen_fd = metrics_socket_open(addr, err);
-    if (metrics->listen_fd < 0) {
-        metrics_close(metrics);
-        return NULL;
-    }
+    metrics->listen_fd = listen_fd;
     if (!start(metrics)) {
         char text[ADDR_TEXT_MAX];
         (void)err_set(
@@ -427,7 +422,5 @@ void metrics_close(struct metrics *metrics)
     metrics_lookup_close(&metrics->lookup);
     if (metrics->stop_fd >= 0)
         close(metrics->stop_fd);
-    if (metrics->listen_fd >= 0)
-        close(metrics->listen_fd);
     free(metrics);
 }

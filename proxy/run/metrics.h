@@ -10,9 +10,10 @@
 
 struct metrics;
 
-/* Serves on the address; NULL with err if that fails. The caller owns the result. */
-struct metrics *metrics_open(const struct addr *addr, const struct metrics_source *source,
-                             struct err *err) MUST_USE;
+/* Serves on a socket that listens at the address, and is borrowed (metrics_socket.h); NULL with err
+ * if that fails. The caller owns the result. */
+struct metrics *metrics_open(const struct addr *addr, int listen_fd,
+                             const struct metrics_source *source, struct err *err) MUST_USE;
 /* NULL is harmless. */
 void metrics_close(struct metrics *metrics);
 

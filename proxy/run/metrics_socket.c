@@ -33,7 +33,7 @@ static bool set_bind_error(const struct addr *addr, int error, struct err *err)
     return err_set(err, "[gate] metrics = %s: cannot listen: %s", text, strerror(error));
 }
 
-int metrics_socket_open(const struct addr *addr, struct err *err)
+static int open_new(const struct addr *addr, struct err *err)
 {
     struct sockaddr_storage storage;
     socklen_t size = addr_to_sockaddr(addr, &storage);
@@ -53,6 +53,36 @@ int metrics_socket_open(const struct addr *addr, struct err *err)
         set_bind_error(addr, errno, err);
         close(fd);
         return -1;
+    }
+    return fd;
+}
+
+static bool is_at(int fd, const struct addr *addr)
+{
+    struct sockaddr_storage storage = {0};
+    socklen_t size = sizeof(storage);
+    struct addr bound;
+    return getsockname(fd, (struct sockaddr *)&storage, &size) == 0 &&
+           addr_from_sockaddr(&bound, (struct sockaddr *)&storage) && addr_equal(&bound, addr);
+}
+
+/* -1: there is none, or it is elsewhere and in nobody's way any more, but for a moment. */
+static int take_inherited(const struct addr *addr, struct handover *handover)
+{
+    int fd = handover_take(handover, HANDOVER_METRICS);
+    if (fd < 0 || is_at(fd, addr))
+        return fd;
+    close(fd);
+    handover_drop(handover, HANDOVER_METRICS);
+    return -1;
+}
+
+int metrics_socket_open(const struct addr *addr, struct handover *handover, struct err *err)
+{
+    int fd = handover != NULL ? take_inherited(addr, handover) : -1;
+    while (fd < 0 && (fd = open_new(addr, err)) < 0) {
+        if (handover == NULL || !handover_await_drop(handover))
+            return -1;
     }
     return fd;
 }

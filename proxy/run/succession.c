@@ -9,6 +9,7 @@
 #include "run/check.h"
 #include "run/control_source.h"
 #include "run/keeper.h"
+#include "run/metrics_socket.h"
 #include "run/state_choice.h"
 #include "state/state_starts.h"
 #include "version.h"
@@ -20,7 +21,7 @@ void succession_begin(struct succession *all, const struct program *program, boo
                       struct state *state)
 {
     struct err err = {0};
-    *all = (struct succession){.program = program, .state = state};
+    *all = (struct succession){.program = program, .state = state, .metrics = -1};
     all->binary = program_open_self();
     all->upgrade = upgrade_result_take(all->upgrade_text, sizeof(all->upgrade_text));
     if (!handover_inherit(&all->handover, wants_store, &err))
@@ -52,6 +53,12 @@ bool succession_take_state(struct succession *all, const struct generation *gene
     return false;
 }
 
+bool succession_open_metrics(struct succession *all, const struct addr *addr, struct err *err)
+{
+    all->metrics = metrics_socket_open(addr, &all->handover, err);
+    return all->metrics >= 0;
+}
+
 bool succession_keeps_state(const struct succession *all)
 {
     return all->handover.has_store && getenv(KEEPER_VARIABLE) == NULL;
@@ -74,7 +81,8 @@ static bool make_list(const struct succession *all, const struct sockets *socket
 {
     return fd_list_add(list, HANDOVER_STATE, all->state->region.fd, err) &&
            (all->binary < 0 || fd_list_add(list, HANDOVER_BINARY, all->binary, err)) &&
-           add_all(list, &all->aside, err) && sockets_list(sockets, list, err);
+           add_all(list, &all->aside, err) && sockets_list(sockets, list, err) &&
+           (all->metrics < 0 || fd_list_add(list, HANDOVER_METRICS, all->metrics, err));
 }
 
 void succession_keep(struct succession *all, const struct sockets *sockets, uint64_t now_ms)
@@ -189,4 +197,6 @@ void succession_end(struct succession *all, const struct generation *generation,
     handover_close(&all->handover);
     if (all->binary >= 0)
         close(all->binary);
+    if (all->metrics >= 0)
+        close(all->metrics);
 }

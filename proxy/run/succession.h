@@ -17,6 +17,7 @@ struct succession {
     const struct program *program; /* borrowed */
     int binary;                    /* the program that runs, open; -1 = that is not possible */
     struct state *state;           /* borrowed */
+    int metrics;                   /* the socket that it listens at, owned; -1 = it has none */
     struct fd_list aside;          /* states that were not used, owned */
     enum upgrade_result upgrade;   /* how this process began */
     char upgrade_text[256];        /* see upgrade_result_take() */
@@ -32,6 +33,11 @@ void succession_begin(struct succession *all, const struct program *program, boo
  * return if another version is to run, and can. False with err: this process must not go on. */
 bool succession_take_state(struct succession *all, const struct generation *generation,
                            struct err *err) MUST_USE;
+
+/* The listening socket of the metrics, from the process before or a new one, is kept in ->metrics
+ * until the end. */
+bool succession_open_metrics(struct succession *all, const struct addr *addr,
+                             struct err *err) MUST_USE;
 
 /* Whether a state in memory outlives a stop in good order: a keeper ends with its gate. */
 bool succession_keeps_state(const struct succession *all);

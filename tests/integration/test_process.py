@@ -180,6 +180,28 @@ def start_as_nobody(folder, backend, closing, **gate):
 
 
 @ROOT_ONLY
+@pytest.mark.skipif(first_free_port() <= 684, reason="every user may have low ports here")
+def test_low_ports_outlive_an_upgrade(backend, make_device, closing, open_folder):
+    """Who has given up root could not open them again."""
+    program = shutil.copy(GATE, open_folder)
+    proxy = Proxy(open_folder, backend, psk={IDENTITY: KEY}, gate={"user": "nobody", "workers": 2})
+    closing.add(proxy, proxy.stop)
+    proxy.sections["listener coaps"]["listen"] = f"{proxy.text}, {proxy.host}:684"
+    proxy.metrics_address = (proxy.host, 685)
+    proxy.sections["gate"]["metrics"] = f"{proxy.host}:685"
+    proxy.write_config()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(proxy.folder / "devices.psk", nobody.pw_uid, nobody.pw_gid)
+    proxy.start(program=program)
+    device = make_device(proxy).connect()
+    for turn in (2, 3):
+        os.kill(proxy.gate_pid(), signal.SIGUSR2)
+        wait_until(lambda: len(proxy.log_lines("ready")) == turn, "the next version", 20)
+        assert proxy.http("/healthz")[0] == 200
+        device.exchange(b"as before")
+
+
+@ROOT_ONLY
 def test_an_ordinary_user_can_run_it(backend, make_device, closing, open_folder):
     """Nothing that it does needs root: not the steering program, not the device-bound socket."""
     proxy = start_as_nobody(open_folder, backend, closing)

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "run/metrics_fixture.h"
 
@@ -41,6 +42,7 @@ int metrics_fixture_set_up(void **state)
         f->workers[w].whole = &f->whole[w];
         f->worker_pointers[w] = &f->workers[w];
     }
+    f->listen_fd = -1;
     f->start = (struct report_start){.state = "taken_over", .count = 3, .sessions = {.torn = 2}};
     f->source = (struct metrics_source){
         .start = &f->start,
@@ -59,6 +61,8 @@ int metrics_fixture_tear_down(void **state)
 {
     struct fixture *f = *state;
     metrics_close(f->metrics);
+    if (f->listen_fd >= 0)
+        close(f->listen_fd);
     assert_int_equal(f->generation.references, 1);
     free(f);
     return 0;

@@ -23,6 +23,7 @@ struct fixture {
     struct report_start start;
     struct metrics_source source;
     struct metrics *metrics;
+    int listen_fd; /* what they serve on */
     struct addr addr;
 };
 

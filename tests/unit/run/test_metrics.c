@@ -20,6 +20,7 @@
 #include "base/process.h"
 #include "fakes/skip_because.h"
 #include "run/metrics_fixture.h"
+#include "run/metrics_socket.h"
 
 /* A port of 127.0.0.1 that was free a moment ago. */
 static struct addr free_addr(sa_family_t family)
@@ -49,12 +50,22 @@ static struct addr free_addr(sa_family_t family)
 static void open_metrics(struct fixture *f, sa_family_t family)
 {
     struct err err = {0};
-    for (int attempt = 0; attempt < 10 && f->metrics == NULL; attempt++) {
+    for (int attempt = 0; attempt < 10 && f->listen_fd < 0; attempt++) {
         f->addr = free_addr(family);
-        f->metrics = metrics_open(&f->addr, &f->source, &err);
+        f->listen_fd = metrics_socket_open(&f->addr, NULL, &err);
     }
+    if (f->listen_fd >= 0)
+        f->metrics = metrics_open(&f->addr, f->listen_fd, &f->source, &err);
     if (f->metrics == NULL)
         fail_msg("%s", err.text);
+}
+
+static void close_metrics(struct fixture *f)
+{
+    metrics_close(f->metrics);
+    f->metrics = NULL;
+    close(f->listen_fd);
+    f->listen_fd = -1;
 }
 
 static int connect_to(const struct addr *addr)
@@ -189,7 +200,7 @@ static void test_port_in_use(void **state)
     struct fixture *f = *state;
     open_metrics(f, AF_INET);
     struct err err = {0};
-    assert_null(metrics_open(&f->addr, &f->source, &err));
+    assert_int_equal(metrics_socket_open(&f->addr, NULL, &err), -1);
     char port[20];
     snprintf(port, sizeof(port), "127.0.0.1:%u", f->addr.port);
     assert_non_null(strstr(err.text, port));
@@ -197,17 +208,17 @@ static void test_port_in_use(void **state)
     assert_non_null(strstr(err.text, "choose another port"));
     struct addr addr = f->addr;
     assert_status(get(&addr, "/healthz"), 200); /* leaves a connection in TIME_WAIT */
-    metrics_close(f->metrics);
-    f->metrics = metrics_open(&addr, &f->source, &err); /* at once */
-    assert_non_null(f->metrics);
+    close_metrics(f);
+    f->listen_fd = metrics_socket_open(&addr, NULL, &err); /* at once */
+    assert_true(f->listen_fd >= 0);
 }
 
 static void test_address_of_another_machine(void **state)
 {
-    struct fixture *f = *state;
+    (void)state;
     struct addr addr = {.family = AF_INET, .port = 9684, .ip = {192, 0, 2, 1}};
     struct err err = {0};
-    assert_null(metrics_open(&addr, &f->source, &err));
+    assert_int_equal(metrics_socket_open(&addr, NULL, &err), -1);
     assert_non_null(strstr(err.text, "192.0.2.1:9684"));
     assert_non_null(strstr(err.text, "does not have that address"));
 }
@@ -341,12 +352,11 @@ static void test_no_descriptor_left(void **state)
     struct err err = {0};
     struct addr addr = free_addr(AF_INET);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    int next_fd = dup(STDIN_FILENO); /* for the listening socket; none for the library's */
-    assert_true(next_fd >= 0);
-    close(next_fd);
-    struct rlimit tight = {.rlim_cur = (rlim_t)next_fd + 1, .rlim_max = limit.rlim_max};
+    f->listen_fd = metrics_socket_open(&addr, NULL, &err); /* none is left for the library's */
+    assert_true(f->listen_fd >= 0);
+    struct rlimit tight = {.rlim_cur = (rlim_t)f->listen_fd + 1, .rlim_max = limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    struct metrics *metrics = metrics_open(&addr, &f->source, &err);
+    struct metrics *metrics = metrics_open(&addr, f->listen_fd, &f->source, &err);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     assert_null(metrics);
     assert_non_null(strstr(err.text, "did not start"));
@@ -390,8 +400,7 @@ static void test_descriptors_are_closed(void **state)
     process_read_usage(&before);
     open_metrics(f, AF_INET);
     assert_status(get(&f->addr, "/metrics"), 200);
-    metrics_close(f->metrics);
-    f->metrics = NULL;
+    close_metrics(f);
     process_read_usage(&after);
     assert_int_equal(before.open_fds, after.open_fds);
     metrics_close(NULL);
