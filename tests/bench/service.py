@@ -88,11 +88,11 @@ class Service:
             raise self.gate.failure(f"did not say READY=1 within {READY_MAX_S} s")
 
     def sockets(self):
-        """Those that are stored, as sockets of ours; to be closed."""
+        """Those that are stored and take datagrams, as sockets of ours; to be closed."""
         found = []
         with self._heard:
-            for _, descriptor in self._stored:
-                if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+            for name, descriptor in self._stored:
+                if name.startswith(("listen-", "backend-")):
                     found.append(socket.socket(fileno=os.dup(descriptor)))
         return found
 
