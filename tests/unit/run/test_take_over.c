@@ -58,10 +58,19 @@ static void test_a_new_state_has_none(void **state)
     crew_scene_close(&scene);
 }
 
+/* Byte by byte: an address sanitizer's memcmp() would object to free cells. */
+__attribute__((no_sanitize("address"))) static bool is_wiped(const uint8_t *cell, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        if (((const volatile uint8_t *)cell)[i] != 0)
+            return false;
+    }
+    return true;
+}
+
 /* Cells of sessions that are not wiped: keys are in them. A free one begins with a link. */
 static uint32_t cells_in_use(void)
 {
-    static const uint8_t wiped[CELLS_MAX_BYTES];
     struct cells_adopt all;
     struct err err = {0};
     uint32_t count = 0;
@@ -70,7 +79,7 @@ static uint32_t cells_in_use(void)
     const uint8_t *cell = NULL;
     while ((cell = cells_adopt_next(&all, CELLS_SESSIONS, cell)) != NULL) {
         size_t bytes = cells_adopt_bytes(&all, CELLS_SESSIONS, cell) - CELLS_UNIT_BYTES;
-        count += memcmp(cell + CELLS_UNIT_BYTES, wiped, bytes) != 0;
+        count += !is_wiped(cell + CELLS_UNIT_BYTES, bytes);
     }
     cells_adopt_end(&all);
     return count;

@@ -47,7 +47,7 @@ static void a_new_one_is_zeroed_and_sparse(void **state)
     for (size_t i = 0; i < HEADER_BYTES; i++)
         assert_int_equal(region.base[i], 0);
     assert_true(region_need(&region, LAYOUT_CHUNKS_AT, LAYOUT_CHUNK_BYTES));
-    region.base[LAYOUT_CHUNKS_AT + LAYOUT_CHUNK_BYTES - 1] = 1;
+    memset(region.base + LAYOUT_CHUNKS_AT, 1, LAYOUT_CHUNK_BYTES);
     assert_int_equal(region_next_used(&region, LAYOUT_SLOTS_AT) / LAYOUT_CHUNK_BYTES,
                      LAYOUT_CHUNKS_AT / LAYOUT_CHUNK_BYTES);
     assert_int_equal(region_next_used(&region, LAYOUT_CHUNKS_AT + LAYOUT_CHUNK_BYTES),
