@@ -91,9 +91,13 @@ class Service:
         """Those that are stored and take datagrams, as sockets of ours; to be closed."""
         found = []
         with self._heard:
-            for name, descriptor in self._stored:
-                if name.startswith(("listen-", "backend-")):
-                    found.append(socket.socket(fileno=os.dup(descriptor)))
+            for _, descriptor in self._stored:
+                if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+                    one = socket.socket(fileno=os.dup(descriptor))
+                    if one.type == socket.SOCK_DGRAM:
+                        found.append(one)
+                    else:
+                        one.close()
         return found
 
     # --- what is done to it ---
