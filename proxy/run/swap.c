@@ -130,9 +130,10 @@ static struct sockets *open_sockets(struct swap *swap, const struct generation *
 static void ask_workers(struct swap *swap)
 {
     for (uint32_t w = 0; w < swap->worker_count; w++) {
+        if (swap->is_asked[w])
+            continue; /* it is the worker's to read */
         swap->asked[w].generation = swap->generation;
-        if (!swap->is_asked[w])
-            swap->is_asked[w] = worker_ask_to_swap(swap->workers[w], &swap->asked[w]);
+        swap->is_asked[w] = worker_ask_to_swap(swap->workers[w], &swap->asked[w]);
     }
 }
 
