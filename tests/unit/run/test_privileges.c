@@ -48,9 +48,8 @@ static void assert_in_child(void (*run)(void))
 
 static void need_root(void)
 {
-    if (geteuid() != 0) {
-        skip_because("it needs root");
-    }
+    if (geteuid() != 0)
+        skip_because("only root can become another user");
 }
 
 static void check_is_nobody_for_good(void)
