@@ -9,21 +9,7 @@
 #include <unistd.h>
 
 #include "gate/memory_generation.h"
-#include "handshake/dtls.h"
 #include "run/reload.h"
-
-int crew_scene_begin_group(void **state)
-{
-    (void)state;
-    return dtls_library_init() ? 0 : -1;
-}
-
-int crew_scene_end_group(void **state)
-{
-    (void)state;
-    dtls_library_deinit();
-    return 0;
-}
 
 /* On a port that was free a moment ago. */
 static void read_settings(struct crew_scene *scene)

@@ -20,10 +20,6 @@ struct crew_scene {
     uint32_t device_count;
 };
 
-/* Of a group of tests: the library. */
-int crew_scene_begin_group(void **state);
-int crew_scene_end_group(void **state);
-
 /* Opens a crew of so many with a new state. */
 void crew_scene_open(struct crew_scene *scene, uint32_t worker_count);
 /* Starts the crew. Each device gets a session, unless it has one, and speaks with the server. */

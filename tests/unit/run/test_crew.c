@@ -9,6 +9,7 @@
 #include <poll.h>
 
 #include "fakes/fake_memory.h"
+#include "gate/gate_wolfssl.h"
 #include "run/crew_scene.h"
 #include "worker/inquiry.h"
 
@@ -153,5 +154,5 @@ int main(void)
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_there_is_none),
     };
-    return cmocka_run_group_tests(tests, crew_scene_begin_group, crew_scene_end_group);
+    return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }

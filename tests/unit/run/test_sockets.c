@@ -22,8 +22,8 @@
 
 #include "fakes/caught_log.h"
 #include "fakes/skip_because.h"
+#include "gate/gate_wolfssl.h"
 #include "gate/memory_generation.h"
-#include "handshake/dtls.h"
 #include "net/steering.h"
 #include "net/udp_fixture.h"
 #include "run/handover.h"
@@ -545,19 +545,6 @@ static void the_user_that_it_becomes_may_join_its_sockets(void **state)
     assert_int_equal(setfsuid((uid_t)-1), 0); /* it is root again */
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    return dtls_library_init() ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    dtls_library_deinit();
-    return 0;
-}
-
 #define ONE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -576,5 +563,6 @@ int main(void)
         ONE(a_restart_to_where_another_program_is),
         ONE(the_user_that_it_becomes_may_join_its_sockets),
     };
-    return cmocka_run_group_tests_name("sockets", tests, begin, end);
+    return cmocka_run_group_tests_name("sockets", tests, gate_wolfssl_set_up,
+                                       gate_wolfssl_tear_down);
 }

@@ -17,7 +17,7 @@
 #include "count/counters_area.h"
 #include "fakes/fake_log.h"
 #include "fakes/fake_system.h"
-#include "handshake/dtls.h"
+#include "gate/gate_wolfssl.h"
 #include "net/steering.h"
 #include "net/udp_fixture.h"
 #include "run/reload.h"
@@ -254,19 +254,6 @@ static void a_reload_that_fails_has_changed_nothing(void **state)
     assert_int_equal(listeners_in_use(s), 3);
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    return dtls_library_init() ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    dtls_library_deinit();
-    return 0;
-}
-
 #define ONE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -277,5 +264,5 @@ int main(void)
         ONE(a_state_file_is_in_force_at_once),
         ONE(a_reload_that_fails_has_changed_nothing),
     };
-    return cmocka_run_group_tests_name("swap", tests, begin, end);
+    return cmocka_run_group_tests_name("swap", tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }

@@ -13,6 +13,7 @@
 #include "fakes/caught_log.h"
 #include "fakes/fake_memory.h"
 #include "gate/gate_view.h"
+#include "gate/gate_wolfssl.h"
 #include "net/steering.h"
 #include "run/crew_scene.h"
 #include "run/take_over.h"
@@ -183,5 +184,5 @@ int main(void)
         cmocka_unit_test(test_all_is_well),
         cmocka_unit_test(test_one_has_no_memory),
     };
-    return cmocka_run_group_tests(tests, crew_scene_begin_group, crew_scene_end_group);
+    return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }

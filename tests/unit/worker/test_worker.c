@@ -20,9 +20,9 @@
 #include "base/log.h"
 #include "base/process.h"
 #include "gate/gate_state.h"
+#include "gate/gate_wolfssl.h"
 #include "gate/loopback.h"
 #include "gate/memory_generation.h"
-#include "handshake/dtls.h"
 #include "net/steering.h"
 #include "net/udp.h"
 #include "run/reload.h"
@@ -440,20 +440,6 @@ static void test_two_workers(void **state)
     }
 }
 
-static int begin(void **state)
-{
-    (void)state;
-    log_set_level(LOG_ERROR);
-    return dtls_library_init() ? 0 : -1;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    dtls_library_deinit();
-    return 0;
-}
-
 #define WITH_GATE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -471,5 +457,6 @@ int main(void)
         WITH_GATE(test_stop_under_traffic),
         WITH_GATE(test_two_workers),
     };
-    return cmocka_run_group_tests(tests, begin, end);
+    log_set_level(LOG_ERROR);
+    return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }
