@@ -1,5 +1,6 @@
 #include "run/start_settings.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ void start_settings_note(struct start_settings *start, const struct gate_config 
     NOTE("control_mode", "%u", gate->control_mode);
     NOTE("control_group", "%s", gate->control_group);
 #undef NOTE
+    assert(to == start->at + START_SETTINGS);
 }
 
 void start_settings_compare(const struct start_settings *start, const struct gate_config *gate,
