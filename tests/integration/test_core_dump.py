@@ -79,7 +79,8 @@ def test_a_core_dump_holds_no_memory_at_all(start_proxy, backend, make_device):
     """So neither the keys of sessions, nor what is on a stack for the moment of a signature."""
     proxy = start_proxy(backend)
     make_device(proxy).connect().exchange(b"session")
-    assert list(core_dump.dumped(proxy.process.pid, with_filter=False))
+    # One is enough, and a sanitizer has some of terabytes.
+    assert next(core_dump.dumped(proxy.process.pid, with_filter=False), None)
     assert not list(core_dump.dumped(proxy.process.pid, with_filter=True))
 
 
