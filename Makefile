@@ -256,7 +256,7 @@ bench: build-bench ## benchmark, ten minutes: speed, offered load, flood, storm 
 bench-million: build-bench ## benchmark with 1,000,000 sessions, a quarter of an hour, 3 GB of memory (BENCH_ARGS="--sessions 50000")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py --only million $(BENCH_ARGS)
 
-bench-continuity: build-bench ## benchmark of reloads, restarts, upgrades and crashes, eight minutes (BENCH_ARGS="--million")
+bench-continuity: build-bench ## benchmark of reloads, restarts, upgrades and crashes, ten minutes (BENCH_ARGS="--million")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py --only reloads,restarts,cost --minutes 8 $(BENCH_ARGS)
 
 .PHONY: lint

@@ -31,12 +31,17 @@ bool secret_new(struct secret *secret, size_t size)
     return true;
 }
 
+/* So that no system call takes long, into memory that is touched for the first time. */
+enum { READ_AT_ONCE_BYTES = 32 * 1024 };
+
 /* Asks for one byte more than the file had, to see one that grows. */
 static bool read_all(int fd, struct secret *secret, struct err *err)
 {
     size_t size = 0;
     while (size < secret->size) {
-        ssize_t got = read(fd, secret->bytes + size, secret->size - size);
+        size_t wanted = secret->size - size;
+        ssize_t got = read(fd, secret->bytes + size,
+                           wanted < READ_AT_ONCE_BYTES ? wanted : READ_AT_ONCE_BYTES);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)

@@ -4,14 +4,20 @@
 #include <stdarg.h>
 #include <string.h>
 
-enum { ERRORS_MAX = 20 }; /* of one file; the rest is only counted */
+#include "base/give_way.h"
+
+enum {
+    ERRORS_MAX = 20, /* of one file; the rest is only counted */
+    LINES_AT_ONCE = 64,
+};
 
 size_t creds_lines_count(const struct secret *file)
 {
     size_t lines = 1;
     const uint8_t *text = file->bytes, *end = text + file->size;
     while ((text = memchr(text, '\n', (size_t)(end - text))) != NULL) {
-        lines++;
+        if (++lines % (16 * LINES_AT_ONCE) == 0) /* they are only counted */
+            give_way();
         text++;
     }
     return lines;
@@ -43,7 +49,8 @@ bool creds_lines_next(struct creds_lines *lines, uint8_t **text, size_t *size)
     *text = lines->at;
     *size = (size_t)((newline != NULL ? newline : lines->end) - lines->at);
     lines->at += *size + (newline != NULL);
-    lines->number++;
+    if (++lines->number % LINES_AT_ONCE == 0)
+        give_way();
     if (*size > 0 && (*text)[*size - 1] == '\r')
         (*size)--;
     return true;

@@ -9,6 +9,7 @@
 #include <wolfssl/wolfcrypt/asn_public.h>
 #include <wolfssl/wolfcrypt/error-crypt.h>
 
+#include "base/give_way.h"
 #include "creds/pem_file.h"
 
 static bool refuse(const struct pem_file *pem, const char *what, int code, const char *right)
@@ -82,6 +83,7 @@ static bool check_chain(const struct pem_file *pem, struct creds_pem_chain *chai
                         "it must be an X.509 certificate and its chain in PEM");
             continue;
         }
+        give_way();
         check_dates(pem, block.number, &certificate, "devices that check it refuse it");
         note_certificate(chain, &block, &certificate);
     }
@@ -137,6 +139,7 @@ static void use_key(struct WOLFSSL_CTX *ctx, const struct pem_file *pem)
     }
     int code = wolfSSL_CTX_use_PrivateKey_buffer(ctx, pem->text.bytes, (long)pem->text.size,
                                                  WOLFSSL_FILETYPE_PEM);
+    give_way();
     if (code == WC_KEY_MISMATCH_E ||
         (code == WOLFSSL_SUCCESS && wolfSSL_CTX_check_private_key(ctx) != WOLFSSL_SUCCESS))
         problems_error(pem->problems,

@@ -5,6 +5,7 @@ paced).
 The devices are kept as exported sessions (load --save)."""
 
 import json
+import os
 import statistics
 import time
 from pathlib import Path
@@ -19,6 +20,8 @@ RATE = 5000  # datagrams a second, of all devices
 RELOAD_SESSIONS, RELOAD_KEYS, RELOADS = 1000, 2000, 1000
 UNDISTURBED_S = 5
 RELOADING_MAX_S = 240
+RELOAD_PAUSES_MS = (0, 100)  # one after the other; some ten a second
+RELOAD_FILES = ("reload-a.psk", "reload-b.psk")
 BEFORE_S, AFTER_S = 1.0, 1.0  # of load around an event
 EVENT_MAX_S = 60
 TURNS = 3
@@ -86,30 +89,43 @@ def outcomes_of(change):
 # --- reloads ------------------------------------------------------------------------------------
 
 
-def reload_all(bench, service, seconds, progress):
-    """The file of keys is another one every second time; what changes are keys of devices that have no
-    session."""
+def write_two_files(bench):
+    """What the file of keys is by turns: what changes are keys of devices that have no session."""
+    for turn, name in enumerate(RELOAD_FILES):
+        write_keys(bench.folder / name, RELOAD_KEYS, f"other-{turn}:{turn:032x}\n")
+
+
+def reload_all(bench, service, pause_ms, seconds, progress):
+    """Each reload finds another file of keys than the one before. They are written beforehand: here every
+    millisecond of CPU time that is not the gate's would be measured as the gate's."""
     for turn in range(RELOADS):
-        if turn % 2:
-            more = f"other-{turn}:{turn:032x}\n"
-            write_keys(bench.folder / "reload.psk", RELOAD_KEYS, more)
+        fresh = bench.folder / "reload.psk.new"
+        os.link(bench.folder / RELOAD_FILES[turn % 2], fresh)
+        os.replace(fresh, bench.folder / "reload.psk")
         begin = time.monotonic()
         service.reload()
         seconds.append(time.monotonic() - begin)
+        time.sleep(pause_ms / 1e3)
         if turn % 100 == 0:
             progress.show(f"{turn:,} of {RELOADS:,} reloads")
 
 
 def run_reloads(bench, progress):
-    progress.show(f"reloads, {RELOAD_SESSIONS:,} sessions")
-    write_keys(bench.folder / "reload.psk", RELOAD_KEYS)
+    return [measure_reloads(bench, pause_ms, progress) for pause_ms in RELOAD_PAUSES_MS]
+
+
+def measure_reloads(bench, pause_ms, progress):
+    progress.show(f"reloads, {pause_ms} ms between two, {RELOAD_SESSIONS:,} sessions")
+    write_two_files(bench)
+    (bench.folder / "reload.psk").unlink(missing_ok=True)
+    os.link(bench.folder / RELOAD_FILES[1], bench.folder / "reload.psk")
     seconds = []
-    with Service(bench, "reload", psk_file="reload.psk") as service:
+    with Service(bench, f"reload-{pause_ms}", psk_file="reload.psk") as service:
         with start_devices(bench, service, RELOAD_SESSIONS, progress) as load:
             before = service.gate.metrics()
             undisturbed = [run_paced(load, UNDISTURBED_S)]
             during = run_paced(
-                load, RELOADING_MAX_S, lambda: reload_all(bench, service, seconds, progress)
+                load, RELOADING_MAX_S, lambda: reload_all(bench, service, pause_ms, seconds, progress)
             )
             undisturbed.append(run_paced(load, UNDISTURBED_S))
             lost = sessions_lost(load, RELOAD_SESSIONS)
@@ -123,6 +139,7 @@ def run_reloads(bench, progress):
         "rate": RATE,
         "keys": RELOAD_KEYS,
         "reloads": RELOADS,
+        "pause_ms": pause_ms,
         "reloaded": change.get(("dtlsgate_config_reloads_total", "success"), 0),
         "seconds": during["sent"] / RATE,
         "reload_ms": 1000 * statistics.median(seconds),

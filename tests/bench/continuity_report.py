@@ -81,14 +81,16 @@ def buffers_text(found):
     )
 
 
-def reloads_section(reloads):
-    return paragraphs(reloads_text(reloads), reloads_table(reloads))
+def reloads_section(rows):
+    return paragraphs(*(part for row in rows for part in (reloads_text(row), reloads_table(row))))
 
 
 def reloads_text(reloads):
+    pause_ms = reloads["pause_ms"]
+    how = f"with {pause_ms} ms between two" if pause_ms else "one after the other"
     return (
-        f"{reloads['reloads']:,} reloads one after the other within {reloads['seconds']:.0f} s, by SIGHUP, every second\n"
-        f"one with another file of {reloads['keys']:,} keys, under {reloads['rate']:,} datagrams/s of {reloads['sessions']:,} sessions; a reload "
+        f"{reloads['reloads']:,} reloads {how} within {reloads['seconds']:.0f} s, by SIGHUP, each\n"
+        f"with another file of {reloads['keys']:,} keys, under {reloads['rate']:,} datagrams/s of {reloads['sessions']:,} sessions; a reload "
         f"takes\n{reloads['reload_ms']:.1f} ms, {reloads['reload_max_ms']:.0f} ms at most. {reloads['sessions_lost']:,} sessions and "
         f"{reloads['lost']:,} of {reloads['sent']:,} datagrams were lost,\nthere were {reloads['handshakes']:,.0f} handshakes:"
     )

@@ -50,7 +50,7 @@ def bars(result):
     if result.get("million"):
         found += million_bars(result["million"])
     if result.get("reloads"):
-        found += reload_bars(result["reloads"])
+        found += [bar for row in result["reloads"] for bar in reload_bars(row)]
     for row in (result.get("restarts") or {"rows": []})["rows"]:
         found += event_bars(row, result["head"]["options"]["workers"])
     for row in (result.get("cost") or {"rows": []})["rows"]:
@@ -149,8 +149,13 @@ def million_bars(million):
     return found
 
 
+def reloads_name(reloads):
+    pause_ms = reloads["pause_ms"]
+    return f"{reloads['reloads']:,} reloads, {f'{pause_ms} ms between two' if pause_ms else 'no pause'}"
+
+
 def reload_bars(reloads):
-    name = f"{reloads['reloads']:,} reloads"
+    name = reloads_name(reloads)
     what = f"{name}: p99 is {reloads['p99_ratio']:.2f} times that without"
     return [
         (f"{name}: {reloads['reloaded']:,.0f} have succeeded", reloads["reloaded"] == reloads["reloads"]),
@@ -220,8 +225,8 @@ def figures(result):
 
 def continuity_figures(result):
     found = {}
-    if result.get("reloads"):
-        found["reloads: ms of each"] = (result["reloads"]["reload_ms"], True)
+    for row in result.get("reloads") or []:
+        found[f"{reloads_name(row)}: ms of each"] = (row["reload_ms"], True)
     for row in (result.get("restarts") or {"rows": []})["rows"]:
         if row["kind"] != "undisturbed":
             name = f"{row['sessions']:,} sessions, {row['kind']}"
