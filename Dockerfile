@@ -17,7 +17,7 @@ RUN make -j"$(nproc)" ${COMMIT:+COMMIT="$COMMIT"} \
 
 FROM debian:bookworm-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libev4 libinih1 libjansson4 libjemalloc2 libmicrohttpd12 \
+ && apt-get install -y --no-install-recommends libev4 libinih1 libjansson4 libjemalloc2 libmicrohttpd12 libseccomp2 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin dtlsgate
 COPY --from=build /out/ /

@@ -56,7 +56,7 @@ endif
 CPPFLAGS := -Iproxy -I$(OUT)/gen -isystem $(WOLFSSL)/include -D_GNU_SOURCE=
 CFLAGS := -std=gnu11 -fPIE -pthread $(OPTIMIZE) $(HARDEN) $(SANITIZE) $(WARN) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(EXTRA_LDFLAGS)
-LIBS := $(WOLFSSL)/lib/libwolfssl.a -lev -linih -ljansson -lmicrohttpd -lm
+LIBS := $(WOLFSSL)/lib/libwolfssl.a -lev -linih -ljansson -lmicrohttpd -lseccomp -lm
 
 # --- what there is -----------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ $(OUT)/gen/version.h: FORCE
 
 $(OUT)/tools-checked: Makefile
 	@mkdir -p $(@D)
-	@printf '#include <ev.h>\n#include <ini.h>\n#include <jansson.h>\n#include <jemalloc/jemalloc.h>\n#include <microhttpd.h>\n' | $(CC) -E -x c - >/dev/null || \
+	@printf '#include <ev.h>\n#include <ini.h>\n#include <jansson.h>\n#include <jemalloc/jemalloc.h>\n#include <microhttpd.h>\n#include <seccomp.h>\n' | $(CC) -E -x c - >/dev/null || \
 	    { echo "make: a compiler or a library is missing, see above; run: scripts/install-packages build" >&2; exit 1; }
 	@touch $@
 
