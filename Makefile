@@ -79,6 +79,10 @@ DEVICE := $(if $(DEVICE_SOURCES),$(OUT)/tests/device)
 CHAINS_SOURCES := $(wildcard tests/chains/*.c)
 CHAINS := $(if $(CHAINS_SOURCES),$(OUT)/tests/show-chains)
 
+# On libcoap, where it is installed to compile with; without it they are not built, and their test is skipped.
+LWM2M := $(patsubst tests/lwm2m/%.c,$(OUT)/tests/lwm2m-%,$(if $(shell \
+    pkg-config --exists libcoap-3-notls libcoap-3-openssl 2>/dev/null && echo yes),$(wildcard tests/lwm2m/*.c)))
+
 # One program for each of these files; the others in tests/bench are linked into each.
 BENCH_PROGRAMS := $(foreach name,load relay echo flood crypto library sizes,$(wildcard tests/bench/$(name).c))
 BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
@@ -193,11 +197,20 @@ $(DEVICE): $(DEVICE_SOURCES:%.c=$(OUT)/%.o) $(LIBRARY)
 $(CHAINS): $(CHAINS_SOURCES:%.c=$(OUT)/%.o) $(LIBRARY)
 	$(call link,$^)
 
+# The server speaks plaintext, the device DTLS. No sanitizer: they are not what is tested.
+$(OUT)/tests/lwm2m-server: LIBCOAP := libcoap-3-notls
+$(OUT)/tests/lwm2m-device: LIBCOAP := libcoap-3-openssl
+$(LWM2M): $(OUT)/tests/lwm2m-%: tests/lwm2m/%.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC    $@")
+	$(if $(V),,@)$(CC) -std=gnu11 -O2 -g $(WARN) -o $@ $< $$(pkg-config --cflags --libs $(LIBCOAP))
+
 $(BENCHES): $(OUT)/bench/%: $(OUT)/tests/bench/%.o $(BENCH_HELPERS:%.c=$(OUT)/%.o) $(LIBRARY)
 	$(call link,$^)
 
-.PHONY: build-tests build-bench
-build-tests: all $(UNIT_TESTS) $(REPLAYS) $(DEVICE) $(CHAINS)
+.PHONY: build-tests build-bench build-lwm2m
+build-lwm2m: all $(LWM2M)
+build-tests: all $(UNIT_TESTS) $(REPLAYS) $(DEVICE) $(CHAINS) $(LWM2M)
 build-bench: all $(BENCHES)
 
 # Most of their time the integration tests wait.
