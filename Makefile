@@ -170,8 +170,8 @@ $(UNIT_LIBRARY): $(UNIT_HELPERS)
 
 # A helper whose header a test includes is linked in before our library, so that a helper like
 # fake_udp.c takes the place of the real file; other helpers come after it, where they are needed.
-helpers_included = $(shell for helper in $(UNIT_HELPERS:$(OUT)/%.o=%); do \
-    grep -qs "$$helper\.h" $(1:.o=.d) && echo $(OUT)/$$helper.o; done)
+# ($(file) and not a shell with grep: this is done for each program, and processes are what cost.)
+helpers_included = $(patsubst %.h,$(OUT)/%.o,$(filter $(file <$(1:.o=.d)),$(UNIT_HELPERS:$(OUT)/%.o=%.h)))
 test_libraries = $(call helpers_included,$(firstword $^)) $(LIBRARY) $(UNIT_LIBRARY) $(LIBRARY)
 
 # Where nonce_watch.h is included nonce_watch.c stands between these functions and who calls them.
