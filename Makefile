@@ -39,6 +39,9 @@ endif
 ifeq ($(origin CC),default)
     CC := $(COMPILER)
 endif
+ifeq ($(origin AR),default)
+    AR := ar
+endif
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
     -Wmissing-prototypes -Wold-style-definition -Wvla -Wformat=2 -Wundef -Wpointer-arith \
@@ -48,7 +51,7 @@ OUT := build/$(BUILD)
 
 # The directory of wolfSSL's include/ and lib/: this file is made by scripts/fetch-wolfssl.
 WOLFSSL_MK := build/wolfssl/prefix.mk
-NO_COMPILE := help clean distclean lint fetch
+NO_COMPILE := help clean distclean lint fetch uninstall dist deb
 ifneq ($(filter-out $(NO_COMPILE),$(or $(MAKECMDGOALS),all)),)
     include $(WOLFSSL_MK)
 endif
@@ -88,7 +91,8 @@ BENCH_PROGRAMS := $(foreach name,load relay echo flood crypto library sizes,$(wi
 BENCH_HELPERS := $(filter-out $(BENCH_PROGRAMS),$(wildcard tests/bench/*.c))
 BENCHES := $(BENCH_PROGRAMS:tests/bench/%.c=$(OUT)/bench/%)
 
-COMMIT := $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
+# Of this folder's own repository, not of one around an unpacked archive.
+COMMIT := $(shell GIT_CEILING_DIRECTORIES=$(dir $(CURDIR)) git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 
 # --- building ------------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ define archive
 @mkdir -p $(@D)
 $(if $(V),,@echo "  AR    $@")
 @rm -f $@
-$(if $(V),,@)ar rcs $@ $(filter %.o,$^)
+$(if $(V),,@)$(AR) rcs $@ $(filter %.o,$^)
 endef
 
 define link
@@ -278,13 +282,36 @@ lint: ## formatting, include directions, banned calls, static analysis, generate
 
 # --- the rest ------------------------------------------------------------------------------------
 
-.PHONY: install
-install: all ## install the daemon, a commented configuration and a systemd unit (DESTDIR, PREFIX)
-	install -D -m 755 $(OUT)/dtlsgate $(DESTDIR)$(PREFIX)/bin/dtlsgate
-	install -D -m 644 conf/dtlsgate.ini $(DESTDIR)$(PREFIX)/share/doc/dtlsgate/dtlsgate.ini
-	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/dtlsgate/LICENSE
+# What install puts under $(PREFIX), and from where; the program and the unit are made.
+INSTALLED := \
+    share/doc/dtlsgate/dtlsgate.ini=conf/dtlsgate.ini \
+    share/doc/dtlsgate/LICENSE=LICENSE \
+    share/man/man8/dtlsgate.8=docs/man/dtlsgate.8 \
+    share/man/man5/dtlsgate.ini.5=docs/man/dtlsgate.ini.5 \
+    share/man/man8/dtlsgate-ctl.8=docs/man/dtlsgate-ctl.8 \
+    share/bash-completion/completions/dtlsgate=conf/dtlsgate.bash-completion
+INSTALLED_PROGRAM := bin/dtlsgate
+INSTALLED_UNIT := lib/systemd/system/dtlsgate.service
+
+.PHONY: install uninstall
+install: all ## install program, man pages, completion, a commented configuration, systemd unit (DESTDIR, PREFIX)
+	install -D -m 755 $(OUT)/dtlsgate $(DESTDIR)$(PREFIX)/$(INSTALLED_PROGRAM)
+	$(foreach pair,$(INSTALLED),install -D -m 644 $(lastword $(subst =, ,$(pair))) \
+	    $(DESTDIR)$(PREFIX)/$(firstword $(subst =, ,$(pair))) && ) true
 	sed 's,/usr/local/,$(PREFIX)/,' conf/dtlsgate.service | \
-	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/dtlsgate.service
+	    install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/$(INSTALLED_UNIT)
+
+uninstall: ## take away what install has put there, and nothing else
+	rm -f $(foreach file,$(INSTALLED_PROGRAM) $(INSTALLED_UNIT) $(foreach pair,$(INSTALLED),$(firstword $(subst =, ,$(pair)))),\
+	    $(DESTDIR)$(PREFIX)/$(file))
+	rmdir $(DESTDIR)$(PREFIX)/share/doc/dtlsgate 2>/dev/null || true
+
+.PHONY: dist deb
+dist: ## a source archive of this commit: build/dist/dtlsgate-VERSION.tar.gz
+	scripts/make-dist $(VERSION)
+
+deb: ## a Debian package for the Debian or Ubuntu that this is: build/deb
+	scripts/build-deb
 
 .PHONY: fetch
 fetch: ## fetch, verify and build wolfSSL only
