@@ -75,6 +75,8 @@ struct counters {
     counter resumptions[VERSION_COUNT][CREDENTIAL_COUNT];    /* established ones, by a ticket */
     counter handshake_ms_bucket[HANDSHAKE_BUCKET_COUNT + 1]; /* not cumulative */
     counter handshake_ms_sum;                                /* of established handshakes */
+    /* A gauge: `sessions` by what they are; [1]: with a connection ID. */
+    counter sessions_by[VERSION_COUNT][CREDENTIAL_COUNT][2];
 #define COUNTER(name, help) counter name;
 #define GAUGE(name, help) counter name;
 #include "count/counters_each.h"

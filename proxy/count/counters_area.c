@@ -372,6 +372,8 @@ void counters_reset(struct counters *counters)
     struct counters kept = {0};
 #define GAUGE(name, help) kept.name = counter_get(&counters->name);
 #include "count/counters_each.h"
+    for (unsigned i = 0; i < sizeof(kept.sessions_by) / sizeof(counter); i++)
+        (&kept.sessions_by[0][0][0])[i] = counter_get(&(&counters->sessions_by[0][0][0])[i]);
     const counter *from = (const counter *)&kept;
     counter *to = (counter *)counters;
     for (size_t i = 0; i < sizeof(kept) / sizeof(counter); i++)

@@ -222,7 +222,7 @@ static void establish(struct sessions *all, struct session *s, struct handshake 
     order_stores(); /* it is complete */
     s->state = SESSION_ESTABLISHED;
     all->count++;
-    counter_add(&session_counters(all, s)->sessions, 1);
+    session_store_enter_gauges(all, s);
     session_timer_set(all, s);
     session_log_established(all, s, h);
     end_oldest_of_identity(all, s);

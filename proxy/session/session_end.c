@@ -42,9 +42,8 @@ void session_leave_identity(struct sessions *all, struct session *s)
 
 static void leave_books(struct sessions *all, struct session *s, enum close_reason reason)
 {
-    struct counters *c = session_counters(all, s);
-    counter_add(&c->closed[reason], 1);
-    counter_subtract(&c->sessions, 1);
+    counter_add(&session_counters(all, s)->closed[reason], 1);
+    session_store_leave_gauges(all, s);
     session_leave_identity(all, s);
     backend_release(all->backend, s->slot, reason, all->now_ms);
     all->count--;

@@ -144,6 +144,25 @@ static struct session *at(const struct sessions *all, uint32_t number)
     return number != CELLS_NONE ? cells_at(&all->cells, number) : NULL;
 }
 
+static counter *gauge_of_kind(struct sessions *all, const struct session *s)
+{
+    const struct association *association = &s->association;
+    return &session_counters(all, s)->sessions_by[association->version][session_who(s)->credential]
+                                                 [association->cid_len != 0];
+}
+
+void session_store_enter_gauges(struct sessions *all, const struct session *s)
+{
+    counter_add(&session_counters(all, s)->sessions, 1);
+    counter_add(gauge_of_kind(all, s), 1);
+}
+
+void session_store_leave_gauges(struct sessions *all, const struct session *s)
+{
+    counter_subtract(&session_counters(all, s)->sessions, 1);
+    counter_subtract(gauge_of_kind(all, s), 1);
+}
+
 static void link(struct sessions *all, uint32_t older, uint32_t newer)
 {
     *(older != CELLS_NONE ? &at(all, older)->newer : &all->oldest) = newer;

@@ -223,6 +223,10 @@ void session_store_leave_address(struct sessions *all, struct session *s);
 bool session_store_enter_cid(struct sessions *all, struct session *s) MUST_USE;
 void session_store_leave_cid(struct sessions *all, struct session *s);
 
+/* In the gauges of its listener: it is established from now on, or has ended. */
+void session_store_enter_gauges(struct sessions *all, const struct session *s);
+void session_store_leave_gauges(struct sessions *all, const struct session *s);
+
 /* Order of beginning, of those that are established. */
 void session_store_enter_order(struct sessions *all, struct session *s);
 void session_store_enter_oldest(struct sessions *all, struct session *s); /* before all others */

@@ -149,7 +149,7 @@ static bool establish(struct sessions *all, struct session *s)
         return false;
     session_store_enter_oldest(all, s);
     all->count++;
-    counter_add(&session_counters(all, s)->sessions, 1);
+    session_store_enter_gauges(all, s);
     if (session_listener(all, s)->config->sessions_per_identity != 0)
         session_count_for_identity(all, s);
     return true;

@@ -131,6 +131,7 @@ static void every_counter_goes_on(void **state)
     expected.backend_received = backend;
 #define GAUGE(name, help) expected.name = 0;
 #include "count/counters_each.h"
+    memset(expected.sessions_by, 0, sizeof(expected.sessions_by));
     change_process(f, 2);
     for (size_t i = 0; i < each; i++) {
         if (counter_get(&((counter *)entry(&f->inherited, 2))[i]) != ((uint64_t *)&expected)[i])
@@ -288,11 +289,13 @@ static void a_number_may_become_another_listeners(void **state)
     struct counters *c = entry(&f->workers[0], 1);
     count_data(&f->workers[0], 1, 4);
     counter_add(&c->sessions, 3);
+    counter_add(&c->sessions_by[VERSION_1_2][CREDENTIAL_PSK][1], 3);
     counter_add(&c->backend_addresses_in_quarantine, 2);
     counters_reset(c);
     assert_int_equal(c->client_received, 0);
     assert_int_equal(c->client[CLIENT_forwarded], 0);
     assert_int_equal(c->sessions, 3);
+    assert_int_equal(c->sessions_by[VERSION_1_2][CREDENTIAL_PSK][1], 3);
     assert_int_equal(c->backend_addresses_in_quarantine, 2);
 }
 

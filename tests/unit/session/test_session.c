@@ -67,6 +67,10 @@ static void a_session_is_found_and_counted(void **state)
         assert_ptr_equal(session_store_find_slot(&scene->all, s->slot), s);
         assert_int_equal(slots_bucket_of(s->slot), steering_bucket_of_addr(&device.addr));
         assert_int_equal(counter_get(&scene->counters.by_listener[0].sessions), i + 1);
+        assert_int_equal(counter_get(&scene->counters.by_listener[0]
+                                          .sessions_by[device.is_1_3 ? VERSION_1_3 : VERSION_1_2]
+                                                      [CREDENTIAL_PSK][device.has_cid]),
+                         1);
         assert_int_equal(scene->all.count, i + 1);
         assert_int_equal(s->number, i + 1);
         assert_true(session_is_recent(s, scene->now_ms + 9999));

@@ -247,10 +247,20 @@ static void check_session(struct model *m, const struct believed *b)
 static void check_books(struct model *m, uint32_t at_address, uint32_t with_cid)
 {
     const struct sessions *all = &m->scene->all;
-    uint64_t gauge = 0;
-    for (int l = 0; l < SCENE_LISTENERS; l++)
-        gauge += counter_get(&m->scene->counters.by_listener[l].sessions);
+    uint64_t gauge = 0, kinds = 0, with_cid_gauge = 0;
+    for (int l = 0; l < SCENE_LISTENERS; l++) {
+        const struct counters *c = &m->scene->counters.by_listener[l];
+        gauge += counter_get(&c->sessions);
+        for (unsigned v = 0; v < VERSION_COUNT; v++) {
+            for (unsigned k = 0; k < CREDENTIAL_COUNT; k++) {
+                kinds += counter_get(&c->sessions_by[v][k][0]);
+                with_cid_gauge += counter_get(&c->sessions_by[v][k][1]);
+            }
+        }
+    }
     assert_int_equal(gauge, m->count);
+    assert_int_equal(kinds + with_cid_gauge, m->count);
+    assert_int_equal(with_cid_gauge, with_cid);
     assert_int_equal(all->count, m->count);
     assert_int_equal(all->by_address.count, at_address);
     assert_int_equal(all->by_cid.count, with_cid);
