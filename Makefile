@@ -51,7 +51,7 @@ OUT := build/$(BUILD)
 
 # The directory of wolfSSL's include/ and lib/: this file is made by scripts/fetch-wolfssl.
 WOLFSSL_MK := build/wolfssl/prefix.mk
-NO_COMPILE := help clean distclean lint fetch uninstall dist deb
+NO_COMPILE := release-check help clean distclean lint fetch uninstall dist deb
 ifneq ($(filter-out $(NO_COMPILE),$(or $(MAKECMDGOALS),all)),)
     include $(WOLFSSL_MK)
 endif
@@ -163,11 +163,24 @@ $(OUT)/%.h.ok: %.h $(OUT)/flags | $(OUT)/gen/version.h $(OUT)/tools-checked
 	@printf '#include "$<"\n#include "$<"\n' | $(CC) $(CPPFLAGS) -I. $(CFLAGS) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -x c -
 	@touch $@
 
+# What a second compiler has to say. Nothing is linked: no test runs such a program.
+SYNTAX_SOURCES := proxy/main.c $(SOURCES) $(wildcard tests/unit/*/*.c tests/fuzz/*.c tests/bench/*.c tests/chains/*.c) \
+    $(DEVICE_SOURCES)
+
+.PHONY: syntax
+syntax: $(SYNTAX_SOURCES:%=$(OUT)/%.ok) ## compile all sources for the warnings only (with BUILD=clang: those of clang)
+
+$(OUT)/%.c.ok: %.c $(OUT)/flags | $(OUT)/gen/version.h $(OUT)/tools-checked
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CHECK $<")
+	$(if $(V),,@)$(CC) $(CPPFLAGS) $(CPPFLAGS_HERE) $(CFLAGS) -MMD -MP -MF $@.d -MT $@ -fsyntax-only $<
+	@touch $@
+
 # --- tests ---------------------------------------------------------------------------------------
 
-$(OUT)/tests/unit/%.o $(OUT)/tests/fuzz/%.o: CPPFLAGS_HERE := -Itests/unit
-$(OUT)/tests/integration/device/%.o: CPPFLAGS_HERE := -Itests/unit
-$(OUT)/tests/bench/%.o: CPPFLAGS_HERE := -Itests/bench
+$(OUT)/tests/unit/%.o $(OUT)/tests/fuzz/%.o $(OUT)/tests/unit/%.ok $(OUT)/tests/fuzz/%.ok: CPPFLAGS_HERE := -Itests/unit
+$(OUT)/tests/integration/device/%.o $(OUT)/tests/integration/device/%.ok: CPPFLAGS_HERE := -Itests/unit
+$(OUT)/tests/bench/%.o $(OUT)/tests/bench/%.ok: CPPFLAGS_HERE := -Itests/bench
 
 $(UNIT_LIBRARY): $(UNIT_HELPERS)
 	$(archive)
@@ -234,6 +247,17 @@ replay: build-tests ## replay the fuzz corpus
 integration: build-tests ## integration tests against the real daemon (PYTEST_ARGS="-k name")
 	$(RUN) scripts/run-integration $(OUT) -n $(PYTEST_JOBS) $(PYTEST_ARGS)
 
+# Under a sanitizer scripts/check has time for a part of the integration tests: tests/integration/core says which.
+CORE = $(addprefix tests/integration/,$(shell sed 's/ *\#.*//' tests/integration/core))
+
+.PHONY: unit-and-replay integration-core
+unit-and-replay: build-tests
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory replay
+
+integration-core: build-tests ## those integration tests that touch each part of the gate (tests/integration/core)
+	INTEGRATION_TESTS="$(CORE)" $(RUN) scripts/run-integration $(OUT) -n $(PYTEST_JOBS) $(PYTEST_ARGS)
+
 test: build-tests ## all tests: unit, fuzz corpus, integration
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory replay
@@ -275,6 +299,10 @@ bench-million: build-bench ## benchmark with 1,000,000 sessions, a quarter of an
 
 bench-continuity: build-bench ## benchmark of reloads, restarts, upgrades and crashes, ten minutes (BENCH_ARGS="--million")
 	DTLSGATE_BUILD=$(OUT) tests/bench/run.py --only reloads,restarts,cost --minutes 8 $(BENCH_ARGS)
+
+.PHONY: release-check
+release-check: ## what is too slow for scripts/check: runs scripts/release.d/*, for hours
+	scripts/release-check
 
 .PHONY: lint
 lint: ## formatting, include directions, banned calls, static analysis, generated documents
