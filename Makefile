@@ -270,25 +270,43 @@ asan: ## all tests with address and undefined-behaviour sanitizers
 tsan: ## all tests with the thread sanitizer
 	$(MAKE) BUILD=tsan test
 
+# Words that a fuzzer would have to find by chance; those of settings and commands come from where they are declared.
+DICTIONARY_config := config
+DICTIONARY_command := command
+DICTIONARY_psk := credentials
+DICTIONARY_deny := credentials
+DICTIONARY_certificate := der
+DICTIONARY_crl := der
+DICTIONARY_state_file := state_file
+DICTIONARY := $(OUT)/dictionaries/$(or $(DICTIONARY_$(TARGET)),dtls).dict
+
+$(OUT)/dictionaries/%.dict: tests/fuzz/%.dict proxy/config/config.def proxy/run/commands.def
+	@mkdir -p $(@D)
+	@{ cat $<; case $* in \
+	config) sed -n 's/^[A-Z]*_SETTING("*\([a-z0-9_]*\)"*,.*/"\1 = "/p' proxy/config/config.def ;; \
+	command) sed -n 's/^COMMAND[A-Z_]*(\([a-z_]*\), "\([^"]*\)".*/"\2 "/p' proxy/run/commands.def ;; \
+	esac; } >$@
+
 .PHONY: fuzz
 SECONDS ?= 60
+ifeq ($(filter fuzz,$(BUILD)),)
 fuzz: ## fuzz one target: make fuzz TARGET=classify SECONDS=60 (needs clang)
 	@[ -n "$(filter $(TARGET),$(FUZZ_NAMES))" ] || \
 	    { echo "make fuzz: say TARGET=one of: $(FUZZ_NAMES)" >&2; exit 2; }
-	$(MAKE) BUILD=fuzz build/fuzz/fuzz_$(TARGET)
+	$(MAKE) BUILD=fuzz fuzz
+else
+fuzz: $(OUT)/fuzz_$(TARGET) $(DICTIONARY)
 	@mkdir -p build/fuzz/corpus/$(TARGET) build/fuzz/found tests/fuzz/corpus/$(TARGET)
 	build/fuzz/fuzz_$(TARGET) -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-	    -artifact_prefix=build/fuzz/found/$(TARGET)- build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
+	    -dict=$(DICTIONARY) -artifact_prefix=build/fuzz/found/$(TARGET)- \
+	    build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
+endif
 
-# Stops at the first failure. The fuzz targets need clang.
-SOAK_TURNS ?= 10
-SOAK_STEPS ?= 10000000
-SOAK_SECONDS ?= 60
+SOAK_MINUTES ?= 180
+SOAK_ARGS ?=
 .PHONY: soak
-soak: build-tests ## the long variants: ten million property steps, every fuzz target, the integration tests again and again
-	PROPERTY_STEPS=$(SOAK_STEPS) $(OUT)/tests/test_property
-	for target in $(FUZZ_NAMES); do $(MAKE) --no-print-directory fuzz TARGET=$$target SECONDS=$(SOAK_SECONDS) || exit; done
-	for turn in $$(seq $(SOAK_TURNS)); do $(MAKE) --no-print-directory integration || exit; done
+soak: build-tests ## hours in the life of one gate: reloads, upgrades, kills, floods, loss (SOAK_MINUTES=180, SOAK_ARGS="--seed 1")
+	DTLSGATE_BUILD=$(OUT) DTLSGATE_MBEDTLS=none tests/soak/soak.py --minutes $(SOAK_MINUTES) $(SOAK_ARGS)
 
 .PHONY: bench bench-million bench-continuity
 bench: build-bench ## benchmark, ten minutes: speed, offered load, flood, storm (BENCH_ARGS="--only flood", "--keep")

@@ -112,6 +112,10 @@ class Netshim:
         """Every datagram that came in, in order."""
         return list(self._seen)
 
+    def forget_seen(self):
+        """For a run of hours, which would need more and more memory."""
+        self._do(self._seen.clear)
+
     @property
     def moves(self):
         """Every mapping that was forgotten, in order."""
