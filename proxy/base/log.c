@@ -7,16 +7,43 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log_ring.h"
+#include "base/log_value.h"
+#include "base/utf8.h"
 
-static const char cut_mark[] = " cut=true";
+/* What stands around the fields of a line, in each format. The fields are the same. */
+struct form {
+    const char *open, *close;
+    const char *between;              /* two fields */
+    const char *key_open, *key_close; /* around a key */
+    const char *cut_mark;
+    bool quotes_all; /* texts that need it not, too */
+};
 
-/* Room that no value takes: a closing quote, the cut mark and the newline. */
-enum { TAIL_BYTES = 1 + sizeof(cut_mark) - 1 + 1 };
+static const struct form forms[] = {
+    [LOG_LOGFMT] = {.open = "",
+                    .close = "\n",
+                    .between = " ",
+                    .key_open = "",
+                    .key_close = "=",
+                    .cut_mark = " cut=true"},
+    [LOG_JSON] = {.open = "{",
+                  .close = "}\n",
+                  .between = ",",
+                  .key_open = "\"",
+                  .key_close = "\":",
+                  .cut_mark = ",\"cut\":true",
+                  .quotes_all = true},
+};
+
+/* Room that no value takes: a closing quote, the cut mark and the end. */
+enum { TAIL_BYTES = 1 + sizeof(",\"cut\":true") - 1 + sizeof("}\n") - 1 };
 
 /* How long the last lines may take. */
 enum { LAST_LINES_MS = 1000 };
@@ -28,6 +55,8 @@ enum { GATHER_US = 1000 };
 _Static_assert(sizeof(((struct log_line *)0)->text) <= LOG_RING_LINE_BYTES, "a line fits");
 
 static _Atomic int current_level = LOG_INFO;
+static _Atomic int current_format = LOG_LOGFMT;
+static _Atomic bool is_journal; /* stderr is */
 
 /* What whoever writes knows of stderr: the log's thread, or under no_writer_lock who logs. */
 struct output {
@@ -52,6 +81,11 @@ void log_set_level(enum log_level level)
     atomic_store_explicit(&current_level, (int)level, memory_order_relaxed);
 }
 
+void log_set_format(enum log_format format)
+{
+    atomic_store_explicit(&current_format, (int)format, memory_order_relaxed);
+}
+
 bool log_is_enabled(enum log_level level)
 {
     return (int)level <= atomic_load_explicit(&current_level, memory_order_relaxed);
@@ -71,98 +105,93 @@ static size_t room(const struct log_line *line)
     return line->len < limit ? limit - line->len : 0; /* a closing quote may stand past the limit */
 }
 
-static void append(struct log_line *line, const char *text, size_t size)
+static void append_text(struct log_line *line, const char *text)
 {
+    size_t size = strlen(text);
     memcpy(line->text + line->len, text, size);
     line->len += size;
 }
 
-static bool is_plain(unsigned char c)
+/* Begins a field whose value takes `least` bytes or more; false: there is no room for it. */
+static bool add_key(struct log_line *line, const char *key, const char *suffix, size_t least)
 {
-    return c > ' ' && c < 0x7f && c != '"' && c != '=' && c != '\\';
-}
-
-/* Writes c as it stands inside quotes; returns its size. */
-static size_t escape(unsigned char c, char out[4])
-{
-    static const char hex[] = "0123456789abcdef";
-    if (c == '"' || c == '\\') {
-        out[0] = '\\';
-        out[1] = (char)c;
-        return 2;
-    }
-    if (c >= ' ' && c < 0x7f) {
-        out[0] = (char)c;
-        return 1;
-    }
-    out[0] = '\\';
-    out[1] = 'x';
-    out[2] = hex[c >> 4];
-    out[3] = hex[c & 15];
-    return 4;
-}
-
-static void append_quoted(struct log_line *line, const unsigned char *value, size_t size)
-{
-    append(line, "\"", 1);
-    for (size_t i = 0; i < size; i++) {
-        char text[4];
-        size_t text_size = escape(value[i], text);
-        if (text_size > room(line)) {
-            line->is_cut = true;
-            break;
-        }
-        append(line, text, text_size);
-    }
-    append(line, "\"", 1); /* its room is part of TAIL_BYTES */
-}
-
-void log_add_bytes(struct log_line *line, const char *key, const void *value, size_t size)
-{
+    const struct form *form = &forms[line->format];
+    const char *parts[] = {form->between, form->key_open, key, suffix, form->key_close};
+    size_t size = least;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        size += strlen(parts[i]);
     if (line->is_off || line->is_cut)
-        return;
-    size_t key_size = strlen(key);
-    if (room(line) < 1 + key_size + 2) { /* space, key, '=', one byte of the value or its quote */
-        line->is_cut = true;
-        return;
-    }
-    append(line, " ", line->len == 0 ? 0 : 1);
-    append(line, key, key_size);
-    append(line, "=", 1);
+        return false;
+    line->is_cut = room(line) < size;
+    for (size_t i = line->has_fields ? 0 : 1; i < sizeof(parts) / sizeof(parts[0]) && !line->is_cut;
+         i++)
+        append_text(line, parts[i]);
+    line->has_fields = true;
+    return !line->is_cut;
+}
 
-    const unsigned char *bytes = value;
-    bool must_quote = size == 0;
-    for (size_t i = 0; i < size && !must_quote; i++)
-        must_quote = !is_plain(bytes[i]);
-    if (must_quote) {
-        append_quoted(line, bytes, size);
+/* At `value` after add_key; the closing quote has its room in TAIL_BYTES. */
+static void add_text(struct log_line *line, const char *value, size_t size)
+{
+    if (!forms[line->format].quotes_all && log_value_is_plain(value, size)) {
+        line->is_cut = size > room(line);
+        size = line->is_cut ? room(line) : size;
+        memcpy(line->text + line->len, value, size);
+        line->len += size;
         return;
     }
-    if (size > room(line)) {
-        line->is_cut = true;
-        size = room(line);
-    }
-    append(line, value, size);
+    append_text(line, "\"");
+    line->len += log_value_quote(value, size, line->text + line->len, room(line), &line->is_cut);
+    append_text(line, "\"");
 }
 
 void log_add(struct log_line *line, const char *key, const char *value)
 {
-    log_add_bytes(line, key, value, strlen(value));
+    if (add_key(line, key, "", 1))
+        add_text(line, value, strlen(value));
+}
+
+void log_add_bytes(struct log_line *line, const char *key, const void *value, size_t size)
+{
+    if (line->is_off)
+        return;
+    if (utf8_is_valid(value, size)) {
+        if (add_key(line, key, "", 1))
+            add_text(line, value, size);
+        return;
+    }
+    bool is_quoted = forms[line->format].quotes_all;
+    if (!add_key(line, key, "_hex", 3))
+        return;
+    append_text(line, is_quoted ? "\"" : "");
+    line->len += log_value_hex(value, size, line->text + line->len, room(line), &line->is_cut);
+    append_text(line, is_quoted ? "\"" : "");
+}
+
+/* Whole or not at all: a part of it would be another number. */
+static void add_number(struct log_line *line, const char *key, const char *digits)
+{
+    if (add_key(line, key, "", strlen(digits)))
+        append_text(line, digits);
 }
 
 void log_add_u64(struct log_line *line, const char *key, uint64_t value)
 {
     char text[24];
+    if (line->is_off)
+        return;
     snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-    log_add(line, key, text);
+    add_number(line, key, text);
 }
 
 void log_add_ms(struct log_line *line, const char *key, uint64_t value_ms)
 {
     char text[32];
+    if (line->is_off)
+        return;
     snprintf(text, sizeof(text), "%llu.%03u", (unsigned long long)(value_ms / 1000),
              (unsigned)(value_ms % 1000));
-    log_add(line, key, text);
+    add_number(line, key, text);
 }
 
 static void add_time(struct log_line *line)
@@ -187,15 +216,40 @@ void log_begin(struct log_line *line, enum log_level level, const char *event)
 void log_begin_always(struct log_line *line, enum log_level level, const char *event)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
+    /* Of syslog, as sd-daemon(3) has them. */
+    static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>"};
+    line->format = (enum log_format)atomic_load_explicit(&current_format, memory_order_relaxed);
     line->len = 0;
-    line->is_cut = false;
-    line->is_off = false;
+    line->is_cut = line->is_off = line->has_fields = false;
+    if (atomic_load_explicit(&is_journal, memory_order_relaxed))
+        append_text(line, priorities[level]);
+    append_text(line, forms[line->format].open);
     add_time(line);
     log_add(line, "level", names[level]);
     log_add(line, "event", event);
 }
 
+static void close_line(struct log_line *line)
+{
+    if (line->is_cut)
+        append_text(line, forms[line->format].cut_mark);
+    append_text(line, forms[line->format].close);
+}
+
 /* --- stderr --- */
+
+/* JOURNAL_STREAM has the device and inode of what the journal reads, and is inherited by programs
+ * whose stderr is something else: systemd.exec(5). */
+static void look_for_journal(void)
+{
+    const char *text = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat stat;
+    bool is_there = text != NULL && sscanf(text, "%llu:%llu", &device, &inode) == 2 &&
+                    fstat(STDERR_FILENO, &stat) == 0 && device == stat.st_dev &&
+                    inode == stat.st_ino;
+    atomic_store_explicit(&is_journal, is_there, memory_order_relaxed);
+}
 
 /* Waits as long as it takes; false if stderr refuses. Not for poll() to say when there is room: on
  * a terminal it may be wrong. */
@@ -230,7 +284,7 @@ static bool report_lost(struct output *out, uint64_t lost_before)
     struct log_line line;
     log_begin(&line, LOG_ERROR, "log_dropped"); /* the one level that is never off */
     log_add_u64(&line, "lines", count);
-    line.text[line.len++] = '\n';
+    close_line(&line);
     if (!write_all(out, line.text, line.len))
         return false;
     out->refused = 0;
@@ -285,6 +339,7 @@ static void wake_writer(void)
 bool log_start(struct err *err)
 {
     sigset_t all, before;
+    look_for_journal();
     atomic_store(&is_stopping, false);
     atomic_store(&is_awake, false);
     sem_init(&wake, 0, 0); /* cannot fail with these arguments */
@@ -321,9 +376,7 @@ void log_end(struct log_line *line)
     if (line->is_off)
         return;
     int saved_errno = errno;
-    if (line->is_cut)
-        append(line, cut_mark, sizeof(cut_mark) - 1);
-    line->text[line->len++] = '\n';
+    close_line(line);
     bool is_kept = log_ring_put(&ring, line->text, (uint32_t)line->len);
     if (atomic_load_explicit(&has_writer, memory_order_relaxed)) {
         if (is_kept)

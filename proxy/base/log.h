@@ -2,8 +2,11 @@
  *
  *   time=2026-11-23T01:02:03.123Z level=info event=gate_ready workers=2
  *
- * A value that contains a space, quote, '=', backslash or a byte outside printable ASCII is written
- * in double quotes with \" \\ \xHH escapes, so a device cannot forge a line through its identity.
+ * That is strict logfmt; with log_set_format(LOG_JSON) the same fields are one JSON object a line.
+ * A text with anything but plain ASCII stands in double quotes, see base/log_value.h, so that a
+ * device cannot forge a line through its identity. Where stderr is the journal's, each line begins
+ * with its priority, <N>, as sd-daemon(3) wants it.
+ *
  * Each line is one write(2). Nobody who logs waits for it, whatever stderr is: lines go into a ring
  * (base/log_ring.h) without a lock, and one thread of the log's own writes them, a moment later.
  * That thread alone waits for a pipe, FIFO or socket that nobody reads, a terminal that was stopped
@@ -23,9 +26,10 @@
 #include "base/err.h"
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+enum log_format { LOG_LOGFMT, LOG_JSON };
 
-/* Starts the thread that writes. Before it, and after log_stop(), the thread that logs writes, and
- * waits for stderr. */
+/* Starts the thread that writes, and looks whether stderr is the journal's. Before it, and after
+ * log_stop(), the thread that logs writes, and waits for stderr. */
 bool log_start(struct err *err) MUST_USE;
 
 /* Waits until all lines are written, but a second at most: what stderr has not taken by then is
@@ -33,7 +37,9 @@ bool log_start(struct err *err) MUST_USE;
  * does not let go of the thread, as with an NFS server that is away and a hard mount. */
 void log_stop(void);
 
+/* Any thread; of lines that are begun from now on. */
 void log_set_level(enum log_level level);
+void log_set_format(enum log_format format);
 bool log_is_enabled(enum log_level level);
 
 /* Lines lost since the start because stderr did not take them. Any thread. */
@@ -44,6 +50,8 @@ uint64_t log_dropped_lines(void);
 struct log_line {
     char text[1024];
     size_t len;
+    enum log_format format;
+    bool has_fields;
     bool is_cut;
     bool is_off; /* the level was not enabled at log_begin: nothing is added or written */
 };
@@ -53,7 +61,10 @@ struct log_line {
 void log_begin(struct log_line *line, enum log_level level, const char *event);
 /* The same, and the line is written whatever the level: somebody has asked for it. */
 void log_begin_always(struct log_line *line, enum log_level level, const char *event);
+/* A text of ours or of an operator's. */
 void log_add(struct log_line *line, const char *key, const char *value);
+/* What a device, or whoever made its certificate, has chosen. Under the key KEY_hex, in hexadecimal
+ * digits, if it is not UTF-8. */
 void log_add_bytes(struct log_line *line, const char *key, const void *value, size_t size);
 void log_add_u64(struct log_line *line, const char *key, uint64_t value);
 /* Milliseconds, written as seconds with three decimals: key `duration_s` = 12.345. */

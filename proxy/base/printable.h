@@ -1,6 +1,6 @@
 /* Bytes that a device has chosen, such as an identity, as text in printable ASCII and back: what is
- * something else stands there as \xHH, and a backslash as two. It is what stands in log lines, but
- * for the quotes around it. */
+ * something else stands there as \xHH, and a backslash as two. What stands between the quotes of a
+ * log line is read back as well. */
 #ifndef BASE_PRINTABLE_H
 #define BASE_PRINTABLE_H
 
@@ -14,12 +14,16 @@
 /* Writes the text, PRINTABLE_ROOM(size) at most, and returns it. */
 char *printable_format(const void *bytes, size_t size, char *text);
 
-/* What stands behind a backslash: \\, \" or \xHH. Returns how many bytes of the text it takes; 0:
- * it means nothing. */
-size_t printable_parse_escape(const void *text, size_t len, uint8_t *byte);
+enum { PRINTABLE_ESCAPE_BYTES = 3 };
+
+/* What stands behind a backslash: \ or ", n, r or t, xHH for a byte, uHHHH for a character in
+ * UTF-8. Returns how many bytes of the text it takes, *size of `bytes` are set; 0: it means
+ * nothing. */
+size_t printable_parse_escape(const void *text, size_t len, uint8_t bytes[PRINTABLE_ESCAPE_BYTES],
+                              size_t *size);
 
 /* Reads the text back; bytes outside of printable ASCII stand for themselves, since people type
- * them. False: more than `room` bytes, or a backslash that begins none of \\ \" \xHH. */
+ * them. False: more than `room` bytes, or a backslash with which nothing begins. */
 bool printable_parse(const char *text, void *bytes, size_t room, size_t *size);
 
 #endif

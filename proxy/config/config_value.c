@@ -21,6 +21,7 @@ static const char *const level_names[] = {
     [LOG_DEBUG] = "debug",
     NULL,
 };
+static const char *const format_names[] = {[LOG_LOGFMT] = "logfmt", [LOG_JSON] = "json", NULL};
 static const char *const role_names[] = {[ROLE_SERVER_ONLY] = "server-only", NULL};
 static const char *const client_auth_names[] = {
     [CLIENT_AUTH_REQUIRED] = "required",
@@ -318,6 +319,11 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
         if (choice >= 0)
             *(enum log_level *)member = (enum log_level)choice;
         return choice >= 0;
+    case SETTING_FORMAT:
+        choice = find_choice(format_names, text, err);
+        if (choice >= 0)
+            *(enum log_format *)member = (enum log_format)choice;
+        return choice >= 0;
     case SETTING_ROLE: return parse_role(text, member, err);
     case SETTING_VERSIONS: return parse_versions(text, "", member, err);
     case SETTING_CLIENT_AUTH:
@@ -383,6 +389,9 @@ const char *config_value_format(const struct setting *setting, const void *membe
     case SETTING_PATH: snprintf(text, size, "%s", *(const config_string *)member); break;
     case SETTING_LEVEL:
         snprintf(text, size, "%s", level_names[*(const enum log_level *)member]);
+        break;
+    case SETTING_FORMAT:
+        snprintf(text, size, "%s", format_names[*(const enum log_format *)member]);
         break;
     case SETTING_ROLE: snprintf(text, size, "%s", role_names[*(const enum role *)member]); break;
     case SETTING_VERSIONS: format_versions(*(const uint32_t *)member, text, size); break;

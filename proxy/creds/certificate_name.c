@@ -246,11 +246,15 @@ void certificate_name_text(struct der name, char *bytes, size_t size)
             put(&text, ",", 1);
         put_attribute(&text, &attributes[count]);
     }
-    /* What is not printable stays: the log quotes it. A NUL would end the text, though. */
+    /* What is not printable stays: the log escapes it. A NUL would end the text, though. */
     for (size_t i = 0; i < text.used; i++)
         if (bytes[i] == '\0')
             bytes[i] = '?';
     bytes[text.used] = '\0';
-    if (text.is_cut)
-        memcpy(bytes + size - 4, "...", 4);
+    if (text.is_cut) {
+        char *end = bytes + size - 4;
+        while (end > bytes && (*end & 0xc0) == 0x80)
+            end--; /* it would end within a character of UTF-8 */
+        memcpy(end, "...", 4);
+    }
 }

@@ -71,18 +71,20 @@ static bool unquote(struct reading *reading, uint8_t *text, size_t *size)
         return creds_lines_error(&reading->lines, "begins with a quote and does not end with one");
     size_t end = *size - 1;
     while (from < end) {
-        uint8_t c = text[from++];
-        if (c == '"')
+        uint8_t bytes[PRINTABLE_ESCAPE_BYTES] = {text[from++]};
+        size_t count = 1;
+        if (bytes[0] == '"')
             return creds_lines_error(&reading->lines, "a quote inside quotes is written \\\"");
-        if (c == '\\') {
-            size_t taken = printable_parse_escape(text + from, end - from, &c);
+        if (bytes[0] == '\\') {
+            size_t taken = printable_parse_escape(text + from, end - from, bytes, &count);
             if (taken == 0)
                 return creds_lines_error(&reading->lines,
-                                         "in quotes a backslash is followed by \\, \", or x and "
-                                         "two hexadecimal digits");
+                                         "in quotes a backslash is followed by \\, \", n, r, t, x "
+                                         "and two hexadecimal digits, or u and four");
             from += taken;
         }
-        text[to++] = c;
+        memcpy(text + to, bytes, count); /* an escape is longer than what it stands for */
+        to += count;
     }
     *size = to;
     return true;

@@ -21,8 +21,8 @@ static void add_certificate(struct log_line *line, const struct certificate_summ
 {
     log_add(line, "serial", certificate->serial);
     log_add(line, "not_after", certificate->not_after);
-    log_add(line, "subject", certificate->subject);
-    log_add(line, "issuer", certificate->issuer);
+    log_add_bytes(line, "subject", certificate->subject, strlen(certificate->subject));
+    log_add_bytes(line, "issuer", certificate->issuer, strlen(certificate->issuer));
 }
 
 /* What the device offers helps where nothing is in common, or where it may be that. */

@@ -330,7 +330,7 @@ static struct generation *read_settings(const char *config_path, int *status)
     problems_init(&problems);
     struct generation *generation = reload_build(config_path, &problems);
     if (generation != NULL)
-        log_set_level(generation->config->gate.log_level);
+        gate_log_set(&generation->config->gate);
     gate_log_problems(&problems);
     *status = check_status(&problems);
     problems_deinit(&problems);

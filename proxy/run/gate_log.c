@@ -1,7 +1,20 @@
 #include "run/gate_log.h"
 
+#include <stdlib.h>
+
 #include "base/log.h"
+#include "base/notify.h"
+#include "run/keeper.h"
+#include "run/keeper_inbox.h"
 #include "version.h"
+
+void gate_log_set(const struct gate_config *config)
+{
+    log_set_level(config->log_level);
+    log_set_format(config->log_format);
+    if (getenv(KEEPER_VARIABLE) != NULL)
+        notify_send(config->log_format == LOG_JSON ? KEEPER_SAY_JSON : KEEPER_SAY_LOGFMT);
+}
 
 void gate_log_problems(const struct problems *problems)
 {

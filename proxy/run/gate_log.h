@@ -7,6 +7,8 @@
 #include "base/problems.h"
 #include "creds/generation.h"
 
+/* How lines are written from now on; a keeper is told, since its own stand among them. */
+void gate_log_set(const struct gate_config *config);
 /* A line each. */
 void gate_log_problems(const struct problems *problems);
 /* Where it listens, and that it is ready. */

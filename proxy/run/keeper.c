@@ -229,6 +229,8 @@ static void hear(struct keeper *keeper, const struct keeper_message *message)
         keeper_patience_ready(&keeper->patience, keeper->ready_ms);
         notify_send(message->text);
         return;
+    case KEEPER_LOGFMT: log_set_format(LOG_LOGFMT); return;
+    case KEEPER_JSON: log_set_format(LOG_JSON); return;
     case KEEPER_OTHER: notify_send(message->text); return;
     }
 }

@@ -84,6 +84,10 @@ static void read_field(struct keeper_message *message, const char *field)
         message->kind = KEEPER_WATCHDOG;
     else if (strcmp(field, "FDSTORE=1") == 0)
         message->kind = KEEPER_STORE;
+    else if (strcmp(field, KEEPER_SAY_LOGFMT) == 0)
+        message->kind = KEEPER_LOGFMT;
+    else if (strcmp(field, KEEPER_SAY_JSON) == 0)
+        message->kind = KEEPER_JSON;
     else if (strcmp(field, "FDSTOREREMOVE=1") == 0)
         message->kind = KEEPER_REMOVE;
     else if (strncmp(field, NAME, sizeof(NAME) - 1) == 0 &&

@@ -8,6 +8,10 @@
 #include "base/err.h"
 #include "base/fd_list.h"
 
+/* In which form the gate writes log lines; systemd looks at nothing that begins with X_. */
+#define KEEPER_SAY_LOGFMT "X_LOG_FORMAT=logfmt"
+#define KEEPER_SAY_JSON "X_LOG_FORMAT=json"
+
 struct keeper_inbox {
     int fd;
     char name[64]; /* for NOTIFY_SOCKET */
@@ -20,6 +24,8 @@ struct keeper_message {
         KEEPER_WATCHDOG,
         KEEPER_STORE,  /* fd and name; the reader owns fd */
         KEEPER_REMOVE, /* name */
+        KEEPER_LOGFMT, /* how it writes log lines */
+        KEEPER_JSON,
     } kind;
     int fd;
     char name[FD_NAME_MAX];

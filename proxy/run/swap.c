@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "base/log.h"
+#include "run/gate_log.h"
 #include "run/host.h"
 #include "run/reload.h"
 
@@ -145,7 +145,7 @@ static void put_in_force(struct swap *swap, struct generation *next, struct sock
     swap->generation = next;
     pthread_mutex_unlock(&swap->lock);
     swap->sockets = sockets;
-    log_set_level(next->config->gate.log_level);
+    gate_log_set(&next->config->gate);
     ask_workers(swap);
 }
 

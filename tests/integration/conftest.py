@@ -95,6 +95,7 @@ def make_proxy(tmp_path, closing):
         folder = tmp_path / f"gate{len(closing._ends)}"
         folder.mkdir()
         proxy = Proxy(folder, backend, psk=psk, **settings)
+        closing.add(proxy, proxy.check_log_lines)  # last of all, also if a test has ended it itself
         return closing.add(proxy, proxy.stop)
     return make
 

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from environment import GATE, TIME_FACTOR, own_address, wait_until
+from log_reader import check_lines_of, read_log
 from prometheus import Counters, check_accounts
 
 LISTENER_PORT, METRICS_PORT = 5684, 9684
@@ -24,30 +25,12 @@ STOP_LIMIT_S = 5.0
 _SANITIZER_REPORT = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error:|"
     r"SUMMARY: \w*Sanitizer|Assertion .* failed")
-_PAIR = re.compile(r'([A-Za-z_][\w.]*)=("(?:[^"\\]|\\.)*"|[^\s"]*)')
-_ESCAPE = re.compile(r'\\(x[0-9A-Fa-f]{2}|.)')
 
 _SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
     "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1",
 }
-
-
-def _unquote(value):
-    if not value.startswith('"'):
-        return value
-    def plain(match):
-        escape = match[1]
-        return chr(int(escape[1:], 16)) if len(escape) == 3 else escape
-    return _ESCAPE.sub(plain, value[1:-1])
-
-
-def parse_log_line(line):
-    """A key=value line as a dict; asserts that nothing else stands in it."""
-    pairs = _PAIR.findall(line)
-    assert " ".join(f"{k}={v}" for k, v in pairs) == line, f"not key=value: {line!r}"
-    return {key: _unquote(value) for key, value in pairs}
 
 
 def write_private(path, text):
@@ -62,9 +45,11 @@ def gate_environment():
 
 def run_gate(*arguments, timeout_s=20, **options):
     """Runs the binary to its end, for --version, --check-config and the like."""
-    return subprocess.run([str(GATE), *map(str, arguments)], capture_output=True, text=True,
-                          errors="replace", timeout=timeout_s * TIME_FACTOR,
-                          env=gate_environment(), check=False, **options)
+    result = subprocess.run([str(GATE), *map(str, arguments)], capture_output=True, text=True,
+                            errors="replace", timeout=timeout_s * TIME_FACTOR,
+                            env=gate_environment(), check=False, **options)
+    check_lines_of(result.stderr)
+    return result
 
 
 class Proxy:
@@ -82,6 +67,7 @@ class Proxy:
         self.metrics_address = (self.host, METRICS_PORT)
         self.log_path = self.folder / "gate.log"
         self.config_path = self.folder / "gate.ini"
+        self.is_journal = False  # the log file takes the journal's place, see test_log.py
         self.process = None
         self.exit_status = None
         self.stop_seconds = None
@@ -216,9 +202,14 @@ class Proxy:
         log = self.log()
         report = _SANITIZER_REPORT.search(log)
         assert not report, f"sanitizer report:\n{log[max(0, report.start() - 200):][:6000]}"
-        self.log_lines()  # each one can be read
+        self.check_log_lines()
         shown = [key for key in self._keys if len(key) >= 16 and key.lower() in log.lower()]
         assert not shown, f"keys in the log: {shown}"
+
+    def check_log_lines(self):
+        """Each line is as it must be, however the gate came to its end."""
+        if self.log_path.exists():
+            read_log(self.log_path, self.is_journal)
 
     # --- what it shows ---
 
@@ -308,8 +299,8 @@ class Proxy:
     def log_lines(self, event=None, **fields):
         """The log lines as dicts, those with this event and these values only."""
         wanted = {**fields, **({"event": event} if event else {})}
-        lines = [parse_log_line(line) for line in self.log().splitlines()]
-        return [line for line in lines
+        self.log()
+        return [line for line in read_log(self.log_path, self.is_journal)
                 if all(line.get(key) == value for key, value in wanted.items())]
 
     def wait_log(self, event, timeout_s=5.0, **fields):

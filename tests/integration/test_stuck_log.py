@@ -13,7 +13,7 @@ import tty
 import pytest
 
 from environment import TIME_FACTOR, wait_until
-from proxy import parse_log_line
+from log_reader import read_line
 
 STUCK_LOGS = ["pty that nobody reads", "pty that is full", "pty that was stopped with Ctrl-S", "pipe", "FIFO",
               "pipe whose reader is stopped", "stream socket", "datagram socket"]
@@ -144,7 +144,7 @@ def test_lines_come_when_somebody_reads_again(make_proxy, backend, make_device, 
     device.connect().exchange(b"afterwards")
     proxy.stop()
     wait_until(lambda: any("event=stopping" in line for line in stuck_log.lines()), "the last line")
-    lines = [parse_log_line(line) for line in stuck_log.lines()]
+    lines = [read_line(line) for line in stuck_log.lines()]
     events = [line["event"] for line in lines]
     assert events.index("listening") < events.index("ready")
     assert "session_established" in events

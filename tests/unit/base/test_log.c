@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <regex.h>
 #include <sched.h>
@@ -15,11 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/utf8.h"
 
 /* --- stderr, caught --- */
 
@@ -109,7 +112,15 @@ static int reset(void **state)
 {
     (void)state;
     log_set_level(LOG_INFO);
+    log_set_format(LOG_LOGFMT);
     return 0;
+}
+
+static void start(void)
+{
+    struct err err;
+    if (!log_start(&err))
+        fail_msg("%s", err.text);
 }
 
 /* --- the shape of a line --- */
@@ -143,71 +154,172 @@ static void test_line(void **state)
     regfree(&shape);
 }
 
+/* The same fields; numbers are numbers. */
+static void test_json_line(void **state)
+{
+    (void)state;
+    struct log_line line;
+    log_set_format(LOG_JSON);
+    catch_in_file();
+    log_begin(&line, LOG_INFO, "session_closed");
+    log_add(&line, "listener", "coaps");
+    log_add_u64(&line, "most", UINT64_MAX);
+    log_add_ms(&line, "duration_s", 12345);
+    log_add_bytes(&line, "identity", "device1", 7);
+    log_add_bytes(&line, "other", "\xff\x01", 2);
+    log_add(&line, "none", "");
+    log_end(&line);
+    const char *text = catch_end();
+    assert_true(strncmp(text, "{\"time\":\"20", 11) == 0);
+    assert_string_equal(strstr(text, "Z\",") + 3,
+                        "\"level\":\"info\",\"event\":\"session_closed\",\"listener\":\"coaps\","
+                        "\"most\":18446744073709551615,\"duration_s\":12.345,"
+                        "\"identity\":\"device1\",\"other_hex\":\"ff01\",\"none\":\"\"}\n");
+}
+
+/* A line that was begun in one format stays in it. */
+static void test_format_changes_between_lines(void **state)
+{
+    (void)state;
+    struct log_line line;
+    catch_in_file();
+    log_begin(&line, LOG_INFO, "old");
+    log_set_format(LOG_JSON);
+    log_add(&line, "v", "x");
+    log_end(&line);
+    log_text(LOG_INFO, "new", "x");
+    const char *text = catch_end();
+    assert_non_null(strstr(text, "Z level=info event=old v=x\n{\"time\":"));
+    assert_non_null(strstr(text, "\"event\":\"new\",\"text\":\"x\"}\n"));
+}
+
+/* What stands behind "v": as it is in logfmt, and within JSON, where every text has quotes. */
+static const struct {
+    const char *value;
+    size_t size;
+    const char *written;
+} values[] = {
+    {"plain-1.2/[::1]:5684", 20, "plain-1.2/[::1]:5684"},
+    {"", 0, "\"\""},
+    {"a b", 3, "\"a b\""},
+    {"a=b", 3, "\"a=b\""},
+    {"it's", 4, "\"it's\""},
+    {"say \"x\"", 7, "\"say \\\"x\\\"\""},
+    {"back\\slash", 10, "\"back\\\\slash\""},
+    {"x\nlevel=error", 13, "\"x\\nlevel=error\""},
+    {"\0\r\t\x1b\x7f", 5, "\"\\u0000\\r\\t\\u001b\\u007f\""},
+    {"m\xc3\xbcll \xe6\xb0\xb4", 9, "\"m\xc3\xbcll \xe6\xb0\xb4\""},
+    {"\xf0\x9f\x8c\xa1", 4, "\"\xf0\x9f\x8c\xa1\""},
+    /* A line's end and the control sequences of terminals in C1, other ends of lines, the direction
+     * of what follows, a byte order mark. */
+    {"\xc2\x85\xc2\x9b", 4, "\"\\u0085\\u009b\""},
+    {"\xe2\x80\xa8\xe2\x80\xa9", 6, "\"\\u2028\\u2029\""},
+    {"\xe2\x80\xae\xe2\x81\xa6\xd8\x9c\xef\xbb\xbf", 11, "\"\\u202e\\u2066\\u061c\\ufeff\""},
+};
+
+static void check_value(enum log_format format, const char *value, size_t size, const char *wanted)
+{
+    struct log_line line;
+    log_set_format(format);
+    catch_in_file();
+    log_begin(&line, LOG_ERROR, "e");
+    log_add_bytes(&line, "v", value, size);
+    log_add(&line, "after", "1");
+    log_end(&line);
+    assert_string_equal(strstr(catch_end(), "v"), strstr(wanted, "v")); /* of "level" */
+}
+
 static void test_escaping(void **state)
 {
     (void)state;
-    static const struct {
-        const char *value;
-        size_t size;
-        const char *written;
-    } cases[] = {
-        {"plain-1.2/[::1]:5684", 20, "plain-1.2/[::1]:5684"},
-        {"", 0, "\"\""},
-        {"a b", 3, "\"a b\""},
-        {"a=b", 3, "\"a=b\""},
-        {"say \"x\"", 7, "\"say \\\"x\\\"\""},
-        {"back\\slash", 10, "\"back\\\\slash\""},
-        {"x\nlevel=error", 13, "\"x\\x0alevel=error\""},
-        {"\0\r\t\x1b\x7f\x80\xff", 7, "\"\\x00\\x0d\\x09\\x1b\\x7f\\x80\\xff\""},
-    };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        struct log_line line;
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         char wanted[200];
-        snprintf(wanted, sizeof(wanted), "level=error event=e v=%s after=1\n", cases[i].written);
-        catch_in_file();
-        log_begin(&line, LOG_ERROR, "e");
-        log_add_bytes(&line, "v", cases[i].value, cases[i].size);
-        log_add(&line, "after", "1");
-        log_end(&line);
-        assert_string_equal(after_time(catch_end()), wanted);
+        const char *quote = values[i].written[0] == '"' ? "" : "\"";
+        snprintf(wanted, sizeof(wanted), "level=error event=e v=%s after=1\n", values[i].written);
+        check_value(LOG_LOGFMT, values[i].value, values[i].size, wanted);
+        snprintf(wanted, sizeof(wanted),
+                 "level\":\"error\",\"event\":\"e\",\"v\":%s%s%s,\"after\":\"1\"}\n", quote,
+                 values[i].written, quote);
+        check_value(LOG_JSON, values[i].value, values[i].size, wanted);
     }
 }
 
-/* Values of every length around the size of a line, plain and quoted: whole or marked as cut,
- * always one well-formed line. */
+/* A device's bytes that are no text are told exactly; our own texts stay readable. */
+static void test_not_utf8(void **state)
+{
+    (void)state;
+    static const char bad[] = "a\xff \xc3\n";
+    struct log_line line;
+    catch_in_file();
+    log_begin(&line, LOG_INFO, "e");
+    log_add_bytes(&line, "identity", bad, sizeof(bad) - 1);
+    log_add(&line, "path", bad);
+    log_end(&line);
+    assert_string_equal(after_time(catch_end()), "level=info event=e identity_hex=61ff20c30a "
+                                                 "path=\"a\xef\xbf\xbd \xef\xbf\xbd\\n\"\n");
+}
+
+/* What every line must be, as far as bytes go; what is more the integration tests look at. */
+static void check_shape(const char *text, enum log_format format)
+{
+    size_t length = strlen(text);
+    assert_true(length <= sizeof(((struct log_line *)0)->text));
+    assert_int_equal(count_lines(text), 1);
+    assert_int_equal(text[length - 1], '\n');
+    assert_true(utf8_is_valid(text, length));
+    if (format == LOG_LOGFMT)
+        return;
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_true(json_is_object(object));
+    json_decref(object);
+}
+
+static bool check_cut(enum log_format format, const char *filler, size_t size)
+{
+    struct log_line line;
+    char value[1100];
+    for (size_t i = 0; i < size; i++)
+        value[i] = filler[i % strlen(filler)];
+    log_set_format(format);
+    catch_in_file();
+    log_begin(&line, LOG_INFO, "e");
+    log_add_bytes(&line, "v", value, size);
+    log_add_u64(&line, "number", 1234567);
+    log_add(&line, "quoted", "a b");
+    log_end(&line);
+    const char *text = catch_end();
+    check_shape(text, format);
+    bool is_cut = strstr(text, format == LOG_JSON ? "\"cut\":true" : " cut=true\n") != NULL;
+    if (is_cut)
+        assert_true(strlen(text) > sizeof(line.text) - 60); /* not without need */
+    else
+        assert_non_null(
+            strstr(text, format == LOG_JSON ? "\"quoted\":\"a b\"}\n" : " quoted=\"a b\"\n"));
+    const char *number = strstr(text, format == LOG_JSON ? "\"number\":" : " number=");
+    assert_true(number != NULL ? strstr(number, "1234567") != NULL : is_cut);
+    if (format == LOG_LOGFMT && strcmp(filler, "\xff") != 0 && strcmp(filler, "x") != 0)
+        assert_int_equal(count_matches(text, "\"") % 2, 0);
+    return is_cut;
+}
+
+/* Values of every length around the size of a line, of what is plain, quoted, escaped, several
+ * bytes long or no text: whole or marked as cut, always one line as it must be. */
 static void test_cut(void **state)
 {
     (void)state;
-    static const char fillers[] = {'x', ' ', '\n'};
+    static const char *const fillers[] = {"x",   " ", "\n", "\x01", "\xc3\xbc", "\xf0\x9f\x8c\xa1",
+                                          "\xff"};
     unsigned whole = 0, cut = 0;
-    for (size_t f = 0; f < sizeof(fillers); f++) {
-        for (size_t size = 150; size < 1100; size++) {
-            struct log_line line;
-            char value[1100];
-            memset(value, fillers[f], size);
-            catch_in_file();
-            log_begin(&line, LOG_INFO, "e");
-            log_add_bytes(&line, "v", value, size);
-            log_add(&line, "short", "1");
-            log_add(&line, "quoted", "a b");
-            log_end(&line);
-            const char *text = catch_end();
-            size_t length = strlen(text);
-            assert_true(length <= sizeof(line.text));
-            assert_int_equal(count_lines(text), 1);
-            assert_int_equal(text[length - 1], '\n');
-            if (strstr(text, " cut=true\n") != NULL) {
-                cut++;
-                assert_true(length > sizeof(line.text) - 40); /* not cut without need */
-            } else {
-                whole++;
-                assert_non_null(strstr(text, " short=1 quoted=\"a b\"\n"));
+    for (size_t f = 0; f < sizeof(fillers) / sizeof(fillers[0]); f++) {
+        for (size_t size = 100; size < 1100; size++) {
+            for (int format = LOG_LOGFMT; format <= LOG_JSON; format++) {
+                bool is_cut = check_cut((enum log_format)format, fillers[f], size);
+                cut += is_cut;
+                whole += !is_cut;
             }
-            if (fillers[f] != 'x')
-                assert_int_equal(count_matches(text, "\"") % 2, 0);
         }
     }
-    assert_true(whole > 500 && cut > 500);
+    assert_true(whole > 3000 && cut > 3000);
 }
 
 static void test_text(void **state)
@@ -251,6 +363,45 @@ static void test_levels(void **state)
     }
 }
 
+/* With the journal at the other end, and only then: the variable is inherited by programs whose
+ * stderr goes elsewhere. */
+static void test_journal(void **state)
+{
+    (void)state;
+    static const char *const begins[] = {"<3>time=", "<4>time=", "<6>time=", "<7>time="};
+    struct stat stat;
+    char stream[64];
+    log_set_level(LOG_DEBUG);
+    for (int other = 0; other <= 1; other++) {
+        catch_in_file();
+        assert_int_equal(fstat(STDERR_FILENO, &stat), 0);
+        snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)stat.st_dev,
+                 (unsigned long long)stat.st_ino + (unsigned)other);
+        assert_int_equal(setenv("JOURNAL_STREAM", stream, 1), 0);
+        start();
+        for (int level = LOG_ERROR; level <= LOG_DEBUG; level++)
+            log_text((enum log_level)level, "e", "x");
+        log_set_format(LOG_JSON);
+        log_text(LOG_INFO, "e", "x");
+        log_set_format(LOG_LOGFMT);
+        log_stop();
+        const char *line = catch_end();
+        assert_int_equal(count_lines(line), 5);
+        for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
+            const char *begin = begins[level] + (other ? 3 : 0);
+            assert_true(strncmp(line, begin, strlen(begin)) == 0);
+            line = strchr(line, '\n') + 1;
+        }
+        assert_true(strncmp(line, other ? "{\"time" : "<6>{\"time", other ? 6 : 9) == 0);
+    }
+    unsetenv("JOURNAL_STREAM");
+    catch_in_file();
+    start();
+    log_text(LOG_INFO, "e", "x");
+    log_stop();
+    assert_true(strncmp(catch_end(), "time=", 5) == 0);
+}
+
 static void test_errno_is_kept(void **state)
 {
     (void)state;
@@ -266,13 +417,6 @@ static void test_errno_is_kept(void **state)
 }
 
 /* --- a reader that does not read --- */
-
-static void start(void)
-{
-    struct err err;
-    if (!log_start(&err))
-        fail_msg("%s", err.text);
-}
 
 /* Number i, in a line that is as long as most. */
 static void log_number(int i)
@@ -558,10 +702,14 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_line, reset),
+        cmocka_unit_test_setup(test_json_line, reset),
+        cmocka_unit_test_setup(test_format_changes_between_lines, reset),
         cmocka_unit_test_setup(test_escaping, reset),
+        cmocka_unit_test_setup(test_not_utf8, reset),
         cmocka_unit_test_setup(test_cut, reset),
         cmocka_unit_test_setup(test_text, reset),
         cmocka_unit_test_setup(test_levels, reset),
+        cmocka_unit_test_setup(test_journal, reset),
         cmocka_unit_test_setup(test_errno_is_kept, reset),
         cmocka_unit_test_setup(test_full_pipe_drops_and_reports, reset),
         cmocka_unit_test_setup(test_full_socket_drops_and_reports, reset),

@@ -46,13 +46,17 @@ static void what_people_type(void **state)
     assert_true(printable_parse("\xc3\xa4\\xC3\\\"", bytes, 8, &size));
     assert_int_equal(size, 4);
     assert_memory_equal(bytes, "\xc3\xa4\xc3\"", 4);
+    assert_true(printable_parse("\\n\\u0007\\u202e\\t\\r", bytes, 8, &size)); /* as in the log */
+    assert_int_equal(size, 7);
+    assert_memory_equal(bytes, "\n\a\xe2\x80\xae\t\r", 7);
     assert_true(printable_parse("", bytes, 8, &size));
     assert_int_equal(size, 0);
 }
 
 static void what_means_nothing(void **state)
 {
-    static const char *const texts[] = {"\\", "a\\", "\\n", "\\x", "\\x1", "\\x1g", "\\xg1"};
+    static const char *const texts[] = {"\\",      "a\\",     "\\b",  "\\x",   "\\u202",
+                                        "\\udfff", "\\u202g", "\\x1", "\\x1g", "\\xg1"};
     uint8_t bytes[8];
     size_t size;
     (void)state;
@@ -61,6 +65,7 @@ static void what_means_nothing(void **state)
     assert_true(printable_parse("12345678", bytes, sizeof(bytes), &size));
     assert_false(printable_parse("123456789", bytes, sizeof(bytes), &size));
     assert_false(printable_parse("12345678\\x41", bytes, sizeof(bytes), &size));
+    assert_false(printable_parse("123456\\u202e", bytes, sizeof(bytes), &size));
 }
 
 int main(void)

@@ -131,6 +131,7 @@ static void test_defaults(void **state)
     assert_in_range(config->gate.workers, 1, 256);
     assert_string_equal(addr_format(&config->gate.metrics, text), "127.0.0.1:9684");
     assert_int_equal(config->gate.log_level, LOG_INFO);
+    assert_int_equal(config->gate.log_format, LOG_LOGFMT);
     assert_string_equal(config->gate.user, "");
     assert_int_equal(config->gate.max_sessions, 100000);
     assert_int_equal(config->gate.backend_port, 0);
@@ -161,6 +162,7 @@ static const char everything[] = "[gate]\n"
                                  "workers = 3\n"
                                  "metrics =\n"
                                  "log_level = debug\n"
+                                 "log_format = json\n"
                                  "user = dtlsgate\n"
                                  "max_sessions = 7\n"
                                  "backend_port = 45683\n"
@@ -208,6 +210,7 @@ static void test_every_value(void **state)
     assert_int_equal(config->gate.workers, 3);
     assert_int_equal(config->gate.metrics.family, 0);
     assert_int_equal(config->gate.log_level, LOG_DEBUG);
+    assert_int_equal(config->gate.log_format, LOG_JSON);
     assert_string_equal(config->gate.user, "dtlsgate");
     assert_int_equal(config->gate.max_sessions, 7);
     assert_int_equal(config->gate.backend_port, 45683);
@@ -220,8 +223,8 @@ static void test_every_value(void **state)
     assert_string_equal(config->gate.state_key_file, "/keys/state.key");
     assert_int_equal(config->gate.state_max_age_ms, 86400000);
     assert_string_equal(listener->name, "a.b-c_D9");
-    assert_int_equal(listener->line, 17);
-    assert_int_equal(listener->lines[LISTENER_listen], 18);
+    assert_int_equal(listener->line, 18);
+    assert_int_equal(listener->lines[LISTENER_listen], 19);
     assert_int_equal(listener->listen.count, 2);
     assert_string_equal(addr_format(&listener->listen.addrs[0], text), "0.0.0.0:5684");
     assert_string_equal(addr_format(&listener->listen.addrs[1], text), "[::]:5684");
@@ -464,6 +467,7 @@ static void test_bad_values(void **state)
         GATE_CASE("metrics = metrics.example:9684", "'metrics.example' is not an IP address"),
         GATE_CASE("log_level = verbose",
                   "not one of the choices; it can be error, warning, info, debug"),
+        GATE_CASE("log_format = yaml", "not one of the choices; it can be logfmt, json"),
         GATE_CASE("max_sessions = 8000001", "out of range"),
         GATE_CASE("tombstone = 247", "durations need a unit"),
     };

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/utf8.h"
 #include "creds/certificate.h"
 #include "gate/certificate_maker.h"
 
@@ -74,6 +75,31 @@ static void summary_is_short(void **state)
     assert_string_equal(summary.not_after, "2030-01-01T00:00:00Z");
 }
 
+/* A character of several bytes is whole, or not there: wherever the name is cut. */
+static void a_long_name_is_cut_between_characters(void **state)
+{
+    (void)state;
+    for (size_t before = 0; before < 4; before++) {
+        char name[200] = "xxx";
+        for (size_t at = before; at + 4 < sizeof(name); at += 4)
+            memcpy(name + at, "\xf0\x9f\x8c\xa1", 5);
+        const struct recipe recipe = {.subject = name,
+                                      .issuer = "ca",
+                                      .serial = "1",
+                                      .serial_size = 1,
+                                      .not_after = 1893456000};
+        struct made made = certificate_make(&recipe);
+        struct certificate certificate;
+        struct certificate_summary summary;
+        assert_true(certificate_parse(der_of(&made), &certificate));
+        certificate_summarise(&certificate, &summary);
+        size_t len = strlen(summary.subject);
+        assert_in_range(len, CERTIFICATE_NAME_TEXT_MAX - 4, CERTIFICATE_NAME_TEXT_MAX - 1);
+        assert_string_equal(summary.subject + len - 4, "\xa1...");
+        assert_true(utf8_is_valid(summary.subject, len));
+    }
+}
+
 /* In memory of their own, so that a sanitizer sees what is read past the end. */
 static void cut_ones_are_refused(void **state)
 {
@@ -95,6 +121,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(identities),
         cmocka_unit_test(summary_is_short),
+        cmocka_unit_test(a_long_name_is_cut_between_characters),
         cmocka_unit_test(cut_ones_are_refused),
     };
     return cmocka_run_group_tests(tests, certificate_maker_begin, certificate_maker_end);

@@ -56,6 +56,11 @@ void log_set_level(enum log_level level)
     (void)level;
 }
 
+void log_set_format(enum log_format format)
+{
+    (void)format;
+}
+
 bool log_is_enabled(enum log_level level)
 {
     (void)level;

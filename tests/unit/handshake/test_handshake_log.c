@@ -75,6 +75,23 @@ static void log_failed(const struct fixture *f, enum handshake_result result, co
 #define ABOUT_STRANGER " listener=coaps client=192.0.2.7:50000 "
 #define FAILED "level=info event=handshake_failed" ABOUT
 
+/* Whoever makes a certificate chooses the bytes of its names. */
+static void names_of_a_certificate(void **state)
+{
+    struct fixture *f = *state;
+    struct certificate_summary refused = {.subject = "CN=caf\xe9",
+                                          .issuer = "CN=caf\xc3\xa9\n,O=it's",
+                                          .serial = "01",
+                                          .not_after = "2030-01-01T00:00:00Z"};
+    f->dtls->peer->refused = &refused;
+    log_failed(f, HANDSHAKE_certificate_rejected, "", NULL);
+    f->dtls->peer->refused = NULL;
+    assert_string_equal(caught_log_line(&f->log),
+                        FAILED "reason=certificate_rejected version=unknown serial=01 "
+                               "not_after=2030-01-01T00:00:00Z subject_hex=434e3d636166e9 "
+                               "issuer=\"CN=caf\xc3\xa9\\n,O=it's\"");
+}
+
 static void a_handshake_fails(void **state)
 {
     struct fixture *f = *state;
@@ -281,13 +298,10 @@ static void lines_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CAUGHT(a_handshake_fails),
-        CAUGHT(how_a_handshake_failed),
-        CAUGHT(a_certificate_that_is_refused),
-        CAUGHT(tickets_that_cannot_be_used),
-        CAUGHT(other_lines),
-        CAUGHT(an_identity_cannot_forge_a_line),
-        CAUGHT(lines_are_bounded),
+        CAUGHT(names_of_a_certificate),          CAUGHT(a_handshake_fails),
+        CAUGHT(how_a_handshake_failed),          CAUGHT(a_certificate_that_is_refused),
+        CAUGHT(tickets_that_cannot_be_used),     CAUGHT(other_lines),
+        CAUGHT(an_identity_cannot_forge_a_line), CAUGHT(lines_are_bounded),
     };
     return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }

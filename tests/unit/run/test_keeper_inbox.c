@@ -67,6 +67,9 @@ static void test_kinds_of_messages(void **state)
         {"FDSTOREREMOVE=1\nFDNAME=state", KEEPER_REMOVE, "state"},
         {"FDSTOREREMOVE=1", KEEPER_REMOVE, "stored"},
         {"FDSTOREREMOVE=1\nFDNAME=no name", KEEPER_REMOVE, "stored"},
+        {KEEPER_SAY_JSON, KEEPER_JSON, ""},
+        {KEEPER_SAY_LOGFMT, KEEPER_LOGFMT, ""},
+        {"X_LOG_FORMAT=", KEEPER_OTHER, ""},
         {"", KEEPER_OTHER, ""},
     };
     (void)state;
