@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "config/config_load.h"
 #include "handshake/dtls.h"
 #include "run/check.h"
 #include "run/ctl.h"
@@ -24,11 +25,12 @@ extern const char *const malloc_conf;
 const char *const malloc_conf = "background_thread:true,dirty_decay_ms:3000,muzzy_decay_ms:0";
 
 static const char HELP[] =
-    "Usage: dtlsgate -c FILE [OPTION]\n"
+    "Usage: dtlsgate [-c FILE] [OPTION]\n"
     "       dtlsgate ctl COMMAND     asks or tells a running gate; dtlsgate ctl --help\n"
     "DTLS in front of plaintext CoAP and LwM2M servers.\n"
+    "Runs in the foreground and logs to stderr.\n"
     "\n"
-    "  -c, --config FILE    settings; runs in the foreground and logs to stderr\n"
+    "  -c, --config FILE    the settings; without it " CONFIG_PATH "\n"
     "      --keeper         start the gate as a child, keep its sessions and sockets, and start\n"
     "                       it again when it dies; for containers\n"
     "      --fd-store       the service manager keeps descriptors: for systemd before 254, which\n"
@@ -36,8 +38,8 @@ static const char HELP[] =
     "  -t, --check-config   check the settings and credentials, report every problem, and end\n"
     "      --as USER        check as this user, who will run the gate; needs root\n"
     "      --print-config   print the effective settings, and end\n"
-    "      --version        print the versions of dtlsgate and wolfSSL, and end\n"
-    "      --help           print this, and end\n"
+    "  -V, --version        print the versions of dtlsgate and wolfSSL, and end\n"
+    "  -h, --help           print this, and end\n"
     "\n"
     "Signals: TERM and INT end the program; devices are told, unless the next one goes on with\n"
     "their sessions. HUP: reads settings and credentials anew. USR2: goes on as the program that\n"
@@ -70,15 +72,7 @@ static int usage_error(const char *text, const char *argument)
 /* Returns -1 to go on, or the exit status. */
 static int parse_arguments(struct arguments *arguments, int argc, char **argv)
 {
-    enum {
-        OPTION_PRINT = 256,
-        OPTION_AS,
-        OPTION_KEEPER,
-        OPTION_FD_STORE,
-        OPTION_CHECK_HANDOVER,
-        OPTION_VERSION,
-        OPTION_HELP
-    };
+    enum { OPTION_PRINT = 256, OPTION_AS, OPTION_KEEPER, OPTION_FD_STORE, OPTION_CHECK_HANDOVER };
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 't'},
@@ -87,14 +81,14 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
         {"fd-store", no_argument, NULL, OPTION_FD_STORE},
         {UPGRADE_CHECK_OPTION, required_argument, NULL, OPTION_CHECK_HANDOVER},
         {"print-config", no_argument, NULL, OPTION_PRINT},
-        {"version", no_argument, NULL, OPTION_VERSION},
-        {"help", no_argument, NULL, OPTION_HELP},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     int option;
-    *arguments = (struct arguments){.action = ACTION_RUN};
+    *arguments = (struct arguments){.action = ACTION_RUN, .config_path = CONFIG_PATH};
     opterr = 0;
-    while ((option = getopt_long(argc, argv, ":c:t", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":c:thV", options, NULL)) != -1) {
         switch (option) {
         case 'c': arguments->config_path = optarg; break;
         case 't': arguments->action = ACTION_CHECK; break;
@@ -106,16 +100,14 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
             break;
         case OPTION_FD_STORE: arguments->wants_store = true; break;
         case OPTION_PRINT: arguments->action = ACTION_PRINT; break;
-        case OPTION_VERSION: print_version(); return EXIT_SUCCESS;
-        case OPTION_HELP: fputs(HELP, stdout); return EXIT_SUCCESS;
+        case 'V': print_version(); return EXIT_SUCCESS;
+        case 'h': fputs(HELP, stdout); return EXIT_SUCCESS;
         case ':': return usage_error("a value is missing after ", argv[optind - 1]);
         default: return usage_error("unknown option ", argv[optind - 1]);
         }
     }
     if (optind < argc)
         return usage_error("unexpected argument ", argv[optind]);
-    if (arguments->config_path == NULL)
-        return usage_error("-c FILE is needed", "");
     if (arguments->as_user != NULL && arguments->action <= ACTION_KEEP)
         return usage_error("--as goes with --check-config; to run as another user: user = ",
                            arguments->as_user);

@@ -17,10 +17,12 @@
 #define CONFIG_PATHS_MAX 8  /* files of one setting */
 #define CONFIG_NAME_MAX 32  /* bytes of a listener's name */
 #define CONFIG_BACKENDS_MAX 64
-#define CONFIG_CID_MAX 32         /* bytes; what other stacks take, and more than anybody needs */
-#define CONFIG_CID_MIN 2          /* bytes, if not 0: net/steering.h */
-#define CONFIG_CID_GOOD 6         /* bytes, 36 bits of them random; with fewer there is a warning */
-#define CONFIG_LINE_MAX_BYTES 198 /* of a line of the file, without its newline */
+#define CONFIG_CID_MAX 32 /* bytes; what other stacks take, and more than anybody needs */
+#define CONFIG_CID_MIN 2  /* bytes, if not 0: net/steering.h */
+#define CONFIG_CID_GOOD 6 /* bytes, 36 bits of them random; with fewer there is a warning */
+/* Of a line of the file, and of a value that several lines make up, which a message repeats in
+ * part. */
+#define CONFIG_LINE_MAX_BYTES 8000
 
 enum role { ROLE_SERVER_ONLY };
 

@@ -8,6 +8,9 @@
 #include "base/problems.h"
 #include "config/config.h"
 
+/* Where it is, if nobody says something else. */
+#define CONFIG_PATH "/etc/dtlsgate/dtlsgate.ini"
+
 /* Reads the file, defaults filled in. All problems are reported, not only the first; NULL if there
  * was an error (warnings do not count). The caller owns the result. */
 struct config *config_load(const char *path, struct problems *problems) MUST_USE;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config_explain.h"
 #include "config/config_item.h"
 
 void config_string_free(config_string *member)
@@ -27,7 +28,7 @@ bool config_string_parse(const char *text, config_string *member, struct err *er
     return true;
 }
 
-bool config_path_parse(const char *text, const char *folder, config_string *member, struct err *err)
+static bool parse_path(const char *text, const char *folder, config_string *member, struct err *err)
 {
     if (text[0] == '\0' || text[0] == '/')
         return config_string_parse(text, member, err);
@@ -40,6 +41,11 @@ bool config_path_parse(const char *text, const char *folder, config_string *memb
         return false;
     }
     return config_string_parse(path, member, err);
+}
+
+bool config_path_parse(const char *text, const char *folder, config_string *member, struct err *err)
+{
+    return config_explain_path(text, false, err) && parse_path(text, folder, member, err);
 }
 
 void config_paths_free(struct config_paths *paths)
@@ -66,7 +72,7 @@ static bool add_path(struct config_paths *paths, const char *item, const char *f
     if (paths->count == CONFIG_PATHS_MAX)
         return err_set(err, "more than %d files; put several into one", CONFIG_PATHS_MAX);
     config_string path = NULL;
-    if (!config_path_parse(item, folder, &path, err))
+    if (!config_explain_path(item, true, err) || !parse_path(item, folder, &path, err))
         return false;
     if (has_path(paths, path)) {
         err_set(err, "%.300s stands there twice; name each file once", path);

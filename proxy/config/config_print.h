@@ -7,8 +7,9 @@
 #include "config/config.h"
 
 /* Writes the effective settings, defaults too, as a file that config_load reads back to the same.
- * A path that no line of such a file can hold is written with a comment that says so. */
-void config_print(const struct config *config, FILE *out);
+ * A path that no line of such a file can hold is written with a comment that says so. ciphers: the
+ * suites that each listener offers, to stand in the place of the setting; NULL: the setting. */
+void config_print(const struct config *config, const char *const *ciphers, FILE *out);
 
 /* Where a listener's key stands in the file, as `gate.ini:12: [listener coaps] psk_file = /x`, for
  * messages of later checks (credentials); the line is that of the section if the file leaves the

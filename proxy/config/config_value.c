@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cgroup.h"
+#include "config/config_explain.h"
 #include "config/config_item.h"
 #include "config/config_paths.h"
 
@@ -157,40 +158,15 @@ static bool parse_duration(const struct setting *setting, const char *text, uint
 
 /* --- lists --- */
 
-/* What people write in place of an address, and what is wrong with it; `example` is right. */
-static bool explain_addr(const char *text, const char *example, struct err *err)
-{
-    const char *scheme = strstr(text, "://");
-    const char *port = strrchr(text, ':') ? strrchr(text, ':') + 1 : text;
-    bool has_port = *port != '\0' && port[strspn(port, "0123456789")] == '\0';
-    size_t host_len = strcspn(text, ":");
-    if (scheme)
-        return err_set(err,
-                       "%.*s:// does not belong here; write only the address and the port, such as "
-                       "%s",
-                       (int)(scheme - text < 20 ? scheme - text : 20), text, example);
-    if (strchr(text, ','))
-        return err_set(err, "more than one address, and this setting takes one, such as %s",
-                       example);
-    if (strpbrk(text, " \t"))
-        return err_set(err, "a space within an address; write it like %s", example);
-    if (host_len == 9 && strncmp(text, "localhost", 9) == 0)
-        return err_set(err, "names are not resolved, not even localhost; write 127.0.0.1:%.5s",
-                       has_port ? port : strrchr(example, ':') + 1);
-    if (has_port && (port == text || port == text + 1 || (port == text + 2 && text[0] == '*')))
-        return err_set(err, "a port without an address; write it like %.*s:%.20s",
-                       (int)(strrchr(example, ':') - example), example, port);
-    return true;
-}
-
 static bool parse_addr(const struct setting *setting, const char *text, struct addr *member,
                        struct err *err)
 {
     const char *example = setting->default_text ? setting->default_text : "127.0.0.1:5683";
-    if (text[0] != '\0')
-        return explain_addr(text, example, err) && addr_parse(member, text, err);
-    *member = (struct addr){0};
-    return true;
+    if (text[0] == '\0' || (setting->default_text && strcmp(text, "off") == 0)) {
+        *member = (struct addr){0};
+        return true;
+    }
+    return config_explain_addr(text, example, false, err) && addr_parse(member, text, err);
 }
 
 static bool parse_addrs(const char *text, struct addr_list *member, struct err *err)
@@ -206,10 +182,7 @@ static bool parse_addrs(const char *text, struct addr_list *member, struct err *
         if (list.count == CONFIG_LISTEN_MAX)
             return err_set(err, "more than %d addresses; put the others into another listener",
                            CONFIG_LISTEN_MAX);
-        if (strpbrk(item, " \t"))
-            return err_set(err, "a space within an address; several addresses are separated by "
-                                "commas");
-        if (!explain_addr(item, "0.0.0.0:5684", err) ||
+        if (!config_explain_addr(item, "0.0.0.0:5684", true, err) ||
             !addr_parse(&list.addrs[list.count], item, err))
             return false;
         list.count++;
@@ -299,6 +272,16 @@ static bool parse_mode(const char *text, uint32_t *member, struct err *err)
 
 /* --- all kinds --- */
 
+bool config_value_is_list(const struct setting *setting)
+{
+    static const enum setting_kind lists[] = {SETTING_ADDRS, SETTING_VERSIONS, SETTING_TICKETS,
+                                              SETTING_PATHS, SETTING_NAMES};
+    for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+        if (setting->kind == lists[i])
+            return true;
+    return false;
+}
+
 bool config_value_parse(const struct setting *setting, const char *text, const char *folder,
                         void *member, struct err *err)
 {
@@ -312,10 +295,11 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
     case SETTING_DURATION: return parse_duration(setting, text, member, err);
     case SETTING_ADDR: return parse_addr(setting, text, member, err);
     case SETTING_ADDRS: return parse_addrs(text, member, err);
+    case SETTING_NAMES:
     case SETTING_STRING: return config_string_parse(text, member, err);
     case SETTING_PATH: return config_path_parse(text, folder, member, err);
     case SETTING_LEVEL:
-        choice = find_choice(level_names, text, err);
+        choice = find_choice(level_names, strcmp(text, "warn") == 0 ? "warning" : text, err);
         if (choice >= 0)
             *(enum log_level *)member = (enum log_level)choice;
         return choice >= 0;
@@ -385,6 +369,7 @@ const char *config_value_format(const struct setting *setting, const void *membe
     case SETTING_DURATION: format_duration(*(const uint64_t *)member, text, size); break;
     case SETTING_ADDR: addr_format(member, text); break;
     case SETTING_ADDRS: format_addrs(member, text, size); break;
+    case SETTING_NAMES:
     case SETTING_STRING:
     case SETTING_PATH: snprintf(text, size, "%s", *(const config_string *)member); break;
     case SETTING_LEVEL:
@@ -409,22 +394,11 @@ const char *config_value_format(const struct setting *setting, const void *membe
     return text;
 }
 
-const char *config_value_find_oddity(const char *value)
-{
-    size_t len = strlen(value);
-    if (value[0] == ';' || strstr(value, " ;"))
-        return "contains a semicolon; a comment after a value needs a space before it";
-    if (value[0] == '#' || strstr(value, " #") || strstr(value, "\t#"))
-        return "contains a #; a comment after a value begins with a space and a semicolon";
-    if (len >= 2 && (value[0] == '"' || value[0] == '\'') && value[len - 1] == value[0])
-        return "is in quotes, which would be part of it; leave them out";
-    return NULL;
-}
-
 void config_value_free(const struct setting *setting, void *member)
 {
     if (setting->kind == SETTING_PATHS)
         config_paths_free(member);
-    else if (setting->kind == SETTING_STRING || setting->kind == SETTING_PATH)
+    else if (setting->kind == SETTING_STRING || setting->kind == SETTING_PATH ||
+             setting->kind == SETTING_NAMES)
         config_string_free(member);
 }

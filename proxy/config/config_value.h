@@ -26,6 +26,7 @@ enum setting_kind {
     SETTING_SWITCH,
     SETTING_MODE,
     SETTING_KEY_CHANGE,
+    SETTING_NAMES,
 };
 
 /* An entry of config.def as a value. */
@@ -42,13 +43,12 @@ struct setting {
 bool config_value_parse(const struct setting *setting, const char *text, const char *folder,
                         void *member, struct err *err) MUST_USE;
 
+/* Whether the value is a list, whose items may stand in several lines. */
+bool config_value_is_list(const struct setting *setting);
+
 /* Writes the text that config_value_parse reads back; returns text. */
 const char *config_value_format(const struct setting *setting, const void *member,
                                 char text[CONFIG_VALUE_TEXT_MAX]);
-
-/* Why a person hardly means this value, or what a comment sign in it would do when it is read
- * again; NULL if nothing is odd. */
-const char *config_value_find_oddity(const char *value);
 
 /* Frees what the member owns. */
 void config_value_free(const struct setting *setting, void *member);

@@ -23,17 +23,35 @@ size_t creds_lines_count(const struct secret *file)
     return lines;
 }
 
+/* Letters of ASCII, behind a mark or without. An identity may begin with any bytes but NUL. */
+static bool is_utf16(const struct secret *file)
+{
+    const uint8_t *bytes = file->bytes;
+    return file->size >= 4 && !bytes[2] != !bytes[3] &&
+           (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0 ||
+            (!bytes[0] == !bytes[2] && !bytes[1] == !bytes[3]));
+}
+
+/* Of the first line, before it is read. */
+static void begin_error(struct creds_lines *lines, const char *text)
+{
+    lines->number = 1;
+    creds_lines_error(lines, "%s", text);
+    lines->number = 0;
+}
+
 void creds_lines_begin(struct creds_lines *lines, const struct secret *file, const char *path,
                        struct problems *problems)
 {
     *lines = (struct creds_lines){
         .path = path, .problems = problems, .at = file->bytes, .end = file->bytes + file->size};
-    if (file->size < 3 || memcmp(file->bytes, "\xef\xbb\xbf", 3) != 0)
-        return;
-    lines->number = 1;
-    creds_lines_error(lines, "begins with a UTF-8 byte order mark; save the file without it");
-    lines->number = 0;
-    lines->at += 3;
+    if (is_utf16(file)) {
+        begin_error(lines, "the file is UTF-16; save it as UTF-8 without a byte order mark");
+        lines->at = lines->end;
+    } else if (file->size >= 3 && memcmp(file->bytes, "\xef\xbb\xbf", 3) == 0) {
+        begin_error(lines, "begins with a UTF-8 byte order mark; save the file without it");
+        lines->at += 3;
+    }
 }
 
 bool creds_lines_next(struct creds_lines *lines, uint8_t **text, size_t *size)

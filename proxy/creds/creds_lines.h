@@ -22,7 +22,7 @@ struct creds_lines {
 /* How many lines there are at most, the last one with or without its newline. */
 size_t creds_lines_count(const struct secret *file);
 
-/* Before the first line. A byte order mark is an error. */
+/* Before the first line. A byte order mark is an error; so is UTF-16, of which no line is read. */
 void creds_lines_begin(struct creds_lines *lines, const struct secret *file, const char *path,
                        struct problems *problems);
 /* The next line, without its end (LF or CR LF). What stands before it in the file is not read any

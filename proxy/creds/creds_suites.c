@@ -106,23 +106,50 @@ static const struct suite *find_any_form(const char *name, size_t size)
     return usual_size < (int)sizeof(usual) ? find(usual, (size_t)usual_size) : NULL;
 }
 
-static bool choose_named(const char *ciphers, const struct suite_means *means,
-                         char text[CREDS_SUITES_TEXT_MAX], struct err *err)
+/* What `ciphers` says. */
+struct names {
+    const struct suite *suites[SUITE_COUNT]; /* in its order, each once */
+    size_t count;
+    bool is_without; /* they are taken from the default list */
+};
+
+static bool has_suite(const struct names *names, const struct suite *suite)
+{
+    for (size_t i = 0; i < names->count; i++)
+        if (names->suites[i] == suite)
+            return true;
+    return false;
+}
+
+static bool read_name(struct names *names, const char *name, size_t size, bool is_first,
+                      struct err *err)
+{
+    bool has_minus = name[0] == '-' && size > 1;
+    if (is_first)
+        names->is_without = has_minus;
+    if (name[0] == '!' || names->is_without != has_minus)
+        return err_set(err,
+                       "%.*s: write the suites to offer, or only such as the default list is to go "
+                       "without, each with a - before it",
+                       (int)(size < 80 ? size : 80), name);
+    const struct suite *suite = find_any_form(name + has_minus, size - has_minus);
+    if (!suite)
+        return err_set(err,
+                       "%.*s is unknown or refused (CBC, NULL, static RSA, static ECDH, anonymous)",
+                       (int)(size < 80 ? size : 80), name);
+    if (!has_suite(names, suite))
+        names->suites[names->count++] = suite;
+    return true;
+}
+
+static bool read_names(struct names *names, const char *ciphers, struct err *err)
 {
     static const char separators[] = ":, \t";
-    bool is_taken[SUITE_COUNT] = {false};
-    for (const char *at = ciphers + strspn(ciphers, separators); *at;
-         at += strspn(at, separators)) {
+    const char *first = ciphers + strspn(ciphers, separators);
+    for (const char *at = first; *at; at += strspn(at, separators)) {
         size_t size = strcspn(at, separators);
-        const struct suite *suite = find_any_form(at, size);
-        if (!suite)
-            return err_set(err,
-                           "%.*s is unknown or refused (CBC, NULL, static RSA, static ECDH, "
-                           "anonymous)",
-                           (int)(size < 80 ? size : 80), at);
-        if (works(suite, means) && !is_taken[suite - suites])
-            append(text, suite);
-        is_taken[suite - suites] = true;
+        if (!read_name(names, at, size, at == first, err))
+            return false;
         at += size;
     }
     return true;
@@ -131,16 +158,22 @@ static bool choose_named(const char *ciphers, const struct suite_means *means,
 bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
                          char text[CREDS_SUITES_TEXT_MAX], struct err *err)
 {
+    struct names names = {.is_without = *ciphers == '\0'};
     text[0] = '\0';
-    if (*ciphers)
-        return choose_named(ciphers, means, text, err) &&
-               (text[0] || err_set(err, "none of these works with the versions and credentials of "
-                                        "this listener"));
-    for (size_t i = 0; i < SUITE_COUNT; i++)
-        if (suites[i].is_default && works(&suites[i], means))
+    if (!read_names(&names, ciphers, err))
+        return false;
+    for (size_t i = 0; i < names.count && !names.is_without; i++)
+        if (works(names.suites[i], means))
+            append(text, names.suites[i]);
+    for (size_t i = 0; i < SUITE_COUNT && names.is_without; i++)
+        if (suites[i].is_default && works(&suites[i], means) && !has_suite(&names, &suites[i]))
             append(text, &suites[i]);
-    return text[0] || err_set(err, "no suite works with the versions and credentials of this "
-                                   "listener");
+    if (text[0])
+        return true;
+    return err_set(err, "%s with the versions and credentials of this listener",
+                   *ciphers == '\0'   ? "no suite works"
+                   : names.is_without ? "no suite is left of the default list that works"
+                                      : "none of these works");
 }
 
 bool creds_suites_serve(const char *text, enum certificate_key key)
@@ -153,6 +186,16 @@ bool creds_suites_serve(const char *text, enum certificate_key key)
         at += size + (at[size] == ':');
     }
     return false;
+}
+
+const char *creds_suites_text(const uint16_t *codes, size_t count, char text[CREDS_SUITES_TEXT_MAX])
+{
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++)
+        for (size_t j = 0; j < SUITE_COUNT; j++)
+            if (suites[j].code == codes[i])
+                append(text, &suites[j]);
+    return text;
 }
 
 const char *creds_suites_name(uint16_t code)

@@ -22,14 +22,19 @@ struct suite_means {
 
 /* The names that wolfSSL takes, separated by colons, into text. `ciphers` empty: the default list.
  * Else those of `ciphers` (separated by colons, commas or spaces, wolfSSL's or IANA's names), in
- * its order, that work with the means. False if a name is unknown or refused, or if none is left.
- */
+ * its order; or, if each has a - before it, the default list without them. Only those that work
+ * with the means. False if a name is unknown or refused, if some have a - and others have not, or
+ * if none is left. */
 bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
                          char text[CREDS_SUITES_TEXT_MAX], struct err *err) MUST_USE;
 
 /* True if one of the suites in a text as creds_suites_choose() makes it can use a certificate with
  * a key of that kind. */
 bool creds_suites_serve(const char *text, enum certificate_key key);
+
+/* The same names, by their codes. Returns text. */
+const char *creds_suites_text(const uint16_t *codes, size_t count,
+                              char text[CREDS_SUITES_TEXT_MAX]);
 
 /* IANA's name of a suite that `ciphers` may name, by its code there; "unknown" for another one. */
 const char *creds_suites_name(uint16_t code);

@@ -1,6 +1,7 @@
 #include "creds/psk.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,7 @@ struct reading {
     size_t entries_size;
     uint32_t short_keys, first_short_line;
     uint32_t binary_lines, first_binary_line;
+    uint32_t spaced_lines, first_spaced_line;
     uint64_t key_sizes; /* bit n - 1: a line had a key of n bytes */
 };
 
@@ -100,13 +102,45 @@ static bool is_identity_good(struct reading *reading, const uint8_t *identity, s
     return true;
 }
 
+/* More than a slip of the finger: signs that only base64 has, or three that hex has not. */
+static bool is_like_base64(const uint8_t *key, size_t size)
+{
+    size_t others = 0;
+    for (size_t i = 0; i < size; i++) {
+        if (!isalnum(key[i]) && !strchr("+/-_=", key[i]))
+            return false;
+        others += bytes_hex_digit(key[i]) < 0 ? 1 : 0;
+        others += strchr("+/=", key[i]) ? 2 : 0;
+    }
+    return others >= 3;
+}
+
+/* What people write in place of hex digits; `first` is the place of the first that is none. */
+static bool refuse_key(struct reading *reading, const uint8_t *key, size_t size, size_t first)
+{
+    struct creds_lines *lines = &reading->lines;
+    if (size >= 2 && key[0] == '0' && (key[1] | 0x20) == 'x')
+        return creds_lines_error(lines, "the key after the last colon begins with 0x; leave it "
+                                        "out, and write only its hex digits");
+    if (memchr(key, ' ', size) || memchr(key, '\t', size))
+        return creds_lines_error(lines, "a space stands in the key after the last colon, or "
+                                        "beside it; write identity:hexkey without any");
+    if (key[0] == '"' || key[0] == '\'')
+        return creds_lines_error(lines, "the key after the last colon is in quotes; leave them "
+                                        "out");
+    if (is_like_base64(key, size))
+        return creds_lines_error(lines, "the key after the last colon is not in hex; if it is "
+                                        "base64, this gives its hex digits: base64 -d | od -An "
+                                        "-v -tx1 | tr -d ' \\n'");
+    return creds_lines_error(
+        lines, "character %zu of the key after the last colon is not a hex digit", first + 1);
+}
+
 static bool is_key_good(struct reading *reading, const uint8_t *hex, size_t digits)
 {
     for (size_t i = 0; i < digits; i++) {
         if (bytes_hex_digit(hex[i]) < 0)
-            return creds_lines_error(
-                &reading->lines, "character %zu of the key after the last colon is not a hex digit",
-                i + 1);
+            return refuse_key(reading, hex, digits, i);
     }
     if (digits == 0 || digits % 2 != 0 || digits / 2 > PSK_KEY_MAX)
         return creds_lines_error(
@@ -163,6 +197,11 @@ static void put_entry(struct reading *reading, const uint8_t *identity, size_t i
     reading->entries_size += ENTRY_HEAD + identity_size + key_size;
 }
 
+static bool is_space(uint8_t byte)
+{
+    return byte == ' ' || byte == '\t';
+}
+
 static void add(struct reading *reading, const uint8_t *identity, size_t identity_size,
                 const uint8_t *hex, size_t key_size)
 {
@@ -175,6 +214,9 @@ static void add(struct reading *reading, const uint8_t *identity, size_t identit
     if (key_size < KEY_BYTES_ADVISED && reading->short_keys++ == 0)
         reading->first_short_line = reading->lines.number;
     reading->key_sizes |= UINT64_C(1) << (key_size - 1);
+    if ((is_space(identity[0]) || is_space(identity[identity_size - 1])) &&
+        reading->spaced_lines++ == 0)
+        reading->first_spaced_line = reading->lines.number;
 
     store->slots[slot] = reading->file->begin + (uint32_t)reading->entries_size + 1;
     reading->load->slot_lines[slot] = reading->lines.number;
@@ -234,6 +276,12 @@ static void report(const struct reading *reading, uint32_t mode)
                          " such lines in the file); if psktool wrote it for an identity with a "
                          "colon, write that identity as it is: urn:imei:...:hexkey",
                          path, reading->first_binary_line, reading->binary_lines);
+    if (reading->spaced_lines)
+        problems_warning(problems,
+                         "%s:%" PRIu32 ": the identity begins or ends with a space, which is a "
+                         "part of it (%" PRIu32 " such lines in the file); write identity:hexkey "
+                         "without any, unless the device has it",
+                         path, reading->first_spaced_line, reading->spaced_lines);
     if (mode & 077)
         problems_warning(problems,
                          "%s: its mode %04" PRIo32 " lets other users read the keys; "
@@ -267,8 +315,10 @@ static bool read_files(struct load *load, uint32_t count, uint32_t *modes, const
         if (!secret_read(&file->entries, load->paths[i], &modes[i], &err)) {
             problems_error(load->problems,
                            "%s: the file %s%s%s; it must be a readable file of one "
-                           "identity:hexkey per line",
-                           where, count > 1 ? load->paths[i] : "", count > 1 ? " " : "", err.text);
+                           "identity:hexkey per line%s",
+                           where, count > 1 ? load->paths[i] : "", count > 1 ? " " : "", err.text,
+                           strchr(load->paths[i], ' ') ? "; several files are separated by commas"
+                                                       : "");
             ok = false;
         }
         file->begin = (uint32_t)size;

@@ -8,6 +8,7 @@
 
 #include "config/config_print.h"
 #include "creds/certificate_name.h"
+#include "creds/creds_suites.h"
 #include "run/bind_check.h"
 #include "run/privileges.h"
 #include "run/reload.h"
@@ -95,6 +96,18 @@ static void print_all_credentials(const struct generation *generation, FILE *out
     }
 }
 
+/* The suites of each listener as they are offered, not as they are asked for. */
+static void print_settings(const struct generation *generation, FILE *out)
+{
+    char texts[CONFIG_LISTENERS_MAX][CREDS_SUITES_TEXT_MAX];
+    const char *ciphers[CONFIG_LISTENERS_MAX];
+    for (uint32_t i = 0; i < generation->config->listener_count; i++) {
+        const struct creds *creds = generation->listeners[i].creds;
+        ciphers[i] = creds_suites_text(creds->suites, creds->suite_count, texts[i]);
+    }
+    config_print(generation->config, ciphers, out);
+}
+
 int check_run(const char *path, const char *as_user, bool is_print)
 {
     struct problems problems;
@@ -112,7 +125,7 @@ int check_run(const char *path, const char *as_user, bool is_print)
                 problems.texts[i]);
     int status = check_status(&problems);
     if (generation != NULL && is_print) {
-        config_print(generation->config, stdout);
+        print_settings(generation, stdout);
     } else if (generation != NULL) {
         printf("%s: good, ", path);
         print_who(generation->config, stdout);

@@ -106,6 +106,8 @@ static bool parse_identity(struct command_request *request, const char *text, st
 static bool parse_level(struct command_request *request, const char *text, struct err *err)
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
+    if (strcmp(text, "warn") == 0) /* as log_level takes it */
+        text = "warning";
     for (int i = 0; i < 4; i++) {
         if (strcmp(text, names[i]) == 0) {
             request->level = (enum log_level)i;

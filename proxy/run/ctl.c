@@ -16,10 +16,12 @@ static const char HELP[] =
     "Usage: dtlsgate ctl [-c FILE | --socket PATH] [--json] COMMAND [OPTION]... [ARGUMENT]\n"
     "Asks a running gate, or tells it what to do.\n"
     "\n"
-    "  -c, --config FILE   the gate's settings, which name its socket: `control`\n"
-    "      --socket PATH   the socket itself; without both " CTL_SOCKET "\n"
+    "  -c, --config FILE   the gate's settings, which name its socket: `control`; without it\n"
+    "                      " CONFIG_PATH "\n"
+    "      --socket PATH   the socket itself; without both, and where that file names none\n"
+    "                      that can be read, " CTL_SOCKET "\n"
     "      --json          the answer as the gate gives it: JSON, one object a line\n"
-    "      --help          print this, or with a command what that does\n"
+    "  -h, --help          print this, or with a command what that does\n"
     "\n"
     "Commands:\n";
 
@@ -51,7 +53,7 @@ static bool take_option(struct arguments *arguments, char **at, int left, int *t
     *taken = 1;
     if (strcmp(at[0], "--json") == 0)
         arguments->is_json = true;
-    else if (strcmp(at[0], "--help") == 0)
+    else if (strcmp(at[0], "--help") == 0 || strcmp(at[0], "-h") == 0)
         arguments->is_help = true;
     else if (strcmp(at[0], "-c") == 0 || strcmp(at[0], "--config") == 0)
         value = &arguments->config_path;
@@ -116,6 +118,22 @@ static char *path_of_config(const char *config_path, struct err *err)
         err_set(err, "out of memory");
     config_free(config);
     problems_deinit(&problems);
+    return path;
+}
+
+/* The caller frees it. Who may use the socket need not be one who may read the settings, so these
+ * are only asked if nobody names either. */
+static char *find_socket(const struct arguments *arguments, struct err *err)
+{
+    if (arguments->config_path != NULL)
+        return path_of_config(arguments->config_path, err);
+    char *path = NULL;
+    if (arguments->socket_path == NULL)
+        path = path_of_config(CONFIG_PATH, err);
+    if (path == NULL)
+        path = strdup(arguments->socket_path != NULL ? arguments->socket_path : CTL_SOCKET);
+    if (path == NULL)
+        err_set(err, "out of memory");
     return path;
 }
 
@@ -209,10 +227,7 @@ int ctl_run(int count, char **at)
         return help(&arguments);
     if (!command_parse(&request, arguments.words, arguments.word_count, &err))
         return fail(CTL_USAGE, err.text);
-    if (arguments.config_path == NULL)
-        return converse(&arguments, request.command,
-                        arguments.socket_path != NULL ? arguments.socket_path : CTL_SOCKET);
-    char *path = path_of_config(arguments.config_path, &err);
+    char *path = find_socket(&arguments, &err);
     if (path == NULL)
         return fail(CTL_USAGE, err.text);
     int status = converse(&arguments, request.command, path);

@@ -31,7 +31,7 @@ static char *print(const struct config *config, size_t *size)
     FILE *out = open_memstream(&text, size);
     if (!out)
         abort();
-    config_print(config, out);
+    config_print(config, NULL, out);
     fclose(out);
     return text;
 }

@@ -1,11 +1,13 @@
 """The command line and the configuration: every error in one run, each with file and line."""
 
 import os
+import subprocess
 
 import pytest
 
 from conftest import IDENTITY, KEY
-from proxy import run_gate, write_private
+from environment import GATE, TIME_FACTOR
+from proxy import gate_environment, run_gate, write_private
 
 GOOD = """\
 [gate]
@@ -68,7 +70,14 @@ WRONG = {
                               ["out of range", "1s"]),
     "no setting": (GOOD + "just words\n", "just words", ["key = value"]),
     "before any section": ("workers = 2\n" + GOOD, "workers = 2", ["section"]),
-    "line too long": (GOOD + "ciphers = " + "x" * 300 + "\n", "ciphers", ["too long"]),
+    "line too long": (GOOD + "ciphers = " + "x" * 8000 + "\n", "ciphers", ["too long"]),
+    "list by spaces": (replaced("listen = 127.0.0.1:5684", "listen = 127.0.0.1:5684 127.0.0.2:5684"), "listen =",
+                       ["commas"]),
+    "variable": (replaced("devices.psk", "${KEYS}/devices.psk"), "${KEYS}", ["variable"]),
+    "star": (replaced("listen = 127.0.0.1:5684", "listen = *:5684"), "*:5684", ["0.0.0.0:5684, [::]:5684"]),
+    "range of ports": (replaced("listen = 127.0.0.1:5684", "listen = 127.0.0.1:5684-5690"), "5690", ["range"]),
+    "home folder": (replaced("devices.psk", "~/devices.psk"), "~", ["home folder"]),
+    "suites with and without -": (GOOD + "ciphers = PSK-AES128-CCM-8, -PSK-AES128-CCM\n", "ciphers", ["-", "default"]),
     "missing file": (replaced("devices.psk", "nowhere.psk"), "nowhere.psk",
                      ["psk_file", "nowhere.psk", "No such file"]),
     "missing backend": (replaced("backend = 127.0.0.1:5683\n", ""), "[listener", ["backend"]),
@@ -205,6 +214,50 @@ def test_a_bad_line_of_a_psk_file(check, folder, line, words):
     assert KEY not in result.stderr and "00112233" not in result.stderr, "a key was shown"
 
 
+@pytest.mark.parametrize("key, words", [
+    (f"0x{KEY}", ["0x"]), (f" {KEY}", ["space"]), ("AAECAwQFBgcICQoLDA0ODw==", ["base64"]),
+])
+def test_a_key_in_another_form(check, folder, key, words):
+    write_private(folder / "devices.psk", f"{IDENTITY}:{KEY}\ndevice2:{key}\n")
+    result = check(GOOD)
+    assert result.returncode == 1
+    messages = [m for m in result.stderr.splitlines() if f"{folder / 'devices.psk'}:2:" in m]
+    assert len(messages) == 1 and all(word in messages[0] for word in words), result.stderr
+    assert key.strip() not in result.stderr, "a key was shown"
+
+
+def test_utf16(check, folder):
+    (folder / "utf16.ini").write_bytes(GOOD.encode("utf-16"))
+    result = run_gate("--check-config", "-c", folder / "utf16.ini")
+    assert result.returncode == 2 and "UTF-16" in result.stderr, result.stderr
+    write_private(folder / "devices.psk", "")
+    (folder / "devices.psk").write_bytes(f"{IDENTITY}:{KEY}\n".encode("utf-16"))
+    result = check(GOOD)
+    assert result.returncode == 1 and "devices.psk:1: the file is UTF-16" in result.stderr, result.stderr
+
+
+def suites_of(printed):
+    return next(line for line in printed.splitlines() if line.startswith("ciphers = ")).split(" = ")[1].split(":")
+
+
+def test_print_config_shows_the_suites_that_are_offered(with_certificate, check, folder, keys):
+    """All of them, whose line is longer than inih takes; and the file that they stand in is good."""
+    texts = {"": None, "without": "-PSK-AES128-CCM-8, -TLS13-AES128-CCM-8-SHA256", "named": "PSK-AES128-CCM-8"}
+    suites, printed = {}, {}
+    for name, ciphers in texts.items():
+        with_certificate(ciphers=ciphers)
+        printed[name] = run_gate("--print-config", "-c", folder / "gate.ini").stdout
+        suites[name] = suites_of(printed[name])
+        (folder / "printed.ini").write_text(printed[name])
+        again = run_gate("--check-config", "-c", folder / "printed.ini")
+        assert again.returncode == 0, again.stderr
+        assert run_gate("--print-config", "-c", folder / "printed.ini").stdout == printed[name]
+    assert len(":".join(suites[""])) > 198 and "PSK-AES128-CCM-8" in suites[""], printed[""]
+    assert suites["without"] == [suite for suite in suites[""] if not suite.endswith("CCM-8-SHA256")
+                                 and suite != "PSK-AES128-CCM-8"]
+    assert suites["named"] == ["PSK-AES128-CCM-8"]
+
+
 def test_print_config_is_a_configuration(check, folder):
     printed = check(GOOD, "--print-config")
     assert printed.returncode == 0, printed.stderr
@@ -228,10 +281,39 @@ def test_version_and_help():
     assert usage.returncode == 0
     for option in ("-c", "--check-config", "--print-config", "--version", "--help"):
         assert option in usage.stdout
+    assert run_gate("-V").stdout == version.stdout
+    assert run_gate("-h").stdout == usage.stdout
+    assert run_gate("ctl", "-h").stdout == run_gate("ctl", "--help").stdout != ""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for an /etc of its own")
+def test_without_c_the_file_is_that_in_etc(folder, start_proxy, backend):
+    """In a mount namespace whose /etc/dtlsgate is the folder of the test."""
+    (folder / "dtlsgate.ini").write_text(GOOD)
+    proxy = start_proxy(backend, gate={"control": "control.sock"})
+
+    def run(*arguments, show=folder):
+        script = 'mount -t tmpfs tmpfs /etc && mkdir /etc/dtlsgate && mount --bind "$1" /etc/dtlsgate && shift && "$@"'
+        return subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script, "-", show, GATE,
+                               *arguments], capture_output=True, text=True, timeout=20 * TIME_FACTOR, check=False,
+                              env=gate_environment())
+    check = run("--check-config")
+    assert check.returncode == 0 and "/etc/dtlsgate/dtlsgate.ini: good" in check.stdout, check.stderr
+    (folder / "empty").mkdir()
+    nothing = run(show=folder / "empty")
+    assert nothing.returncode == 1, nothing.stderr
+    assert "/etc/dtlsgate/dtlsgate.ini: cannot be opened" in nothing.stderr and "-c FILE" in nothing.stderr
+
+    (folder / "dtlsgate.ini").write_text(GOOD.replace("metrics =", f"control = {proxy.control_path}"))
+    status = run("ctl", "status")
+    assert status.returncode == 0 and "uptime" in status.stdout, status.stderr
+    (folder / "dtlsgate.ini").unlink()
+    lost = run("ctl", "status")
+    assert lost.returncode == 3 and "/run/dtlsgate/control.sock" in lost.stderr, lost.stderr
 
 
 @pytest.mark.parametrize("arguments", [
-    [], ["--no-such-option"], ["-c"], ["-c", "/"], ["-c", "/dev/null"],
+    ["--no-such-option"], ["-x"], ["-c"], ["-c", "/"], ["-c", "/dev/null"],
     ["stray"],
 ], ids=str)
 def test_wrong_use_ends_with_status_2(arguments):

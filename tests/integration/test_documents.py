@@ -45,7 +45,7 @@ BROKEN = {
     "a man page that was changed by hand": (
         "docs/man/dtlsgate.ini.5", replace("Threads; auto", "Threads, auto"), "dtlsgate.ini.5: the tables are stale"),
     "an option of the program that is not completed": (
-        "proxy/main.c", replace("      --version ", "      --revision"), "dtlsgate.bash-completion: the tables are stale"),
+        "proxy/main.c", replace("  -V, --version ", "  -V, --revision"), "dtlsgate.bash-completion: the tables are stale"),
     "a counter without its row": (
         "proxy/count/counters.def", lambda text: text + 'COUNTER(odd, "odd ones")\n', "tables are stale"),
     "a long README": (

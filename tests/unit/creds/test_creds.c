@@ -331,6 +331,50 @@ static void test_suites_that_are_chosen(void **state)
                   "PSK-AES256-CCM-8");
 }
 
+static void test_suites_without_some(void **state)
+{
+    (void)state;
+    assert_suites("-PSK-AES128-CCM-8", CONFIG_VERSION_1_2, true, false,
+                  "PSK-AES128-GCM-SHA256:PSK-AES128-CCM");
+    assert_suites("-TLS_PSK_WITH_AES_128_CCM_8, -psk-aes128-gcm-sha256:-PSK-AES128-GCM-SHA256",
+                  CONFIG_VERSION_1_2, true, false, "PSK-AES128-CCM");
+    /* One that is not in the default list is not there afterwards either. */
+    assert_suites("-PSK-AES256-CCM", CONFIG_VERSION_1_2, true, false, SUITES_PSK);
+    assert_suites("-TLS13-AES128-CCM-8-SHA256 -TLS13-AES128-CCM-SHA256", 3, true, false,
+                  "TLS13-AES128-GCM-SHA256:TLS13-CHACHA20-POLY1305-SHA256:" SUITES_PSK);
+
+    static const struct {
+        const char *ciphers, *why;
+    } cases[] = {
+        {"-PSK-AES128-CCM-8:PSK-AES128-CCM", "PSK-AES128-CCM: write the suites to offer, or only"},
+        {"PSK-AES128-CCM, -PSK-AES128-CCM-8", "-PSK-AES128-CCM-8: write the suites to offer"},
+        {"!PSK-AES128-CCM", "!PSK-AES128-CCM: write the suites to offer, or only such as the "
+                            "default list is to go without, each with a - before it"},
+        {"-PSK-ROT13", "-PSK-ROT13 is unknown or refused"},
+        {"-", "- is unknown or refused"},
+        {"--PSK-AES128-CCM", "--PSK-AES128-CCM is unknown"},
+        {"-PSK-AES128-CCM,-PSK-AES128-CCM-8,-PSK-AES128-GCM-SHA256",
+         "no suite is left of the default list that works with the versions and credentials"},
+    };
+    const struct suite_means means = {CONFIG_VERSION_1_2, true, false, KEY_UNKNOWN};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[CREDS_SUITES_TEXT_MAX];
+        struct err err = {0};
+        assert_false(creds_suites_choose(cases[i].ciphers, &means, text, &err));
+        if (!strstr(err.text, cases[i].why))
+            fail_msg("%s: %s", cases[i].ciphers, err.text);
+    }
+}
+
+static void test_suites_by_their_codes(void **state)
+{
+    (void)state;
+    char text[CREDS_SUITES_TEXT_MAX];
+    assert_string_equal(creds_suites_text((const uint16_t[]){0xc0a8, 0x1301}, 2, text),
+                        "PSK-AES128-CCM-8:TLS13-AES128-GCM-SHA256");
+    assert_string_equal(creds_suites_text(NULL, 0, text), "");
+}
+
 /* The table has no name that this wolfSSL does not know: it would skip it in silence. And names and
  * codes go together. */
 static void test_every_suite_is_known_to_wolfssl(void **state)
@@ -377,6 +421,8 @@ int main(void)
         TEST(test_everything_wrong_is_reported_at_once),
         TEST(test_ciphers_that_are_refused),
         TEST(test_suites_that_are_chosen),
+        TEST(test_suites_without_some),
+        TEST(test_suites_by_their_codes),
         TEST(test_every_suite_is_known_to_wolfssl),
     };
     return cmocka_run_group_tests(tests, creds_fixture_make_keys, creds_fixture_remove_keys);

@@ -180,8 +180,6 @@ static void test_bad_lines(void **state)
     assert_bad_line(f, "c0ffee:", 7, "0 hex digits");
     assert_bad_line(f, "id:c0ffee1", 10, "7 hex digits");
     assert_bad_line(f, "id:c0ffeeg0", 11, "character 7 of the key");
-    assert_bad_line(f, "id:c0ffee ", 10, "character 7 of the key");
-    assert_bad_line(f, "id: c0ffee", 10, "character 1 of the key");
     assert_bad_line(f, "i\0d:c0ffee", 10, "NUL or CR");
     assert_bad_line(f, "i\rd:c0ffee", 10, "NUL or CR");
     assert_bad_line(f, "id:c0ffee\r\r", 11, "character 7 of the key");
@@ -191,6 +189,71 @@ static void test_bad_lines(void **state)
     memset(big, 'a', sizeof(big));
     memcpy(big, "id:", 3);
     assert_bad_line(f, big, 3 + 2 * PSK_KEY_MAX + 2, "130 hex digits");
+}
+
+/* What people write in place of a key; none of it is shown. */
+static void test_keys_in_other_forms(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *line, *why;
+    } cases[] = {
+        {"id:0xc0ffee", "begins with 0x; leave it out"},
+        {"id:0XC0FFEE", "begins with 0x; leave it out"},
+        {"id:c0ffee ", "a space stands in the key after the last colon, or beside it"},
+        {"id: c0ffee", "a space stands in the key"},
+        {"id:c0 ff ee", "a space stands in the key"},
+        {"id:c0ffee\t# meter", "a space stands in the key"},
+        {"id:\"c0ffee\"", "is in quotes; leave them out"},
+        {"id:'c0ffee'", "is in quotes; leave them out"},
+        {"id:AAECAwQFBgcICQoLDA0ODw==", "not in hex; if it is base64, this gives its hex digits"},
+        {"id:c0ffee/0", "not in hex; if it is base64"},
+        {"id:c0ffeewxyz", "base64 -d | od -An -v -tx1 | tr -d ' \\n'"},
+        {"id:c0ffeegh", "character 7 of the key after the last colon is not a hex digit"},
+        {"id:c0ffee;", "character 7 of the key"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+        assert_bad_line(f, cases[i].line, strlen(cases[i].line), cases[i].why);
+}
+
+static void test_space_beside_an_identity_warns_once(void **state)
+{
+    struct fixture *f = *state;
+    load(f, "a:" KEY32 "\nb :" KEY32 "\n\tc:" KEY32 "\nd e:" KEY32 "\n");
+    assert_non_null(f->store);
+    assert_int_equal(f->problems.count, 1);
+    assert_true(f->problems.is_warning[0]);
+    assert_true(has_problem(f, "devices.psk:2: the identity begins or ends with a space, which is "
+                               "a part of it (2 such lines in the file)"));
+    assert_key(f, "b ", KEY32);
+    assert_unknown(f, "b");
+}
+
+static void test_utf16(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } cases[] = {{"\xff\xfe"
+                  "a\0:\0",
+                  6},
+                 {"\xfe\xff\0a\0:", 6},
+                 {"a\0:\0\n\0b\0", 8},
+                 {"\0a\0:", 4}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        load_bytes(f, cases[i].bytes, cases[i].size);
+        assert_null(f->store);
+        assert_int_equal(f->problems.count, 1);
+        assert_true(has_problem(f, "devices.psk:1: the file is UTF-16; save it as UTF-8"));
+    }
+}
+
+static void test_files_separated_by_a_space(void **state)
+{
+    struct fixture *f = *state;
+    assert_null(psk_load(&(const char *){"/nowhere/a.psk b.psk"}, 1, "here", &f->problems));
+    assert_true(has_problem(f, "several files are separated by commas"));
 }
 
 static void test_byte_order_mark(void **state)
@@ -518,6 +581,10 @@ int main(void)
         TEST(test_every_size_of_identity_and_key),
         TEST(test_identity_of_any_bytes),
         TEST(test_bad_lines),
+        TEST(test_keys_in_other_forms),
+        TEST(test_space_beside_an_identity_warns_once),
+        TEST(test_utf16),
+        TEST(test_files_separated_by_a_space),
         TEST(test_byte_order_mark),
         TEST(test_repeated_identity),
         TEST(test_many_errors_are_capped),
