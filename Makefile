@@ -33,8 +33,12 @@ else ifeq ($(BUILD),fuzz)
     OPTIMIZE := -O1 -g -fno-omit-frame-pointer
     HARDEN :=
     SANITIZE := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined
+else ifeq ($(BUILD),coverage)
+    OPTIMIZE := -O0 -g
+    HARDEN :=
+    SANITIZE := --coverage -fprofile-update=atomic
 else
-    $(error BUILD=$(BUILD) is unknown; it can be release, clang, asan, tsan or fuzz)
+    $(error BUILD=$(BUILD) is unknown; it can be release, clang, asan, tsan, fuzz or coverage)
 endif
 ifeq ($(origin CC),default)
     CC := $(COMPILER)
@@ -51,7 +55,7 @@ OUT := build/$(BUILD)
 
 # The directory of wolfSSL's include/ and lib/: this file is made by scripts/fetch-wolfssl.
 WOLFSSL_MK := build/wolfssl/prefix.mk
-NO_COMPILE := release-check help clean distclean lint fetch uninstall dist deb
+NO_COMPILE := coverage release-check help clean distclean lint fetch uninstall dist deb
 ifneq ($(filter-out $(NO_COMPILE),$(or $(MAKECMDGOALS),all)),)
     include $(WOLFSSL_MK)
 endif
@@ -302,6 +306,18 @@ fuzz: $(OUT)/fuzz_$(TARGET) $(DICTIONARY)
 	    build/fuzz/corpus/$(TARGET) tests/fuzz/corpus/$(TARGET)
 endif
 
+# Of the unit tests, with as many random steps as a slow build can bear. What a killed process has run is not counted.
+COVERAGE_RUN := PROPERTY_STEPS=100000 DIFFERENTIAL_RECORDS=50000 CRASH_KILLS=30
+.PHONY: coverage
+coverage: ## which lines the unit tests run: build/coverage/report/index.html (needs gcovr)
+	@command -v gcovr >/dev/null || { echo "make coverage: run scripts/install-packages build test coverage" >&2; exit 1; }
+	$(MAKE) BUILD=coverage build-tests
+	find build/coverage -name '*.gcda' -delete
+	$(COVERAGE_RUN) $(MAKE) BUILD=coverage unit
+	@mkdir -p build/coverage/report
+	gcovr --root . --filter proxy/ --exclude-throw-branches --print-summary --txt build/coverage/report/files.txt \
+	    --html-details build/coverage/report/index.html build/coverage/proxy
+
 SOAK_MINUTES ?= 180
 SOAK_ARGS ?=
 .PHONY: soak
@@ -365,7 +381,7 @@ fetch: ## fetch, verify and build wolfSSL only
 
 .PHONY: clean distclean
 clean: ## remove what was built, but not wolfSSL
-	rm -rf build/release build/clang build/asan build/tsan build/fuzz
+	rm -rf build/release build/clang build/asan build/tsan build/fuzz build/coverage
 
 distclean: ## remove everything that was built or fetched
 	rm -rf build
