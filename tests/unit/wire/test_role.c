@@ -112,6 +112,31 @@ static void test_protected_records(void **state)
     assert_phases(&m, false, true, true);
 }
 
+static void test_a_header_and_no_more(void **state)
+{
+    (void)state;
+    static const uint8_t types[] = {CCS, ALERT, HANDSHAKE, DATA, CID, ACK};
+    for (size_t i = 0; i < sizeof(types); i++) {
+        for (int epoch = 0; epoch < 2; epoch++) {
+            struct maker m = {.len = 0};
+            put_record(&m, types[i], epoch, "", 0);
+            assert_phases(&m, false, false, false);
+        }
+    }
+}
+
+/* Where other records have their length, one with a connection ID has that. */
+static void test_a_connection_id_is_no_length(void **state)
+{
+    (void)state;
+    for (int epoch = 0; epoch < 2; epoch++) {
+        struct maker m = {.len = 0};
+        put_record(&m, CID, epoch, NULL, 40);
+        m.bytes[11] = m.bytes[12] = 0xff;
+        assert_phases(&m, false, epoch == 1, epoch == 1);
+    }
+}
+
 static void test_no_client_hello_behind_other_records(void **state)
 {
     (void)state;
@@ -288,6 +313,8 @@ int main(void)
         cmocka_unit_test(test_plaintext_handshake_messages),
         cmocka_unit_test(test_other_plaintext_records),
         cmocka_unit_test(test_protected_records),
+        cmocka_unit_test(test_a_header_and_no_more),
+        cmocka_unit_test(test_a_connection_id_is_no_length),
         cmocka_unit_test(test_no_client_hello_behind_other_records),
         cmocka_unit_test(test_flights_of_a_handshake),
         cmocka_unit_test(test_malformed),
