@@ -10,7 +10,7 @@ import pytest
 from environment import REPOSITORY, TIME_FACTOR
 
 READ = ("README.md", "CONTRIBUTING.md", "docs", "conf", "proxy", "scripts/gen-docs", "scripts/man_pages.py", "tests/bench",
-        "tests/lwm2m", "CHANGELOG.md", "LICENSE")
+        "tests/lwm2m", "tests/MUTANTS.md", "CHANGELOG.md", "LICENSE")
 
 
 @pytest.fixture(name="copy")
