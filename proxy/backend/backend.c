@@ -209,7 +209,7 @@ void backend_send(struct backend *backend, uint32_t slot, uint32_t listener, siz
 {
     struct addr source = slots_addr(slot);
     udp_out_queue(&backend->out, &backend->socket, &source, &backend->servers[listener].now, len,
-                  failed);
+                  failed, &backend->slots.counters->by_listener[listener].backend_bytes_sent);
 }
 
 void backend_flush(struct backend *backend)

@@ -31,14 +31,18 @@ void slots_count_extra(struct slots *slots)
     }
 }
 
-void slots_set(struct slots *slots, uint32_t max_sessions, uint64_t tombstone_ms)
+uint64_t slots_pool(uint32_t max_sessions)
 {
     uint64_t pool = (uint64_t)POOL_PER_SESSION * max_sessions;
     uint64_t all = (uint64_t)STEERING_BUCKETS * SLOTS_BUCKET_MAX;
     if (pool < POOL_MIN)
         pool = POOL_MIN;
-    if (pool > all)
-        pool = all;
+    return pool < all ? pool : all;
+}
+
+void slots_set(struct slots *slots, uint32_t max_sessions, uint64_t tombstone_ms)
+{
+    uint64_t pool = slots_pool(max_sessions);
     slots->share = (uint32_t)(pool / 2 / STEERING_BUCKETS);
     slots->extra_max = (uint32_t)(pool / 2 / slots->worker_count);
     slots->tombstone_ms = tombstone_ms;

@@ -92,9 +92,12 @@ struct slots {
     uint64_t tombstone_ms;
 };
 
-/* All workers together have max(4 x max_sessions, 65,536) slots, or as many as there are: half of
- * them for each bucket alike, half for buckets that need more. None of those that the state has is
- * known yet: slots_adopt.h. */
+/* How many slots all workers have together: max(4 x max_sessions, 65,536), or as many as there are.
+ */
+uint64_t slots_pool(uint32_t max_sessions);
+
+/* Of slots_pool() half are for each bucket alike, half for buckets that need more. None of those
+ * that the state has is known yet: slots_adopt.h. */
 bool slots_init(struct slots *slots, struct state *state, uint32_t worker, uint32_t worker_count,
                 uint32_t max_sessions, uint64_t tombstone_ms, struct worker_counters *counters,
                 struct err *err) MUST_USE;

@@ -51,8 +51,8 @@ enum credential {
 };
 
 /* Upper bounds in milliseconds of the histogram of handshake durations; +Inf follows. */
-#define HANDSHAKE_BUCKETS_MS 10, 30, 100, 300, 1000, 3000, 10000, 30000
-enum { HANDSHAKE_BUCKET_COUNT = 8 };
+#define HANDSHAKE_BUCKETS_MS 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 60000, 120000
+enum { HANDSHAKE_BUCKET_COUNT = 12 };
 
 /* Upper bounds in microseconds of histograms of what a worker does; +Inf follows. */
 #define DURATION_BUCKETS_US 100, 300, 1000, 3000, 10000, 30000, 100000
@@ -65,8 +65,12 @@ struct durations {
     counter ns_sum;
 };
 
+/* The bytes stand where the cache line is that each datagram touches. They are those of UDP's
+ * payload: with the records' headers toward devices, plaintext toward backends. */
 struct counters {
     counter client_received, backend_received;
+    counter client_bytes_received, client_bytes_sent;
+    counter backend_bytes_received, backend_bytes_sent;
     counter client[CLIENT_OUTCOME_COUNT];
     counter backend[BACKEND_OUTCOME_COUNT];
     counter late[LATE_REASON_COUNT];

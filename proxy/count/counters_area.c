@@ -58,6 +58,10 @@ static void add_datagrams(struct names *names)
 {
     add(names, OFFSET(client_received), "client_received");
     add(names, OFFSET(backend_received), "backend_received");
+    add(names, OFFSET(client_bytes_received), "client_bytes_received");
+    add(names, OFFSET(client_bytes_sent), "client_bytes_sent");
+    add(names, OFFSET(backend_bytes_received), "backend_bytes_received");
+    add(names, OFFSET(backend_bytes_sent), "backend_bytes_sent");
     for (unsigned i = 0; i < CLIENT_OUTCOME_COUNT; i++)
         add(names, OFFSET(client[i]), "client/%s", client_outcome_name(i));
     for (unsigned i = 0; i < BACKEND_OUTCOME_COUNT; i++)

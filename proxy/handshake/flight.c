@@ -146,8 +146,8 @@ static void queue(struct flight *f, const uint8_t *record, size_t len)
     if (is_joined)
         return;
     memcpy(udp_out_room(way->to_client, len), record, len);
-    uint64_t number =
-        udp_out_queue(way->to_client, way->socket, &way->local, &way->client, len, NULL);
+    uint64_t number = udp_out_queue(way->to_client, way->socket, &way->local, &way->client, len,
+                                    NULL, way->sent_bytes);
     f->last_datagram = is_after_handshake(record) ? 0 : number;
 }
 

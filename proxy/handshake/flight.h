@@ -20,6 +20,7 @@ struct flight_way {
     struct dtls *dtls;
     const struct listener *listener;
     struct udp_out *to_client;
+    counter *sent_bytes; /* see udp_out_queue() */
     const struct udp_socket *socket;
     struct addr client, local;
     struct slabs *slabs;

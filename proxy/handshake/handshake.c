@@ -301,6 +301,7 @@ static struct handshake *make(struct handshakes *all, struct dtls *dtls, const s
         .dtls = dtls,
         .listener = a->listener,
         .to_client = all->to_client,
+        .sent_bytes = &handshake_counters(all, a->listener)->client_bytes_sent,
         .socket = a->socket,
         .client = a->datagram->from,
         .local = a->datagram->to,

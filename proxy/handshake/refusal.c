@@ -46,7 +46,8 @@ void refusal_forget(struct refusals *kept, uint32_t listener, const struct addr 
         r->end_ms = 0;
 }
 
-bool refusal_repeat(struct refusals *kept, const struct arrival *a, struct udp_out *to_client)
+bool refusal_repeat(struct refusals *kept, const struct arrival *a, struct udp_out *to_client,
+                    counter *sent_bytes)
 {
     struct refusal *r = find(kept, a->listener->number, &a->datagram->from, a->now_ms);
     if (r == NULL || r->repeats == REFUSAL_REPEATS || a->now_ms < r->due_ms ||
@@ -56,6 +57,7 @@ bool refusal_repeat(struct refusals *kept, const struct arrival *a, struct udp_o
     r->repeats++;
     r->due_ms = a->now_ms + REFUSAL_INTERVAL_MS;
     memcpy(udp_out_room(to_client, r->alert_len), r->alert, r->alert_len);
-    udp_out_queue(to_client, a->socket, &a->datagram->to, &r->client, r->alert_len, NULL);
+    udp_out_queue(to_client, a->socket, &a->datagram->to, &r->client, r->alert_len, NULL,
+                  sent_bytes);
     return true;
 }

@@ -43,8 +43,8 @@ void refusal_forget(struct refusals *refusals, uint32_t listener, const struct a
                     uint64_t now_ms);
 
 /* The datagram repeats a flight and is of no session. True if it is answered with the alert over
- * which its handshake failed. */
+ * which its handshake failed. sent_bytes: see udp_out_queue(). */
 bool refusal_repeat(struct refusals *refusals, const struct arrival *arrival,
-                    struct udp_out *to_client);
+                    struct udp_out *to_client, counter *sent_bytes);
 
 #endif

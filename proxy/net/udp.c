@@ -32,6 +32,7 @@ struct udp_out_buffers {
     _Alignas(struct cmsghdr) uint8_t controls[UDP_BATCH][CONTROL_BYTES];
     int fds[UDP_BATCH];
     bool *failed[UDP_BATCH];
+    counter *sent_bytes[UDP_BATCH];
     uint32_t count;
     size_t used_bytes;
     uint8_t arena[OUT_ARENA_BYTES];
@@ -264,7 +265,8 @@ static void set_used(struct udp_out_buffers *b, size_t bytes)
 }
 
 uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
-                       const struct addr *local, const struct addr *to, size_t len, bool *failed)
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed,
+                       counter *sent_bytes)
 {
     struct udp_out_buffers *b = out->buffers;
     uint32_t i = b->count++;
@@ -273,6 +275,7 @@ uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
     set_used(b, b->used_bytes + len);
     b->fds[i] = socket->fd;
     b->failed[i] = failed;
+    b->sent_bytes[i] = sent_bytes;
     b->messages[i].msg_hdr = (struct msghdr){
         .msg_name = &b->names[i],
         .msg_namelen = addr_to_sockaddr(to, &b->names[i]),
@@ -314,6 +317,14 @@ static bool wait_for_room(struct udp_out *out, int fd)
     return true;
 }
 
+static void count_sent(const struct udp_out_buffers *b, uint32_t first, uint32_t end)
+{
+    for (uint32_t i = first; i < end; i++) {
+        if (b->sent_bytes[i] != NULL)
+            counter_add(b->sent_bytes[i], b->vectors[i].iov_len);
+    }
+}
+
 /* Sends messages first..end-1, which share a socket. sendmmsg stops at a message that fails: that
  * one is marked and skipped. On a socket with an error queue the error may belong to an earlier
  * datagram (RFC 1122 section 4.1.3.3), so each is tried twice. */
@@ -324,6 +335,7 @@ static void send_run(struct udp_out *out, uint32_t first, uint32_t end)
     while (first < end) {
         int sent = sendmmsg(b->fds[first], b->messages + first, end - first, MSG_DONTWAIT);
         if (sent > 0) {
+            count_sent(b, first, first + (uint32_t)sent);
             first += (uint32_t)sent;
             is_second_try = false;
             continue;

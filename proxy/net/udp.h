@@ -9,6 +9,7 @@
 
 #include "base/addr.h"
 #include "base/err.h"
+#include "count/counters.h"
 #include "net/udp_socket.h"
 
 #define UDP_BATCH 64
@@ -70,10 +71,12 @@ void udp_out_deinit(struct udp_out *out);
 uint8_t *udp_out_room(struct udp_out *out, size_t size);
 
 /* Queues the `len` bytes that the caller wrote to the room. local: source address to use, its port
- * is ignored; unset = the kernel's choice. If sending fails, *failed (if not NULL) is set; it must
- * stay valid until the flush. Returns the datagram's number, from 1. */
+ * is ignored; unset = the kernel's choice. If sending fails, *failed is set; else *sent_bytes grows
+ * by the datagram's length. Either may be NULL, and must stay valid until the flush. Returns the
+ * datagram's number, from 1. */
 uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
-                       const struct addr *local, const struct addr *to, size_t len, bool *failed);
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed,
+                       counter *sent_bytes);
 
 /* Makes the datagram with that number longer. False, and nothing is done, if it is not the last one
  * of the batch any more, or would be longer than max_len. */

@@ -190,6 +190,8 @@ static void note_start(struct gate *gate)
     bool is_refused = gate->succession.aside.count != 0;
     gate->begun.state = !gate->state.is_new ? "taken_over" : is_refused ? "refused" : "new";
     gate->begun.count = state_starts_count(&gate->state);
+    gate->begun.is_after_crash =
+        gate->state.is_new ? is_refused : state_starts_is_after_crash(&gate->state);
     upgrade_record_begin(&gate->begun.upgrade, gate->succession.upgrade,
                          gate->succession.upgrade_text);
 }

@@ -8,6 +8,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/process.h"
+#include "run/metrics_line.h"
+#include "run/metrics_settings.h"
+#include "run/report_json.h"
 #include "run/watchdog.h"
 #include "version.h"
 
@@ -62,42 +65,12 @@ static bool sums_init(struct sums *sums, const struct metrics_source *source)
 
 /* --- lines --- */
 
-static void put_family(FILE *out, const char *name, const char *type, const char *help)
-{
-    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
-static void put_label_value(FILE *out, const char *value)
-{
-    fputc('"', out);
-    for (; *value != '\0'; value++) {
-        if (*value == '\n') {
-            fputs("\\n", out);
-            continue;
-        }
-        if (*value == '"' || *value == '\\')
-            fputc('\\', out);
-        fputc(*value, out);
-    }
-    fputc('"', out);
-}
-
-static void put_u64(FILE *out, uint64_t value)
-{
-    fprintf(out, " %llu\n", (unsigned long long)value);
-}
-
-static void put_thousandths(FILE *out, uint64_t value)
-{
-    fprintf(out, " %llu.%03u\n", (unsigned long long)(value / 1000), (unsigned)(value % 1000));
-}
-
-/* A sample of one listener begins: name{listener="...". The entry after the last is named "-". */
+/* The entry after the last is named "-". */
 static void put_listener(FILE *out, const struct sums *sums, const char *name, uint32_t listener)
 {
     const struct config *config = sums->config;
-    fprintf(out, "%s{listener=", name);
-    put_label_value(out, listener < sums->listener_count ? config->listeners[listener].name : "-");
+    metrics_line_listener(out, name,
+                          listener < sums->listener_count ? config->listeners[listener].name : "-");
 }
 
 static void put_listener_sample(FILE *out, const struct sums *sums, const char *name,
@@ -108,7 +81,7 @@ static void put_listener_sample(FILE *out, const struct sums *sums, const char *
     if (label != NULL)
         fprintf(out, ",%s=\"%s\"", label, label_value);
     fputc('}', out);
-    put_u64(out, value);
+    metrics_line_u64(out, value);
 }
 
 /* A process-wide number that may be unknown (0): then there is no such line. */
@@ -116,9 +89,9 @@ static void put_process_u64(FILE *out, const char *name, const char *help, uint6
 {
     if (value == 0)
         return;
-    put_family(out, name, "gauge", help);
+    metrics_line_family(out, name, "gauge", help);
     fputs(name, out);
-    put_u64(out, value);
+    metrics_line_u64(out, value);
 }
 
 /* --- datagrams --- */
@@ -126,17 +99,48 @@ static void put_process_u64(FILE *out, const char *name, const char *help, uint6
 static void put_client_datagrams(FILE *out, const struct sums *sums)
 {
     const char *name = "dtlsgate_client_datagrams_received_total";
-    put_family(out, name, "counter", "Datagrams received from devices.");
+    metrics_line_family(out, name, "counter", "Datagrams received from devices.");
     for (uint32_t i = 0; i < sums->listener_count; i++)
         put_listener_sample(out, sums, name, i, NULL, NULL,
                             counter_get(&sums->by_listener[i].client_received));
     name = "dtlsgate_client_datagrams_total";
-    put_family(out, name, "counter", "Datagrams received from devices, by how they ended.");
+    metrics_line_family(out, name, "counter",
+                        "Datagrams received from devices, by how they ended.");
     for (uint32_t i = 0; i < sums->listener_count; i++)
         for (unsigned o = 0; o < CLIENT_OUTCOME_COUNT; o++)
             put_listener_sample(out, sums, name, i, "outcome",
                                 client_outcome_name((enum client_outcome)o),
                                 counter_get(&sums->by_listener[i].client[o]));
+}
+
+/* What is of no listener stands in the entry after the last. */
+static void put_bytes(FILE *out, const struct sums *sums)
+{
+    const char *name = "dtlsgate_client_bytes_total";
+    metrics_line_family(
+        out, name, "counter",
+        "Bytes of the datagrams received from devices and sent to them: UDP payload, "
+        "records and their headers.");
+    for (uint32_t i = 0; i < sums->listener_count; i++) {
+        const struct counters *counters = &sums->by_listener[i];
+        put_listener_sample(out, sums, name, i, "direction", "received",
+                            counter_get(&counters->client_bytes_received));
+        put_listener_sample(out, sums, name, i, "direction", "sent",
+                            counter_get(&counters->client_bytes_sent));
+    }
+    name = "dtlsgate_backend_bytes_total";
+    metrics_line_family(
+        out, name, "counter",
+        "Bytes of the datagrams received from backends and sent to them: UDP payload, "
+        "plaintext.");
+    for (uint32_t i = 0; i <= sums->listener_count; i++) {
+        const struct counters *counters = &sums->by_listener[i];
+        put_listener_sample(out, sums, name, i, "direction", "received",
+                            counter_get(&counters->backend_bytes_received));
+        if (i < sums->listener_count)
+            put_listener_sample(out, sums, name, i, "direction", "sent",
+                                counter_get(&counters->backend_bytes_sent));
+    }
 }
 
 static void put_backend_datagrams(FILE *out, const struct sums *sums)
@@ -145,20 +149,21 @@ static void put_backend_datagrams(FILE *out, const struct sums *sums)
     for (uint32_t i = 0; i <= sums->listener_count; i++)
         received += counter_get(&sums->by_listener[i].backend_received);
     const char *name = "dtlsgate_backend_datagrams_received_total";
-    put_family(out, name, "counter", "Datagrams received from backends.");
+    metrics_line_family(out, name, "counter", "Datagrams received from backends.");
     fputs(name, out);
-    put_u64(out, received);
+    metrics_line_u64(out, received);
     name = "dtlsgate_backend_datagrams_total";
-    put_family(out, name, "counter",
-               "Datagrams received from backends, by how they ended; listener - is none.");
+    metrics_line_family(out, name, "counter",
+                        "Datagrams received from backends, by how they ended; listener - is none.");
     for (uint32_t i = 0; i <= sums->listener_count; i++)
         for (unsigned o = 0; o < BACKEND_OUTCOME_COUNT; o++)
             put_listener_sample(out, sums, name, i, "outcome",
                                 backend_outcome_name((enum backend_outcome)o),
                                 counter_get(&sums->by_listener[i].backend[o]));
     name = "dtlsgate_late_backend_datagrams_discarded_total";
-    put_family(out, name, "counter",
-               "Datagrams received from backends for a session that had ended, by why it ended.");
+    metrics_line_family(
+        out, name, "counter",
+        "Datagrams received from backends for a session that had ended, by why it ended.");
     for (uint32_t i = 0; i <= sums->listener_count; i++)
         for (unsigned r = 0; r < LATE_REASON_COUNT; r++)
             put_listener_sample(out, sums, name, i, "reason", late_reason_name(r),
@@ -167,24 +172,29 @@ static void put_backend_datagrams(FILE *out, const struct sums *sums)
 
 /* --- handshakes and sessions --- */
 
-/* Most of the combinations never occur. A series that is missing until its first event hides that
- * event from rate(), so those that a healthy listener has are written from the start. */
+/* A series that is missing until its first event hides that event from rate(), so those that the
+ * settings let happen are written from the start. Some failures come before the version or the
+ * credential is known. */
 static bool is_expected(const struct listener_config *listener, enum dtls_version version,
                         enum credential credential, bool is_resumed, enum handshake_result result)
 {
+    bool is_established = result == HANDSHAKE_established;
+    bool has_certificate = listener->certificate[0] != '\0';
     uint32_t bit = version == VERSION_1_2   ? CONFIG_VERSION_1_2
                    : version == VERSION_1_3 ? CONFIG_VERSION_1_3
                                             : 0;
-    if (result != HANDSHAKE_established || (listener->versions & bit) == 0 ||
-        (is_resumed && (listener->ticket_versions & bit) == 0))
+    if (version == VERSION_UNKNOWN ? is_established : (listener->versions & bit) == 0)
         return false;
-    bool has_certificate = listener->certificate[0] != '\0';
+    if (is_resumed && (listener->ticket_versions & bit) == 0)
+        return false;
     switch (credential) {
     case CREDENTIAL_PSK: return listener->psk_file.count != 0;
     case CREDENTIAL_CERTIFICATE:
         return has_certificate && listener->client_auth != CLIENT_AUTH_NONE;
-    case CREDENTIAL_NONE: return has_certificate && listener->client_auth != CLIENT_AUTH_REQUIRED;
-    default: return false;
+    case CREDENTIAL_NONE:
+        return has_certificate && (is_established ? listener->client_auth != CLIENT_AUTH_REQUIRED
+                                                  : listener->client_auth != CLIENT_AUTH_NONE);
+    default: return !is_established;
     }
 }
 
@@ -199,7 +209,7 @@ static void put_handshakes_sample(FILE *out, const struct sums *sums, uint32_t l
     fprintf(out, ",version=\"%s\",credential=\"%s\",resumed=\"%s\",result=\"%s\"}",
             dtls_version_name(version), credential_name(credential), is_resumed ? "yes" : "no",
             handshake_result_name(result));
-    put_u64(out, value);
+    metrics_line_u64(out, value);
 }
 
 static void put_handshakes_of(FILE *out, const struct sums *sums, uint32_t i)
@@ -230,22 +240,22 @@ static void put_handshake_seconds_of(FILE *out, const struct sums *sums, uint32_
     }
     put_listener(out, sums, "dtlsgate_handshake_seconds_sum", i);
     fputc('}', out);
-    put_thousandths(out, counter_get(&counters->handshake_ms_sum));
+    metrics_line_thousandths(out, counter_get(&counters->handshake_ms_sum));
     put_listener_sample(out, sums, "dtlsgate_handshake_seconds_count", i, NULL, NULL, count);
 }
 
 static void put_handshakes_and_closes(FILE *out, const struct sums *sums)
 {
     const char *name = "dtlsgate_handshakes_total";
-    put_family(out, name, "counter", "Handshakes that ended, by how.");
+    metrics_line_family(out, name, "counter", "Handshakes that ended, by how.");
     for (uint32_t i = 0; i < sums->listener_count; i++)
         put_handshakes_of(out, sums, i);
-    put_family(out, "dtlsgate_handshake_seconds", "histogram",
-               "Time from the hello with a valid cookie to the established session.");
+    metrics_line_family(out, "dtlsgate_handshake_seconds", "histogram",
+                        "Time from the hello with a valid cookie to the established session.");
     for (uint32_t i = 0; i < sums->listener_count; i++)
         put_handshake_seconds_of(out, sums, i);
     name = "dtlsgate_sessions_closed_total";
-    put_family(out, name, "counter", "Sessions that ended, by why.");
+    metrics_line_family(out, name, "counter", "Sessions that ended, by why.");
     for (uint32_t i = 0; i < sums->listener_count; i++)
         for (unsigned r = 0; r < CLOSE_REASON_COUNT; r++)
             put_listener_sample(out, sums, name, i, "reason",
@@ -267,7 +277,7 @@ static void put_minimum(FILE *out, const struct metrics_source *source, const ch
                         const char *help, size_t offset)
 {
     uint64_t least_ms = UINT64_MAX;
-    put_family(out, name, "gauge", help);
+    metrics_line_family(out, name, "gauge", help);
     for (uint32_t w = 0; w <= source->worker_count; w++) {
         const char *whole = (const char *)whole_of(source, w);
         uint64_t ms = whole != NULL ? counter_get((const counter *)(whole + offset)) : 0;
@@ -278,7 +288,7 @@ static void put_minimum(FILE *out, const struct metrics_source *source, const ch
     if (least_ms == UINT64_MAX)
         fputs(" +Inf\n", out);
     else
-        put_thousandths(out, least_ms);
+        metrics_line_thousandths(out, least_ms);
 }
 
 static struct durations sum_of_durations(const struct metrics_source *source, size_t offset)
@@ -302,17 +312,17 @@ static void put_durations(FILE *out, const struct metrics_source *source, const 
     static const unsigned bounds_us[DURATION_BUCKET_COUNT] = {DURATION_BUCKETS_US};
     struct durations sum = sum_of_durations(source, offset);
     uint64_t count = 0;
-    put_family(out, name, "histogram", help);
+    metrics_line_family(out, name, "histogram", help);
     for (unsigned b = 0; b <= DURATION_BUCKET_COUNT; b++) {
         char le[32] = "+Inf";
         if (b < DURATION_BUCKET_COUNT)
             snprintf(le, sizeof(le), "%g", bounds_us[b] / 1000000.0);
         count += counter_get(&sum.bucket[b]);
         fprintf(out, "%s_bucket{le=\"%s\"}", name, le);
-        put_u64(out, count);
+        metrics_line_u64(out, count);
     }
     fprintf(out, "%s_sum %.6f\n%s_count", name, (double)counter_get(&sum.ns_sum) / 1e9, name);
-    put_u64(out, count);
+    metrics_line_u64(out, count);
 }
 
 static void put_all_durations(FILE *out, const struct metrics_source *source)
@@ -331,7 +341,7 @@ static void put_all_durations(FILE *out, const struct metrics_source *source)
 static void put_plain(FILE *out, const struct sums *sums, const char *name, const char *type,
                       const char *help, size_t offset, uint32_t entries)
 {
-    put_family(out, name, type, help);
+    metrics_line_family(out, name, type, help);
     for (uint32_t i = 0; i < entries; i++) {
         const char *counters = (const char *)&sums->by_listener[i];
         put_listener_sample(out, sums, name, i, NULL, NULL,
@@ -353,87 +363,55 @@ static void put_plain_counters(FILE *out, const struct sums *sums)
 
 static void put_gate(FILE *out, const struct metrics_source *source, const struct sums *sums)
 {
-    put_family(out, "dtlsgate_build_info", "gauge", "Always 1; versions as labels.");
+    metrics_line_family(out, "dtlsgate_build_info", "gauge", "Always 1; versions as labels.");
     fputs("dtlsgate_build_info{version=\"" DTLSGATE_VERSION "\",wolfssl=", out);
-    put_label_value(out, source->tls_library_version);
+    metrics_line_label_value(out, source->tls_library_version);
     fputs("} 1\n", out);
-    put_family(out, "dtlsgate_workers", "gauge", "Worker threads.");
+    metrics_line_family(out, "dtlsgate_workers", "gauge", "Worker threads.");
     fprintf(out, "dtlsgate_workers %u\n", source->worker_count);
-    put_family(out, "dtlsgate_workers_unresponsive", "gauge",
-               "Workers that have not come back to their event loop for 3 s.");
+    metrics_line_family(out, "dtlsgate_workers_unresponsive", "gauge",
+                        "Workers that have not come back to their event loop for 3 s.");
     fprintf(out, "dtlsgate_workers_unresponsive %u\n", sums->unresponsive_workers);
-    put_family(out, "dtlsgate_log_lines_dropped_total", "counter",
-               "Log lines lost because stderr did not take them.");
+    metrics_line_family(out, "dtlsgate_started_after_crash", "gauge",
+                        "Whether the process before this one crashed, was killed, or left a state "
+                        "that could not be used: 1 if so, else 0.");
+    fprintf(out, "dtlsgate_started_after_crash %d\n", source->start->is_after_crash);
+    metrics_line_family(out, "dtlsgate_log_lines_dropped_total", "counter",
+                        "Log lines lost because stderr did not take them.");
     fputs("dtlsgate_log_lines_dropped_total", out);
-    put_u64(out, log_dropped_lines());
+    metrics_line_u64(out, log_dropped_lines());
 }
 
 static void put_reloads(FILE *out, const struct swap_record *record)
 {
     const char *name = "dtlsgate_config_reloads_total";
-    put_family(out, name, "counter", "Reloads of the settings, by how they ended.");
+    metrics_line_family(out, name, "counter", "Reloads of the settings, by how they ended.");
     fprintf(out, "%s{result=\"success\"}", name);
-    put_u64(out, atomic_load(&record->succeeded));
+    metrics_line_u64(out, atomic_load(&record->succeeded));
     fprintf(out, "%s{result=\"failure\"}", name);
-    put_u64(out, atomic_load(&record->failed));
+    metrics_line_u64(out, atomic_load(&record->failed));
     name = "dtlsgate_config_last_reload_successful";
-    put_family(out, name, "gauge", "1 unless the latest reload has failed.");
+    metrics_line_family(out, name, "gauge",
+                        "Whether the latest reload went well: 0 if it has failed, else 1.");
     fprintf(out, "%s %d\n", name, atomic_load(&record->is_good));
     name = "dtlsgate_config_last_reload_timestamp_seconds";
-    put_family(out, name, "gauge", "When the settings in force were read, in seconds since 1970.");
+    metrics_line_family(out, name, "gauge",
+                        "When the settings in force were read, in seconds since 1970.");
     fprintf(out, "%s %lld\n", name, (long long)atomic_load(&record->good_since));
-}
-
-static void put_not_after(FILE *out, const struct sums *sums, uint32_t listener, const char *file,
-                          int64_t not_after)
-{
-    put_listener(out, sums, "dtlsgate_certificate_not_after_timestamp_seconds", listener);
-    fprintf(out, ",file=\"%s\"} %lld\n", file, (long long)not_after);
-}
-
-static void put_certificates(FILE *out, const struct sums *sums)
-{
-    const struct listener *listeners = sums->generation->listeners;
-    put_family(out, "dtlsgate_certificate_not_after_timestamp_seconds", "gauge",
-               "When the first certificate of a file expires, in seconds since 1970.");
-    for (uint32_t i = 0; i < sums->listener_count; i++) {
-        const struct creds *creds = listeners[i].creds;
-        if (creds == NULL)
-            continue;
-        if (creds->certificate_key != KEY_UNKNOWN)
-            put_not_after(out, sums, i, "certificate", creds->certificate_not_after);
-        if (creds->anchors.count != 0)
-            put_not_after(out, sums, i, "client_ca",
-                          certificate_anchors_not_after(&creds->anchors));
-    }
-}
-
-static void put_crls(FILE *out, const struct sums *sums)
-{
-    const struct listener *listeners = sums->generation->listeners;
-    put_family(out, "dtlsgate_crl_next_update_timestamp_seconds", "gauge",
-               "When the first CRL of a listener expires, in seconds since 1970.");
-    for (uint32_t i = 0; i < sums->listener_count; i++) {
-        const struct creds *creds = listeners[i].creds;
-        int64_t next_update = creds != NULL ? creds_crl_next_update(creds) : 0;
-        if (next_update == 0)
-            continue;
-        put_listener(out, sums, "dtlsgate_crl_next_update_timestamp_seconds", i);
-        fprintf(out, "} %lld\n", (long long)next_update);
-    }
 }
 
 static void put_process(FILE *out)
 {
     struct process_usage usage;
     process_read_usage(&usage);
-    put_family(out, "process_cpu_seconds_total", "counter", "User and system CPU time.");
+    metrics_line_family(out, "process_cpu_seconds_total", "counter", "User and system CPU time.");
     fputs("process_cpu_seconds_total", out);
-    put_thousandths(out, usage.cpu_us / 1000);
+    metrics_line_thousandths(out, usage.cpu_us / 1000);
     if (usage.start_time_ms != 0) {
-        put_family(out, "process_start_time_seconds", "gauge", "Start, in seconds since 1970.");
+        metrics_line_family(out, "process_start_time_seconds", "gauge",
+                            "Start, in seconds since 1970.");
         fputs("process_start_time_seconds", out);
-        put_thousandths(out, usage.start_time_ms);
+        metrics_line_thousandths(out, usage.start_time_ms);
     }
     put_process_u64(out, "process_resident_memory_bytes", "Resident memory.", usage.resident_bytes);
     put_process_u64(out, "process_open_fds", "Open file descriptors.", usage.open_fds);
@@ -455,11 +433,11 @@ char *metrics_text_render(const struct metrics_source *source)
         put_reloads(out, &source->swap->record);
         put_client_datagrams(out, &sums);
         put_backend_datagrams(out, &sums);
+        put_bytes(out, &sums);
         put_handshakes_and_closes(out, &sums);
         put_plain_counters(out, &sums);
         put_all_durations(out, source);
-        put_certificates(out, &sums);
-        put_crls(out, &sums);
+        metrics_settings_put(out, sums.generation);
         put_process(out);
         bool is_complete = !ferror(out);
         if (fclose(out) != 0 || !is_complete) {

@@ -23,8 +23,9 @@ json_t *report_json_failure(const struct failure *failure, const struct generati
 
 /* How the process began; but for the upgrade it does not change while workers run. */
 struct report_start {
-    const char *state; /* new, taken_over, or refused: one was there that could not be used */
-    uint32_t count;    /* processes that had the state, with this one */
+    const char *state;   /* new, taken_over, or refused: one was there that could not be used */
+    uint32_t count;      /* processes that had the state, with this one */
+    bool is_after_crash; /* of the process before, or it left a state that cannot be used */
     struct sessions_adopted sessions; /* all 0 if the state is new */
     struct upgrade_record upgrade;    /* the latest one */
 };

@@ -95,7 +95,7 @@ bool path_send(struct sessions *all, struct session *s, const uint8_t *record, s
         return true;
     }
     memcpy(udp_out_room(all->to_client, len), record, len);
-    *datagram =
-        udp_out_queue(all->to_client, route->socket, &route->local, &s->client, len, failed);
+    *datagram = udp_out_queue(all->to_client, route->socket, &route->local, &s->client, len, failed,
+                              &session_counters(all, s)->client_bytes_sent);
     return true;
 }

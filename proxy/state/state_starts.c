@@ -69,6 +69,12 @@ uint32_t state_starts_failed(const struct state *state, const char *build)
     return count;
 }
 
+bool state_starts_is_after_crash(const struct state *state)
+{
+    const struct layout_start *before = start_at(state, 1);
+    return before != NULL && before->progress != LAYOUT_START_STOPPED;
+}
+
 uint32_t state_starts_count(const struct state *state)
 {
     return state->header->start_count;

@@ -19,6 +19,9 @@ uint32_t state_starts_crashes_within(const struct state *state, const char *buil
 /* How many of the latest processes before this one were of that build and never became ready. */
 uint32_t state_starts_failed(const struct state *state, const char *build);
 
+/* The process before this one, if there was one, did not go in good order. */
+bool state_starts_is_after_crash(const struct state *state);
+
 /* Processes that had the state, with this one. */
 uint32_t state_starts_count(const struct state *state);
 

@@ -58,12 +58,17 @@ static enum client_outcome to_handshake(struct datapath *dp, struct handshake *h
     return step.is_complete ? establish(dp, h, a, &step) : step.outcome;
 }
 
+static counter *client_bytes_sent(const struct datapath *dp, const struct arrival *a)
+{
+    return &dp->counters.by_listener[a->listener->number].client_bytes_sent;
+}
+
 static void answer_stranger(struct datapath *dp, const struct arrival *a,
                             const struct cookie_result *cookie)
 {
     memcpy(udp_out_room(&dp->to_client, cookie->reply_len), cookie->reply, cookie->reply_len);
     udp_out_queue(&dp->to_client, a->socket, &a->datagram->to, &a->datagram->from,
-                  cookie->reply_len, NULL);
+                  cookie->reply_len, NULL, client_bytes_sent(dp, a));
 }
 
 static bool may_answer(const struct arrival *a, enum role_phase phase,
@@ -174,7 +179,8 @@ static enum client_outcome from_nobody(struct datapath *dp, const struct arrival
     if (a->kind.alert_level == ALERT_FATAL && a->kind.before_alert_len == 0)
         handshakes_on_stranger_alert(&dp->handshakes, a, ticket == TICKET_NOTED_OLD);
     return classify_is_of_flight(&a->kind) &&
-                   refusal_repeat(&dp->handshakes.refusals, a, &dp->to_client)
+                   refusal_repeat(&dp->handshakes.refusals, a, &dp->to_client,
+                                  client_bytes_sent(dp, a))
                ? CLIENT_alert_repeated
                : outcome;
 }
@@ -238,6 +244,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
     struct counters *c = &dp->counters.by_listener[listener];
     enum client_outcome outcomes[UDP_BATCH];
     bool send_failed[UDP_BATCH] = {false};
+    uint64_t bytes = 0;
     dp->log.now_ms = now_ms;
 
     for (uint32_t i = 0; i < batch->count; i++) {
@@ -247,6 +254,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
                                   .now_ms = now_ms,
                                   .send_failed = &send_failed[i]};
         outcomes[i] = from_client(dp, &arrival);
+        bytes += batch->at[i].len;
         dp->data_count += outcomes[i] == CLIENT_forwarded;
         dp->begun_count += outcomes[i] == CLIENT_handshake_begun;
     }
@@ -254,6 +262,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
 
     counters_begin_turn(&dp->counters);
     counter_add(&c->client_received, batch->count);
+    counter_add(&c->client_bytes_received, bytes);
     for (uint32_t i = 0; i < batch->count; i++) {
         if (send_failed[i]) {
             outcomes[i] = CLIENT_backend_send_failed;
@@ -311,6 +320,7 @@ void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint
             continue;
         struct counters *c = counters_of(dp, recipients[i].listener);
         counter_add(&c->backend_received, 1);
+        counter_add(&c->backend_bytes_received, batch->at[i].len);
         counter_add(&c->backend[send_failed[i] ? BACKEND_client_send_failed : outcomes[i]], 1);
         if (outcomes[i] == BACKEND_late)
             counter_add(&c->late[recipients[i].late], 1);

@@ -43,17 +43,17 @@ class Counters:
                 return base
         return name
 
-    def select(self, name, **labels):
+    def select(self, name, /, **labels):
         """All samples of a name whose labels include the given ones: {labels dict as tuple: n}."""
         wanted = set(labels.items())
         return {key: value for (sample, key), value in self.samples.items()
                 if sample == name and wanted <= set(key)}
 
-    def get(self, name, **labels):
+    def get(self, name, /, **labels):
         """The sum of the samples of a name with these labels; 0 if there is none."""
         return sum(self.select(name, **labels).values())
 
-    def has(self, name, **labels):
+    def has(self, name, /, **labels):
         return bool(self.select(name, **labels))
 
 

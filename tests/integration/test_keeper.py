@@ -48,8 +48,10 @@ def test_it_starts_and_ends_like_the_gate(start_kept, backend, make_device):
 
 def test_a_gate_that_is_killed_comes_back(start_kept, backend, make_device):
     proxy = start_kept(backend)
+    assert proxy.counter("dtlsgate_started_after_crash") == 0
     for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGTRAP):
         kill_gate(proxy, number)
+        assert proxy.counter("dtlsgate_started_after_crash") == 1
         assert f"signal {int(number)}" in proxy.wait_log("gate_died")["text"]
     make_device(proxy).connect().exchange(b"again")
     assert len(proxy.log_lines("gate_died")) == 3
@@ -73,6 +75,7 @@ def test_three_crashes_in_a_minute(start_kept, backend, make_device):
         assert not proxy.log_lines("state_crashed")
         kill_gate(proxy)
     proxy.wait_log("state_crashed")
+    assert proxy.counter("dtlsgate_started_after_crash") == 1
     make_device(proxy).connect().exchange(b"without the sessions of before")
     assert len(fd_target(proxy.process.pid, "/memfd:dtlsgate-state")) == 2, "one for inspection"
 

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from clients.device import flood
+from conftest import IDENTITY, KEY
 from environment import TIME_FACTOR, wait_until
 from proxy import METRICS_PORT
 
@@ -25,6 +26,11 @@ NAMES = {
     "dtlsgate_sessions": "gauge",
     "dtlsgate_handshakes_in_progress": "gauge",
     "dtlsgate_sessions_closed_total": "counter",
+    "dtlsgate_client_bytes_total": "counter",
+    "dtlsgate_backend_bytes_total": "counter",
+    "dtlsgate_limit": "gauge",
+    "dtlsgate_psk_identities": "gauge",
+    "dtlsgate_started_after_crash": "gauge",
     "dtlsgate_client_kernel_drops_total": "counter",
     "process_start_time_seconds": "gauge",
     "process_resident_memory_bytes": "gauge",
@@ -56,6 +62,13 @@ def test_values(start_proxy, backend, make_device):
     assert counters.get("dtlsgate_sessions", listener="coaps") == 1
     assert counters.get("dtlsgate_client_datagrams_total", outcome="forwarded") == 7
     assert counters.get("dtlsgate_backend_datagrams_total", outcome="forwarded") == 7
+    plaintext = 7 * len(b"seven times")
+    assert counters.get("dtlsgate_backend_bytes_total", direction="sent") == plaintext
+    assert counters.get("dtlsgate_backend_bytes_total", direction="received") == plaintext
+    assert counters.get("dtlsgate_client_bytes_total", direction="received") > 2 * plaintext
+    assert counters.get("dtlsgate_client_bytes_total", direction="sent") > 2 * plaintext
+    assert counters.get("dtlsgate_psk_identities", listener="coaps") == 2
+    assert counters.get("dtlsgate_limit", listener="-", name="max_sessions") == 100000
     assert counters.get("dtlsgate_handshakes_total", version="1.2", credential="psk",
                         result="established") == 1
     assert counters.get("dtlsgate_handshake_seconds_count") == 1
@@ -65,6 +78,19 @@ def test_values(start_proxy, backend, make_device):
     assert 0.5 < resident / proxy.resident_bytes() < 2
     assert abs(counters.get("process_open_fds") - proxy.descriptors()) <= 3
     assert dict(next(iter(counters.select("dtlsgate_build_info"))))["wolfssl"].startswith("5.")
+
+
+@pytest.mark.parametrize("result, psk", [("unknown_identity", ("nobody", KEY)), ("wrong_key", (IDENTITY, "00" * 16))])
+def test_the_first_failure_has_a_series_already(start_proxy, backend, make_device, result, psk):
+    """Else increase() would not see it."""
+    proxy = start_proxy(backend, listener={"handshake_timeout": "2s"})
+    before = proxy.counters().select("dtlsgate_handshakes_total")
+    device = make_device(proxy, psk=psk, version="1.3")
+    device.handshake()
+    proxy.wait_counter("dtlsgate_handshakes_total", result=result)
+    after = proxy.counters().select("dtlsgate_handshakes_total")
+    assert after.keys() == before.keys()
+    assert sum(before.values()) == 0 and sum(after.values()) == 1
 
 
 def test_histogram_buckets_grow(start_proxy, backend, make_device):

@@ -83,6 +83,7 @@ def test_the_same_process_goes_on(start_installed, backend, make_device):
     make_device(proxy).connect().exchange(b"served by the new one")
     upgrade(proxy)
     assert starts(proxy) == 3
+    assert proxy.counter("dtlsgate_started_after_crash") == 0
     proxy.stop()
     assert proxy.exit_status == 0
 

@@ -253,6 +253,70 @@ static void another_version_relabels_nothing(void **state)
     assert_int_equal(entry(&f->inherited, 0)->client_received, 0);
 }
 
+/* The build before had buckets from 10 ms to 30 s, and counted no bytes. */
+static void make_area_before_bytes(struct fixture *f)
+{
+    enum { NAMES_AT = 4096, BLOCKS_AT = 65536, ENTRY = 80, BLOCK = 32768 };
+    static const struct counters_name names[] = {
+        {.name = "client_received", .offset = 0},
+        {.name = "backend_received", .offset = 8},
+        {.name = "client/forwarded", .offset = 16},
+        {.name = "handshakes/1.2/psk/wrong_key", .offset = 24},
+        {.name = "handshake_ms/10", .offset = 32},
+        {.name = "handshake_ms/30", .offset = 40},
+        {.name = "handshake_ms/30000", .offset = 48},
+        {.name = "handshake_ms/inf", .offset = 56},
+        {.name = "handshake_ms_sum", .offset = 64},
+    };
+    uint32_t area = atomic_load(&f->state.header->counters_area);
+    uint8_t *base = f->state.region.base + LAYOUT_COUNTERS_AT(area);
+    assert_true(region_need(&f->state.region, LAYOUT_COUNTERS_AT(area), 1 << 20));
+    memset(base, 0, 1 << 20);
+    *(struct old_head *)base = (struct old_head){.name_count = sizeof(names) / sizeof(names[0]),
+                                                 .block_count = 2,
+                                                 .block_at = BLOCKS_AT,
+                                                 .block_bytes = BLOCK,
+                                                 .entry_at = 64,
+                                                 .entry_bytes = ENTRY};
+    memcpy(base + NAMES_AT, names, sizeof(names));
+    uint64_t *first = (uint64_t *)(base + BLOCKS_AT + BLOCK + 64);
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        first[i] = 100 + i;
+}
+
+static unsigned bucket_of(unsigned ms)
+{
+    static const unsigned bounds_ms[] = {HANDSHAKE_BUCKETS_MS};
+    unsigned bucket = 0;
+    while (bounds_ms[bucket] != ms)
+        bucket++;
+    return bucket;
+}
+
+/* Each observation stands in the bucket of the bound that it had, and is counted once. */
+static void counters_of_the_build_before_go_on(void **state)
+{
+    struct fixture *f = *state;
+    make_area_before_bytes(f);
+    change_process(f, 2);
+    const struct counters *c = entry(&f->inherited, 0);
+    uint64_t all = 0;
+    for (unsigned i = 0; i <= HANDSHAKE_BUCKET_COUNT; i++)
+        all += counter_get(&c->handshake_ms_bucket[i]);
+    assert_int_equal(c->handshake_ms_bucket[bucket_of(10)], 104);
+    assert_int_equal(c->handshake_ms_bucket[bucket_of(30)], 105);
+    assert_int_equal(c->handshake_ms_bucket[bucket_of(30000)], 106);
+    assert_int_equal(c->handshake_ms_bucket[HANDSHAKE_BUCKET_COUNT], 107);
+    assert_int_equal(all, 104 + 105 + 106 + 107);
+    assert_int_equal(c->handshake_ms_sum, 108);
+    assert_int_equal(c->client[CLIENT_forwarded], 102);
+    assert_int_equal(c->handshakes[VERSION_1_2][CREDENTIAL_PSK][HANDSHAKE_wrong_key], 103);
+    assert_int_equal(c->client_bytes_received, 0);
+    assert_int_equal(c->client_bytes_sent, 0);
+    assert_int_equal(c->backend_bytes_received, 0);
+    assert_int_equal(c->backend_bytes_sent, 0);
+}
+
 /* Whatever is in there: it is not followed, and the next counts from what it is. */
 static void garbage(void **state)
 {
@@ -330,6 +394,7 @@ int main(void)
         TEST(a_batch_that_was_killed_leaves_sums_that_hold),
         TEST(a_start_that_was_killed_counts_nothing_twice),
         TEST(another_version_relabels_nothing),
+        TEST(counters_of_the_build_before_go_on),
         TEST(sums_of_an_area_with_holes_go_on),
         TEST(garbage),
         TEST(a_listener_may_be_added),

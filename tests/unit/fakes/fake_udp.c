@@ -103,6 +103,7 @@ struct udp_out_buffers {
         uint8_t *data;
         size_t len;
         bool *failed;
+        counter *sent_bytes;
     } queued[UDP_BATCH];
     uint32_t count;
     uint8_t *room;
@@ -274,7 +275,8 @@ uint8_t *udp_out_room(struct udp_out *out, size_t size)
 }
 
 uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
-                       const struct addr *local, const struct addr *to, size_t len, bool *failed)
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed,
+                       counter *sent_bytes)
 {
     struct udp_out_buffers *b = out->buffers;
     assert(b->count < UDP_BATCH && b->room != NULL && len <= b->room_size);
@@ -284,6 +286,7 @@ uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
     b->queued[b->count].data = b->room;
     b->queued[b->count].len = len;
     b->queued[b->count].failed = failed;
+    b->queued[b->count].sent_bytes = sent_bytes;
     b->count++;
     b->room = NULL;
     return ++out->queued;
@@ -316,13 +319,16 @@ void udp_out_flush(struct udp_out *out)
         struct addr from = is_chosen ? b->queued[i].local : s->bound;
         assert(s->is_open);
         from.port = s->bound.port;
-        if (!kernel.is_refused[direction])
+        if (kernel.is_refused[direction]) {
+            out->error = EINVAL;
+            if (b->queued[i].failed != NULL)
+                *b->queued[i].failed = true;
+        } else {
             fake_network_send(direction, &from, &b->queued[i].to, b->queued[i].data,
                               b->queued[i].len);
-        else if (b->queued[i].failed != NULL)
-            *b->queued[i].failed = true;
-        if (kernel.is_refused[direction])
-            out->error = EINVAL;
+            if (b->queued[i].sent_bytes != NULL)
+                counter_add(b->queued[i].sent_bytes, b->queued[i].len);
+        }
         free(b->queued[i].data);
     }
 }

@@ -139,9 +139,11 @@ uint8_t *udp_out_room(struct udp_out *out, size_t size)
 }
 
 uint64_t udp_out_queue(struct udp_out *out, const struct udp_socket *socket,
-                       const struct addr *local, const struct addr *to, size_t len, bool *failed)
+                       const struct addr *local, const struct addr *to, size_t len, bool *failed,
+                       counter *sent_bytes)
 {
     (void)failed;
+    (void)sent_bytes;
     MUST(len <= out->buffers->size);
     MUST(sent_count < SENT_MAX);
     struct fuzz_sent *s = &sent[sent_count++];

@@ -286,7 +286,7 @@ static void test_flush_when_the_arena_is_full(void **state)
     for (uint32_t i = 0; i < COUNT; i++) {
         uint8_t *room = udp_out_room(&f->out, lens[i]);
         fill(room, lens[i], i);
-        udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, lens[i], &failed[i]);
+        udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, lens[i], &failed[i], NULL);
         if (i == COUNT - 1)
             udp_out_flush(&f->out);
         /* Read as we go: the socket's buffer is small. */
@@ -319,7 +319,7 @@ static void test_room_given_back(void **state)
     uint8_t *first = udp_out_room(&f->out, 16384);
     assert_ptr_equal(udp_out_room(&f->out, 16384), first);
     memcpy(first, "ab", 2);
-    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 2, NULL);
+    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 2, NULL, NULL);
     udp_fixture_queue(&f->out, &listener, &udp_fixture_unset, &to, "cde", 3, NULL);
     udp_out_flush(&f->out);
     char text[16];
@@ -343,15 +343,18 @@ static void test_last_datagram_grows(void **state)
     memset(more, '+', sizeof(more));
     assert_false(udp_out_append(&f->out, 0, "x", 1, 100)); /* nothing is queued */
     memcpy(udp_out_room(&f->out, 2), "ab", 2);
-    uint64_t first = udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 2, NULL);
+    counter sent_bytes = 0;
+    uint64_t first =
+        udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 2, NULL, &sent_bytes);
     assert_true(udp_out_append(&f->out, first, "cd", 2, 4));
     assert_false(udp_out_append(&f->out, first, "e", 1, 4));
     assert_true(udp_out_append(&f->out, first, more, sizeof(more), sizeof(text)));
     memcpy(udp_out_room(&f->out, 3), "xyz", 3);
-    uint64_t second = udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 3, NULL);
+    uint64_t second = udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 3, NULL, NULL);
     assert_int_equal(second, first + 1);
     assert_false(udp_out_append(&f->out, first, "e", 1, sizeof(text)));
     udp_out_flush(&f->out);
+    assert_int_equal(counter_get(&sent_bytes), 4 + sizeof(more));
     assert_false(udp_out_append(&f->out, second, "e", 1, sizeof(text)));
     assert_int_equal(udp_fixture_receive_plain(fd, text, sizeof(text), &from), 4 + sizeof(more));
     assert_memory_equal(text, "abcd", 4);

@@ -62,16 +62,18 @@ static void test_too_large_is_marked(void **state)
     int fd = udp_fixture_open_plain(udp_fixture_parse("127.0.0.1:1"));
     struct addr to = udp_fixture_name_of(fd);
     bool failed[3] = {false};
+    counter sent_bytes = 0;
     udp_out_room(&f->out, 65536); /* larger than UDP allows, smaller than the arena */
-    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 1, &failed[0]);
+    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 1, &failed[0], &sent_bytes);
     udp_out_room(&f->out, 65536);
-    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 65508, &failed[1]);
+    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 65508, &failed[1], &sent_bytes);
     udp_out_room(&f->out, 1);
-    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 1, &failed[2]);
+    udp_out_queue(&f->out, &listener, &udp_fixture_unset, &to, 1, &failed[2], &sent_bytes);
     udp_out_flush(&f->out);
     assert_false(failed[0]);
     assert_true(failed[1]);
     assert_false(failed[2]);
+    assert_int_equal(counter_get(&sent_bytes), 1 + 1);
     close(fd);
     udp_close(&listener);
 }
@@ -240,7 +242,7 @@ static int lost_of_burst(struct udp_out *out, uint32_t wait_ms)
     out->wait_ms = wait_ms;
     for (int i = 0; i < BURST; i++) {
         memset(udp_out_room(out, BURST_BYTES), i, BURST_BYTES);
-        udp_out_queue(out, &listener, &udp_fixture_unset, &to, BURST_BYTES, &failed[i]);
+        udp_out_queue(out, &listener, &udp_fixture_unset, &to, BURST_BYTES, &failed[i], NULL);
     }
     udp_out_flush(out);
     for (int i = 0; i < BURST; i++)

@@ -136,5 +136,5 @@ void udp_fixture_queue(struct udp_out *out, const struct udp_socket *from, const
                        const struct addr *to, const void *data, size_t len, bool *failed)
 {
     memcpy(udp_out_room(out, len), data, len);
-    udp_out_queue(out, from, local, to, len, failed);
+    udp_out_queue(out, from, local, to, len, failed, NULL);
 }

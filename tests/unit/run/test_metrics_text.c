@@ -45,6 +45,11 @@ static void test_sums_and_labels(void **state)
     for (int w = 0; w < WORKERS; w++) {
         struct counters *counters = f->counters[w];
         counter_add(&counters[0].client_received, 7);
+        counter_add(&counters[0].client_bytes_received, 700);
+        counter_add(&counters[0].client_bytes_sent, 600);
+        counter_add(&counters[0].backend_bytes_received, 500);
+        counter_add(&counters[0].backend_bytes_sent, 400);
+        counter_add(&counters[LISTENERS].backend_bytes_received, 90);
         counter_add(&counters[0].client[CLIENT_forwarded], 6);
         counter_add(&counters[0].client[CLIENT_not_dtls], 1);
         counter_add(&counters[0].backend_received, 5);
@@ -68,6 +73,12 @@ static void test_sums_and_labels(void **state)
         "dtlsgate_client_datagrams_total{listener=\"coaps\",outcome=\"not_dtls\"} 2",
         "dtlsgate_client_datagrams_total{listener=\"coaps\",outcome=\"cookie_sent\"} 0",
         "dtlsgate_backend_datagrams_received_total 28",
+        "dtlsgate_client_bytes_total{listener=\"coaps\",direction=\"received\"} 1400",
+        "dtlsgate_client_bytes_total{listener=\"coaps\",direction=\"sent\"} 1200",
+        "dtlsgate_client_bytes_total{listener=\"a\\\"b\\\\c\",direction=\"sent\"} 0",
+        "dtlsgate_backend_bytes_total{listener=\"coaps\",direction=\"received\"} 1000",
+        "dtlsgate_backend_bytes_total{listener=\"coaps\",direction=\"sent\"} 800",
+        "dtlsgate_backend_bytes_total{listener=\"-\",direction=\"received\"} 180",
         "dtlsgate_backend_datagrams_total{listener=\"coaps\",outcome=\"late\"} 10",
         "dtlsgate_backend_datagrams_total{listener=\"-\",outcome=\"wrong_sender\"} 18",
         ("dtlsgate_late_backend_datagrams_discarded_total{listener=\"coaps\","
@@ -82,9 +93,10 @@ static void test_sums_and_labels(void **state)
         "dtlsgate_backend_kernel_drops_total{listener=\"-\"} 20",
         "dtlsgate_workers 2",
         "dtlsgate_workers_unresponsive 0",
+        "dtlsgate_started_after_crash 0",
         "# TYPE dtlsgate_sessions gauge",
         "# TYPE dtlsgate_records_discarded_total counter",
-        "# HELP dtlsgate_sessions established sessions",
+        "# HELP dtlsgate_sessions Established sessions.",
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         assert_line(text, lines[i]);
@@ -151,11 +163,41 @@ static void test_every_name_is_exported(void **state)
     free(text);
 }
 
+/* How many series of handshakes of that listener begin so: from the labels behind it on. */
+static unsigned count_handshakes(const char *text, const char *listener, const char *labels)
+{
+    char begin[200];
+    unsigned count = 0;
+    int len = snprintf(begin, sizeof(begin), "\ndtlsgate_handshakes_total{listener=\"%s\",%s",
+                       listener, labels);
+    assert_true(len > 0 && (size_t)len < sizeof(begin));
+    for (const char *at = text; (at = strstr(at, begin)) != NULL; at++)
+        count++;
+    return count;
+}
+
+/* Each way to fail is there before the first failure, which increase() would not see otherwise. */
+static void assert_failures(const char *text, const char *listener, const char *version,
+                            const char *credential)
+{
+    char line[300];
+    for (unsigned r = 0; r < HANDSHAKE_RESULT_COUNT; r++) {
+        if (r == HANDSHAKE_established)
+            continue;
+        snprintf(line, sizeof(line),
+                 "dtlsgate_handshakes_total{listener=\"%s\",version=\"%s\",credential=\"%s\","
+                 "resumed=\"no\",result=\"%s\"} 0",
+                 listener, version, credential, handshake_result_name(r));
+        assert_line(text, line);
+    }
+}
+
 static void test_handshake_series(void **state)
 {
+    enum { FAILURES = HANDSHAKE_RESULT_COUNT - 1 };
     struct fixture *f = *state;
     char *text = metrics_text_render(&f->source);
-    /* From the start: what the settings let succeed, and nothing else. */
+    /* From the start: what the settings let happen, and nothing else. */
 #define ESTABLISHED(listener, version, credential, resumed)                  \
     "dtlsgate_handshakes_total{listener=\"" listener "\",version=\"" version \
     "\",credential=\"" credential "\",resumed=\"" resumed "\",result=\"established\"} "
@@ -170,12 +212,19 @@ static void test_handshake_series(void **state)
         ESTABLISHED("coaps", "1.3", "certificate", "yes") "0",
         ESTABLISHED("a\\\"b\\\\c", "1.2", "none", "no") "0", /* its tickets are off */
     };
-    unsigned expected = sizeof(from_the_start) / sizeof(from_the_start[0]), found = 0;
-    for (unsigned i = 0; i < expected; i++)
+    for (unsigned i = 0; i < sizeof(from_the_start) / sizeof(from_the_start[0]); i++)
         assert_line(text, from_the_start[i]);
-    for (const char *at = text; (at = strstr(at, "\ndtlsgate_handshakes_total{")) != NULL; at++)
-        found++;
-    assert_int_equal(found, expected);
+    static const char *const versions[] = {"unknown", "1.2", "1.3"};
+    static const char *const credentials[] = {"unknown", "psk", "certificate", "none"};
+    for (unsigned v = 0; v < 3; v++) {
+        for (unsigned c = 0; c < 4; c++)
+            assert_failures(text, "coaps", versions[v], credentials[c]);
+    }
+    assert_int_equal(count_handshakes(text, "coaps", ""), 8 + 12 * FAILURES);
+    /* It asks for no certificate, has no keys, and speaks 1.2 only. */
+    assert_failures(text, "a\\\"b\\\\c", "unknown", "unknown");
+    assert_failures(text, "a\\\"b\\\\c", "1.2", "unknown");
+    assert_int_equal(count_handshakes(text, "a\\\"b\\\\c", ""), 1 + 2 * FAILURES);
     free(text);
 
     counter_add(
@@ -196,24 +245,88 @@ static void test_histogram(void **state)
 {
     struct fixture *f = *state;
     counter_add(&f->counters[0][0].handshake_ms_bucket[0], 1);
-    counter_add(&f->counters[1][0].handshake_ms_bucket[3], 2);
+    counter_add(&f->counters[1][0].handshake_ms_bucket[5], 2);
     counter_add(&f->counters[0][0].handshake_ms_bucket[HANDSHAKE_BUCKET_COUNT], 4);
     counter_add(&f->counters[0][0].handshake_ms_sum, 160007);
     char *text = metrics_text_render(&f->source);
     static const char *const lines[] = {
         "# TYPE dtlsgate_handshake_seconds histogram",
+        "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"0.001\"} 1",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"0.01\"} 1",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"0.03\"} 1",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"0.1\"} 1",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"0.3\"} 3",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"1\"} 3",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"30\"} 3",
+        "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"120\"} 3",
         "dtlsgate_handshake_seconds_bucket{listener=\"coaps\",le=\"+Inf\"} 7",
         "dtlsgate_handshake_seconds_sum{listener=\"coaps\"} 160.007",
         "dtlsgate_handshake_seconds_count{listener=\"coaps\"} 7",
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
         assert_line(text, lines[i]);
+    free(text);
+}
+
+static void test_limits(void **state)
+{
+    struct fixture *f = *state;
+    f->config.gate.max_sessions = 100000;
+    f->listener_configs[0].max_handshakes = 1000;
+    f->listener_configs[0].hellos_per_prefix_per_s = 20;
+    f->listener_configs[1].max_handshakes = 7;
+    f->listener_configs[1].handshakes_per_s = 30;
+    f->listener_configs[1].sessions_per_identity = 2;
+    char *text = metrics_text_render(&f->source);
+    static const char *const lines[] = {
+        "dtlsgate_limit{listener=\"-\",name=\"max_sessions\"} 100000",
+        "dtlsgate_limit{listener=\"-\",name=\"backend_addresses\"} 400000",
+        "dtlsgate_limit{listener=\"coaps\",name=\"max_handshakes\"} 1000",
+        "dtlsgate_limit{listener=\"coaps\",name=\"hellos_per_prefix_per_s\"} 20",
+        "dtlsgate_limit{listener=\"a\\\"b\\\\c\",name=\"max_handshakes\"} 7",
+        "dtlsgate_limit{listener=\"a\\\"b\\\\c\",name=\"handshakes_per_s\"} 30",
+        "dtlsgate_limit{listener=\"a\\\"b\\\\c\",name=\"sessions_per_identity\"} 2",
+        "dtlsgate_psk_identities{listener=\"coaps\"} 0",
+    };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+        assert_line(text, lines[i]);
+    /* One that is off is none. */
+    assert_null(strstr(text, "dtlsgate_limit{listener=\"coaps\",name=\"handshakes_per_s\"}"));
+    assert_null(strstr(text, "dtlsgate_limit{listener=\"coaps\",name=\"sessions_per_identity\"}"));
+    free(text);
+}
+
+static void assert_sentence(const char *name, const char *text)
+{
+    size_t len = strlen(text);
+    if (len < 2 || !isupper((unsigned char)text[0]) || text[len - 1] != '.')
+        fail_msg("the help of %s is no whole sentence: '%s'", name, text);
+}
+
+/* Of counters.def, and of each family that is served. */
+static void test_help_is_whole_sentences(void **state)
+{
+    struct fixture *f = *state;
+#define CLIENT_OUTCOME(name, help) assert_sentence(#name, help);
+#define BACKEND_OUTCOME(name, help) assert_sentence(#name, help);
+#define CLOSE_REASON(code, name, help) assert_sentence(#name, help);
+#define HANDSHAKE_RESULT(name, help) assert_sentence(#name, help);
+#define COUNTER(name, help) assert_sentence(#name, help);
+#define GAUGE(name, help) assert_sentence(#name, help);
+#define MINIMUM(name, help) assert_sentence(#name, help);
+#define DURATION(name, help) assert_sentence(#name, help);
+#include "count/counters_each.h"
+    char *text = metrics_text_render(&f->source);
+    unsigned count = 0;
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        if (strncmp(line, "# HELP ", 7) != 0)
+            continue;
+        const char *help = strchr(line + 7, ' ');
+        assert_non_null(help);
+        assert_sentence(line + 7, help + 1);
+        count++;
+    }
+    assert_true(count > 30);
     free(text);
 }
 
@@ -355,6 +468,8 @@ int main(void)
         TEST(test_every_name_is_exported),
         TEST(test_handshake_series),
         TEST(test_histogram),
+        TEST(test_limits),
+        TEST(test_help_is_whole_sentences),
         TEST(test_format),
         TEST(test_process),
         TEST(test_sums_hold_in_every_scrape),

@@ -18,8 +18,10 @@ static void three_crashes_in_a_minute(void **at)
     state_starts_note(state, "1.0");
     assert_int_equal(state_starts_count(state), 1);
     assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 0); /* itself is no crash */
+    assert_false(state_starts_is_after_crash(state));
     state_starts_note_ready(state);
     state_starts_note(state, "1.0");
+    assert_true(state_starts_is_after_crash(state));
     assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 1);
     state_starts_note(state, "1.0");
     state_starts_note_ready(state);
@@ -40,6 +42,7 @@ static void who_goes_in_good_order_has_not_crashed(void **at)
     }
     state_starts_note(state, "1.0");
     assert_int_equal(state_starts_crashes_within(state, "1.0", 60000), 0);
+    assert_false(state_starts_is_after_crash(state));
 }
 
 static void a_version_that_does_not_come_up(void **at)

@@ -436,6 +436,51 @@ static void backend_that_is_down_is_counted_and_logged(void **state)
     gate_assert_echo(gate, device, "up again");
 }
 
+static uint64_t bytes_on_wire(enum direction direction)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < fake_network_captured(); i++) {
+        const struct packet *packet = fake_network_packet(i);
+        bytes += packet->direction == direction ? packet->len : 0;
+    }
+    return bytes;
+}
+
+/* Those of all datagrams, whatever becomes of them; but not of what could not be sent. */
+static void bytes_are_counted_both_ways(void **state)
+{
+    struct gate *gate = *state;
+    for (const struct client_kind *kind = gate_kinds; kind->name != NULL; kind++) {
+        gate_doing("%s", kind->name);
+        gate_open(gate, USUAL);
+        gate->has_echo = true;
+        struct device *device = gate_connected(gate, kind);
+        for (size_t len = 1; len <= 1000; len *= 10) {
+            device_send(device, noise, len);
+            gate_run(gate, 10);
+        }
+        fake_udp_refuse(GATE_TO_CLIENT, true);
+        device_send(device, noise, 7);
+        gate_run(gate, 10);
+        fake_udp_refuse(GATE_TO_CLIENT, false);
+        fake_udp_refuse(GATE_TO_BACKEND, true);
+        device_send(device, noise, 7);
+        gate_run(gate, 10);
+        fake_udp_refuse(GATE_TO_BACKEND, false);
+        fake_network_send(CLIENT_TO_GATE, &device->addr, &device->to, noise, 77);
+        device_close(device);
+        gate_run(gate, 1000);
+        const struct counters *c = gate_counters(gate, 0);
+        assert_int_equal(counter_get(&c->client_bytes_received), bytes_on_wire(CLIENT_TO_GATE));
+        assert_int_equal(counter_get(&c->client_bytes_sent), bytes_on_wire(GATE_TO_CLIENT));
+        assert_int_equal(counter_get(&c->backend_bytes_received), bytes_on_wire(BACKEND_TO_GATE));
+        assert_int_equal(counter_get(&c->backend_bytes_sent), bytes_on_wire(GATE_TO_BACKEND));
+        assert_int_equal(counter_get(&c->backend_bytes_sent), 1111 + 7);
+        assert_int_equal(gate_client_outcomes(gate, CLIENT_not_dtls), 1);
+    }
+    gate_doing(NULL);
+}
+
 int datapath_data_tests(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +499,7 @@ int datapath_data_tests(void)
         GATE_TEST(record_from_another_address_belongs_to_nobody),
         GATE_TEST(full_sockets_are_counted),
         GATE_TEST(backend_that_is_down_is_counted_and_logged),
+        GATE_TEST(bytes_are_counted_both_ways),
     };
     return cmocka_run_group_tests_name("datapath: data", tests, make_noise, NULL);
 }
