@@ -10,6 +10,7 @@ BUILD = (REPOSITORY / os.environ.get("DTLSGATE_BUILD", "build/release")).resolve
 GATE = BUILD / "dtlsgate"
 DEVICE = BUILD / "tests" / "device"
 MBEDTLS_CLIENT = REPOSITORY / os.environ.get("DTLSGATE_MBEDTLS", "build/mbedtls") / "bin" / "ssl_client2"
+PROMETHEUS = REPOSITORY / (os.environ.get("DTLSGATE_PROMETHEUS") or "build/prometheus")
 
 # A sanitizer build runs the same tests with more patience and fewer repetitions.
 TIME_FACTOR = {"asan": 3, "tsan": 5}.get(BUILD.name, 1)
