@@ -18,7 +18,8 @@
 struct device {
     coap_session_t *session;
     coap_resource_t *temperature;
-    char place[32]; /* where it is registered: "5" of /rd/5, empty before */
+    char place[64]; /* the path of its registration: "rd/5"; before it has one, where it registers:
+                       "rd" */
     unsigned notified;
     bool is_registered, is_read, is_observed, is_updated;
 };
@@ -68,21 +69,23 @@ static coap_response_t on_answer(coap_session_t *session, const coap_pdu_t *sent
     if (code == COAP_RESPONSE_CODE_CREATED) {
         coap_option_filter_set(&wanted, COAP_OPTION_LOCATION_PATH);
         coap_option_iterator_init(received, &options, &wanted);
-        while ((option = coap_option_next(&options)) != NULL) /* the last part of the path stays */
-            snprintf(device->place, sizeof device->place, "%.*s", (int)coap_opt_length(option),
-                     (const char *)coap_opt_value(option));
+        size_t len = 0;
+        while ((option = coap_option_next(&options)) != NULL && len < sizeof device->place)
+            len += (size_t)snprintf(device->place + len, sizeof device->place - len, "%s%.*s",
+                                    len > 0 ? "/" : "", (int)coap_opt_length(option),
+                                    (const char *)coap_opt_value(option));
         device->is_registered = true;
-        printf("registered /rd/%s\n", device->place);
+        printf("registered /%s\n", device->place);
     } else if (code == COAP_RESPONSE_CODE_CHANGED) {
         device->is_updated = true;
-        printf("updated /rd/%s\n", device->place);
+        printf("updated /%s\n", device->place);
     } else {
         printf("answered %d.%02d\n", code >> 5, code & 31);
     }
     return COAP_RESPONSE_OK;
 }
 
-/* To /rd, and to the device's place there if it has one. */
+/* Of its registration, or for one. */
 static void ask(struct device *device, coap_pdu_code_t code, const char *const *queries,
                 const char *data)
 {
@@ -91,10 +94,11 @@ static void ask(struct device *device, coap_pdu_code_t code, const char *const *
     size_t token_len;
     coap_session_new_token(device->session, &token_len, token);
     coap_add_token(request, token_len, token);
-    coap_add_option(request, COAP_OPTION_URI_PATH, 2, (const uint8_t *)"rd");
-    if (device->place[0] != '\0')
-        coap_add_option(request, COAP_OPTION_URI_PATH, strlen(device->place),
-                        (const uint8_t *)device->place);
+    for (const char *path = device->place; *path != '\0';) {
+        size_t len = strcspn(path, "/");
+        coap_add_option(request, COAP_OPTION_URI_PATH, len, (const uint8_t *)path);
+        path += len + (path[len] == '/');
+    }
     if (data != NULL)
         coap_add_option(request, COAP_OPTION_CONTENT_FORMAT, 1,
                         (const uint8_t *)"\x28"); /* 40: links */
@@ -169,7 +173,7 @@ static bool live(coap_context_t *context, struct device *device, const char *end
 
 int main(int argc, char **argv)
 {
-    struct device device = {0};
+    struct device device = {.place = "rd"};
     if (argc != 5) {
         fprintf(stderr, "usage: lwm2m-device ADDRESS PORT IDENTITY KEY\n");
         return 2;
@@ -192,6 +196,6 @@ int main(int argc, char **argv)
     }
     ask(&device, COAP_REQUEST_CODE_DELETE, NULL, NULL);
     coap_free_context(context); /* with its session: close_notify */
-    printf("deregistered /rd/%s, and closed at once\n", device.place);
+    printf("deregistered /%s, and closed at once\n", device.place);
     return 0;
 }
