@@ -1,8 +1,10 @@
-/* The container's health check: asks /healthz of the metrics address in $DTLSGATE_METRICS
- * (IPv4:port, 127.0.0.1:9684 if unset). Exit status 0 if the gate answers 200, else 1. Stands alone
- * and is linked statically, so that the image needs neither a shell nor curl. */
+/* The container's health check: asks the metrics address in $DTLSGATE_METRICS (a.b.c.d:port or
+ * [IPv6]:port, 127.0.0.1:9684 if unset) for /healthz, or for the path that is its argument. Exit
+ * status 0 if the gate answers 200, else 1. Stands alone and is linked statically, so that the
+ * image needs neither a shell nor curl. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,56 +12,76 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-static int parse_address(const char *text, struct sockaddr_in *address)
+union address {
+    struct sockaddr any;
+    struct sockaddr_in ipv4;
+    struct sockaddr_in6 ipv6;
+};
+
+/* The size of the address, or 0 if the text is none. */
+static socklen_t parse_address(const char *text, union address *address)
 {
-    char host[INET_ADDRSTRLEN];
+    char host[INET6_ADDRSTRLEN];
     const char *colon = strrchr(text, ':');
-    if (colon == NULL || (size_t)(colon - text) >= sizeof host)
+    if (colon == NULL)
         return 0;
-    memcpy(host, text, (size_t)(colon - text));
-    host[colon - text] = '\0';
-    unsigned long port = strtoul(colon + 1, NULL, 10);
+    char *end;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    bool is_ipv6 = text[0] == '[' && colon > text && colon[-1] == ']';
+    size_t len = (size_t)(colon - text) - (is_ipv6 ? 2 : 0);
+    if (*end != '\0' || port == 0 || port > 65535 || len >= sizeof host)
+        return 0;
+    memcpy(host, text + is_ipv6, len);
+    host[len] = '\0';
     memset(address, 0, sizeof *address);
-    address->sin_family = AF_INET;
-    address->sin_port = htons((unsigned short)port);
-    return port > 0 && port <= 65535 && inet_pton(AF_INET, host, &address->sin_addr) == 1;
+    if (is_ipv6) {
+        address->ipv6.sin6_family = AF_INET6;
+        address->ipv6.sin6_port = htons((unsigned short)port);
+        return inet_pton(AF_INET6, host, &address->ipv6.sin6_addr) == 1 ? sizeof address->ipv6 : 0;
+    }
+    address->ipv4.sin_family = AF_INET;
+    address->ipv4.sin_port = htons((unsigned short)port);
+    return inet_pton(AF_INET, host, &address->ipv4.sin_addr) == 1 ? sizeof address->ipv4 : 0;
 }
 
-static int ask(const struct sockaddr_in *address)
+static bool ask(const union address *address, socklen_t size, const char *path)
 {
-    static const char request[] = "GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n";
     static const char good[] = "HTTP/1.x 200";
     const struct timeval limit = {.tv_sec = 2};
-    char answer[sizeof good] = "";
+    char request[256], answer[sizeof good] = "";
     size_t len = 0;
 
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (fd < 0)
-        return 0;
+    int n = snprintf(request, sizeof request, "GET %s HTTP/1.0\r\nHost: localhost\r\n\r\n", path);
+    int fd = socket(address->any.sa_family, SOCK_STREAM, 0);
+    if (fd < 0 || n >= (int)sizeof request)
+        return false;
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    if (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 &&
-        send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)sizeof request - 1) {
-        ssize_t n;
-        while (len < sizeof good - 1 && (n = recv(fd, answer + len, sizeof good - 1 - len, 0)) > 0)
-            len += (size_t)n;
+    if (connect(fd, &address->any, size) == 0 && send(fd, request, (size_t)n, MSG_NOSIGNAL) == n) {
+        ssize_t got;
+        while (len < sizeof good - 1 &&
+               (got = recv(fd, answer + len, sizeof good - 1 - len, 0)) > 0)
+            len += (size_t)got;
     }
     close(fd);
     return strncmp(answer, "HTTP/1.", 7) == 0 && strcmp(answer + 8, " 200") == 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    struct sockaddr_in address;
+    union address address;
+    const char *path = argc > 1 ? argv[1] : "/healthz";
     const char *text = getenv("DTLSGATE_METRICS");
     if (text == NULL || *text == '\0')
         text = "127.0.0.1:9684";
-    if (!parse_address(text, &address)) {
-        fprintf(stderr, "DTLSGATE_METRICS=%s is not an IPv4 address and a port, a.b.c.d:n\n", text);
+    socklen_t size = parse_address(text, &address);
+    if (size == 0) {
+        fprintf(stderr, "DTLSGATE_METRICS=%s is not an address and a port, a.b.c.d:n or [IPv6]:n\n",
+                text);
         return 1;
     }
-    if (!ask(&address)) {
-        fprintf(stderr, "no good answer from http://%s/healthz\n", text);
+    if (!ask(&address, size, path)) {
+        fprintf(stderr, "no good answer from http://%s%s\n", text, path);
         return 1;
     }
     return 0;

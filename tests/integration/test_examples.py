@@ -75,6 +75,12 @@ def test_each_is_in_the_list():
     assert folders == {*SETTINGS, "kubernetes", "systemd"}, "each has a test here"
 
 
+def test_the_image_names_the_version():
+    version = re.search(r"^VERSION := (\S+)$", (REPOSITORY / "Makefile").read_text(), flags=re.M)[1]
+    assert f"\nARG VERSION={version}\n" in (REPOSITORY / "Dockerfile").read_text()
+    assert f"image: registry.example.org/dtlsgate:{version}\n" in (EXAMPLES / "kubernetes/dtlsgate.yaml").read_text()
+
+
 @needs_root
 def test_one_server(host):
     shutil.copy(EXAMPLES / "one-server/dtlsgate.ini", host.etc)
