@@ -53,17 +53,15 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wstric
 
 OUT := build/$(BUILD)
 
-# The directory of wolfSSL's include/ and lib/: this file is made by scripts/fetch-wolfssl.
-WOLFSSL_MK := build/wolfssl/prefix.mk
-NO_COMPILE := coverage release-check help clean distclean lint fetch uninstall dist deb
-ifneq ($(filter-out $(NO_COMPILE),$(or $(MAKECMDGOALS),all)),)
-    include $(WOLFSSL_MK)
-endif
+# The file that names the directory of wolfSSL's include/ and lib/. It is read when something is compiled or linked, and
+# made by then; a makefile to include would be made before anything else, for every goal.
+WOLFSSL_PREFIX := build/wolfssl/prefix
+WOLFSSL = $(file <$(WOLFSSL_PREFIX))
 
-CPPFLAGS := -Iproxy -I$(OUT)/gen -isystem $(WOLFSSL)/include -D_GNU_SOURCE=
+CPPFLAGS = -Iproxy -I$(OUT)/gen -isystem $(WOLFSSL)/include -D_GNU_SOURCE=
 CFLAGS := -std=gnu11 -fPIE -pthread $(OPTIMIZE) $(HARDEN) $(SANITIZE) $(WARN) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(EXTRA_LDFLAGS)
-LIBS := $(WOLFSSL)/lib/libwolfssl.a -lev -linih -ljansson -lmicrohttpd -lseccomp -lm
+LIBS = $(WOLFSSL)/lib/libwolfssl.a -lev -linih -ljansson -lmicrohttpd -lseccomp -lm
 
 # --- what there is -----------------------------------------------------------------------------
 
@@ -103,10 +101,10 @@ COMMIT := $(shell GIT_CEILING_DIRECTORIES=$(dir $(CURDIR)) git describe --always
 .PHONY: all
 all: $(DAEMON) $(LIBRARY) ## build the daemon: build/release/dtlsgate (BUILD=clang, asan or tsan: another build)
 
-$(WOLFSSL_MK): scripts/fetch-wolfssl $(wildcard scripts/wolfssl-patches/*.patch)
+$(WOLFSSL_PREFIX): scripts/fetch-wolfssl $(wildcard scripts/wolfssl-patches/*.patch)
 	@mkdir -p $(@D)
 	@prefix=$$(scripts/fetch-wolfssl | tail -n 1) && [ -n "$$prefix" ] && \
-	    echo "WOLFSSL := $${prefix#$(CURDIR)/}" >$@.$$$$ && mv $@.$$$$ $@
+	    echo "$${prefix#$(CURDIR)/}" >$@.$$$$ && mv $@.$$$$ $@
 
 .PHONY: FORCE
 FORCE:
@@ -117,7 +115,7 @@ define write_if_changed
 @printf '%b' '$(1)' >$@.$$$$; if cmp -s $@.$$$$ $@; then rm $@.$$$$; else mv $@.$$$$ $@; fi
 endef
 
-$(OUT)/flags: FORCE
+$(OUT)/flags: FORCE $(WOLFSSL_PREFIX)
 	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS)\n)
 
 $(OUT)/gen/version.h: FORCE

@@ -55,7 +55,7 @@ def build(bench, commit):
     library.mkdir(parents=True)
     # What is built of the library goes for both, if the pin and the patches are the same.
     for built in (head.TOP / "build" / "wolfssl").iterdir():
-        if built.name != "prefix.mk":
+        if not built.name.startswith("prefix"):
             (library / built.name).symlink_to(built)
     tree = subprocess.run(
         ["git", "-C", head.TOP, "archive", commit], capture_output=True, check=False
