@@ -190,6 +190,16 @@ static uint32_t drops_so_far(int fd)
     return numbers[SK_MEMINFO_DROPS];
 }
 
+/* A socket may come from a time when the kernel let it have less. What has more keeps it. */
+static void raise_buffers(const struct udp_socket *socket)
+{
+    int has = 0;
+    socklen_t size = sizeof(has);
+    if (getsockopt(socket->fd, SOL_SOCKET, SO_RCVBUF, &has, &size) == 0 &&
+        has / 2 < SOCKET_BUFFER_BYTES)
+        set_buffers(socket);
+}
+
 bool udp_adopt(struct udp_socket *sock, int fd, struct err *err)
 {
     struct sockaddr_storage name;
@@ -205,6 +215,7 @@ bool udp_adopt(struct udp_socket *sock, int fd, struct err *err)
         fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return err_set(err, "socket in descriptor %d: %s", fd, strerror(errno));
     sock->fd = fd;
+    raise_buffers(sock);
     sock->kernel_drops = drops_so_far(fd);
     return true;
 }

@@ -130,6 +130,8 @@ static void inherit_pairs(struct sockets_address *address, bool has_hello_socket
         if (place->fd >= 0)
             continue;
         *place = socket;
+        if (kind == 'h')
+            udp_set_receive_buffer(place, UDP_HELLO_BUFFER_BYTES);
         item->fd = -1;
         taken++;
         if (worker >= count)

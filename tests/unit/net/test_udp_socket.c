@@ -42,6 +42,37 @@ static void what_waits_is_read(void **state)
     }
 }
 
+static int option_of(int fd, int name)
+{
+    int value = 0;
+    socklen_t size = sizeof(value);
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, name, &value, &size), 0);
+    return value;
+}
+
+/* As after net.core.rmem_max was raised and the gate started again. */
+static void an_adopted_socket_has_the_buffers_of_a_new_one(void **state)
+{
+    struct udp_socket before, after;
+    struct err err = {0};
+    int small = 5000, large;
+    (void)state;
+    udp_fixture_open_listener(&before, "127.0.0.1:1");
+    large = option_of(before.fd, SO_RCVBUF);
+    assert_int_equal(setsockopt(before.fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    assert_int_equal(setsockopt(before.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+    assert_int_equal(option_of(before.fd, SO_RCVBUF), 2 * small);
+    assert_true(udp_adopt(&after, before.fd, &err));
+    assert_int_equal(option_of(after.fd, SO_RCVBUF), large);
+    assert_true(option_of(after.fd, SO_SNDBUF) > 2 * small);
+    /* One for hellos has more. */
+    udp_set_receive_buffer(&after, UDP_HELLO_BUFFER_BYTES);
+    large = option_of(after.fd, SO_RCVBUF);
+    assert_true(udp_adopt(&before, after.fd, &err));
+    assert_int_equal(option_of(before.fd, SO_RCVBUF), large);
+    udp_close(&after);
+}
+
 /* What the kernel has dropped before was counted by the process before. */
 static void drops_of_before_are_not_counted_again(void **state)
 {
@@ -92,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_BUFFERS(what_waits_is_read),
+        WITH_BUFFERS(an_adopted_socket_has_the_buffers_of_a_new_one),
         WITH_BUFFERS(drops_of_before_are_not_counted_again),
         cmocka_unit_test(what_is_no_udp_socket_is_refused),
     };

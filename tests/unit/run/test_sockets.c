@@ -235,6 +235,28 @@ static const int families[] = {AF_INET, AF_INET6};
 
 /* ---- from the process before ---------------------------------------------------------------- */
 
+/* As after net.core.rmem_max was raised and the gate started again. */
+static void hello_sockets_that_are_taken_over_get_what_the_kernel_allows_now(void **state)
+{
+    struct scene *s = *state;
+    EACH_FAMILY(s)
+    {
+        struct handover handover;
+        struct sockets *before = open_them(s, wildcard(s), 2, NULL);
+        int small = 5000, got = 0;
+        socklen_t size = sizeof(got);
+        const struct udp_socket *hellos = &before->entries[0].address->pairs[1].hellos;
+        assert_int_equal(setsockopt(hellos->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+        hand_over(before, &handover);
+        struct sockets *sockets = open_them(s, wildcard(s), 2, &handover);
+        settle(sockets, &handover);
+        hellos = &sockets->entries[0].address->pairs[1].hellos;
+        assert_int_equal(getsockopt(hellos->fd, SOL_SOCKET, SO_RCVBUF, &got, &size), 0);
+        assert_int_equal(got / 2, udp_try_receive_buffer(UDP_HELLO_BUFFER_BYTES));
+        sockets_close(sockets);
+    }
+}
+
 static void all_are_taken_over(void **state)
 {
     struct scene *s = *state;
@@ -550,6 +572,7 @@ static void the_user_that_it_becomes_may_join_its_sockets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        ONE(hello_sockets_that_are_taken_over_get_what_the_kernel_allows_now),
         ONE(all_are_taken_over),
         ONE(more_workers_or_fewer),
         ONE(an_incomplete_set_is_opened_anew),
