@@ -3,10 +3,11 @@
 looks whether a unit test sees it. A change that none sees is a survivor. tests/MUTANTS.md has a row for each
 survivor that is right to live, with the reason; any other fails the run, and so does a row that nothing needs.
 
-  tests/mutation/mutate.py                       all (scripts/release.d/40-mutation; build-tests comes first)
-  tests/mutation/mutate.py proxy/wire/role.c     some files
+  make build-tests                               first: the tests are those that were built
+  tests/mutation/mutate.py                       all files whose survivors were looked at (scripts/release.d/40-mutation)
+  tests/mutation/mutate.py proxy/wire/role.c     some files; others that can be asked for are in TESTS
 
-The changed file is compiled with the address sanitizer, and linked in front of the library of build/release."""
+The changed file is compiled with sanitizers, and linked in front of the library of build/release."""
 
 import argparse
 import os
@@ -41,6 +42,9 @@ TESTS = {
     "proxy/session/association_rare.c": ASSOCIATIONS,
     "proxy/session/association_send.c": ASSOCIATIONS,
 }
+
+# Whose survivors were looked at, and have their rows.
+JUDGED = ["proxy/wire/role.c", "proxy/wire/record.c"]
 
 OPERATORS = {
     "<=": "<", ">=": ">", "==": "!=", "!=": "==", "&&": "||", "||": "&&", "<<": ">>", ">>": "<<", "++": "--",
@@ -112,7 +116,7 @@ class Build:
         self.folder = folder
         words = shlex.split((TOP / BUILD / "flags").read_text(encoding="utf-8"))
         self.compile = [words[0]] + [w for w in words[1:] if not w.startswith(("-W", "-O", "-g", "-fstack", "-D_FORTIFY"))]
-        self.compile += ["-w", "-O0", "-fsanitize=address"]
+        self.compile += ["-w", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
         self.wolfssl = words[words.index("-isystem") + 1].removesuffix("/include")
         self.helpers = {path.with_suffix(".h"): TOP / BUILD / path.with_suffix(".o")
                         for path in (p.relative_to(TOP) for p in sorted(TOP.glob("tests/unit/*/*.c")))
@@ -187,7 +191,7 @@ def row(mutant):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", default=list(TESTS), metavar="FILE")
+    parser.add_argument("files", nargs="*", default=JUDGED, metavar="FILE")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--limit-s", type=float, default=60, help="a test that takes longer has seen the change")
     options = parser.parse_args()
@@ -201,20 +205,21 @@ def main():
             text, tests = (TOP / path).read_text(encoding="utf-8"), list(dict.fromkeys(TESTS[path]))
             if build.fate(path, text, tests, options.limit_s, "unchanged") is not None:
                 raise SystemExit(f"mutate: {path} as it is does not pass {' '.join(tests)}")
-            began, mutants = time.monotonic(), mutants_of(path)
+            began, mutants, count = time.monotonic(), mutants_of(path), Counter()
             jobs = [pool.submit(build.fate, path, text[:m.at] + m.by + text[m.end:], tests, options.limit_s, number)
                     for number, m in enumerate(mutants)]
-            lived = [m for m, job in zip(mutants, jobs) if job.result() is None]
-            count = Counter("lives" if job.result() is None else "no program" if job.result() == "no program" else "seen"
-                            for job in jobs)
+            for mutant, job in zip(mutants, jobs):
+                fate = job.result()
+                count["lives" if fate is None else "no program" if fate == "no program" else "seen"] += 1
+                if fate is None:
+                    survivors.append(mutant)
+                    if key(mutant) not in known:
+                        print(f"mutate: nobody sees {path}:{mutant.line}\n{row(mutant)}: ", file=sys.stderr, flush=True)
             fates += count
-            survivors += lived
             print(f"  {path:40} {len(mutants):4} changes: {count['seen']} seen, {count['no program']} no program, "
                   f"{count['lives']} live; {time.monotonic() - began:.0f} s", flush=True)
     new = [m for m in survivors if key(m) not in known]
     idle = [one for one in known if one[0] in options.files and one not in {key(m) for m in survivors}]
-    for mutant in new:
-        print(f"mutate: nobody sees {mutant.path}:{mutant.line}\n{row(mutant)}: ", file=sys.stderr)
     for path, before, after in idle:
         print(f"mutate: a test sees it now, its row can go: {path}: {before} -> {after}", file=sys.stderr)
     print(f"mutation: {fates['seen']} of {fates['seen'] + fates['lives']} changes are seen, {len(survivors) - len(new)} live "
