@@ -348,6 +348,8 @@ lint: ## formatting, include directions, banned calls, static analysis, generate
 INSTALLED := \
     share/doc/dtlsgate/dtlsgate.ini=conf/dtlsgate.ini \
     share/doc/dtlsgate/LICENSE=LICENSE \
+    share/dtlsgate/prometheus/rules.yml=conf/prometheus/rules.yml \
+    share/dtlsgate/grafana/dtlsgate.json=conf/grafana/dtlsgate.json \
     share/man/man8/dtlsgate.8=docs/man/dtlsgate.8 \
     share/man/man5/dtlsgate.ini.5=docs/man/dtlsgate.ini.5 \
     share/man/man8/dtlsgate-ctl.8=docs/man/dtlsgate-ctl.8 \
@@ -356,7 +358,7 @@ INSTALLED_PROGRAM := bin/dtlsgate
 INSTALLED_UNIT := lib/systemd/system/dtlsgate.service
 
 .PHONY: install uninstall
-install: all ## install program, man pages, completion, a commented configuration, systemd unit (DESTDIR, PREFIX)
+install: all ## install program, man pages, completion, a commented configuration, systemd unit, alerts, dashboard (DESTDIR, PREFIX)
 	install -D -m 755 $(OUT)/dtlsgate $(DESTDIR)$(PREFIX)/$(INSTALLED_PROGRAM)
 	$(foreach pair,$(INSTALLED),install -D -m 644 $(lastword $(subst =, ,$(pair))) \
 	    $(DESTDIR)$(PREFIX)/$(firstword $(subst =, ,$(pair))) && ) true
@@ -366,7 +368,8 @@ install: all ## install program, man pages, completion, a commented configuratio
 uninstall: ## take away what install has put there, and nothing else
 	rm -f $(foreach file,$(INSTALLED_PROGRAM) $(INSTALLED_UNIT) $(foreach pair,$(INSTALLED),$(firstword $(subst =, ,$(pair)))),\
 	    $(DESTDIR)$(PREFIX)/$(file))
-	rmdir $(DESTDIR)$(PREFIX)/share/doc/dtlsgate 2>/dev/null || true
+	for folder in doc/dtlsgate dtlsgate/prometheus dtlsgate/grafana dtlsgate; do \
+	    rmdir $(DESTDIR)$(PREFIX)/share/$$folder 2>/dev/null || true; done
 
 .PHONY: dist deb
 dist: ## a source archive of this commit: build/dist/dtlsgate-VERSION.tar.gz

@@ -45,7 +45,8 @@ def make_root(tmp_path_factory):
 def test_what_install_puts_there(root):
     assert files(root / PREFIX[1:]) == [
         "bin/dtlsgate", "lib/systemd/system/dtlsgate.service", "share/bash-completion/completions/dtlsgate",
-        "share/doc/dtlsgate/LICENSE", "share/doc/dtlsgate/dtlsgate.ini", "share/man/man5/dtlsgate.ini.5",
+        "share/doc/dtlsgate/LICENSE", "share/doc/dtlsgate/dtlsgate.ini", "share/dtlsgate/grafana/dtlsgate.json",
+        "share/dtlsgate/prometheus/rules.yml", "share/man/man5/dtlsgate.ini.5",
         "share/man/man8/dtlsgate-ctl.8", "share/man/man8/dtlsgate.8"]
     assert files(root) == [f"{PREFIX[1:]}/{name}" for name in files(root / PREFIX[1:])]
     modes = {path.stat().st_mode & 0o7777 for path in root.rglob("*") if path.is_file()}
@@ -62,7 +63,8 @@ def test_uninstall_takes_away_that_and_nothing_else(tmp_path):
         other.write_text("of somebody else\n")
     make("uninstall", f"DESTDIR={tmp_path}", f"PREFIX={PREFIX}")
     assert files(tmp_path) == sorted(str(other.relative_to(tmp_path)) for other in others)
-    assert not (tmp_path / PREFIX[1:] / "share/doc/dtlsgate").exists()
+    for folder in ("share/doc/dtlsgate", "share/dtlsgate"):
+        assert not (tmp_path / PREFIX[1:] / folder).exists()
     make("uninstall", f"DESTDIR={tmp_path}", f"PREFIX={PREFIX}")  # nothing is there any more
 
 
