@@ -1,6 +1,6 @@
 # dtlsgate. `make help` lists what can be asked for.
 
-VERSION := 0.1.0
+VERSION := 1.0.0
 BUILD ?= release
 PREFIX ?= /usr/local
 DESTDIR ?=
