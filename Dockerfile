@@ -32,7 +32,7 @@ COPY --from=build /image/ /
 ARG BASE_DIGEST
 ARG COMMIT=
 # Of the Makefile.
-ARG VERSION=0.1.0
+ARG VERSION=1.0.0
 LABEL org.opencontainers.image.title="dtlsgate" \
       org.opencontainers.image.description="DTLS in front of a CoAP or LwM2M server that speaks plaintext" \
       org.opencontainers.image.version="$VERSION" \
