@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,7 +72,9 @@ static struct output output;
 static _Atomic uint64_t refused_lines; /* since the start */
 
 static pthread_t writer;
-static _Atomic bool has_writer, is_stopping;
+static _Atomic bool has_writer;
+enum writer_phase { WRITER_RUNS, WRITER_IS_TOLD_TO_END, WRITER_ENDS };
+static _Atomic int writer_phase;
 static _Atomic bool is_awake; /* the writer has been told, and not looked yet */
 static sem_t wake;
 static pthread_mutex_t no_writer_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -317,12 +320,14 @@ static void *write_until_stopped(void *argument)
 {
     static const struct timespec pause = {.tv_nsec = GATHER_US * 1000};
     (void)argument;
+    prctl(PR_SET_NAME, "log");
     for (;;) {
         /* First of all: who puts a line in from now on, or asks to stop, says so again. */
         atomic_exchange(&is_awake, false);
-        bool is_last_time = atomic_load(&is_stopping);
+        int phase = atomic_load(&writer_phase);
         write_what_is_there(&output);
-        if (is_last_time)
+        if (phase == WRITER_IS_TOLD_TO_END &&
+            atomic_compare_exchange_strong(&writer_phase, &phase, WRITER_ENDS))
             return NULL;
         while (sem_wait(&wake) != 0)
             ; /* EINTR: a debugger */
@@ -340,7 +345,7 @@ bool log_start(struct err *err)
 {
     sigset_t all, before;
     look_for_journal();
-    atomic_store(&is_stopping, false);
+    atomic_store(&writer_phase, WRITER_RUNS);
     atomic_store(&is_awake, false);
     sem_init(&wake, 0, 0); /* cannot fail with these arguments */
     sigfillset(&all);      /* signals are the main thread's; SIGPIPE stays pending */
@@ -350,25 +355,49 @@ bool log_start(struct err *err)
     if (error != 0)
         return err_set(err, "the thread of the log cannot be started: %s (ulimit -u)",
                        strerror(error));
-    pthread_setname_np(writer, "log");
     atomic_store(&has_writer, true);
     return true;
 }
 
-void log_stop(void)
+static bool tell_to_end(void)
 {
-    if (!atomic_load(&has_writer) || atomic_exchange(&is_stopping, true))
-        return; /* there is none, or it was given up already */
+    int phase = WRITER_RUNS;
+    return atomic_load(&has_writer) &&
+           atomic_compare_exchange_strong(&writer_phase, &phase, WRITER_IS_TOLD_TO_END);
+}
+
+static bool join_in_time(void)
+{
     static const struct timespec pause = {.tv_nsec = 1000 * 1000};
     wake_writer();
     for (int ms = 0; ms < LAST_LINES_MS; ms++) {
         if (pthread_tryjoin_np(writer, NULL) == 0) {
             atomic_store(&has_writer, false);
-            return;
+            return true;
         }
         nanosleep(&pause, NULL);
     }
-    pthread_detach(writer); /* it waits for stderr, and does so until the process ends */
+    return false;
+}
+
+void log_stop(void)
+{
+    if (tell_to_end() && !join_in_time()) /* else there is none, or it was given up already */
+        pthread_detach(writer); /* it waits for stderr, and does so until the process ends */
+}
+
+bool log_pause(void)
+{
+    int phase = WRITER_IS_TOLD_TO_END;
+    if (!tell_to_end())
+        return false;
+    if (join_in_time())
+        return true;
+    if (atomic_compare_exchange_strong(&writer_phase, &phase, WRITER_RUNS))
+        return false;
+    pthread_join(writer, NULL); /* it ends just now */
+    atomic_store(&has_writer, false);
+    return true;
 }
 
 void log_end(struct log_line *line)

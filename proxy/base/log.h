@@ -37,6 +37,10 @@ bool log_start(struct err *err) MUST_USE;
  * does not let go of the thread, as with an NFS server that is away and a hard mount. */
 void log_stop(void);
 
+/* The same, but what stderr has not taken within a second is not given up: then the thread goes on,
+ * and it is false. Else log_start() is to follow. */
+bool log_pause(void) MUST_USE;
+
 /* Any thread; of lines that are begun from now on. */
 void log_set_level(enum log_level level);
 void log_set_format(enum log_format format);

@@ -38,6 +38,13 @@ enum key_change {
     KEY_CHANGE_END,
 };
 
+/* Whether the process confines itself: run/sandbox.h. */
+enum sandbox {
+    SANDBOX_ON,
+    SANDBOX_LOG, /* nothing is refused; the kernel logs what would be */
+    SANDBOX_OFF,
+};
+
 /* Bits of listener_config.versions. */
 enum { CONFIG_VERSION_1_2 = 1, CONFIG_VERSION_1_3 = 2 };
 

@@ -31,6 +31,7 @@ static const char *const client_auth_names[] = {
     NULL,
 };
 static const char *const key_change_names[] = {"keep", "end", NULL};
+static const char *const sandbox_names[] = {"on", "log", "off", NULL};
 /* In the order of the bits CONFIG_VERSION_x. */
 static const char *const version_names[] = {"1.2", "1.3", NULL};
 enum { ALL_VERSIONS = CONFIG_VERSION_1_2 | CONFIG_VERSION_1_3 };
@@ -324,6 +325,11 @@ bool config_value_parse(const struct setting *setting, const char *text, const c
         if (choice >= 0)
             *(enum key_change *)member = (enum key_change)choice;
         return choice >= 0;
+    case SETTING_SANDBOX:
+        choice = find_choice(sandbox_names, text, err);
+        if (choice >= 0)
+            *(enum sandbox *)member = (enum sandbox)choice;
+        return choice >= 0;
     }
     assert(false);
     return false;
@@ -389,6 +395,9 @@ const char *config_value_format(const struct setting *setting, const void *membe
     case SETTING_MODE: snprintf(text, size, "%04" PRIo32, *(const uint32_t *)member); break;
     case SETTING_KEY_CHANGE:
         snprintf(text, size, "%s", key_change_names[*(const enum key_change *)member]);
+        break;
+    case SETTING_SANDBOX:
+        snprintf(text, size, "%s", sandbox_names[*(const enum sandbox *)member]);
         break;
     }
     return text;

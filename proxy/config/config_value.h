@@ -27,6 +27,7 @@ enum setting_kind {
     SETTING_MODE,
     SETTING_KEY_CHANGE,
     SETTING_NAMES,
+    SETTING_SANDBOX,
 };
 
 /* An entry of config.def as a value. */

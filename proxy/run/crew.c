@@ -72,10 +72,10 @@ bool crew_open(struct crew *crew, struct generation *generation, struct state *s
     return false;
 }
 
-bool crew_start(struct crew *crew, struct err *err)
+bool crew_start(struct crew *crew, void (*confine)(void), struct err *err)
 {
     for (uint32_t i = 0; i < crew->count; i++) {
-        if (!worker_start(crew->workers[i], err))
+        if (!worker_start(crew->workers[i], confine, err))
             return false;
     }
     return true;

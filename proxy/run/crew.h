@@ -24,8 +24,9 @@ struct crew {
 bool crew_open(struct crew *crew, struct generation *generation, struct state *state,
                struct sockets *sockets, struct sessions_adopted *adopted, struct err *err) MUST_USE;
 
-/* Starts the threads. False with err: some may run, and are to be stopped. */
-bool crew_start(struct crew *crew, struct err *err) MUST_USE;
+/* Starts the threads; confine as for worker_start(). False with err: some may run, and are to be
+ * stopped. */
+bool crew_start(struct crew *crew, void (*confine)(void), struct err *err) MUST_USE;
 
 /* Mails an inquiry to one of them, as worker_ask(); any thread. context: the crew, so that both fit
  * where a function and its context are wanted. */

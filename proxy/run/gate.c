@@ -22,6 +22,7 @@
 #include "run/reload.h"
 #include "run/reloads.h"
 #include "run/report_json.h"
+#include "run/sandbox.h"
 #include "run/signals.h"
 #include "run/sockets.h"
 #include "run/state_keep.h"
@@ -85,6 +86,13 @@ static bool open_sockets(struct gate *gate, struct err *err)
     return gate->swap.sockets != NULL;
 }
 
+/* While there may be the privilege for a low port. */
+static bool open_metrics_socket(struct gate *gate, struct err *err)
+{
+    const struct addr *addr = &in_force(gate)->config->gate.metrics;
+    return addr->family == 0 || succession_open_metrics(&gate->succession, addr, err);
+}
+
 static bool open_metrics(struct gate *gate, struct err *err)
 {
     const struct addr *addr = &in_force(gate)->config->gate.metrics;
@@ -103,8 +111,6 @@ static bool open_metrics(struct gate *gate, struct err *err)
     };
     if (addr->family == 0)
         return true;
-    if (!succession_open_metrics(&gate->succession, addr, err))
-        return false;
     gate->metrics = metrics_open(addr, gate->succession.metrics, &gate->metrics_source, err);
     return gate->metrics != NULL;
 }
@@ -196,17 +202,25 @@ static void note_start(struct gate *gate)
                          gate->succession.upgrade_text);
 }
 
-/* Sockets first, while there may be the privilege for low ports; threads last. */
+static bool confine(const struct gate *gate, struct err *err)
+{
+    return sandbox_confine(in_force(gate)->config, gate->succession.program,
+                           gate->succession.binary, err);
+}
+
+/* Sockets first, while there may be the privilege for low ports; threads last, so that all of them
+ * are confined. */
 static bool start(struct gate *gate, struct err *err)
 {
     note_start(gate);
     if (!open_sockets(gate, err) ||
         !crew_open(&gate->crew, in_force(gate), &gate->state, gate->swap.sockets,
                    &gate->begun.sessions, err) ||
-        !open_metrics(gate, err))
+        !open_metrics_socket(gate, err))
         return false;
     host_log_warnings(in_force(gate)->config);
-    return drop_privileges(gate, err) && open_control(gate, err) && crew_start(&gate->crew, err);
+    return drop_privileges(gate, err) && confine(gate, err) && open_metrics(gate, err) &&
+           open_control(gate, err) && crew_start(&gate->crew, sandbox_of_worker(), err);
 }
 
 static enum gate_log_fate fate_of_sessions(const struct gate *gate)

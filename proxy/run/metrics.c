@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -327,6 +328,7 @@ static int wait_ms(const struct metrics *metrics, uint64_t next_ms, uint64_t now
 static void *serve(void *argument)
 {
     struct metrics *metrics = argument;
+    prctl(PR_SET_NAME, "metrics");
     int library_fd = MHD_get_daemon_info(metrics->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     for (;;) {
         uint64_t now = clock_now_ms();
@@ -367,8 +369,6 @@ static bool start_thread(struct metrics *metrics)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     metrics->is_started = pthread_create(&metrics->thread, NULL, serve, metrics) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (metrics->is_started)
-        pthread_setname_np(metrics->thread, "metrics");
     return metrics->is_started;
 }
 

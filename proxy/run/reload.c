@@ -10,6 +10,7 @@
 #include "handshake/dtls_prepare.h"
 #include "run/host.h"
 #include "run/privileges.h"
+#include "run/sandbox.h"
 #include "run/state_keep.h"
 #include "state/state_listeners.h"
 
@@ -130,6 +131,7 @@ struct generation *reload_build(const char *path, struct problems *problems)
         return NULL;
     }
     check_user(generation->config, problems);
+    sandbox_check(generation->config, problems);
     host_fit(generation->config, "", problems);
     state_keep_load(generation, problems);
     uint32_t count = generation->config->listener_count;

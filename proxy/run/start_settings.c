@@ -14,6 +14,7 @@ void start_settings_note(struct start_settings *start, const struct gate_config 
     NOTE("workers", "%u", gate->workers);
     NOTE("metrics", "%s", addr_format(&gate->metrics, addr));
     NOTE("user", "%s", gate->user);
+    NOTE("sandbox", "%d", (int)gate->sandbox);
     NOTE("backend_port", "%u", gate->backend_port);
     NOTE("control", "%s", gate->control);
     NOTE("control_mode", "%u", gate->control_mode);

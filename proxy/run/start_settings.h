@@ -7,7 +7,7 @@
 #include "config/config.h"
 
 /* Longer than the path of a socket, or the name of a user or a group, can be. */
-enum { START_SETTINGS = 7, START_SETTING_MAX = 264 };
+enum { START_SETTINGS = 8, START_SETTING_MAX = 264 };
 
 struct start_settings {
     struct start_setting {

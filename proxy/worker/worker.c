@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "worker/listening.h"
 #include "worker/worker_inside.h"
@@ -157,6 +158,11 @@ static void on_asked(struct ev_loop *loop, ev_async *watcher, int events)
 static void *run(void *argument)
 {
     struct worker *worker = argument;
+    char name[16];
+    snprintf(name, sizeof(name), "worker-%u", worker->index);
+    prctl(PR_SET_NAME, name);
+    if (worker->confine != NULL)
+        worker->confine();
     ev_run(worker->loop, 0);
     if (atomic_load(&worker->asked_to_end) == WORKER_LEAVES_SESSIONS)
         datapath_leave(&worker->datapath, worker_time_ms(worker));
@@ -214,11 +220,11 @@ struct worker *worker_open(const struct worker_settings *settings, struct err *e
     return worker;
 }
 
-bool worker_start(struct worker *worker, struct err *err)
+bool worker_start(struct worker *worker, void (*confine)(void), struct err *err)
 {
+    worker->confine = confine;
     /* Signals are the main thread's. */
     sigset_t all, before;
-    char name[16];
     worker_time_show(worker, worker_time_ns(CLOCK_MONOTONIC)); /* before the thread can */
     worker_swap_look(worker);
     sigfillset(&all);
@@ -228,8 +234,6 @@ bool worker_start(struct worker *worker, struct err *err)
     if (error != 0)
         return err_set(err, "thread of worker %u: %s", worker->index, strerror(error));
     worker->is_started = true;
-    snprintf(name, sizeof(name), "worker-%u", worker->index);
-    pthread_setname_np(worker->thread, name);
     return true;
 }
 

@@ -21,8 +21,9 @@ struct worker *worker_open(const struct worker_settings *settings, struct err *e
  * bound = NULL: from the backends. Before the thread is started. */
 void worker_give(struct worker *worker, const struct addr *bound, const struct udp_in *batch);
 
-/* Starts the thread. */
-bool worker_start(struct worker *worker, struct err *err) MUST_USE;
+/* Starts the thread. confine: what it is to call first, to give up what it does not need; or NULL.
+ */
+bool worker_start(struct worker *worker, void (*confine)(void), struct err *err) MUST_USE;
 
 enum worker_end {
     WORKER_SAYS_FAREWELL = 1, /* every session ends, and its device is told */

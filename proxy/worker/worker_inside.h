@@ -52,6 +52,7 @@ struct worker {
     struct udp_in in;
     struct datapath datapath;
     pthread_t thread;
+    void (*confine)(void); /* called by it first; or NULL */
     bool is_started;
     _Atomic int asked_to_end; /* enum worker_end, 0 = not yet; the main thread writes */
     uint32_t index, count;

@@ -19,7 +19,8 @@ import sys
 # In the order of MACHINES.
 CALLS = {"recvmmsg": (299, 243), "sendmmsg": (307, 269), "socket": (41, 198),
          "eventfd2": (290, 19), "pipe2": (293, 59), "pipe": (22, None),
-         "execveat": (322, 281)}
+         "execveat": (322, 281), "prctl": (157, 167), "seccomp": (317, 277),
+         "landlock_create_ruleset": (444, 444)}
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, MODE_FILTER = 22, 38, 2

@@ -15,18 +15,20 @@ import refusing
 from environment import GATE, TIME_FACTOR, wait_until
 from proxy import gate_environment, run_gate, write_private
 
-# Programs that an operator may install by mistake: one that refuses when it is asked, and two that fail later.
-REFUSES = "#!/bin/sh\necho 'error: gate.ini: this version knows no such setting' >&2\nexit 2\n"
-BREAKS = """#!/bin/bash
-case " $* " in
-*" --check-handover "*) exec {real} "$@" ;;
-esac
-exec -a "$0" {broken} "$@"
+# Programs that an operator may install by mistake, as bodies of main(): one that refuses when it is asked, and two that
+# fail later. No scripts: a confined gate executes no shell.
+REFUSES = 'fputs("error: gate.ini: this version knows no such setting\\n", stderr); return 2;'
+BREAKS = """for (int i = 1; i < argc; i++)
+    if (strcmp(argv[i], "--check-handover") == 0)
+        execv("{real}", argv);
+execv("{broken}", argv);
+return 1;
 """
 # One that is gone when it is to be executed.
-VANISHES = """#!/bin/sh
-rm -f "$0"
-exec {real} "$@"
+VANISHES = """if (unlink(argv[0]) != 0)
+    perror("unlink");
+execv("{real}", argv);
+return 1;
 """
 # The kernel does not execute a descriptor, which is how the gate goes back.
 NO_WAY_BACK = [sys.executable, str(Path(refusing.__file__)), "execveat=EACCES", "--"]
@@ -38,16 +40,23 @@ def broken_program(folder):
     broken = folder / "broken"
     broken.write_bytes(GATE.read_bytes().replace(b"metrics\0", b"netrics\0"))
     broken.chmod(0o755)
-    return BREAKS.format(real=GATE, broken=broken)
+    return BREAKS.format(real=good_program(folder), broken=broken)
 
 
-def install(proxy, content=None, name="dtlsgate"):
-    """Puts a program where the gate was started from, as `make install` does: by a new file."""
+def good_program(folder):
+    """A copy where a confined gate may execute it."""
+    return shutil.copy(GATE, folder / "good")
+
+
+def install(proxy, body=None, name="dtlsgate"):
+    """Puts a program where the gate was started from, as `make install` does: by a new file. body: of its main()."""
     new = proxy.folder / "new"
-    if content is None:
+    if body is None:
         shutil.copy(GATE, new)
     else:
-        new.write_text(content)
+        text = "\n".join(["#include <stdio.h>", "#include <string.h>", "#include <unistd.h>",
+                          "int main(int argc, char **argv)", "{", "(void)argc; (void)argv;", body, "}"])
+        subprocess.run(["gcc", "-x", "c", "-", "-o", new], input=text, text=True, check=True)
     new.chmod(0o755)
     new.rename(proxy.folder / name)
     return proxy.folder / name
@@ -135,7 +144,7 @@ def test_a_version_that_dies_later(start_installed, backend, make_device):
     """Nobody is left to execute anything, but the keeper is."""
     proxy = start_installed(backend, keeper=True)
     device = make_device(proxy).connect()
-    install(proxy, BREAKS.format(real=GATE, broken="/bin/false"))
+    install(proxy, BREAKS.format(real=good_program(proxy.folder), broken="/nowhere"))
     os.kill(proxy.gate_pid(), signal.SIGUSR2)
     proxy.wait_log("gate_goes_back", timeout_s=20)
     wait_until(lambda: starts(proxy) == 2, "the old version", 20)
@@ -193,7 +202,7 @@ def test_no_way_forward_and_none_back(make_proxy, backend, make_device):
     """Descriptors have moved by then. The sessions are found all the same."""
     proxy = start_without_a_way_back(make_proxy, backend, **STATE_FILE)
     device = make_device(proxy).connect()
-    install(proxy, VANISHES.format(real=GATE))
+    install(proxy, VANISHES.format(real=good_program(proxy.folder)))
     proxy.send_signal(signal.SIGUSR2)
     assert "executing" in (said := last_words(proxy)) and "go into the state_file" in said
     assert len(proxy.log_lines("state_file_written")) == 1
@@ -227,7 +236,7 @@ def test_no_way_back_later(make_proxy, backend, make_device):
 def test_no_way_at_all_and_no_file(make_proxy, backend):
     """Who asked hears of it, too."""
     proxy = start_without_a_way_back(make_proxy, backend, control="control.sock")
-    install(proxy, VANISHES.format(real=GATE))
+    install(proxy, VANISHES.format(real=good_program(proxy.folder)))
     result = ctl_upgrade(proxy)
     assert result.returncode == 1 and "executing" in result.stderr, result
     assert "its sessions are lost" in last_words(proxy)
@@ -293,7 +302,7 @@ def test_ctl_upgrade_that_fails_later(start_controlled, backend):
 def test_ctl_upgrade_and_told_to_end_meanwhile(start_controlled, backend, closing, how):
     """The gate ends, and who asked for an upgrade hears that there is none."""
     proxy = start_controlled(backend)
-    install(proxy, "#!/bin/sh\necho 'warning: I think'\nexec sleep 1000\n")
+    install(proxy, 'puts("warning: I think"); fflush(stdout); sleep(1000); return 0;')
     asker = subprocess.Popen([GATE, "ctl", "-c", proxy.config_path, "upgrade"], stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, text=True, env=gate_environment())
     closing.add(asker, asker.kill)

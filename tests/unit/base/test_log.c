@@ -642,6 +642,40 @@ static void test_threads_on_a_full_pipe(void **state)
     alarm(0);
 }
 
+static void test_pause(void **state)
+{
+    (void)state;
+    catch_in_file();
+    start();
+    log_text(LOG_INFO, "before", "x");
+    assert_true(log_pause());
+    log_text(LOG_INFO, "between", "x");
+    assert_non_null(strstr(read_caught(), "event=between")); /* by this thread */
+    start();
+    log_text(LOG_INFO, "after", "x");
+    log_stop();
+    const char *text = catch_end();
+    assert_int_equal(count_all(text), 3);
+    assert_true(strstr(text, "event=before") < strstr(text, "event=between"));
+    assert_non_null(strstr(text, "event=after"));
+}
+
+/* The thread that waits for stderr goes on, and nothing is given up. */
+static void test_pause_that_is_not_to_be_had(void **state)
+{
+    (void)state;
+    alarm(20);
+    catch_in_pipe();
+    start();
+    uint64_t count = (uint64_t)log_until_stuck();
+    assert_false(log_pause());
+    (void)read_all(count);
+    log_text(LOG_INFO, "again", "x");
+    log_stop();
+    assert_string_equal(after_time(catch_end()), "level=info event=again text=x\n");
+    alarm(0);
+}
+
 /* Nobody reads until the end: that is for one second only. Last of all tests, as the thread that
  * writes is given up. */
 static void test_stop_does_not_wait_for_ever(void **state)
@@ -720,6 +754,8 @@ int main(void)
         cmocka_unit_test_setup(test_threads_on_a_full_pipe, reset),
         cmocka_unit_test_setup(test_limiter, reset),
         cmocka_unit_test_setup(test_limiter_flush_from_a_tick, reset),
+        cmocka_unit_test_setup(test_pause, reset),
+        cmocka_unit_test_setup(test_pause_that_is_not_to_be_had, reset),
         cmocka_unit_test_setup(test_stop_does_not_wait_for_ever, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ void crew_scene_open(struct crew_scene *scene, uint32_t worker_count)
 void crew_scene_connect_all(struct crew_scene *scene)
 {
     struct err err = {0};
-    if (!crew_start(&scene->crew, &err))
+    if (!crew_start(&scene->crew, NULL, &err))
         fail_msg("%s", err.text);
     while (scene->device_count < CREW_SCENE_DEVICES)
         loopback_device_connect(&scene->devices[scene->device_count++], &scene->listen);

@@ -150,7 +150,7 @@ static void start_workers(struct fixture *f)
 {
     struct err err = {0};
     for (uint32_t w = 0; w < f->count; w++) {
-        if (!worker_start(f->workers[w], &err))
+        if (!worker_start(f->workers[w], NULL, &err))
             fail_msg("%s", err.text);
     }
 }

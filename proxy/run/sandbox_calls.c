@@ -1,0 +1,304 @@
+#include "run/sandbox_calls.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+/* ---- the lists ------------------------------------------------------------------------------ */
+
+/* What every thread does; a worker does no more. */
+static const int of_worker[] = {
+    /* datagrams, and who wakes whom */
+    SCMP_SYS(recvmmsg),
+    SCMP_SYS(sendmmsg),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(recvfrom),
+    SCMP_SYS(sendto),
+    SCMP_SYS(getsockopt),
+    SCMP_SYS(getsockname),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(epoll_pwait2),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(poll),
+    SCMP_SYS(ppoll),
+    SCMP_SYS(read),
+    SCMP_SYS(write),
+    SCMP_SYS(close),
+    SCMP_SYS(timerfd_settime),
+    SCMP_SYS(timerfd_gettime),
+    /* memory */
+    SCMP_SYS(brk),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(mlock),
+    SCMP_SYS(mlock2),
+    SCMP_SYS(munlock),
+    SCMP_SYS(fallocate),
+    SCMP_SYS(membarrier),
+    /* time, threads, signals */
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_getres),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(time),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(futex),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(getcpu),
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(gettid),
+    SCMP_SYS(getpid),
+    SCMP_SYS(tgkill),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(rseq),
+    SCMP_SYS(set_robust_list),
+    SCMP_SYS(getrandom),
+};
+
+/* What the other threads do besides, and a start: its loader, sockets, files, threads, the end of
+ * root, the sandbox. */
+static const int of_process[] = {
+    /* files */
+    SCMP_SYS(open),
+    SCMP_SYS(openat),
+    SCMP_SYS(close_range),
+    SCMP_SYS(readv),
+    SCMP_SYS(writev),
+    SCMP_SYS(pread64),
+    SCMP_SYS(pwrite64),
+    SCMP_SYS(lseek),
+    SCMP_SYS(fstat),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(stat),
+    SCMP_SYS(lstat),
+    SCMP_SYS(statx),
+    SCMP_SYS(statfs),
+    SCMP_SYS(fstatfs),
+    SCMP_SYS(access),
+    SCMP_SYS(faccessat),
+    SCMP_SYS(faccessat2),
+    SCMP_SYS(readlink),
+    SCMP_SYS(readlinkat),
+    SCMP_SYS(getdents64),
+    SCMP_SYS(getcwd),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(flock),
+    SCMP_SYS(fadvise64),
+    SCMP_SYS(ftruncate),
+    SCMP_SYS(fsync),
+    SCMP_SYS(fdatasync),
+    SCMP_SYS(unlink),
+    SCMP_SYS(unlinkat),
+    SCMP_SYS(rename),
+    SCMP_SYS(renameat),
+    SCMP_SYS(renameat2),
+    SCMP_SYS(chmod),
+    SCMP_SYS(fchmod),
+    SCMP_SYS(fchmodat),
+    SCMP_SYS(chown),
+    SCMP_SYS(lchown),
+    SCMP_SYS(fchown),
+    SCMP_SYS(fchownat),
+    SCMP_SYS(umask),
+    SCMP_SYS(dup),
+    SCMP_SYS(dup2),
+    SCMP_SYS(dup3),
+    SCMP_SYS(pipe),
+    SCMP_SYS(pipe2),
+    SCMP_SYS(eventfd2),
+    SCMP_SYS(memfd_create),
+    SCMP_SYS(epoll_create),
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(timerfd_create),
+    SCMP_SYS(signalfd4),
+    SCMP_SYS(select),
+    SCMP_SYS(pselect6),
+    SCMP_SYS(sendfile),
+    /* sockets */
+    SCMP_SYS(bind),
+    SCMP_SYS(listen),
+    SCMP_SYS(accept),
+    SCMP_SYS(accept4),
+    SCMP_SYS(connect),
+    SCMP_SYS(getpeername),
+    SCMP_SYS(shutdown),
+    /* processes: exec for an upgrade, which nobody else needs */
+    SCMP_SYS(execve),
+    SCMP_SYS(execveat),
+    SCMP_SYS(wait4),
+    SCMP_SYS(waitid),
+    SCMP_SYS(kill),
+    SCMP_SYS(tkill),
+    SCMP_SYS(getppid),
+    SCMP_SYS(arch_prctl),
+    SCMP_SYS(set_tid_address),
+    SCMP_SYS(rt_sigpending),
+    SCMP_SYS(rt_sigtimedwait),
+    SCMP_SYS(rt_sigsuspend),
+    SCMP_SYS(sched_setaffinity),
+    SCMP_SYS(sched_getparam),
+    SCMP_SYS(sched_getscheduler),
+    SCMP_SYS(getrlimit),
+    SCMP_SYS(setrlimit),
+    SCMP_SYS(prlimit64),
+    SCMP_SYS(getrusage),
+    SCMP_SYS(sysinfo),
+    SCMP_SYS(uname),
+    /* users */
+    SCMP_SYS(getuid),
+    SCMP_SYS(geteuid),
+    SCMP_SYS(getgid),
+    SCMP_SYS(getegid),
+    SCMP_SYS(getresuid),
+    SCMP_SYS(getresgid),
+    SCMP_SYS(getgroups),
+    SCMP_SYS(setgroups),
+    SCMP_SYS(setuid),
+    SCMP_SYS(setgid),
+    SCMP_SYS(setresuid),
+    SCMP_SYS(setresgid),
+    SCMP_SYS(setfsuid),
+    SCMP_SYS(setfsgid),
+    /* the sandbox of the program that comes next */
+    SCMP_SYS(seccomp),
+    SCMP_SYS(landlock_create_ruleset),
+    SCMP_SYS(landlock_add_rule),
+    SCMP_SYS(landlock_restrict_self),
+};
+
+/* Calls of which one argument must have one of these values. */
+static const struct {
+    int call;
+    unsigned argument;
+    unsigned values[8]; /* up to the first 0, but for one at the beginning */
+} with_values[] = {
+    {SCMP_SYS(socketpair), 0, {AF_UNIX}},
+    {SCMP_SYS(setsockopt), 1, {IPPROTO_IP, SOL_SOCKET, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP}},
+    {SCMP_SYS(ioctl), 1, {FIONREAD, FIONBIO, 0x5401 /* TCGETS */}},
+    {SCMP_SYS(prctl),
+     0,
+     {PR_SET_NAME, PR_GET_NAME, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_SECCOMP,
+      PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS, 0x53564d41 /* PR_SET_VMA: names of memory */}},
+};
+
+static const unsigned families[] = {AF_INET, AF_INET6, AF_UNIX};
+static const unsigned types[] = {SOCK_DGRAM, SOCK_STREAM};
+
+enum {
+    SOCKET_TYPE_BITS = 0xf, /* beside SOCK_CLOEXEC and the like */
+    NAMESPACE_BITS = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+                     CLONE_NEWPID | CLONE_NEWNET,
+};
+
+/* ---- making the filter ---------------------------------------------------------------------- */
+
+/* libseccomp: what this machine does not have is left out. */
+static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
+{
+    int result = 0;
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+    return result;
+}
+
+static int allow_values(scmp_filter_ctx filter)
+{
+    int result = 0;
+    for (size_t i = 0; i < sizeof(with_values) / sizeof(with_values[0]); i++) {
+        const unsigned *value = with_values[i].values;
+        for (int n = 0; n < 8 && (n == 0 || value[n] != 0) && result == 0; n++)
+            result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, with_values[i].call, 1,
+                                      SCMP_CMP32(with_values[i].argument, SCMP_CMP_EQ, value[n]));
+    }
+    return result;
+}
+
+static int allow_sockets(scmp_filter_ctx filter)
+{
+    int result = 0;
+    for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
+        for (size_t t = 0; t < sizeof(types) / sizeof(types[0]) && result == 0; t++)
+            result =
+                seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
+                                 SCMP_CMP32(0, SCMP_CMP_EQ, families[f]),
+                                 SCMP_CMP32(1, SCMP_CMP_MASKED_EQ, SOCKET_TYPE_BITS, types[t]));
+    return result;
+}
+
+/* No memory is both written and executed, nor written first and executed then. Libraries are mapped
+ * to be executed by the program that comes next. */
+static int allow_memory(scmp_filter_ctx filter, bool may_execute)
+{
+    int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+                                  SCMP_CMP32(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    if (result == 0 && may_execute)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+                                  SCMP_CMP32(2, SCMP_CMP_MASKED_EQ, PROT_WRITE, 0));
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+                                  SCMP_CMP32(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    return result;
+}
+
+/* Not clone3(), whose flags a filter cannot see: the C library goes back to clone(). */
+static int allow_threads(scmp_filter_ctx filter)
+{
+    return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                            SCMP_CMP32(0, SCMP_CMP_MASKED_EQ, NAMESPACE_BITS, 0));
+}
+
+static int add_rules(scmp_filter_ctx filter, enum sandbox_calls which)
+{
+    bool is_process = which == SANDBOX_CALLS_OF_PROCESS;
+    int result = allow(filter, of_worker, sizeof(of_worker) / sizeof(of_worker[0]));
+    if (result == 0)
+        result = allow_memory(filter, is_process);
+    if (result != 0 || !is_process)
+        return result;
+    result = allow(filter, of_process, sizeof(of_process) / sizeof(of_process[0]));
+    if (result == 0)
+        result = allow_values(filter);
+    if (result == 0)
+        result = allow_sockets(filter);
+    if (result == 0)
+        result = allow_threads(filter);
+    return result;
+}
+
+/* The kernel logs what is refused (SCMP_FLTATR_CTL_LOG), and libseccomp does without where it
+ * cannot. */
+static int load(scmp_filter_ctx filter, enum sandbox_calls which)
+{
+    int result = add_rules(filter, which);
+    if (result == 0 && which == SANDBOX_CALLS_OF_PROCESS)
+        result = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (result != 0)
+        return result;
+    (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
+    (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    return seccomp_load(filter);
+}
+
+bool sandbox_calls_confine(enum sandbox_calls which, bool is_logged_only, struct err *err)
+{
+    scmp_filter_ctx filter = seccomp_init(is_logged_only ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(ENOSYS));
+    int result = filter != NULL ? load(filter, which) : -ENOMEM;
+    seccomp_release(filter);
+    return result == 0 || err_set(err, "the kernel takes no filter of system calls (seccomp): %s",
+                                  strerror(-result));
+}
