@@ -9,7 +9,7 @@ import pytest
 
 from environment import REPOSITORY, TIME_FACTOR
 
-READ = ("README.md", "CONTRIBUTING.md", "docs", "conf", "proxy", "scripts/gen-docs", "scripts/man_pages.py", "tests/bench",
+READ = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "docs", "conf", "proxy", "scripts/gen-docs", "scripts/man_pages.py", "tests/bench",
         "tests/lwm2m", "tests/MUTANTS.md", "CHANGELOG.md", "LICENSE")
 
 
