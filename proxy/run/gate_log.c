@@ -26,16 +26,22 @@ void gate_log_problems(const struct problems *problems)
 void gate_log_ready(const struct generation *generation, uint32_t worker_count)
 {
     const struct config *config = generation->config;
-    char text[ADDR_TEXT_MAX];
+    char text[ADDR_TEXT_MAX], date[CERTIFICATE_DATE_TEXT_MAX];
     struct log_line line;
     for (uint32_t i = 0; i < config->listener_count; i++) {
         const struct listener_config *listener = &config->listeners[i];
+        const struct creds *creds = generation->listeners[i].creds;
         for (uint32_t j = 0; j < listener->listen.count; j++) {
             log_begin(&line, LOG_INFO, "listening");
             log_add(&line, "listener", listener->name);
             log_add(&line, "address", addr_format(&listener->listen.addrs[j], text));
             log_add(&line, "backend", addr_format(&listener->backend, text));
-            log_add_u64(&line, "psk_identities", creds_psk_count(generation->listeners[i].creds));
+            log_add_u64(&line, "psk_identities", creds_psk_count(creds));
+            if (creds->certificate_key != KEY_UNKNOWN) {
+                log_add(&line, "not_after",
+                        certificate_date_text(creds->certificate_not_after, date));
+                log_add(&line, "certificate", listener->certificate);
+            }
             log_end(&line);
         }
     }

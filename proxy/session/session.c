@@ -240,6 +240,7 @@ void sessions_on_time(struct sessions *all, uint64_t now_ms)
     closing_on_time(all);
     trace_on_time(&all->trace, now_ms);
     log_limiter_flush(&all->limiter, now_ms);
+    log_limiter_flush(&all->full_limiter, now_ms);
 }
 
 uint64_t sessions_due_ms(const struct sessions *all)
@@ -247,7 +248,8 @@ uint64_t sessions_due_ms(const struct sessions *all)
     uint64_t due_ms = timers_earlier(timers_next_due_ms(&all->timers), closing_due_ms(all));
     due_ms = timers_earlier(due_ms, trace_due_ms(&all->trace));
     /* Lines held back are reported when the second has ended. */
-    return all->limiter.held_back != 0 ? timers_earlier(due_ms, all->now_ms + 1000) : due_ms;
+    uint64_t held_back = all->limiter.held_back + all->full_limiter.held_back;
+    return held_back != 0 ? timers_earlier(due_ms, all->now_ms + 1000) : due_ms;
 }
 
 void sessions_reap(struct sessions *all)

@@ -153,8 +153,10 @@ static void make_room(struct sessions *all, const struct handshake *h, struct se
     }
     if (old != NULL)
         session_store_leave_address(all, old);
-    if (leaving != NULL)
+    if (leaving != NULL) {
+        session_log_full(all, h->listener);
         session_end(all, leaving, CLOSE_evicted, true, all->now_ms);
+    }
 }
 
 static bool enter_tables(struct sessions *all, struct session *s)

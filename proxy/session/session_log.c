@@ -68,6 +68,18 @@ void session_log_moved(struct sessions *all, const struct session *s, const stru
     log_end(&line);
 }
 
+void session_log_full(struct sessions *all, const struct listener *listener)
+{
+    if (!log_is_enabled(LOG_WARNING) || !log_limiter_allows(&all->full_limiter, all->now_ms))
+        return;
+    struct log_line line;
+    log_begin(&line, LOG_WARNING, "limit_reached");
+    log_add(&line, "listener", listener->config->name);
+    log_add(&line, "limit", "max_sessions");
+    log_add(&line, "text", "for each device that begins now the least recently used session ends");
+    log_end(&line);
+}
+
 void session_log_closed(struct sessions *all, const struct session *s, enum close_reason reason)
 {
     if (!may_log_life(all, s))

@@ -26,6 +26,7 @@ bool session_store_init(struct sessions *all, const struct sessions_settings *se
         .to_client = settings->to_client,
         .counters = settings->counters,
         .limiter = {.per_s = LINES_PER_S},
+        .full_limiter = {.per_s = 1},
         .worker = settings->worker,
         .worker_count = settings->worker_count,
         .max = settings->session_max,

@@ -144,6 +144,7 @@ struct sessions {
     struct aead_work *work;           /* owned */
     struct worker_counters *counters; /* borrowed */
     struct log_limiter limiter;       /* for lines that devices can cause */
+    struct log_limiter full_limiter;  /* for those on max_sessions */
     /* Borrowed; in place of those of the RFCs, which no test could reach. NULL: those. */
     const struct record_limits *limits;
     uint64_t now_ms; /* of the call in progress */

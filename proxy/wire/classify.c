@@ -202,6 +202,24 @@ const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *si
     return empty;
 }
 
+bool classify_is_coap(const uint8_t *data, size_t len)
+{
+    enum { HEADER_BYTES = 4, TOKEN_MAX = 8, METHOD_MAX = 7, MARKER = 0xff };
+    if (len < HEADER_BYTES || data[0] >> 6 != 1)
+        return false;
+    size_t token_len = data[0] & 15, end = HEADER_BYTES + token_len;
+    uint8_t class = data[1] >> 5, detail = data[1] & 31;
+    if (token_len > TOKEN_MAX || end > len)
+        return false;
+    if (data[1] == 0) /* Empty: of CoAP's ping, an acknowledgement, a reset */
+        return len == HEADER_BYTES;
+    if (class == 0 ? detail > METHOD_MAX : class != 2 && class != 4 && class != 5)
+        return false;
+    /* Options, or the marker and a payload; 15 for the difference of an option means nothing else.
+     */
+    return end == len || data[end] >> 4 != 15 || (data[end] == MARKER && len > end + 1);
+}
+
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max)
 {
     struct record record;

@@ -50,6 +50,10 @@ const uint8_t *classify_hello_suites(const uint8_t *data, size_t len, size_t *si
  * not begin with one that has it in its first record. */
 const uint8_t *classify_hello_ticket(const uint8_t *data, size_t len, size_t *size);
 
+/* Junk that looks like a CoAP message in plaintext (RFC 7252 section 3), as of a device that was
+ * told coap:// instead of coaps://. No DTLS record looks so. */
+bool classify_is_coap(const uint8_t *data, size_t len);
+
 /* Bytes of the first record; 0 if it is malformed, has a body of more than body_max, or an
  * unknown type, with which the library is not trusted. */
 size_t classify_record_len(const uint8_t *data, size_t len, size_t cid_len, size_t body_max);

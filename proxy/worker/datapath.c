@@ -238,6 +238,15 @@ static enum client_outcome from_client(struct datapath *dp, struct arrival *a)
     return a->kind.cid != NULL ? by_cid(dp, a) : by_address(dp, a);
 }
 
+static void tell_from_client(struct datapath *dp, uint32_t listener, const struct udp_in *batch,
+                             const enum client_outcome *outcomes)
+{
+    if (!log_is_enabled(LOG_DEBUG))
+        return;
+    for (uint32_t i = 0; i < batch->count; i++)
+        datapath_log_from_client(&dp->log, dp->listeners[listener], &batch->at[i], outcomes[i]);
+}
+
 void datapath_from_client(struct datapath *dp, uint32_t listener, const struct udp_socket *socket,
                           const struct udp_in *batch, uint64_t now_ms)
 {
@@ -273,6 +282,7 @@ void datapath_from_client(struct datapath *dp, uint32_t listener, const struct u
     }
     counters_end_turn(&dp->counters);
     counter_add(&c->client_kernel_drops, batch->new_kernel_drops);
+    tell_from_client(dp, listener, batch, outcomes);
 }
 
 /* ---- from a backend ------------------------------------------------------------------------- */
@@ -295,6 +305,27 @@ static struct counters *counters_of(struct datapath *dp, uint32_t listener)
 {
     uint32_t count = dp->counters.listener_count;
     return &dp->counters.by_listener[listener < count ? listener : count];
+}
+
+static void tell_from_backend(struct datapath *dp, const struct udp_in *batch,
+                              const struct backend_recipient *recipients,
+                              const enum backend_outcome *outcomes)
+{
+    bool tells_all = log_is_enabled(LOG_DEBUG);
+    if (!tells_all && dp->log.down_count == 0)
+        return;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (recipients[i].is_mark)
+            continue;
+        uint32_t number = recipients[i].listener;
+        const struct listener *listener =
+            number < LAYOUT_LISTENERS_MAX ? dp->listeners[number] : NULL;
+        if (listener != NULL && outcomes[i] != BACKEND_wrong_sender)
+            datapath_log_backend_answers(&dp->log, listener);
+        if (tells_all)
+            datapath_log_from_backend(&dp->log, listener, &batch->at[i], outcomes[i],
+                                      recipients[i].late);
+    }
 }
 
 void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint64_t now_ms)
@@ -321,12 +352,15 @@ void datapath_from_backend(struct datapath *dp, const struct udp_in *batch, uint
         struct counters *c = counters_of(dp, recipients[i].listener);
         counter_add(&c->backend_received, 1);
         counter_add(&c->backend_bytes_received, batch->at[i].len);
-        counter_add(&c->backend[send_failed[i] ? BACKEND_client_send_failed : outcomes[i]], 1);
+        if (send_failed[i])
+            outcomes[i] = BACKEND_client_send_failed;
+        counter_add(&c->backend[outcomes[i]], 1);
         if (outcomes[i] == BACKEND_late)
             counter_add(&c->late[recipients[i].late], 1);
     }
     counters_end_turn(&dp->counters);
     counter_add(&counters_of(dp, UINT32_MAX)->backend_kernel_drops, batch->new_kernel_drops);
+    tell_from_backend(dp, batch, recipients, outcomes);
 }
 
 void datapath_backend_errors(struct datapath *dp, uint64_t now_ms)

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LINES_PER_S = 1 };
+#include "wire/classify.h"
+
+enum { LINES_PER_S = 1, DISCARDS_PER_S = 20 };
 
 void datapath_log_init(struct datapath_log *log)
 {
@@ -13,6 +15,7 @@ void datapath_log_init(struct datapath_log *log)
         .backend = {.per_s = LINES_PER_S},
         .send = {.per_s = LINES_PER_S},
         .sender = {.per_s = LINES_PER_S},
+        .discard = {.per_s = DISCARDS_PER_S},
     };
 }
 
@@ -23,12 +26,13 @@ void datapath_log_on_time(struct datapath_log *log, uint64_t now_ms)
     log_limiter_flush(&log->backend, now_ms);
     log_limiter_flush(&log->send, now_ms);
     log_limiter_flush(&log->sender, now_ms);
+    log_limiter_flush(&log->discard, now_ms);
 }
 
 uint64_t datapath_log_due_ms(const struct datapath_log *log)
 {
-    uint64_t held_back =
-        log->limit.held_back + log->backend.held_back + log->send.held_back + log->sender.held_back;
+    uint64_t held_back = log->limit.held_back + log->backend.held_back + log->send.held_back +
+                         log->sender.held_back + log->discard.held_back;
     return held_back != 0 ? log->now_ms + 1000 : UINT64_MAX;
 }
 
@@ -105,5 +109,85 @@ void datapath_log_backend_error(struct datapath_log *log, const struct listener 
     log_add(&line, "listener", listener->config->name);
     log_add(&line, "backend", addr_format(&listener->config->backend, text));
     log_add(&line, "text", strerror(error));
+    log_end(&line);
+    if (log->is_down[listener->number])
+        return;
+    log->is_down[listener->number] = true;
+    log->down_since_ms[listener->number] = log->now_ms;
+    log->down_count++;
+}
+
+void datapath_log_backend_answers(struct datapath_log *log, const struct listener *listener)
+{
+    if (log->down_count == 0 || !log->is_down[listener->number])
+        return;
+    log->is_down[listener->number] = false;
+    log->down_count--;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX];
+    log_begin(&line, LOG_WARNING, "backend_answers");
+    log_add(&line, "listener", listener->config->name);
+    log_add(&line, "backend", addr_format(&listener->config->backend, text));
+    log_add_ms(&line, "after_s", log->now_ms - log->down_since_ms[listener->number]);
+    log_end(&line);
+}
+
+/* ---- datagrams that go nowhere --------------------------------------------------------------- */
+
+static bool is_from_client_discarded(enum client_outcome outcome)
+{
+    switch (outcome) {
+    case CLIENT_forwarded:
+    case CLIENT_handshake:
+    case CLIENT_handshake_begun:
+    case CLIENT_established:
+    case CLIENT_handshake_failed:
+    case CLIENT_session_closed:
+    case CLIENT_control:
+    case CLIENT_renegotiation_refused:
+    case CLIENT_cookie_sent:
+    case CLIENT_alert_repeated: return false;
+    default: return true;
+    }
+}
+
+void datapath_log_from_client(struct datapath_log *log, const struct listener *listener,
+                              const struct udp_datagram *datagram, enum client_outcome outcome)
+{
+    if (!is_from_client_discarded(outcome) || !log_limiter_allows(&log->discard, log->now_ms))
+        return;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX];
+    log_begin(&line, LOG_DEBUG, "datagram_discarded");
+    log_add(&line, "listener", listener->config->name);
+    log_add(&line, "from", "client");
+    log_add(&line, "client", addr_format(&datagram->from, text));
+    log_add_u64(&line, "bytes", datagram->len);
+    log_add(&line, "outcome", client_outcome_name(outcome));
+    if (outcome == CLIENT_not_dtls && classify_is_coap(datagram->data, datagram->len)) {
+        log_add(&line, "is", "plaintext_coap");
+        log_add(&line, "advice", "the device must speak DTLS here: coaps:// instead of coap://");
+    }
+    log_end(&line);
+}
+
+void datapath_log_from_backend(struct datapath_log *log, const struct listener *listener,
+                               const struct udp_datagram *datagram, enum backend_outcome outcome,
+                               unsigned late)
+{
+    if (outcome == BACKEND_forwarded || !log_limiter_allows(&log->discard, log->now_ms))
+        return;
+    struct log_line line;
+    char text[ADDR_TEXT_MAX];
+    log_begin(&line, LOG_DEBUG, "datagram_discarded");
+    if (listener != NULL)
+        log_add(&line, "listener", listener->config->name);
+    log_add(&line, "from", "backend");
+    log_add(&line, "backend", addr_format(&datagram->from, text));
+    log_add(&line, "backend_source", addr_format(&datagram->to, text));
+    log_add_u64(&line, "bytes", datagram->len);
+    log_add(&line, "outcome", backend_outcome_name(outcome));
+    if (outcome == BACKEND_late)
+        log_add(&line, "reason", late_reason_name(late));
     log_end(&line);
 }

@@ -363,6 +363,27 @@ static void test_levels(void **state)
     }
 }
 
+/* A level that is off costs a look at it. */
+static void test_level_that_is_off(void **state)
+{
+    (void)state;
+    struct log_line line = {.len = 17};
+    memset(line.text, 'x', sizeof(line.text));
+    catch_in_file();
+    log_begin(&line, LOG_DEBUG, "e");
+    log_add(&line, "key", "value");
+    log_add_bytes(&line, "bytes", "\xff", 1);
+    log_add_u64(&line, "number", 17);
+    log_add_ms(&line, "time_s", 17);
+    log_end(&line);
+    const char *text = catch_end();
+    assert_string_equal(text, "");
+    assert_true(line.is_off);
+    assert_int_equal(line.len, 17);
+    for (size_t i = 0; i < sizeof(line.text); i++)
+        assert_int_equal(line.text[i], 'x'); /* nothing was written into it */
+}
+
 /* With the journal at the other end, and only then: the variable is inherited by programs whose
  * stderr goes elsewhere. */
 static void test_journal(void **state)
@@ -743,6 +764,7 @@ int main(void)
         cmocka_unit_test_setup(test_cut, reset),
         cmocka_unit_test_setup(test_text, reset),
         cmocka_unit_test_setup(test_levels, reset),
+        cmocka_unit_test_setup(test_level_that_is_off, reset),
         cmocka_unit_test_setup(test_journal, reset),
         cmocka_unit_test_setup(test_errno_is_kept, reset),
         cmocka_unit_test_setup(test_full_pipe_drops_and_reports, reset),

@@ -58,6 +58,47 @@ static void test_every_version(void **state)
     }
 }
 
+/* RFC 7252 section 3, as far as it tells CoAP from other junk. */
+static void test_plaintext_coap(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t len;
+        bool is_coap;
+    } cases[] = {
+        {"\x40\x01\x12\x34", 4, true},             /* CON GET */
+        {"\x44\x01\x12\x34tokn\xb3.we", 12, true}, /* with a token and an option */
+        {"\x40\x02\x12\x34\xffpayload", 12, true}, /* POST */
+        {"\x40\x00\x12\x34", 4, true},             /* ping */
+        {"\x70\x00\x12\x34", 4, true},             /* reset */
+        {"\x60\x45\x12\x34\xff{}", 7, true},       /* 2.05 */
+        {"\x60\x84\x12\x34", 4, true},             /* 4.04 */
+        {"\x60\xa0\x12\x34", 4, true},             /* 5.00 */
+        {"", 0, false},
+        {"\x40\x01\x12", 3, false},
+        {"\x80\x01\x12\x34", 4, false}, /* version 2 */
+        {"\x00\x01\x12\x34", 4, false},
+        {"\x49\x01\x12\x34"
+         "123456789",
+         13, false},                        /* a token of 9 bytes */
+        {"\x44\x01\x12\x34tok", 7, false},  /* cut */
+        {"\x40\x08\x12\x34", 4, false},     /* no method */
+        {"\x40\x21\x12\x34", 4, false},     /* class 1 */
+        {"\x40\xe1\x12\x34", 4, false},     /* class 7: signaling of CoAP over TCP */
+        {"\x40\x00\x12\x34x", 5, false},    /* an empty message is empty */
+        {"\x40\x01\x12\x34\xff", 5, false}, /* no payload behind the marker */
+        {"\x40\x01\x12\x34\xf1x", 6, false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const uint8_t *bytes = (const uint8_t *)cases[i].bytes;
+        if (classify_is_coap(bytes, cases[i].len) != cases[i].is_coap)
+            fail_msg("case %zu", i);
+        if (cases[i].is_coap)
+            assert_int_equal(classify(bytes, cases[i].len, 8).kind, DATAGRAM_JUNK);
+    }
+}
+
 /* RFC 9147 section 7: a list of record numbers, of 16 bytes each. */
 static void test_acks(void **state)
 {
@@ -376,6 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_content_type),
         cmocka_unit_test(test_every_version),
+        cmocka_unit_test(test_plaintext_coap),
         cmocka_unit_test(test_acks),
         cmocka_unit_test(test_versions_are_levelled),
         cmocka_unit_test(test_lengths_at_the_limits),

@@ -205,8 +205,11 @@ static void least_recently_used_session_is_evicted(void **state)
                      BACKEND_forwarded);
     gate_run(gate, 10);
     uint32_t before = fake_network_count(GATE_TO_CLIENT, &sessions[1].device->addr);
+    assert_int_equal(fake_log_count("limit=max_sessions", NULL), 0);
     struct device *fourth = gate_connected(gate, kind);
     assert_closed(gate, CLOSE_evicted);
+    assert_int_equal(
+        fake_log_count("level=warning event=limit_reached", "limit=max_sessions", NULL), 1);
     assert_int_equal(sessions[1].device->client->state, CLIENT_CLOSED);
     assert_int_equal(gate_session_count(&gate->dp), 3);
     gate_assert_echo(gate, fourth, "fourth");

@@ -119,6 +119,69 @@ static void somebody_who_is_no_backend(void **state)
     assert_non_null(strstr(line, "another program does"));
 }
 
+/* Once for each time that it was down, and not before the log said so. */
+static void a_backend_that_answers_again(void **state)
+{
+    struct fixture *f = *state;
+    datapath_log_backend_answers(&f->lines, f->listener);
+    assert_int_equal(caught_log_count(&f->log), 0);
+    for (int time = 0; time < 2; time++) {
+        datapath_log_backend_error(&f->lines, f->listener, ECONNREFUSED);
+        datapath_log_backend_error(&f->lines, f->listener, ECONNREFUSED);
+        assert_int_equal(f->lines.down_count, 1);
+        f->lines.now_ms += 500;
+        caught_log_count(&f->log);
+        datapath_log_backend_answers(&f->lines, f->listener);
+        assert_string_equal(caught_log_line(&f->log),
+                            "level=warning event=backend_answers listener=coaps "
+                            "backend=127.0.0.1:5683 after_s=0.500");
+        datapath_log_backend_answers(&f->lines, f->listener);
+        assert_int_equal(caught_log_count(&f->log), 0);
+        assert_int_equal(f->lines.down_count, 0);
+        a_second_later(f);
+        caught_log_count(&f->log);
+    }
+}
+
+static const struct udp_datagram junk = {
+    .from = {.family = AF_INET, .ip = {192, 0, 2, 7}, .port = 50000},
+    .to = {.family = AF_INET, .ip = {127, 1, 2, 3}, .port = 40000},
+    .data = (const uint8_t *)"\x40\x01\x12\x34",
+    .len = 4,
+};
+
+/* Each outcome is told or is none of a datagram that went nowhere. */
+static void datagrams_that_go_nowhere(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t told = 0;
+    log_set_level(LOG_DEBUG);
+    for (int outcome = 0; outcome < CLIENT_OUTCOME_COUNT; outcome++) {
+        datapath_log_from_client(&f->lines, f->listener, &junk, (enum client_outcome)outcome);
+        told += caught_log_count(&f->log);
+        a_second_later(f);
+    }
+    assert_int_equal(told, CLIENT_OUTCOME_COUNT - 10);
+    datapath_log_from_client(&f->lines, f->listener, &junk, CLIENT_forwarded);
+    assert_int_equal(caught_log_count(&f->log), 0);
+    datapath_log_from_client(&f->lines, f->listener, &junk, CLIENT_no_session);
+    assert_string_equal(caught_log_line(&f->log),
+                        "level=debug event=datagram_discarded listener=coaps from=client "
+                        "client=192.0.2.7:50000 bytes=4 outcome=no_session");
+    datapath_log_from_client(&f->lines, f->listener, &junk, CLIENT_not_dtls);
+    assert_non_null(
+        strstr(caught_log_line(&f->log), " outcome=not_dtls is=plaintext_coap advice="));
+    datapath_log_from_backend(&f->lines, f->listener, &junk, BACKEND_forwarded, 0);
+    assert_int_equal(caught_log_count(&f->log), 0);
+    datapath_log_from_backend(&f->lines, f->listener, &junk, BACKEND_late, CLOSE_idle);
+    assert_string_equal(caught_log_line(&f->log),
+                        "level=debug event=datagram_discarded listener=coaps from=backend "
+                        "backend=192.0.2.7:50000 backend_source=127.1.2.3:40000 bytes=4 "
+                        "outcome=late reason=idle");
+    datapath_log_from_backend(&f->lines, NULL, &junk, BACKEND_wrong_sender, 0);
+    assert_non_null(strstr(caught_log_line(&f->log), "discarded from=backend"));
+}
+
 enum { KINDS = 4 };
 
 static void cause(struct fixture *f, int kind)
@@ -174,6 +237,8 @@ int main(void)
         CAUGHT(a_backend_that_is_down),
         CAUGHT(what_cannot_be_sent_to_a_backend),
         CAUGHT(somebody_who_is_no_backend),
+        CAUGHT(a_backend_that_answers_again),
+        CAUGHT(datagrams_that_go_nowhere),
         CAUGHT(each_kind_is_bounded_by_itself),
         CAUGHT(nothing_at_a_level_that_is_off),
     };
