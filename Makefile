@@ -121,6 +121,12 @@ $(OUT)/flags: FORCE $(WOLFSSL_PREFIX)
 $(OUT)/gen/version.h: FORCE
 	$(call write_if_changed,#ifndef VERSION_H\n#define VERSION_H\n#define DTLSGATE_VERSION "$(VERSION)$(COMMIT:%=+%)"\n#endif\n)
 
+$(OUT)/gen/status_page_bytes.h: proxy/run/status_page.html scripts/embed-page
+	@mkdir -p $(@D)
+	@scripts/embed-page $< >$@.$$$$ && mv $@.$$$$ $@
+
+$(OUT)/proxy/run/status_page.o: $(OUT)/gen/status_page_bytes.h
+
 $(OUT)/tools-checked: Makefile
 	@mkdir -p $(@D)
 	@printf '#include <ev.h>\n#include <ini.h>\n#include <jansson.h>\n#include <jemalloc/jemalloc.h>\n#include <microhttpd.h>\n#include <seccomp.h>\n' | $(CC) -E -x c - >/dev/null || \

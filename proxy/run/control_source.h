@@ -12,6 +12,7 @@
 #include "worker/inquiry.h"
 
 struct control;
+struct history;
 struct report_start;
 struct swap_record;
 
@@ -54,7 +55,8 @@ struct control_source {
     bool (*ask)(void *context, uint32_t worker, struct inquiry *inquiry);
     void *context;
     struct drains *drains;
-    uint64_t started_ms; /* of CLOCK_MONOTONIC */
+    struct history *history; /* NULL = nobody looks at how backends do */
+    uint64_t started_ms;     /* of CLOCK_MONOTONIC */
     const struct report_start *start;
     const struct swap_record *reloads;
     const _Atomic bool *is_ready;

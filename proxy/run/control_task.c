@@ -266,6 +266,7 @@ static void tell_status(struct control_task *task)
         .workers = source->workers,
         .worker_count = source->worker_count,
         .drains = source->drains,
+        .history = source->history,
         .started_ms = source->started_ms,
         .is_ready = atomic_load(source->is_ready),
     };

@@ -15,6 +15,7 @@
 #include "run/control.h"
 #include "run/crew.h"
 #include "run/gate_log.h"
+#include "run/history.h"
 #include "run/host.h"
 #include "run/main_loop.h"
 #include "run/metrics.h"
@@ -48,6 +49,7 @@ struct gate {
     struct metrics_source metrics_source;
     struct control *control; /* NULL = there is no socket */
     struct drains drains;
+    struct history *history; /* owned */
     struct reloads reloads;
     ev_async swap_watcher; /* a worker has gone over to other settings */
     struct ev_loop *loop;
@@ -104,6 +106,7 @@ static bool open_metrics(struct gate *gate, struct err *err)
         .tls_library_version = dtls_library_version(),
         .is_ready = &gate->is_ready,
         .drains = &gate->drains,
+        .history = gate->history,
         .started_ms = gate->started_ms,
         .start = &gate->begun,
         .ask = crew_ask,
@@ -159,6 +162,7 @@ static bool open_control(struct gate *gate, struct err *err)
         .ask = crew_ask,
         .context = &gate->crew,
         .drains = &gate->drains,
+        .history = gate->history,
         .started_ms = gate->started_ms,
         .start = &gate->begun,
         .reloads = &gate->swap.record,
@@ -213,6 +217,9 @@ static bool confine(const struct gate *gate, struct err *err)
 static bool start(struct gate *gate, struct err *err)
 {
     note_start(gate);
+    gate->history = history_new();
+    if (gate->history == NULL)
+        return err_set(err, "out of memory");
     if (!open_sockets(gate, err) ||
         !crew_open(&gate->crew, in_force(gate), &gate->state, gate->swap.sockets,
                    &gate->begun.sessions, err) ||
@@ -256,6 +263,7 @@ static void close_gate(struct gate *gate)
         gate_log_kept(crew_session_count(&gate->crew));
     metrics_close(gate->metrics); /* reads the workers' counters */
     control_close(gate->control);
+    history_free(gate->history);
     crew_close(&gate->crew);
 }
 
@@ -298,6 +306,14 @@ static void prepare_reloads(struct gate *gate, const char *config_path)
     ev_async_start(gate->loop, &gate->swap_watcher);
 }
 
+static void look_at_counters(struct gate *gate)
+{
+    const struct history_source source = {.workers = gate->crew.counters,
+                                          .worker_count = gate->crew.count,
+                                          .inherited = &gate->crew.inherited};
+    history_look(gate->history, &source, in_force(gate), clock_now_ms());
+}
+
 static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
     struct gate *gate = timer->data;
@@ -309,6 +325,7 @@ static void on_watchdog_timer(struct ev_loop *loop, ev_timer *timer, int events)
         notify_send("WATCHDOG=1");
     succession_keep_rest(&gate->succession, gate->swap.sockets, clock_now_ms());
     reloads_go_on(&gate->reloads);
+    look_at_counters(gate);
 }
 
 /* ---- signals -------------------------------------------------------------------------------- */
@@ -374,6 +391,7 @@ static void get_ready(struct gate *gate)
     atomic_store(&gate->is_ready, true);
     succession_tell(&gate->succession);
     notify_send("READY=1");
+    look_at_counters(gate);
     ev_timer_init(&gate->watchdog_timer, on_watchdog_timer, 1.0, 1.0);
     gate->watchdog_timer.data = gate;
     ev_timer_start(gate->loop, &gate->watchdog_timer);

@@ -18,6 +18,8 @@
 #include "base/log.h"
 #include "run/metrics_clients.h"
 #include "run/metrics_lookup.h"
+#include "run/metrics_search.h"
+#include "run/status_page.h"
 #include "run/watchdog.h"
 
 enum {
@@ -28,7 +30,9 @@ enum {
 
 #define TYPE_PLAIN "text/plain; charset=utf-8"
 #define TYPE_JSON "application/json"
+#define TYPE_HTML "text/html; charset=utf-8"
 #define SESSIONS_PATH "/sessions/"
+#define SEARCH_PATH "/sessions"
 #define TYPE_PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
 
 struct metrics {
@@ -38,6 +42,7 @@ struct metrics {
     pthread_t thread;
     bool is_started;
     struct metrics_lookup lookup;
+    struct metrics_search search;
     /* From here on of the thread; of the one that opens and closes while there is none. */
     struct metrics_clients clients;
     uint64_t accept_after_ms;
@@ -53,6 +58,7 @@ struct answer {
     bool is_allocated;
     char cache[40]; /* Cache-Control; "" = nothing is said of that */
     char etag[64];  /* "" = none */
+    bool is_page;   /* what a browser may do with it is said */
 };
 
 /* The cast is safe: without is_allocated the text is only read. */
@@ -107,6 +113,16 @@ static struct answer answer_ready(const struct metrics *metrics)
     return fixed_answer(MHD_HTTP_OK, "ready\n");
 }
 
+static struct answer answer_page(void)
+{
+    struct answer answer = fixed_answer(MHD_HTTP_OK, status_page_text());
+    answer.content_type = TYPE_HTML;
+    answer.is_page = true;
+    snprintf(answer.cache, sizeof(answer.cache), "no-cache");
+    snprintf(answer.etag, sizeof(answer.etag), "%s", status_page_etag());
+    return answer;
+}
+
 static struct answer answer_lookup(struct metrics_lookup_answer lookup)
 {
     struct answer answer = fixed_answer(lookup.status, lookup.fixed);
@@ -123,10 +139,13 @@ static struct answer answer_lookup(struct metrics_lookup_answer lookup)
     return answer;
 }
 
+/* Status 0: that is for search(). */
 static struct answer answer_to(const struct metrics *metrics, const char *method, const char *path)
 {
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return fixed_answer(MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n");
+    if (strcmp(path, "/") == 0)
+        return answer_page();
     if (strcmp(path, "/metrics") == 0)
         return answer_metrics(metrics);
     if (strcmp(path, "/healthz") == 0)
@@ -135,16 +154,53 @@ static struct answer answer_to(const struct metrics *metrics, const char *method
         return answer_ready(metrics);
     if (strcmp(path, "/status") == 0)
         return answer_lookup(metrics_lookup_status(&metrics->lookup));
+    if (strcmp(path, "/history") == 0)
+        return answer_lookup(metrics_lookup_history(&metrics->lookup));
+    if (strcmp(path, SEARCH_PATH) == 0)
+        return (struct answer){.status = 0};
     if (strncmp(path, SESSIONS_PATH, strlen(SESSIONS_PATH)) == 0)
         return answer_lookup(
             metrics_lookup_session(&metrics->lookup, path + strlen(SESSIONS_PATH)));
     return fixed_answer(MHD_HTTP_NOT_FOUND,
-                        "not here; try /metrics, /healthz, /readyz or /status\n");
+                        "not here; try /, /metrics, /healthz, /readyz, /status or /history\n");
+}
+
+static struct answer search(struct metrics *metrics, const char *identity)
+{
+    json_t *found;
+    if (!metrics_lookup_tells_sessions(&metrics->lookup))
+        return answer_lookup(metrics_lookup_untold());
+    switch (metrics_search_ask(&metrics->search, identity, &found)) {
+    case SEARCH_TOLD: return answer_lookup(metrics_lookup_found(found));
+    case SEARCH_BUSY:
+        return fixed_answer(MHD_HTTP_SERVICE_UNAVAILABLE,
+                            "another search is on its way; ask again in a moment\n");
+    case SEARCH_NO_IDENTITY: break;
+    }
+    return fixed_answer(
+        MHD_HTTP_BAD_REQUEST,
+        "no identity; write /sessions?identity=NAME, 1 to 128 bytes, with \\\\ for a "
+        "backslash and \\xHH for what cannot be printed\n");
+}
+
+static const char *identity_of(struct MHD_Connection *connection)
+{
+    const char *identity =
+        MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "identity");
+    return identity != NULL ? identity : "";
+}
+
+static bool add_page_headers(struct MHD_Response *response)
+{
+    return MHD_add_response_header(response, "Content-Security-Policy", status_page_policy()) &&
+           MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
 }
 
 static bool add_headers(struct MHD_Response *response, const struct answer *answer)
 {
     return MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, answer->content_type) &&
+           MHD_add_response_header(response, "X-Content-Type-Options", "nosniff") &&
+           (!answer->is_page || add_page_headers(response)) &&
            (answer->cache[0] == '\0' ||
             MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, answer->cache)) &&
            (answer->etag[0] == '\0' ||
@@ -203,6 +259,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     }
     log_limiter_flush(&metrics->log_limiter, clock_now_ms());
     struct answer answer = answer_to(metrics, method, path);
+    if (answer.status == 0)
+        answer = search(metrics, identity_of(connection));
     shorten(connection, &answer);
     return send_answer(connection, &answer);
 }
@@ -377,7 +435,8 @@ static bool start(struct metrics *metrics)
     metrics->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (metrics->stop_fd < 0)
         return false;
-    if (!metrics_lookup_open(&metrics->lookup, &metrics->source))
+    if (!metrics_lookup_open(&metrics->lookup, &metrics->source) ||
+        !metrics_search_open(&metrics->search, &metrics->source))
         return false;
     metrics->daemon = start_daemon(metrics);
     return metrics->daemon != NULL && start_thread(metrics);
@@ -393,7 +452,7 @@ struct metrics *metrics_open(const struct addr *addr, int listen_fd,
     }
     metrics->source = *source;
     metrics->log_limiter.per_s = LINES_PER_S;
-    metrics->stop_fd = metrics->lookup.answered_fd = -1;
+    metrics->stop_fd = metrics->lookup.answered_fd = metrics->search.answered_fd = -1;
     metrics_clients_init(&metrics->clients);
     metrics->listen_fd = listen_fd;
     if (!start(metrics)) {
@@ -420,6 +479,7 @@ void metrics_close(struct metrics *metrics)
     if (metrics->daemon != NULL)
         MHD_stop_daemon(metrics->daemon); /* and the connections */
     metrics_lookup_close(&metrics->lookup);
+    metrics_search_close(&metrics->search);
     if (metrics->stop_fd >= 0)
         close(metrics->stop_fd);
     free(metrics);

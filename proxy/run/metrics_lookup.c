@@ -9,6 +9,7 @@
 #include "base/addr_prefix.h"
 #include "base/clock.h"
 #include "net/steering.h"
+#include "run/history_json.h"
 #include "run/report_json.h"
 #include "run/watchdog.h"
 
@@ -33,13 +34,12 @@ static struct metrics_lookup_answer fixed_answer(unsigned status, const char *te
     return (struct metrics_lookup_answer){.status = status, .fixed = text};
 }
 
-/* Takes the object. */
-static struct metrics_lookup_answer json_answer(unsigned status, json_t *object)
+/* Takes the object. layout: JSON_INDENT(1), for people who look at it, or JSON_COMPACT. */
+static struct metrics_lookup_answer json_answer(unsigned status, json_t *object, size_t layout)
 {
-    char *text =
-        object != NULL
-            ? json_dumps(object, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15) | JSON_INDENT(1))
-            : NULL;
+    char *text = object != NULL
+                     ? json_dumps(object, JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15) | layout)
+                     : NULL;
     json_decref(object);
     if (text == NULL)
         return fixed_answer(503, "out of memory\n");
@@ -57,10 +57,24 @@ struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *
         .workers = source->workers,
         .worker_count = source->worker_count,
         .drains = source->drains,
+        .history = source->history,
         .started_ms = source->started_ms,
         .is_ready = atomic_load(source->is_ready),
     };
-    struct metrics_lookup_answer answer = json_answer(200, report_json_status(&gate));
+    struct metrics_lookup_answer answer =
+        json_answer(200, report_json_status(&gate), JSON_INDENT(1));
+    generation_give(generation);
+    return answer;
+}
+
+struct metrics_lookup_answer metrics_lookup_history(const struct metrics_lookup *lookup)
+{
+    const struct metrics_source *source = lookup->source;
+    if (source->history == NULL)
+        return fixed_answer(404, "nothing is kept here of the last hour\n");
+    struct generation *generation = swap_generation(source->swap);
+    struct metrics_lookup_answer answer =
+        json_answer(200, history_json(source->history, generation, clock_now_ms()), JSON_COMPACT);
     generation_give(generation);
     return answer;
 }
@@ -128,6 +142,24 @@ static void set_cache(struct metrics_lookup_answer *answer, const struct session
     }
 }
 
+struct metrics_lookup_answer metrics_lookup_untold(void)
+{
+    return fixed_answer(404, "who has a session is not told here: metrics_sessions is off\n");
+}
+
+bool metrics_lookup_tells_sessions(const struct metrics_lookup *lookup)
+{
+    struct generation *generation = swap_generation(lookup->source->swap);
+    bool tells = generation->config->gate.metrics_sessions;
+    generation_give(generation);
+    return tells;
+}
+
+struct metrics_lookup_answer metrics_lookup_found(json_t *found)
+{
+    return json_answer(200, found, JSON_INDENT(1));
+}
+
 static struct metrics_lookup_answer look_up(const struct metrics_lookup *lookup,
                                             const char *address,
                                             const struct generation *generation)
@@ -136,14 +168,15 @@ static struct metrics_lookup_answer look_up(const struct metrics_lookup *lookup,
     struct session_report report;
     struct err err = {0};
     if (!generation->config->gate.metrics_sessions)
-        return fixed_answer(404, "who has a session is not told here: metrics_sessions is off\n");
+        return metrics_lookup_untold();
     if (!addr_prefix_parse(&prefix, address, &err) || prefix.bits != 32 ||
         slots_number_of_addr(&prefix.addr) == SLOTS_NONE)
         return fixed_answer(400, "no backend address; write /sessions/127.1.2.3\n");
     if (!ask(lookup, &prefix.addr, &report))
         return fixed_answer(503, "the worker of that address does not answer\n");
-    struct metrics_lookup_answer answer = json_answer(report.kind == REPORT_NOBODY ? 404 : 200,
-                                                      report_json_session(&report, generation));
+    struct metrics_lookup_answer answer =
+        json_answer(report.kind == REPORT_NOBODY ? 404 : 200,
+                    report_json_session(&report, generation), JSON_INDENT(1));
     if (answer.is_json)
         set_cache(&answer, &report, generation);
     return answer;

@@ -1,8 +1,10 @@
-/* What the metrics address tells beside /metrics, as JSON: /status, and whose a backend address is
- * (/sessions/127.a.b.c). The metrics thread, but for opening and closing. */
+/* What the metrics address tells beside /metrics, as JSON: /status, the last hour (/history), and
+ * whose a backend address is (/sessions/127.a.b.c). The metrics thread, but for opening and
+ * closing. */
 #ifndef METRICS_LOOKUP_H
 #define METRICS_LOOKUP_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,6 +31,12 @@ bool metrics_lookup_open(struct metrics_lookup *lookup,
 void metrics_lookup_close(struct metrics_lookup *lookup);
 
 struct metrics_lookup_answer metrics_lookup_status(const struct metrics_lookup *lookup);
+struct metrics_lookup_answer metrics_lookup_history(const struct metrics_lookup *lookup);
+/* Whether it is told who has a session, and the answer where it is not. */
+bool metrics_lookup_tells_sessions(const struct metrics_lookup *lookup);
+struct metrics_lookup_answer metrics_lookup_untold(void);
+/* Takes what a search has found. */
+struct metrics_lookup_answer metrics_lookup_found(json_t *found);
 /* address: what stands behind /sessions/. */
 struct metrics_lookup_answer metrics_lookup_session(const struct metrics_lookup *lookup,
                                                     const char *address);

@@ -12,6 +12,7 @@
 #include "run/swap.h"
 #include "worker/inquiry.h"
 
+struct history;
 struct report_start;
 
 /* What is served; all borrowed, must outlive the metrics. */
@@ -23,6 +24,7 @@ struct metrics_source {
     const char *tls_library_version;
     const _Atomic bool *is_ready;     /* for /readyz */
     const struct drains *drains;      /* the same, and for /status */
+    struct history *history;          /* for /history and /status; NULL = there is none */
     uint64_t started_ms;              /* of CLOCK_MONOTONIC */
     const struct report_start *start; /* borrowed; see report_json.h */
     /* Mails the inquiry to a worker, as worker_ask(). */

@@ -4,60 +4,27 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "backend/slots.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/printable.h"
 #include "creds/creds_suites.h"
-#include "run/json_text.h"
+#include "run/history_json.h"
+#include "run/json_build.h"
 #include "run/watchdog.h"
 #include "version.h"
-
-/* Takes the value. */
-static void set(json_t **object, const char *key, json_t *value)
-{
-    if (*object == NULL || json_object_set_new(*object, key, value) != 0) {
-        if (*object == NULL)
-            json_decref(value);
-        json_decref(*object);
-        *object = NULL;
-    }
-}
-
-/* The same of an array. */
-static void append(json_t **array, json_t *value)
-{
-    if (json_array_append_new(*array, value) == 0)
-        return;
-    json_decref(*array);
-    *array = NULL;
-}
-
-static void set_text(json_t **object, const char *key, const char *text)
-{
-    set(object, key, json_text(text));
-}
-
-static void set_number(json_t **object, const char *key, uint64_t number)
-{
-    set(object, key, json_integer((json_int_t)number));
-}
-
-/* With three digits, as the log has it. */
-static void set_seconds(json_t **object, const char *key, uint64_t ms)
-{
-    set(object, key, json_real((double)ms / 1000.0));
-}
 
 static void set_addr(json_t **object, const char *key, const struct addr *addr)
 {
     char text[ADDR_TEXT_MAX];
-    set_text(object, key, addr_format(addr, text));
+    json_build_set_text(object, key, addr_format(addr, text));
 }
 
 static void set_identity(json_t **object, const uint8_t *identity, size_t len)
 {
     char text[PRINTABLE_ROOM(PSK_IDENTITY_MAX)];
     if (len != 0)
-        set_text(object, "identity", printable_format(identity, len, text));
+        json_build_set_text(object, "identity", printable_format(identity, len, text));
 }
 
 /* One that is in the settings no more has its number for a name. */
@@ -66,7 +33,7 @@ static void set_listener(json_t **object, const struct generation *generation, u
     char text[24];
     const struct listener *listener = generation_listener(generation, number);
     snprintf(text, sizeof(text), "#%u", number);
-    set_text(object, "listener", listener != NULL ? listener->config->name : text);
+    json_build_set_text(object, "listener", listener != NULL ? listener->config->name : text);
 }
 
 /* ---- sessions ------------------------------------------------------------------------------- */
@@ -77,23 +44,23 @@ static void set_cid(json_t **object, const struct session_report *report)
     for (size_t i = 0; i < report->cid_len; i++)
         snprintf(text + 2 * i, 3, "%02x", report->cid[i]);
     if (report->cid_len != 0)
-        set_text(object, "cid", text);
+        json_build_set_text(object, "cid", text);
 }
 
 static void set_session(json_t **object, const struct session_report *report)
 {
-    set_number(object, "session", report->number);
+    json_build_set_number(object, "session", report->number);
     set_identity(object, report->identity, report->identity_len);
-    set_text(object, "credential", credential_name(report->credential));
+    json_build_set_text(object, "credential", credential_name(report->credential));
     set_addr(object, "client", &report->client);
-    set(object, "client_proved", json_boolean(report->is_proved));
+    json_build_set(object, "client_proved", json_boolean(report->is_proved));
     set_cid(object, report);
-    set_text(object, "version", dtls_version_name(report->version));
-    set_text(object, "suite", creds_suites_name(report->suite));
-    set_seconds(object, "since_s", report->age_ms);
-    set_seconds(object, "last_used_s", report->unused_ms);
-    set_number(object, "from_client", report->from_client);
-    set_number(object, "from_backend", report->from_backend);
+    json_build_set_text(object, "version", dtls_version_name(report->version));
+    json_build_set_text(object, "suite", creds_suites_name(report->suite));
+    json_build_set_seconds(object, "since_s", report->age_ms);
+    json_build_set_seconds(object, "last_used_s", report->unused_ms);
+    json_build_set_number(object, "from_client", report->from_client);
+    json_build_set_number(object, "from_backend", report->from_backend);
 }
 
 json_t *report_json_session(const struct session_report *report,
@@ -102,16 +69,16 @@ json_t *report_json_session(const struct session_report *report,
     static const char *const states[] = {
         [REPORT_NOBODY] = "nobody", [REPORT_SESSION] = "established", [REPORT_TOMBSTONE] = "ended"};
     json_t *object = json_object();
-    set_text(&object, "state", states[report->kind]);
+    json_build_set_text(&object, "state", states[report->kind]);
     set_addr(&object, "backend_source", &report->backend_source);
     if (report->kind != REPORT_NOBODY)
         set_listener(&object, generation, report->listener);
     if (report->kind == REPORT_SESSION)
         set_session(&object, report);
     if (report->kind == REPORT_TOMBSTONE) {
-        set_text(&object, "reason", close_reason_name(report->reason));
-        set_seconds(&object, "silent_s", report->silent_ms);
-        set_seconds(&object, "reserved_s", report->rest_ms);
+        json_build_set_text(&object, "reason", close_reason_name(report->reason));
+        json_build_set_seconds(&object, "silent_s", report->silent_ms);
+        json_build_set_seconds(&object, "reserved_s", report->rest_ms);
     }
     return object;
 }
@@ -120,14 +87,14 @@ json_t *report_json_failure(const struct failure *failure, const struct generati
                             uint64_t now_ms)
 {
     json_t *object = json_object();
-    set_seconds(&object, "ago_s", now_ms - failure->at_ms);
+    json_build_set_seconds(&object, "ago_s", now_ms - failure->at_ms);
     set_listener(&object, generation, failure->listener);
     set_addr(&object, "client", &failure->client);
     set_identity(&object, failure->identity, failure->identity_len);
-    set_text(&object, "reason", handshake_result_name(failure->result));
+    json_build_set_text(&object, "reason", handshake_result_name(failure->result));
     if (failure->detail[0] != '\0')
-        set_text(&object, "detail", failure->detail);
-    set_text(&object, "version", dtls_version_name(failure->version));
+        json_build_set_text(&object, "detail", failure->detail);
+    json_build_set_text(&object, "version", dtls_version_name(failure->version));
     return object;
 }
 
@@ -135,8 +102,18 @@ json_t *report_json_failure(const struct failure *failure, const struct generati
 
 /* What all workers have to do for a listener, or for all listeners. */
 struct load {
-    uint64_t sessions, handshakes, in_quarantine;
+    uint64_t sessions, handshakes, in_quarantine, noisy;
+    uint64_t sessions_by[VERSION_COUNT][CREDENTIAL_COUNT][2];
 };
+
+static void add_sessions_by(struct load *load, const struct counters *counters)
+{
+    for (unsigned v = 0; v < VERSION_COUNT; v++)
+        for (unsigned c = 0; c < CREDENTIAL_COUNT; c++)
+            for (unsigned has_cid = 0; has_cid < 2; has_cid++)
+                load->sessions_by[v][c][has_cid] +=
+                    counter_get(&counters->sessions_by[v][c][has_cid]);
+}
 
 /* Gauges stand for themselves, so nobody waits here for the end of a turn: a worker may hang in
  * its own. */
@@ -148,8 +125,61 @@ static struct load load_of(const struct report_gate *gate, uint32_t number)
         load.sessions += counter_get(&counters->sessions);
         load.handshakes += counter_get(&counters->handshakes_in_progress);
         load.in_quarantine += counter_get(&counters->backend_addresses_in_quarantine);
+        load.noisy += counter_get(&counters->backend_addresses_noisy);
+        add_sessions_by(&load, counters);
     }
     return load;
+}
+
+static void add_load(struct load *all, const struct load *load)
+{
+    uint64_t *to = (uint64_t *)all;
+    const uint64_t *from = (const uint64_t *)load;
+    for (size_t i = 0; i < sizeof(*load) / sizeof(uint64_t); i++)
+        to[i] += from[i];
+}
+
+/* Which kinds of sessions there are; those that there are none of are left out. */
+static void set_sessions_by(json_t **object, const struct load *load)
+{
+    json_t *kinds = json_array();
+    for (unsigned v = 0; v < VERSION_COUNT; v++)
+        for (unsigned c = 0; c < CREDENTIAL_COUNT; c++)
+            for (unsigned has_cid = 0; has_cid < 2; has_cid++) {
+                if (load->sessions_by[v][c][has_cid] == 0)
+                    continue;
+                json_t *kind = json_object();
+                json_build_set_text(&kind, "version", dtls_version_name((enum dtls_version)v));
+                json_build_set_text(&kind, "credential", credential_name((enum credential)c));
+                json_build_set(&kind, "cid", json_boolean(has_cid));
+                json_build_set_number(&kind, "sessions", load->sessions_by[v][c][has_cid]);
+                json_build_append(&kinds, kind);
+            }
+    json_build_set(object, "sessions_by", kinds);
+}
+
+/* When what stands in files expires, in seconds since 1970. */
+static void set_expiries(json_t **object, const struct creds *creds)
+{
+    if (creds == NULL)
+        return;
+    if (creds->certificate_key != KEY_UNKNOWN)
+        json_build_set_number(object, "certificate_not_after",
+                              (uint64_t)creds->certificate_not_after);
+    if (creds->anchors.count != 0)
+        json_build_set_number(object, "client_ca_not_after",
+                              (uint64_t)certificate_anchors_not_after(&creds->anchors));
+    int64_t next_update = creds_crl_next_update(creds);
+    if (next_update != 0)
+        json_build_set_number(object, "crl_next_update", (uint64_t)next_update);
+}
+
+static void set_limits(json_t **object, const struct listener_config *config)
+{
+    json_build_set_number(object, "max_handshakes", config->max_handshakes);
+    json_build_set_number(object, "handshakes_per_s", config->handshakes_per_s);
+    json_build_set_number(object, "hellos_per_prefix_per_s", config->hellos_per_prefix_per_s);
+    json_build_set_number(object, "sessions_per_identity", config->sessions_per_identity);
 }
 
 static json_t *listener_object(const struct report_gate *gate, const struct listener *listener,
@@ -158,17 +188,21 @@ static json_t *listener_object(const struct report_gate *gate, const struct list
     json_t *object = json_object(), *listen = json_array();
     char text[ADDR_TEXT_MAX];
     for (uint32_t i = 0; i < listener->config->listen.count; i++)
-        append(&listen, json_string(addr_format(&listener->config->listen.addrs[i], text)));
-    set_text(&object, "listener", listener->config->name);
-    set(&object, "listen", listen);
+        json_build_append(&listen,
+                          json_string(addr_format(&listener->config->listen.addrs[i], text)));
+    json_build_set_text(&object, "listener", listener->config->name);
+    json_build_set(&object, "listen", listen);
     set_addr(&object, "backend", &listener->config->backend);
-    set(&object, "draining",
-        json_boolean(atomic_load(&gate->drains->is_draining[listener->number])));
-    set_number(&object, "sessions", load->sessions);
-    set_number(&object, "handshakes_in_progress", load->handshakes);
-    set_number(&object, "max_handshakes", listener->config->max_handshakes);
-    set_number(&object, "backend_addresses_in_quarantine", load->in_quarantine);
-    set_number(&object, "psk_identities", creds_psk_count(listener->creds));
+    json_build_set(&object, "draining",
+                   json_boolean(atomic_load(&gate->drains->is_draining[listener->number])));
+    json_build_set_number(&object, "sessions", load->sessions);
+    json_build_set_number(&object, "handshakes_in_progress", load->handshakes);
+    set_limits(&object, listener->config);
+    json_build_set_number(&object, "backend_addresses_in_quarantine", load->in_quarantine);
+    json_build_set_number(&object, "backend_addresses_noisy", load->noisy);
+    json_build_set_number(&object, "psk_identities", creds_psk_count(listener->creds));
+    set_expiries(&object, listener->creds);
+    history_json_set_backend(&object, gate->history, listener->number, clock_now_ms());
     return object;
 }
 
@@ -178,43 +212,44 @@ static void set_unresponsive(json_t **object, const struct report_gate *gate, ui
     json_t *workers = json_array();
     for (uint32_t i = 0; i < gate->worker_count; i++)
         if (watchdog_look(&gate->workers[i], 1, now).late != 0)
-            append(&workers, json_integer(i));
-    set(object, "workers_unresponsive", workers);
+            json_build_append(&workers, json_integer(i));
+    json_build_set(object, "workers_unresponsive", workers);
 }
 
 /* At a time of the clock on the wall, which may have been set since. */
 static void set_ago(json_t **object, const char *key, int64_t at_s)
 {
     int64_t ago_s = (int64_t)time(NULL) - at_s;
-    set_seconds(object, key, ago_s > 0 ? (uint64_t)ago_s * 1000 : 0);
+    json_build_set_seconds(object, key, ago_s > 0 ? (uint64_t)ago_s * 1000 : 0);
 }
 
 static void set_upgrade(json_t **object, const struct upgrade_record *record)
 {
     int64_t at_s = atomic_load(&record->at_s);
-    set_text(object, "last_upgrade", upgrade_record_result(record));
+    json_build_set_text(object, "last_upgrade", upgrade_record_result(record));
     if (at_s != 0)
         set_ago(object, "last_upgrade_ago_s", at_s);
     if (record->from[0] != '\0')
-        set_text(object, "upgraded_from", record->from);
+        json_build_set_text(object, "upgraded_from", record->from);
 }
 
 static void set_start(json_t **object, const struct report_start *start)
 {
-    set_text(object, "state", start->state);
-    set_number(object, "starts", start->count);
-    set_number(object, "sessions_taken_over", start->sessions.kept);
-    set_number(object, "sessions_torn", start->sessions.torn);
-    set_number(object, "sessions_cid_length_changed", start->sessions.cid_length_changed);
-    set_number(object, "sessions_other_machine", start->sessions.other_machine);
+    json_build_set_text(object, "state", start->state);
+    json_build_set_number(object, "starts", start->count);
+    json_build_set_number(object, "sessions_taken_over", start->sessions.kept);
+    json_build_set_number(object, "sessions_torn", start->sessions.torn);
+    json_build_set_number(object, "sessions_cid_length_changed",
+                          start->sessions.cid_length_changed);
+    json_build_set_number(object, "sessions_other_machine", start->sessions.other_machine);
     set_upgrade(object, &start->upgrade);
 }
 
 static void set_reloads(json_t **object, const struct swap_record *record)
 {
-    set_number(object, "reloads", atomic_load(&record->succeeded));
-    set_number(object, "reloads_failed", atomic_load(&record->failed));
-    set(object, "last_reload_successful", json_boolean(atomic_load(&record->is_good)));
+    json_build_set_number(object, "reloads", atomic_load(&record->succeeded));
+    json_build_set_number(object, "reloads_failed", atomic_load(&record->failed));
+    json_build_set(object, "last_reload_successful", json_boolean(atomic_load(&record->is_good)));
     set_ago(object, "settings_age_s", atomic_load(&record->good_since));
 }
 
@@ -223,19 +258,24 @@ static json_t *gate_object(const struct report_gate *gate, const struct load *lo
     const struct config *config = gate->generation->config;
     json_t *object = json_object();
     uint64_t now = clock_now_ms();
-    set_text(&object, "version", DTLSGATE_VERSION);
-    set_number(&object, "pid", (uint64_t)getpid());
-    set_text(&object, "config", config->path);
-    set_number(&object, "workers", gate->worker_count);
+    json_build_set_text(&object, "version", DTLSGATE_VERSION);
+    json_build_set_number(&object, "pid", (uint64_t)getpid());
+    json_build_set_text(&object, "config", config->path);
+    json_build_set_number(&object, "workers", gate->worker_count);
     set_unresponsive(&object, gate, now);
-    set_seconds(&object, "uptime_s", now - gate->started_ms);
-    set(&object, "ready", json_boolean(gate->is_ready));
-    set(&object, "draining", json_boolean(atomic_load(&gate->drains->are_all)));
+    json_build_set_seconds(&object, "uptime_s", now - gate->started_ms);
+    json_build_set(&object, "ready", json_boolean(gate->is_ready));
+    json_build_set(&object, "draining", json_boolean(atomic_load(&gate->drains->are_all)));
     set_start(&object, gate->start);
     set_reloads(&object, gate->reloads);
-    set_number(&object, "sessions", load->sessions);
-    set_number(&object, "max_sessions", config->gate.max_sessions);
-    set_number(&object, "handshakes_in_progress", load->handshakes);
+    json_build_set_number(&object, "sessions", load->sessions);
+    json_build_set_number(&object, "max_sessions", config->gate.max_sessions);
+    json_build_set_number(&object, "handshakes_in_progress", load->handshakes);
+    set_sessions_by(&object, load);
+    json_build_set_number(&object, "backend_addresses_in_quarantine", load->in_quarantine);
+    json_build_set_number(&object, "backend_addresses_max", slots_pool(config->gate.max_sessions));
+    json_build_set_number(&object, "log_lines_dropped", log_dropped_lines());
+    json_build_set(&object, "metrics_sessions", json_boolean(config->gate.metrics_sessions));
     return object;
 }
 
@@ -247,11 +287,10 @@ json_t *report_json_status(const struct report_gate *gate)
     for (uint32_t i = 0; i < generation->config->listener_count; i++) {
         const struct listener *listener = &generation->listeners[i];
         struct load load = load_of(gate, listener->number);
-        append(&listeners, listener_object(gate, listener, &load));
-        all.sessions += load.sessions;
-        all.handshakes += load.handshakes;
+        json_build_append(&listeners, listener_object(gate, listener, &load));
+        add_load(&all, &load);
     }
-    set(&status, "gate", gate_object(gate, &all));
-    set(&status, "listeners", listeners);
+    json_build_set(&status, "gate", gate_object(gate, &all));
+    json_build_set(&status, "listeners", listeners);
     return status;
 }

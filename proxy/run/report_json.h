@@ -9,6 +9,7 @@
 #include "creds/generation.h"
 #include "handshake/failures.h"
 #include "run/drains.h"
+#include "run/history.h"
 #include "run/swap.h"
 #include "run/upgrade_record.h"
 #include "session/session_report.h"
@@ -38,7 +39,8 @@ struct report_gate {
     const struct worker_counters *const *workers;
     uint32_t worker_count;
     const struct drains *drains;
-    uint64_t started_ms; /* of CLOCK_MONOTONIC */
+    struct history *history; /* how backends do; NULL = nothing is told of that */
+    uint64_t started_ms;     /* of CLOCK_MONOTONIC */
     bool is_ready;
 };
 

@@ -136,6 +136,10 @@ static void test_http_paths(void **state)
     assert_status(answer, 503);
     assert_non_null(strstr(body_of(answer), "drained"));
     answer = get(&f->addr, "/");
+    assert_status(answer, 200);
+    assert_non_null(strstr(answer, "\r\nContent-Security-Policy: default-src 'none'; "));
+    assert_non_null(strstr(body_of(answer), "<!doctype html>"));
+    answer = get(&f->addr, "/nothing");
     assert_status(answer, 404);
     assert_non_null(strstr(body_of(answer), "/metrics"));
 }
