@@ -1,6 +1,6 @@
 """Keys of many devices, and identities that are not plain words."""
 
-import time
+import resource
 
 import pytest
 
@@ -19,7 +19,7 @@ def test_odd_identities(start_proxy, backend, make_device, identity, version):
     proxy = start_proxy(backend, psk={"first": KEY, identity: KEY, "last": KEY})
     make_device(proxy, psk=(identity, KEY), version=version).connect().exchange(b"me")
     logged = proxy.wait_log("session_established")["identity"]
-    assert logged.encode("latin-1") == identity.encode(), "the log tells it byte for byte"
+    assert logged == identity, "the log tells it as it is"
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -43,11 +43,13 @@ def test_a_million_devices(make_proxy, backend, make_device):
     proxy = make_proxy(backend)
     write_private(proxy.folder / "devices.psk",
                   "".join(f"urn:dev:{n:08d}:{n:032x}\n" for n in range(1, count + 1)))
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = proxy.check_config()
-    seconds = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # CPU time: how long it takes is a matter of what else the machine does.
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert result.returncode == 0, result.stderr
-    print(f"{count} keys loaded and checked in {seconds:.2f} s")
+    print(f"{count} keys loaded and checked in {seconds:.2f} s of CPU time")
     assert seconds < 6 * TIME_FACTOR, "the promise is 2 s on a quiet machine"
     proxy.start()
     for number in (1, count // 2, count):
