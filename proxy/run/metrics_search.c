@@ -170,12 +170,12 @@ static void wait_for_answers(struct metrics_search *search)
     while (search->state == SEARCH_ASKS) {
         struct pollfd fd = {.fd = search->answered_fd, .events = POLLIN};
         eventfd_t count;
+        if ((now = clock_now_ms()) >= deadline_ms)
+            return;
         if (inquiry_is_answered(search->inquiry)) {
             take_answer(search);
             continue;
         }
-        if ((now = clock_now_ms()) >= deadline_ms)
-            return;
         poll(&fd, 1, (int)(deadline_ms - now));
         eventfd_read(search->answered_fd, &count);
     }

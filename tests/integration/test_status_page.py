@@ -142,8 +142,8 @@ def test_what_it_shows(scene, browser):
     assert sorted([v, c, has_cid, int(n)] for v, c, has_cid, n, *_ in kinds) == [
         ["1.2", "certificate", "no", 1], ["1.2", "psk", "no", 1], ["1.2", "psk", "yes", 1], ["1.3", "psk", "no", 1]]
     assert "unknown_identity" in text_of(browser, "handshakes")
-    assert re.search(r"not_dtls\nnot a DTLS record\s+50\s+50", text_of(browser, "client"))
-    assert re.search(r"closed_by_client\nclose_notify.*\s+1\s+1", text_of(browser, "late"))
+    assert re.search(r"not_dtls\nNot a DTLS record\.\s+50\s+50", text_of(browser, "client"))
+    assert re.search(r"closed_by_client\n.*close_notify.*\s+1\s+1", text_of(browser, "late"))
     assert "max_sessions" in text_of(browser, "limits")
     assert re.search(r"fleet\s+certificate\s+.* UTC\s+36\d days", text_of(browser, "expiry"))
     assert "last reload" in text_of(browser, "process") and str(scene.process.pid) in text_of(browser, "process")

@@ -407,7 +407,7 @@ static void status_has_no_identities(void **state)
     assert_non_null(strstr(text, "\"listener\":\"other\""));
     assert_non_null(strstr(text, "\"sessions\":5,\"handshakes_in_progress\":0"));
     assert_non_null(strstr(text, "\"workers\":2"));
-    assert_null(strstr(text, "identity\""));
+    assert_null(strstr(text, "\"identity\""));
 }
 
 static void actions_are_the_gates(void **state)
