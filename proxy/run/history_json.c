@@ -61,7 +61,7 @@ static const char *const close_names[] = {
 #include "count/counters_each.h"
     "unknown"};
 static const char *const close_helps[] = {
-#define CLOSE_REASON(code, name, help) [code] = help,
+#define CLOSE_REASON(code, name, help) [code] = (help),
 #include "count/counters_each.h"
     "no session is remembered at that address"};
 static const char *const handshake_names[] = {
