@@ -20,6 +20,9 @@ def make(tmp_path):
     for name in ("proxy", "tests", "conf"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     (tmp_path / "scripts").mkdir()
+    for script in (REPOSITORY / "scripts").iterdir():
+        if script.name != "fetch-wolfssl":
+            (tmp_path / "scripts" / script.name).symlink_to(script)
     shutil.copy(REPOSITORY / "Makefile", tmp_path)
     fetch = tmp_path / "scripts" / "fetch-wolfssl"
     fetch.write_text(FETCH)

@@ -263,6 +263,6 @@ def test_a_file_that_cannot_be_read(keys, what):
     assert what in result.stderr and "Permission denied" in result.stderr, result.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["--no-such-option"], ["-c"], ["stray"]], ids=str)
+@pytest.mark.parametrize("arguments", [["--no-such-option"], ["-c"], ["stray"]], ids=str)
 def test_a_wrong_command_line(arguments):
     assert run_gate(*arguments).returncode == PERSON
