@@ -216,6 +216,12 @@ static int allow(scmp_filter_ctx filter, const int *calls, size_t count)
     return result;
 }
 
+/* SCMP_CMP32() leaves out a member, which clang complains of. */
+static struct scmp_arg_cmp is_equal(unsigned argument, uint32_t value)
+{
+    return (struct scmp_arg_cmp){.arg = argument, .op = SCMP_CMP_EQ, .datum_a = value};
+}
+
 static int allow_values(scmp_filter_ctx filter)
 {
     int result = 0;
@@ -223,7 +229,7 @@ static int allow_values(scmp_filter_ctx filter)
         const unsigned *value = with_values[i].values;
         for (int n = 0; n < 8 && (n == 0 || value[n] != 0) && result == 0; n++)
             result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, with_values[i].call, 1,
-                                      SCMP_CMP32(with_values[i].argument, SCMP_CMP_EQ, value[n]));
+                                      is_equal(with_values[i].argument, value[n]));
     }
     return result;
 }
@@ -233,10 +239,9 @@ static int allow_sockets(scmp_filter_ctx filter)
     int result = 0;
     for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
         for (size_t t = 0; t < sizeof(types) / sizeof(types[0]) && result == 0; t++)
-            result =
-                seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-                                 SCMP_CMP32(0, SCMP_CMP_EQ, families[f]),
-                                 SCMP_CMP32(1, SCMP_CMP_MASKED_EQ, SOCKET_TYPE_BITS, types[t]));
+            result = seccomp_rule_add(
+                filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, is_equal(0, families[f]),
+                SCMP_CMP32(1, SCMP_CMP_MASKED_EQ, SOCKET_TYPE_BITS, types[t]));
     return result;
 }
 
