@@ -125,7 +125,7 @@ $(OUT)/gen/status_page_bytes.h: proxy/run/status_page.html scripts/embed-page
 	@mkdir -p $(@D)
 	@scripts/embed-page $< >$@.$$$$ && mv $@.$$$$ $@
 
-$(OUT)/proxy/run/status_page.o: $(OUT)/gen/status_page_bytes.h
+$(OUT)/proxy/run/status_page.o $(OUT)/proxy/run/status_page.c.ok: $(OUT)/gen/status_page_bytes.h
 
 $(OUT)/tools-checked: Makefile
 	@mkdir -p $(@D)
