@@ -164,6 +164,7 @@ static const char everything[] = "[gate]\n"
                                  "log_level = debug\n"
                                  "log_format = json\n"
                                  "user = dtlsgate\n"
+                                 "sandbox = log\n"
                                  "max_sessions = 7\n"
                                  "backend_port = 45683\n"
                                  "tombstone = 5m\n"
@@ -211,6 +212,7 @@ static void test_every_value(void **state)
     assert_int_equal(config->gate.metrics.family, 0);
     assert_int_equal(config->gate.log_level, LOG_DEBUG);
     assert_int_equal(config->gate.log_format, LOG_JSON);
+    assert_int_equal(config->gate.sandbox, SANDBOX_LOG);
     assert_string_equal(config->gate.user, "dtlsgate");
     assert_int_equal(config->gate.max_sessions, 7);
     assert_int_equal(config->gate.backend_port, 45683);
@@ -223,8 +225,8 @@ static void test_every_value(void **state)
     assert_string_equal(config->gate.state_key_file, "/keys/state.key");
     assert_int_equal(config->gate.state_max_age_ms, 86400000);
     assert_string_equal(listener->name, "a.b-c_D9");
-    assert_int_equal(listener->line, 18);
-    assert_int_equal(listener->lines[LISTENER_listen], 19);
+    assert_int_equal(listener->line, 19);
+    assert_int_equal(listener->lines[LISTENER_listen], 20);
     assert_int_equal(listener->listen.count, 2);
     assert_string_equal(addr_format(&listener->listen.addrs[0], text), "0.0.0.0:5684");
     assert_string_equal(addr_format(&listener->listen.addrs[1], text), "[::]:5684");

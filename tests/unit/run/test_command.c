@@ -110,7 +110,7 @@ static void what_is_refused(void **state)
     assert_refused("sessions --limit 18446744073709551616", "is no number");
     assert_refused("sessions --limit 99999999999999999999999", "is no number");
     assert_refused("sessions --identity \"\"", "is none");
-    assert_refused("sessions --identity \\n", "is none");
+    assert_refused("sessions --identity \\q", "is none");
     assert_refused("sessions --client x", "is no address");
     assert_refused("sessions --listener 123456789012345678901234567890123", "is no name");
     assert_refused("session 192.0.2.1", "sessions --client");
