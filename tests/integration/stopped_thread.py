@@ -4,6 +4,7 @@ trace (root, or CAP_SYS_PTRACE), and must be used from one thread of ours."""
 import ctypes
 import os
 import struct
+import time
 from pathlib import Path
 
 _TRACE_SYSCALLS, _DETACH, _SEIZE, _INTERRUPT, _SYSCALL_INFO = 24, 17, 0x4206, 0x4207, 0x420E
@@ -24,11 +25,15 @@ def _ptrace(request, tid, address=0, data=0):
 
 
 def find_thread(pid, name):
-    """The ID of the thread that has the name."""
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        if (task / "comm").read_text().strip() == name:
-            return int(task.name)
-    raise AssertionError(f"process {pid} has no thread {name}")
+    """The ID of the thread that has the name. A thread names itself, so it may have none yet while the
+    process is ready already: its sockets are open before it first runs."""
+    deadline = time.monotonic() + 10
+    while True:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            if (task / "comm").read_text().strip() == name:
+                return int(task.name)
+        assert time.monotonic() < deadline, f"process {pid} has no thread {name}"
+        time.sleep(0.01)
 
 
 class StoppedThread:
