@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log_value.h"
+
 enum { CELL_MAX = 512, COLUMNS_MAX = 12 };
 
 struct column {
@@ -60,11 +62,20 @@ static void format_seconds(double seconds, char text[CELL_MAX])
         snprintf(text, CELL_MAX, "%llud%lluh", whole / 86400, whole % 86400 / 3600);
 }
 
+/* Devices choose some of it: it must not write to the terminal what it likes. */
+static void format_string(const json_t *value, char text[CELL_MAX])
+{
+    bool is_cut;
+    size_t len = log_value_quote(json_string_value(value), json_string_length(value), text,
+                                 CELL_MAX - 1, &is_cut);
+    text[len] = '\0';
+}
+
 /* What has no parts. */
 static void format_plain(const json_t *value, char text[CELL_MAX])
 {
     switch (value != NULL ? json_typeof(value) : JSON_NULL) {
-    case JSON_STRING: snprintf(text, CELL_MAX, "%s", json_string_value(value)); break;
+    case JSON_STRING: format_string(value, text); break;
     case JSON_INTEGER:
         snprintf(text, CELL_MAX, "%lld", (long long)json_integer_value(value));
         break;
@@ -89,6 +100,24 @@ static const char *format(const json_t *value, char text[CELL_MAX])
     return text;
 }
 
+/* The cell of an identity that is no text: as --identity takes it. */
+static const char *format_bytes(const char *digits, char text[CELL_MAX])
+{
+    size_t len = 0;
+    for (; digits[0] != '\0' && digits[1] != '\0' && len + 5 <= CELL_MAX; digits += 2, len += 4)
+        snprintf(text + len, CELL_MAX - len, "\\x%.2s", digits);
+    return text;
+}
+
+static const char *format_member(const json_t *object, const char *key, char text[CELL_MAX])
+{
+    const json_t *value = json_object_get(object, key);
+    const char *digits = json_string_value(json_object_get(object, "identity_hex"));
+    if (value == NULL && digits != NULL && strcmp(key, "identity") == 0)
+        return format_bytes(digits, text);
+    return format(value, text);
+}
+
 /* ---- rows ----------------------------------------------------------------------------------- */
 
 static void put_cell(const struct column *column, const char *text)
@@ -107,7 +136,7 @@ static void put_row(struct ctl_table *table, const struct column *columns, size_
         put_cell(&columns[i], columns[i].title);
     table->has_header = true;
     for (size_t i = 0; i < count; i++)
-        put_cell(&columns[i], format(json_object_get(object, columns[i].key), text));
+        put_cell(&columns[i], format_member(object, columns[i].key, text));
 }
 
 #define PUT_ROW(table, columns, object) \

@@ -46,7 +46,7 @@ enum metrics_search_result {
     SEARCH_NO_IDENTITY, /* it is none */
 };
 
-/* Begins or goes on. identity: as sessions are told with it, \xHH for what cannot be printed.
+/* Begins or goes on. identity: as --identity takes it, see base/printable.h.
  * *found is the caller's, NULL: out of memory. {"sessions": [], "failures": [], "over": true,
  * "complete": true}: over = asking again brings no more; complete = nothing is missing. */
 enum metrics_search_result metrics_search_ask(struct metrics_search *search, const char *identity,

@@ -1,13 +1,14 @@
 #include "run/report_json.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "backend/slots.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/printable.h"
+#include "base/utf8.h"
 #include "creds/creds_suites.h"
 #include "run/history_json.h"
 #include "run/json_build.h"
@@ -20,11 +21,25 @@ static void set_addr(json_t **object, const char *key, const struct addr *addr)
     json_build_set_text(object, key, addr_format(addr, text));
 }
 
+/* Two digits a byte; the text has room for them and a NUL. */
+static void set_hex(json_t **object, const char *key, const uint8_t *bytes, size_t len, char *text)
+{
+    for (size_t i = 0; i < len; i++)
+        snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+    if (len != 0)
+        json_build_set_text(object, key, text);
+}
+
+/* As the log has it: what is no text is told in digits, under another name. */
 static void set_identity(json_t **object, const uint8_t *identity, size_t len)
 {
-    char text[PRINTABLE_ROOM(PSK_IDENTITY_MAX)];
-    if (len != 0)
-        json_build_set_text(object, "identity", printable_format(identity, len, text));
+    char digits[2 * PSK_IDENTITY_MAX + 1];
+    if (len == 0)
+        return;
+    if (utf8_is_valid(identity, len) && memchr(identity, '\0', len) == NULL)
+        json_build_set(object, "identity", json_stringn((const char *)identity, len));
+    else
+        set_hex(object, "identity_hex", identity, len, digits);
 }
 
 /* One that is in the settings no more has its number for a name. */
@@ -38,23 +53,15 @@ static void set_listener(json_t **object, const struct generation *generation, u
 
 /* ---- sessions ------------------------------------------------------------------------------- */
 
-static void set_cid(json_t **object, const struct session_report *report)
-{
-    char text[2 * RECORD_CID_MAX + 1] = "";
-    for (size_t i = 0; i < report->cid_len; i++)
-        snprintf(text + 2 * i, 3, "%02x", report->cid[i]);
-    if (report->cid_len != 0)
-        json_build_set_text(object, "cid", text);
-}
-
 static void set_session(json_t **object, const struct session_report *report)
 {
+    char digits[2 * RECORD_CID_MAX + 1];
     json_build_set_number(object, "session", report->number);
     set_identity(object, report->identity, report->identity_len);
     json_build_set_text(object, "credential", credential_name(report->credential));
     set_addr(object, "client", &report->client);
     json_build_set(object, "client_proved", json_boolean(report->is_proved));
-    set_cid(object, report);
+    set_hex(object, "cid", report->cid, report->cid_len, digits);
     json_build_set_text(object, "version", dtls_version_name(report->version));
     json_build_set_text(object, "suite", creds_suites_name(report->suite));
     json_build_set_seconds(object, "since_s", report->age_ms);

@@ -111,11 +111,31 @@ def test_failures(proxy, make_device):
     proxy.wait_log("handshake_failed")
     failure, last = proxy.ctl("failures")
     assert last["count"] == 1
-    assert failure == {**failure, "identity": "stranger \\\\ \\xe2\\x98\\x83",
+    assert failure == {**failure, "identity": "stranger \\ \N{SNOWMAN}",
                        "reason": "unknown_identity", "listener": "coaps", "version": "1.2"}
     assert 0 <= failure["ago_s"] < 60
-    assert len(proxy.ctl("failures", "--identity", failure["identity"])) == 2
+    assert len(proxy.ctl("failures", "--identity", "stranger \\\\ \N{SNOWMAN}")) == 2
     assert len(proxy.ctl("failures", "--identity", "stranger")) == 1
+
+
+@pytest.mark.parametrize(("identity", "member", "cell"), [
+    (b"urn:imei:1", {"identity": "urn:imei:1"}, "urn:imei:1"),
+    ("Zähler ☃".encode(), {"identity": "Zähler ☃"}, "Zähler ☃"),
+    (rb"a\b", {"identity": "a\\b"}, r"a\\b"),
+    (b"caf\xe9", {"identity_hex": "636166e9"}, r"\x63\x61\x66\xe9"),
+    (b"\x1b[2J\xc2\x9b\n", {"identity": "\x1b[2J\x9b\n"}, r"\u001b[2J\u009b\n"),
+    ("\u202e".encode(), {"identity": "\u202e"}, r"\u202e"),
+])
+def test_an_identity_is_told_as_it_is(proxy, make_device, identity, member, cell):
+    """To programs; the cell that people see is what --identity takes, and nothing that a terminal follows."""
+    make_device(proxy, psk=(os.fsdecode(identity), KEY)).handshake()
+    proxy.wait_log("handshake_failed")
+    failure, _ = proxy.ctl("failures")
+    assert {key: value for key, value in failure.items() if key.startswith("identity")} == member
+    row = proxy.run_ctl("failures").stdout.splitlines()[1]
+    assert f" {cell} " in row and row.isprintable()
+    assert len(proxy.ctl("failures", "--identity", cell)) == 2
+    assert len(proxy.ctl("failures", "--identity", cell + "x")) == 1
 
 
 def test_nothing_to_show_is_said(proxy):

@@ -203,7 +203,7 @@ static void every_worker_is_asked(void **state)
     assert_string_equal(
         read_all(scene),
         "{\"state\":\"established\",\"backend_source\":\"127.1.2.3:8\",\"listener\":\"coaps\","
-        "\"session\":1,\"identity\":\"dev\\\\x01\",\"credential\":\"psk\","
+        "\"session\":1,\"identity\":\"dev\\u0001\",\"credential\":\"psk\","
         "\"client\":\"192.0.2.1:7\",\"client_proved\":false,\"cid\":\"abcd\",\"version\":\"1.3\","
         "\"suite\":\"TLS_PSK_WITH_AES_128_CCM_8\",\"since_s\":1.5,\"last_used_s\":0.0,\"from_"
         "client\":0,"

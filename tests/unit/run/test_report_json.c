@@ -90,11 +90,46 @@ static void status_waits_for_no_worker(void **state)
     reload_release(generation);
 }
 
+/* As it is where it is text; a NUL would end it for a reader in C. */
+static void an_identity_is_told_as_it_is(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *text, *digits;
+    } rows[] = {
+        {"urn:imei:1", 10, "urn:imei:1", NULL},
+        {"a\\\"", 3, "a\\\"", NULL},
+        {"\xe2\x98\x83", 3, "\xe2\x98\x83", NULL},
+        {"\xe2\x98", 2, NULL, "e298"},
+        {"a\0b", 3, NULL, "610062"},
+        {"", 0, NULL, NULL},
+    };
+    struct generation *generation = many_listeners();
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct failure failure = {.identity_len = (uint8_t)rows[i].len};
+        memcpy(failure.identity, rows[i].bytes, rows[i].len);
+        json_t *object = report_json_failure(&failure, generation, 0);
+        const char *text = json_string_value(json_object_get(object, "identity"));
+        const char *digits = json_string_value(json_object_get(object, "identity_hex"));
+        assert_true((text == NULL) == (rows[i].text == NULL));
+        assert_true((digits == NULL) == (rows[i].digits == NULL));
+        if (text != NULL)
+            assert_string_equal(text, rows[i].text);
+        if (digits != NULL)
+            assert_string_equal(digits, rows[i].digits);
+        json_decref(object);
+    }
+    reload_release(generation);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(status_waits_for_no_worker, metrics_fixture_set_up,
                                         metrics_fixture_tear_down),
+        cmocka_unit_test(an_identity_is_told_as_it_is),
     };
     return cmocka_run_group_tests(tests, gate_wolfssl_set_up, gate_wolfssl_tear_down);
 }
