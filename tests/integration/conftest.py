@@ -1,5 +1,6 @@
 """Fixtures: each makes things on demand and ends them, checks included, when the test is over."""
 
+import platform
 import sys
 from pathlib import Path
 
@@ -15,10 +16,14 @@ from environment import DEVICE, GATE, MBEDTLS_CLIENT, own_address  # noqa: E402
 from keys import Keys  # noqa: E402
 from netshim import Netshim  # noqa: E402
 from proxy import Proxy  # noqa: E402
+from stopped_thread import StoppedThread, find_thread  # noqa: E402
 
 # The devices of most tests.
 IDENTITY, KEY = "device1", "00112233445566778899aabbccddeeff"
 IDENTITY_2, KEY_2 = "device2", "ffeeddccbbaa99887766554433221100"
+
+# The system call that ends a worker's batch, by machine.
+SENDMMSG = {"x86_64": 307, "aarch64": 269}
 
 
 def pytest_configure():
@@ -132,6 +137,23 @@ def make_shim(closing):
             assert not bad, f"the gate sent a ClientHello or HelloRequest to a device: {bad}"
         return closing.add(shim, close)
     return make
+
+
+@pytest.fixture
+def stop_worker(closing):
+    """stop_worker(proxy, n, device): worker n stops, with a device in the middle of its batch."""
+    def stop(proxy, worker, device=None):
+        tid = find_thread(proxy.process.pid, f"worker-{worker}")
+        try:
+            if device:
+                stopped = StoppedThread(tid, within=[SENDMMSG[platform.machine()]],
+                                        cause=lambda: device.send(b"hold"))
+            else:
+                stopped = StoppedThread(tid)
+        except PermissionError as error:
+            pytest.skip(f"cannot stop a thread here: {error}")
+        return closing.add(stopped, stopped.resume)
+    return stop
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 """The status page in a real browser: what it shows of a real gate, how it looks, and that nothing that a device
 says becomes part of it. Screenshots are kept in the build folder, under status-page/."""
 
+import http.server
 import itertools
 import json
 import re
 import signal
+import threading
+import time
 import urllib.parse
 
 import pytest
@@ -223,6 +226,85 @@ def test_without_metrics_sessions_nobody_is_named(start_proxy, backend, make_dev
     browser.close()  # before the gate, which is to have no connection left
 
 
+def happened(history, family, name, count):
+    history[family][name] = {"help": "", "total": count, "steps": [0] * (history["steps"] - 1) + [count]}
+
+
+# What changes in the answers of a gate that is well, and what the page is to say of it, alone.
+DAY = 24 * 3600
+PROBLEMS = [
+    (lambda gate, listener, history: gate.update(workers_unresponsive=[0, 2]), "bad", "Worker 0, 2 hangs."),
+    (lambda gate, listener, history: gate.update(ready=False), "bad", "Not ready."),
+    (lambda gate, listener, history: (gate.update(draining=True), listener.update(draining=True)), "warn", "Drained."),
+    (lambda gate, listener, history: listener.update(draining=True), "warn", "Listener coaps is drained."),
+    (lambda gate, listener, history: listener.update(backend_state="refuses", backend_state_s=61), "bad",
+     "The server behind coaps is down: nothing listens there since "),
+    (lambda gate, listener, history: listener.update(backend_state="silent", backend_state_s=61), "bad",
+     "The server behind coaps does not answer since "),
+    (lambda gate, listener, history: gate.update(last_reload_successful=False, reloads_failed=1), "warn", "The latest reload failed."),
+    (lambda gate, listener, history: listener.update(certificate_not_after=time.time() + 5 * DAY), "warn", "certificate of coaps expires in "),
+    (lambda gate, listener, history: listener.update(certificate_not_after=time.time() + 365 * DAY), None, None),
+    (lambda gate, listener, history: listener.update(certificate_not_after=time.time() - 1), "bad", "certificate of coaps has expired."),
+    (lambda gate, listener, history: listener.update(client_ca_not_after=time.time() - 1), "bad", "client_ca of coaps has expired."),
+    (lambda gate, listener, history: listener.update(crl_next_update=time.time() - 1), "bad", "crl_file of coaps has expired."),
+    (lambda gate, listener, history: gate.update(log_lines_dropped=1), "warn", "1 log line was lost."),
+    (lambda gate, listener, history: happened(history, "client", "limit_handshakes", 3), "warn", "A limit bites: max_handshakes."),
+    (lambda gate, listener, history: happened(history, "client", "limit_hellos_per_prefix", 1), "warn", "A limit bites: hellos_per_prefix_per_s."),
+    (lambda gate, listener, history: happened(history, "kernel_drops", "hello", 2), "warn", "The kernel dropped 2 datagrams in the last hour."),
+    (lambda gate, listener, history: happened(history, "closed", "evicted", 1), "warn", "1 session evicted in the last hour."),
+    (lambda gate, listener, history: happened(history, "closed", "torn", 2), "warn", "2 sessions lost to a kill in the last hour."),
+    (lambda gate, listener, history: happened(history, "client", "out_of_memory", 1), "bad", "A fault of the gate, or no memory."),
+    (lambda gate, listener, history: happened(history, "handshakes", "wrong_key", 5), "warn", "Most handshakes fail."),
+    (lambda gate, listener, history: happened(history, "handshakes", "wrong_key", 4), None, None),
+    (lambda gate, listener, history: (happened(history, "handshakes", "wrong_key", 5), happened(history, "handshakes", "established", 5)), None, None),
+    (lambda gate, listener, history: happened(history, "closed", "idle", 5), None, None),
+]
+
+
+@pytest.fixture
+def serve(closing):
+    """serve(files) answers with these texts by path, each with its type, and returns the port."""
+    def begin(files):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                kind, body = files.get(self.path.partition("?")[0], (None, ""))
+                self.send_response(200 if kind else 404)
+                self.send_header("Content-Type", kind or "text/plain")
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer((own_address(), 0), Handler)
+        closing.add(server, lambda: (server.shutdown(), server.server_close()))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.server_address
+    return begin
+
+
+@needs_chromium
+def test_every_warning(start_proxy, backend, browser, serve):
+    """The page of a gate that is well, with one thing changed in what it answers."""
+    proxy = start_proxy(backend)
+    wait_until(lambda: json.loads(proxy.http("/history")[1])["steps"], "a step of the history", 30)
+    page, status, history = (proxy.http(path)[1] for path in ("/", "/status", "/history"))
+    files = {"/": ("text/html; charset=utf-8", page)}
+    host, port = serve(files)
+    browser.appear(*SIZES["desktop"])
+    for number, (change, kind, title) in enumerate(PROBLEMS):
+        changed, past = json.loads(status), json.loads(history)
+        change(changed["gate"], changed["listeners"][0], past)
+        files |= {"/status": ("application/json", json.dumps(changed)), "/history": ("application/json", json.dumps(past))}
+        browser.open(f"http://{host}:{port}/?{number}")
+        browser.wait(f"location.search === '?{number}' && /as of/.test(document.getElementById('fresh').textContent)")
+        found = browser.run("[...document.querySelectorAll('#problems li')].map((e) => [e.className, e.innerText])")
+        assert len(found) == (1 if kind else 0), (title, found)
+        assert not kind or (found[0][0] == kind and found[0][1].startswith(title)), found
+        assert kind or text_of(browser, "problems") == "All is well: every server answers, no limit bites."
+    assert browser.complaints == []
+
+
 @needs_chromium
 def test_it_says_so_when_the_gate_is_gone(start_proxy, backend, browser):
     proxy = start_proxy(backend)
@@ -235,9 +317,14 @@ def test_it_says_so_when_the_gate_is_gone(start_proxy, backend, browser):
 # --- without a browser ---
 
 
-def search(proxy, identity):
+def ask(proxy, identity):
     status, body = proxy.http("/sessions?identity=" + urllib.parse.quote(identity))
     return status, json.loads(body) if status == 200 else body
+
+
+def search(proxy, identity):
+    """As docs/control.md says: again as long as `over` is false."""
+    return wait_until(lambda: [one for one in [ask(proxy, identity)] if one[0] != 200 or one[1]["over"]], "the whole search")[0]
 
 
 def test_headers(start_proxy, backend):
@@ -272,6 +359,20 @@ def test_search(start_proxy, backend, make_device):
         make_device(proxy, psk=(IDENTITY_2, KEY_2)).connect()
     status, found = search(proxy, IDENTITY_2)
     assert (len(found["sessions"]), found["complete"]) == (20, False)
+
+
+def test_a_search_goes_on_where_it_was(start_proxy, backend, make_device, stop_worker):
+    """A worker that answers late keeps nobody waiting; meanwhile another search is told to come later."""
+    proxy = start_proxy(backend, gate={"metrics_sessions": "on", "workers": 1})
+    make_device(proxy).connect()
+    stopped = stop_worker(proxy, 0)
+    assert ask(proxy, IDENTITY) == (200, {"sessions": [], "failures": [], "over": False, "complete": False})
+    status, text = ask(proxy, IDENTITY_2)
+    assert status == 503 and "another" in text
+    stopped.resume()
+    status, found = search(proxy, IDENTITY)
+    assert status == 200 and found["complete"] and len(found["sessions"]) == 1
+    assert search(proxy, IDENTITY_2) == (200, {"sessions": [], "failures": [], "over": True, "complete": True})
 
 
 def test_search_is_off_with_metrics_sessions(start_proxy, backend, make_device):

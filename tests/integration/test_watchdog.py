@@ -1,7 +1,6 @@
 """A worker hangs: counters, the log and /healthz say so, and the gate can still be ended."""
 
 import json
-import platform
 import signal
 import socket
 import time
@@ -10,27 +9,6 @@ import pytest
 
 from environment import TIME_FACTOR, own_address, wait_until
 from proxy import write_private
-from stopped_thread import StoppedThread, find_thread
-
-SENDMMSG = {"x86_64": 307, "aarch64": 269}
-
-
-@pytest.fixture
-def stop_worker(closing):
-    """stop_worker(proxy, n, device): worker n stops, with a device in the middle of its batch."""
-    def stop(proxy, worker, device=None):
-        tid = find_thread(proxy.process.pid, f"worker-{worker}")
-        try:
-            if device:
-                stopped = StoppedThread(tid, within=[SENDMMSG[platform.machine()]],
-                                        cause=lambda: device.send(b"hold"))
-            else:
-                stopped = StoppedThread(tid)
-        except PermissionError as error:
-            pytest.skip(f"cannot stop a thread here: {error}")
-        return closing.add(stopped, stopped.resume)
-    return stop
-
 
 def unresponsive(proxy):
     return proxy.counter("dtlsgate_workers_unresponsive")

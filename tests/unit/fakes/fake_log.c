@@ -23,18 +23,37 @@ void fake_log_reset(void)
     line_count = line_capacity = 0;
 }
 
-uint32_t fake_log_count(const char *part, ...)
+static uint32_t count_from(uint32_t first, const char *part, va_list parts)
 {
     uint32_t count = 0;
-    for (uint32_t i = 0; i < line_count; i++) {
+    for (uint32_t i = first; i < line_count; i++) {
         bool has_all = true;
-        va_list parts;
-        va_start(parts, part);
-        for (const char *p = part; p != NULL; p = va_arg(parts, const char *))
-            has_all = has_all && strstr(lines[i], p) != NULL;
-        va_end(parts);
+        va_list others;
+        va_copy(others, parts);
+        for (const char *p = part; p != NULL && has_all; p = va_arg(others, const char *))
+            has_all = strstr(lines[i], p) != NULL;
+        va_end(others);
         count += has_all;
     }
+    return count;
+}
+
+uint32_t fake_log_count(const char *part, ...)
+{
+    va_list parts;
+    va_start(parts, part);
+    uint32_t count = count_from(0, part, parts);
+    va_end(parts);
+    return count;
+}
+
+uint32_t fake_log_count_new(uint32_t *mark, const char *part, ...)
+{
+    va_list parts;
+    va_start(parts, part);
+    uint32_t count = count_from(*mark <= line_count ? *mark : 0, part, parts);
+    va_end(parts);
+    *mark = line_count;
     return count;
 }
 

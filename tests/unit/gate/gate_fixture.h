@@ -54,6 +54,7 @@ struct gate {
     struct gate_policy policy;
     uint64_t now_ms, due_ms;
     uint64_t inherited;     /* sessions that a process before has left: see gate_restart.h */
+    uint32_t log_seen;      /* lines that were looked at, see fake_log_count_new() */
     uint32_t memory_left;   /* allocations of wolfSSL in the gate that succeed; UINT32_MAX = all */
     bool is_open, has_echo; /* has_echo: the backend answers each datagram with the same bytes */
     bool is_one_bucket;     /* of the devices that are added */
