@@ -13,7 +13,7 @@ from environment import PROMETHEUS, REPOSITORY
 from promql import Prometheus, grouping_labels, promtool, selectors
 from test_revocation import make_crl
 
-yaml = pytest.importorskip("yaml")
+yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed")
 
 RULES = REPOSITORY / "conf" / "prometheus" / "rules.yml"
 SCENES = REPOSITORY / "tests" / "integration" / "alerts.yml"
