@@ -108,7 +108,7 @@ def scene(start_proxy, make_backend, make_device, keys):
     make_device(proxy, psk=(HOSTILE, "00" * 16), version="1.3").handshake()
     make_device(proxy, psk=(STRANGER, "00" * 16)).handshake()
     leaving = make_device(proxy).connect()
-    leaving.send(b"bye")
+    leaving.exchange(b"bye")
     source = backend.wait_for(b"bye").source
     leaving.close()
     proxy.wait_closed("closed_by_client")

@@ -29,12 +29,14 @@ ROWS = TOP / "tests" / "MUTANTS.md"
 RECORDS = ["test_record", "test_record12", "test_record13"]
 ASSOCIATIONS = ["test_association", "test_association_messages", "test_association_epochs",
                 "test_association_limits", "test_association_outgoing"]
+RECORDS_12 = ["test_record12", "test_association", "test_association_limits", "test_association_outgoing", "test_role"]
+RECORDS_13 = ["test_record13", "test_association_epochs", *ASSOCIATIONS]
 # The tests that are to see a change, the likeliest first.
 TESTS = {
     "proxy/wire/role.c": ["test_role"],
     "proxy/wire/record.c": RECORDS,
-    "proxy/wire/record12.c": ["test_record12", "test_association"],
-    "proxy/wire/record13.c": ["test_record13", "test_association"],
+    "proxy/wire/record12.c": RECORDS_12,
+    "proxy/wire/record13.c": RECORDS_13,
     "proxy/session/association.c": ASSOCIATIONS,
     "proxy/session/association_epochs.c": ["test_association_epochs", *ASSOCIATIONS],
     "proxy/session/association_messages.c": ["test_association_messages", *ASSOCIATIONS],
@@ -123,6 +125,8 @@ class Build:
                         if not path.name.startswith("test_")}
         makefile = (TOP / "Makefile").read_text(encoding="utf-8")
         calls = re.search(r"^NONCE_WATCH_CALLS := (.*?[^\\])$", makefile, re.S | re.M)[1].replace("\\\n", " ")
+        libraries = re.search(r"^LIBS = \$\(WOLFSSL\)/(.*)$", makefile, re.M)[1].split()
+        self.libraries = [f"{self.wolfssl}/{libraries[0]}", *libraries[1:], "-lcmocka"]
         self.wraps = [f"-Wl,--wrap={call}" for call in calls.split()]
 
     def link(self, test, mutant_object, program):
@@ -133,8 +137,7 @@ class Build:
         wraps = self.wraps if any(one.endswith("/nonce_watch.o") for one in included) else []
         libraries = [f"{BUILD}/libdtlsgate.a", f"{BUILD}/libunit.a", f"{BUILD}/libdtlsgate.a"]
         return run_quietly([*self.compile, "-pie", "-o", program, stem.with_suffix(".o"), *included, mutant_object,
-                            *libraries, f"{self.wolfssl}/lib/libwolfssl.a", "-lev", "-linih", "-ljansson",
-                            "-lmicrohttpd", "-lm", "-lcmocka", *wraps], 300)
+                            *libraries, *self.libraries, *wraps], 300)
 
     def fate(self, path, text, tests, limit_s, number):
         """killed by which test, "no program", or None: it lives."""

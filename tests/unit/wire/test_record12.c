@@ -181,6 +181,29 @@ static void headers_are_checked(void **state)
     expect_changed(AEAD_CHACHA20_POLY1305, 0, 12, 15, RECORD_TOO_SHORT);
 }
 
+/* R30, RFC 5246 section 6.2.3: one byte more than a record may have makes it none. */
+static void a_body_has_a_bound(void **state)
+{
+    enum { BODY_MAX = 16384 + 2048 };
+    static const uint8_t header[13] = {23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1};
+    struct record12_keys keys = keys_of(AEAD_AES_128_GCM, 0);
+    struct record_window window = {0};
+    struct record_content content;
+    size_t len = sizeof(header) + BODY_MAX + 1;
+    uint8_t *record = calloc(1, len), *room = malloc(len);
+    (void)state;
+    memcpy(record, header, sizeof(header));
+    bytes_put16(record + 11, BODY_MAX);
+    assert_int_equal(record12_open(record_work, &keys, &window, record, len, room, &content),
+                     RECORD_FORGED);
+    assert_int_equal(content.record_len, len - 1);
+    bytes_put16(record + 11, BODY_MAX + 1);
+    assert_int_equal(record12_open(record_work, &keys, &window, record, len, room, &content),
+                     RECORD_MALFORMED);
+    free(record);
+    free(room);
+}
+
 static void a_record_without_the_cid_is_not_ours(void **state)
 {
     struct sample sample = make_sample(AEAD_AES_128_GCM, 0);
@@ -340,6 +363,7 @@ int main(void)
         cmocka_unit_test(what_is_sealed_is_what_others_seal),
         cmocka_unit_test(what_is_sealed_is_opened),
         cmocka_unit_test(headers_are_checked),
+        cmocka_unit_test(a_body_has_a_bound),
         cmocka_unit_test(a_record_without_the_cid_is_not_ours),
         cmocka_unit_test(every_bit_is_authenticated),
         cmocka_unit_test(the_cid_is_authenticated),
