@@ -234,12 +234,12 @@ static void note_suites(struct creds *creds, const char *names)
 
 /* A listener may have a certificate and offer PSK suites only; but not suites that are of no use.
  */
-static void check_key(const struct loading *loading, const char *suites)
+static bool check_key(const struct loading *loading, const char *suites)
 {
     enum certificate_key key = loading->creds->certificate_key;
     bool has_suites = key == KEY_RSA_PSS || strstr(suites, "ECDHE-");
     if (key == KEY_UNKNOWN || !has_suites || creds_suites_serve(suites, key))
-        return;
+        return true;
     problems_error(loading->problems, "%s: no suite of this listener can use its key; %s",
                    where_is(loading, "certificate").text,
                    key == KEY_RSA_PSS
@@ -247,6 +247,38 @@ static void check_key(const struct loading *loading, const char *suites)
                          "1.3 to versions"
                        : "change ciphers or use another kind of key: ECDHE-ECDSA suites are for EC "
                          "and Ed25519 keys, ECDHE-RSA suites for RSA keys");
+    return false;
+}
+
+/* The library chooses the version before the suite: with none of that version the handshake fails,
+ * though the device offers suites of the other version that this listener has. */
+static void check_versions(const struct loading *loading, const char *suites)
+{
+    uint32_t versions = loading->listener->versions;
+    uint32_t without = versions & ~creds_suites_versions(suites);
+    bool is_13 = without == CONFIG_VERSION_1_3;
+    if (without == 0 || *loading->listener->ciphers == '\0')
+        return;
+    problems_warning(
+        loading->problems,
+        "%s: has no suite of DTLS %s, which versions has: a device that offers it%s is "
+        "refused; name one, such as %s, or write versions = %s",
+        where_is(loading, "ciphers").text, is_13 ? "1.3" : "1.2",
+        is_13 ? ", be it beside 1.2," : " only",
+        is_13                          ? "TLS13-AES128-CCM-SHA256"
+        : loading->creds->psks != NULL ? "PSK-AES128-CCM-8"
+                                       : "ECDHE-ECDSA-AES128-CCM-8",
+        is_13 ? "1.2" : "1.3");
+}
+
+static void check_left_out(const struct loading *loading, const struct suite_means *means)
+{
+    char names[CREDS_SUITES_TEXT_MAX];
+    if (*creds_suites_left_out(loading->listener->ciphers, means, names) != '\0')
+        problems_warning(loading->problems,
+                         "%s: %s: not offered, since the versions and credentials of this listener "
+                         "have no use for it; leave it out, or add what it needs",
+                         where_is(loading, "ciphers").text, names);
 }
 
 static void load_suites(const struct loading *loading)
@@ -269,8 +301,10 @@ static void load_suites(const struct loading *loading)
                        where_is(loading, "ciphers").text, err.text, creds_suites_all(all));
     else if (wolfSSL_CTX_set_cipher_list(loading->creds->ctx, suites) != WOLFSSL_SUCCESS)
         wolfssl_refused(loading, "the cipher suites");
-    else if (means.has_certificate)
-        check_key(loading, suites);
+    else if (!means.has_certificate || check_key(loading, suites)) {
+        check_versions(loading, suites);
+        check_left_out(loading, &means);
+    }
     for (int i = 0; i < CREDS_PSK13_SUITES; i++)
         loading->creds->has_psk13_suite[i] = strstr(suites, creds_psk13_suites[i].name) != NULL;
     note_suites(loading->creds, suites);

@@ -176,6 +176,32 @@ bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
                                       : "none of these works");
 }
 
+const char *creds_suites_left_out(const char *ciphers, const struct suite_means *means,
+                                  char text[CREDS_SUITES_TEXT_MAX])
+{
+    struct names names = {.is_without = true};
+    struct err err;
+    text[0] = '\0';
+    if (!read_names(&names, ciphers, &err) || names.is_without)
+        return text;
+    for (size_t i = 0; i < names.count; i++)
+        if (!works(names.suites[i], means))
+            append(text, names.suites[i]);
+    return text;
+}
+
+uint32_t creds_suites_versions(const char *text)
+{
+    uint32_t versions = 0;
+    for (const char *at = text; *at != '\0';) {
+        size_t size = strcspn(at, ":");
+        const struct suite *suite = find(at, size);
+        versions |= suite != NULL ? suite->version : 0;
+        at += size + (at[size] == ':');
+    }
+    return versions;
+}
+
 bool creds_suites_serve(const char *text, enum certificate_key key)
 {
     for (const char *at = text; *at != '\0';) {

@@ -28,6 +28,15 @@ struct suite_means {
 bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
                          char text[CREDS_SUITES_TEXT_MAX], struct err *err) MUST_USE;
 
+/* Those that `ciphers` names, and that do not work with the means, in the same form; empty: none, or
+ * it names what the default list is to go without. Returns text. */
+const char *creds_suites_left_out(const char *ciphers, const struct suite_means *means,
+                                  char text[CREDS_SUITES_TEXT_MAX]);
+
+/* The versions, bits CONFIG_VERSION_x, that the suites in a text as creds_suites_choose() makes it
+ * are of. */
+uint32_t creds_suites_versions(const char *text);
+
 /* True if one of the suites in a text as creds_suites_choose() makes it can use a certificate with
  * a key of that kind. */
 bool creds_suites_serve(const char *text, enum certificate_key key);

@@ -307,6 +307,26 @@ static void test_ciphers_that_are_refused(void **state)
                  "none of these works");
 }
 
+static void test_suites_that_leave_something_out(void **state)
+{
+    struct creds_fixture *f = *state;
+    assert_warning(f, PSK "ciphers = PSK-AES128-CCM-8\n",
+                   ": has no suite of DTLS 1.3, which versions has: a device that offers it, "
+                   "be it beside 1.2, is refused; name one, such as TLS13-AES128-CCM-SHA256, or "
+                   "write versions = 1.2");
+    assert_warning(f, PSK "ciphers = TLS13-AES128-GCM-SHA256\n",
+                   ": has no suite of DTLS 1.2, which versions has: a device that offers it "
+                   "only is refused; name one, such as PSK-AES128-CCM-8, or write versions = 1.3");
+    assert_warning(f, PSK "versions = 1.2\nciphers = PSK-AES128-CCM-8, ECDHE-ECDSA-AES128-CCM-8\n",
+                   ": ECDHE-ECDSA-AES128-CCM-8: not offered");
+    creds_fixture_load(f, PSK "versions = 1.2\nciphers = PSK-AES128-CCM-8\n");
+    assert_int_equal(f->problems.count, 0);
+    creds_fixture_load(f, PSK "ciphers = -PSK-AES128-CCM-8, -ECDHE-ECDSA-AES128-CCM-8\n");
+    assert_int_equal(f->problems.count, 0);
+    creds_fixture_load(f, PSK "ciphers = PSK-AES128-CCM-8, TLS13-AES128-CCM-SHA256\n");
+    assert_int_equal(f->problems.count, 0);
+}
+
 static void assert_suites(const char *ciphers, uint32_t versions, bool has_psk,
                           bool has_certificate, const char *expected)
 {
@@ -422,6 +442,7 @@ int main(void)
         TEST(test_ciphers_that_are_refused),
         TEST(test_suites_that_are_chosen),
         TEST(test_suites_without_some),
+        TEST(test_suites_that_leave_something_out),
         TEST(test_suites_by_their_codes),
         TEST(test_every_suite_is_known_to_wolfssl),
     };
