@@ -71,7 +71,8 @@ static void report_unknown_key(struct loader *loader, const char *key, const cha
                    config_explain_show(value).text, hint);
 }
 
-/* So that a key whose line could not be read is not called missing too. */
+/* So that a key whose line could not be read is not called missing too. Of a line that goes on with
+ * a value it is that of the value's first one. */
 static void note_unread_key(struct loader *loader)
 {
     const struct config_table *table = loader->sections.current.table;
@@ -79,6 +80,8 @@ static void note_unread_key(struct loader *loader)
     snprintf(key, sizeof(key), "%.*s", (int)strcspn(loader->lines.text, " \t=:"),
              loader->lines.text);
     size_t index = table ? config_table_find(table, key) : 0;
+    if (loader->reading.state == READING_SETTING)
+        index = loader->reading.index;
     if (!table || index == table->count)
         return;
     *loader->sections.current.rejected |= UINT64_C(1) << index;
@@ -237,6 +240,7 @@ static bool take_line(struct loader *loader, enum config_line line)
         problems_error(loader->problems,
                        "%s:%u: the byte in column %zu is not text; the file must be plain text",
                        loader->path, loader->lines.number, loader->lines.bad_column);
+        note_unread_key(loader);
         loader->reading.state = READING_REFUSED;
         break;
     case CONFIG_LINE_TOO_LONG: report_too_long(loader); break;

@@ -646,6 +646,18 @@ static void test_indentation(void **state)
                  ":3: [gate] user = root: repeats the key of line 2");
 }
 
+/* Of a list in several lines that is too long the key is that of its first line. */
+static void test_a_list_that_is_too_long(void **state)
+{
+    static const char line[] = "    ff02::1234:5678:9abc:def0/128,\n";
+    char text[300 * sizeof(line)] = "[listener a]\nlisten =\n";
+    (void)state;
+    for (int i = 0; i < 260; i++)
+        strncat(text, line, sizeof(text) - strlen(text) - 1);
+    strncat(text, "backend = 127.0.0.1:1\npsk_file = d.psk\n", sizeof(text) - strlen(text) - 1);
+    expect_error(text, ": too long; a setting can have 8000 bytes");
+}
+
 static void test_not_text(void **state)
 {
     (void)state;
@@ -671,6 +683,10 @@ static void test_not_text(void **state)
     expect_error("[gate]\nuser = a\rb\n" GOOD, ":2: the byte in column 9 is not text");
     expect_error("[gate]\nuser = a\r\r\n" GOOD, ":2: the byte in column 9 is not text");
     expect_error("[gate]\n; \x01\n" GOOD, ":2: the byte in column 3 is not text");
+    /* It is not called missing besides. */
+    expect_error(
+        "[listener a]\nlisten = 127.0.0.1:5684\1\nbackend = 127.0.0.1:1\npsk_file = d.psk\n",
+        ":2: the byte in column 24 is not text");
 }
 
 static void test_junk_ends_early(void **state)
@@ -1157,6 +1173,7 @@ int main(void)
         cmocka_unit_test(test_comments),
         cmocka_unit_test(test_semicolon_inside_a_value),
         cmocka_unit_test(test_indentation),
+        cmocka_unit_test(test_a_list_that_is_too_long),
         cmocka_unit_test(test_not_text),
         cmocka_unit_test(test_junk_ends_early),
         cmocka_unit_test(test_line_ends),
