@@ -88,14 +88,35 @@ static void format_plain(const json_t *value, char text[CELL_MAX])
     }
 }
 
+/* Its values, of switches that are on their names: 1.2 psk cid 812. */
+static void format_object(const json_t *object, char text[CELL_MAX])
+{
+    const char *key;
+    json_t *value;
+    size_t len = 0;
+    /* The library iterates over what it could change only. */
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        char part[CELL_MAX];
+        if (json_is_false(value) || len >= CELL_MAX)
+            continue;
+        format_plain(value, part);
+        len += (size_t)snprintf(text + len, CELL_MAX - len, "%s%s", len > 0 ? " " : "",
+                                json_is_true(value) ? key : part);
+    }
+}
+
 static const char *format(const json_t *value, char text[CELL_MAX])
 {
     size_t len = 0;
     char item[CELL_MAX];
     format_plain(value, text);
     for (size_t i = 0; i < json_array_size(value) && len < CELL_MAX; i++) {
-        format_plain(json_array_get(value, i), item);
-        len += (size_t)snprintf(text + len, CELL_MAX - len, "%s%s", i > 0 ? "," : "", item);
+        const json_t *one = json_array_get(value, i);
+        format_plain(one, item);
+        if (json_object_size(one) != 0)
+            format_object(one, item);
+        len += (size_t)snprintf(text + len, CELL_MAX - len, "%s%s", i > 0 ? ", " : "", item);
     }
     return text;
 }

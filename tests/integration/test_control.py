@@ -151,7 +151,9 @@ def test_text_for_people(proxy, make_device):
     assert header.split() == ["SESSION", "LISTENER", "IDENTITY", "CLIENT", "BACKEND-SOURCE", "DTLS",
                               "SUITE", "SINCE", "USED", "IN", "OUT", "CID"]
     assert row.split()[1:4] == ["coaps", IDENTITY, device.local_text]
-    assert re.search(r"^uptime: +[\d.]+s$", proxy.run_ctl("status").stdout, re.M)
+    status = proxy.run_ctl("status").stdout
+    assert re.search(r"^uptime: +[\d.]+s$", status, re.M)
+    assert re.search(r"^sessions_by: +1\.2 psk 1$", status, re.M)
     closed = proxy.run_ctl("close", "--identity", IDENTITY)
     assert (closed.returncode, closed.stdout) == (0, "1 session closed\n")
 
