@@ -172,7 +172,8 @@ static void headers_are_checked(void **state)
     expect_changed(AEAD_AES_128_GCM, 0, 4, 0, RECORD_WRONG_EPOCH);   /* R30: epoch 0 */
     expect_changed(AEAD_AES_128_GCM, 0, 4, 2, RECORD_WRONG_EPOCH);
     expect_changed(AEAD_AES_128_GCM, 0, 3, 1, RECORD_WRONG_EPOCH);
-    expect_changed(AEAD_AES_128_GCM, 0, 0, 25, RECORD_MALFORMED); /* R31: we have none */
+    expect_changed(AEAD_AES_128_GCM, 0, 0, 25, RECORD_MALFORMED);   /* R31: we have none */
+    expect_changed(AEAD_AES_128_GCM, 0, 0, 0x2f, RECORD_MALFORMED); /* of 1.3 */
     expect_changed(AEAD_AES_128_GCM, 8, 0, 23, RECORD_MALFORMED); /* R31: its length is elsewhere */
     expect_changed(AEAD_AES_128_GCM, 8, 11, 'b', RECORD_WRONG_CID); /* R31 */
     expect_changed(AEAD_AES_128_GCM, 8, 18, 'b', RECORD_WRONG_CID);
@@ -247,16 +248,36 @@ static void the_cid_is_authenticated(void **state)
     assert_int_equal(open_sample(&sample, &content), RECORD_FORGED);
 }
 
+/* Each in memory of its own size: nothing behind the end is looked at. */
 static void any_cut_is_discarded(void **state)
 {
-    struct sample sample = make_sample(AEAD_AES_128_GCM, 8);
-    struct record_content content;
-    size_t whole = sample.len;
     (void)state;
-    for (size_t len = 0; len < whole; len++) {
-        sample.len = len;
-        assert_int_equal(open_sample(&sample, &content), RECORD_MALFORMED);
-        assert_int_equal(content.record_len, len);
+    for (size_t cid_len = 0; cid_len <= 8; cid_len += 8) {
+        struct sample sample = make_sample(AEAD_AES_128_GCM, cid_len);
+        struct record_content content;
+        for (size_t len = 0; len < sample.len; len++) {
+            uint8_t *cut = malloc(len);
+            if (len != 0)
+                memcpy(cut, sample.record, len);
+            assert_int_equal(record12_open(record_work, &sample.keys, &sample.window, cut, len,
+                                           sample.room, &content),
+                             RECORD_MALFORMED);
+            assert_int_equal(content.record_len, len);
+            free(cut);
+        }
+    }
+}
+
+static void a_record_of_a_header_only_is_too_short(void **state)
+{
+    (void)state;
+    for (size_t cid_len = 0; cid_len <= 8; cid_len += 8) {
+        struct sample sample = make_sample(AEAD_AES_128_GCM, cid_len);
+        struct record_content content;
+        sample.len = RECORD_HEADER_BYTES + cid_len;
+        bytes_put16(sample.record + sample.len - 2, 0);
+        assert_int_equal(open_sample(&sample, &content), RECORD_TOO_SHORT);
+        assert_int_equal(content.record_len, sample.len);
     }
 }
 
@@ -368,6 +389,7 @@ int main(void)
         cmocka_unit_test(every_bit_is_authenticated),
         cmocka_unit_test(the_cid_is_authenticated),
         cmocka_unit_test(any_cut_is_discarded),
+        cmocka_unit_test(a_record_of_a_header_only_is_too_short),
         cmocka_unit_test(replays_are_discarded),
         cmocka_unit_test(several_in_a_datagram),
         cmocka_unit_test(padding_is_taken_off),

@@ -308,6 +308,73 @@ static void the_cid_is_authenticated(void **state)
     expect(&peer, true, RECORD_FORGED);
 }
 
+/* What follows a record that says how long it is can be looked at, whatever becomes of it. */
+static void the_end_of_a_record_is_told(void **state)
+{
+    struct peer peer;
+    struct record_content content;
+    (void)state;
+    peer_init(&peer, AEAD_AES_128_GCM, 8);
+    peer_seal(&peer, 0x3f, 1);
+    size_t whole = peer.len;
+    peer.len += 3;
+    assert_int_equal(peer_open(&peer, true, &content), RECORD_OPENED);
+    assert_int_equal(content.record_len, whole);
+    assert_int_equal(peer_open(&peer, true, &content), RECORD_REPLAYED);
+    assert_int_equal(content.record_len, whole);
+    peer.record[0] ^= 1;
+    assert_int_equal(peer_open(&peer, true, &content), RECORD_WRONG_EPOCH);
+    assert_int_equal(content.record_len, whole);
+    /* Nothing but a header. */
+    peer.record[0] ^= 1;
+    peer.len = whole - record_body_len(peer.record, 13);
+    assert_int_equal(peer.len, 13);
+    bytes_put16(peer.record + 11, 0);
+    assert_int_equal(peer_open(&peer, true, &content), RECORD_TOO_SHORT);
+    assert_int_equal(content.record_len, 13);
+}
+
+static struct record13_writer writer_of(const struct peer *peer)
+{
+    return (struct record13_writer){.aead = peer->reader.aead, .epoch = 3, .keys = peer->keys};
+}
+
+/* R9: there is just as much as is needed to sample, and no more than that is added. */
+static void the_shortest_records(void **state)
+{
+    (void)state;
+    for (enum aead aead = AEAD_NONE + 1; aead < AEAD_COUNT; aead++) {
+        for (size_t data_len = 0; data_len < 12; data_len++) {
+            struct peer peer;
+            static const uint8_t data[12];
+            peer_init(&peer, aead, 0);
+            const struct record13_writer writer = writer_of(&peer);
+            size_t body = data_len + 1 + aead_tag_bytes(aead);
+            assert_int_equal(record13_seal(record_work, &writer, 0, RECORD_APPLICATION_DATA, data,
+                                           data_len, peer.record),
+                             5 + (body < AEAD_SAMPLE_BYTES ? AEAD_SAMPLE_BYTES : body));
+        }
+    }
+}
+
+static void both_bytes_of_a_number_are_sealed(void **state)
+{
+    static const uint64_t numbers[] = {0xff, 0x100, 0x1234, 0xabcd, 0xffff, 0x1fedc};
+    (void)state;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        struct peer peer;
+        struct record_content content;
+        static const uint8_t data[] = "data";
+        peer_init(&peer, AEAD_AES_128_GCM, 0);
+        peer.window.next = numbers[i];
+        const struct record13_writer writer = writer_of(&peer);
+        peer.len = record13_seal(record_work, &writer, numbers[i], RECORD_APPLICATION_DATA, data,
+                                 sizeof(data), peer.record);
+        assert_int_equal(peer_open(&peer, true, &content), RECORD_OPENED);
+        assert_int_equal(content.number, numbers[i]);
+    }
+}
+
 static void any_cut_is_discarded(void **state)
 {
     struct peer peer;
@@ -481,6 +548,9 @@ int main(void)
         cmocka_unit_test(every_bit_is_authenticated),
         cmocka_unit_test(the_cid_is_authenticated),
         cmocka_unit_test(any_cut_is_discarded),
+        cmocka_unit_test(the_end_of_a_record_is_told),
+        cmocka_unit_test(the_shortest_records),
+        cmocka_unit_test(both_bytes_of_a_number_are_sealed),
         cmocka_unit_test(numbers_are_reconstructed),
         cmocka_unit_test(too_far_ahead),
         cmocka_unit_test(the_window_comes_after_the_aead),
