@@ -20,12 +20,13 @@ COMPILER := gcc
 ifeq ($(BUILD),release)
 else ifeq ($(BUILD),clang)
     COMPILER := clang
+# -g1: lines, which is what their reports name; a fifth less to compile.
 else ifeq ($(BUILD),asan)
-    OPTIMIZE := -O1 -g -fno-omit-frame-pointer
+    OPTIMIZE := -O1 -g1 -fno-omit-frame-pointer
     HARDEN :=
     SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 else ifeq ($(BUILD),tsan)
-    OPTIMIZE := -O1 -g -fno-omit-frame-pointer
+    OPTIMIZE := -O1 -g1 -fno-omit-frame-pointer
     HARDEN :=
     SANITIZE := -fsanitize=thread
 else ifeq ($(BUILD),fuzz)
