@@ -88,14 +88,6 @@ static struct history_sums sums_of(const struct history_source *source, uint32_t
     return sums;
 }
 
-static void add_sums(struct history_sums *all, const struct history_sums *sums)
-{
-    uint64_t *to = (uint64_t *)all;
-    const uint64_t *from = (const uint64_t *)sums;
-    for (unsigned i = 0; i < HISTORY_SERIES; i++)
-        to[i] += from[i];
-}
-
 static struct history_listener_sums listener_sums_of(const struct history_sums *sums)
 {
     struct history_listener_sums listener = {
@@ -184,25 +176,41 @@ static void look_at_listener(struct history *history, uint32_t number,
     listener->last = now;
 }
 
-static void look_at_listeners(struct history *history, const struct history_source *source,
-                              const struct generation *generation, bool is_step, uint64_t now_ms,
-                              struct history_sums *all)
+/* Each number by itself: what one has counted in its life must not come and go with its listener.
+ * What it had counted when it is seen first is in the totals only: most of it was in processes
+ * before. */
+static void add_up(struct history *history, uint32_t number, const struct history_sums *sums)
 {
+    struct history_seen *seen = &history->seen[number];
+    const uint64_t *now = (const uint64_t *)sums, *before = (const uint64_t *)&seen->sums;
+    uint64_t *total = (uint64_t *)&history->total, *last = (uint64_t *)&history->last;
+    for (unsigned i = 0; i < HISTORY_SERIES; i++) {
+        bool is_gauge = i >= HISTORY_SERIES - HISTORY_GAUGES;
+        total[i] += is_gauge ? now[i] : rise(now[i], before[i]);
+        last[i] += seen->is_any ? 0 : now[i];
+    }
+    *seen = (struct history_seen){.is_any = true, .sums = *sums};
+}
+
+static void look_at_listeners(struct history *history, const struct history_source *source,
+                              const struct generation *generation, bool is_step, uint64_t now_ms)
+{
+    history->total.sessions = history->total.in_progress = 0;
     for (uint32_t number = 0; number < LAYOUT_LISTENERS_MAX; number++) {
         const struct listener *listener = generation_listener(generation, number);
         uint64_t errors = 0;
-        if (listener == NULL) {
-            if (history->listeners[number].is_known)
-                history->listeners[number].is_known = false;
-            continue;
-        }
+        if (listener == NULL && history->listeners[number].is_known)
+            history->listeners[number].is_known = false;
+        if (listener == NULL && !history->seen[number].is_any)
+            continue; /* its counters may have no memory */
         struct history_sums sums = sums_of(source, number, &errors);
-        look_at_listener(history, number, &sums, errors, is_step, now_ms);
-        add_sums(all, &sums);
+        if (listener != NULL)
+            look_at_listener(history, number, &sums, errors, is_step, now_ms);
+        add_up(history, number, &sums);
     }
     uint64_t ignored = 0;
     struct history_sums of_none = sums_of(source, UINT32_MAX, &ignored);
-    add_sums(all, &of_none);
+    add_up(history, LAYOUT_LISTENERS_MAX, &of_none);
 }
 
 void history_look(struct history *history, const struct history_source *source,
@@ -210,16 +218,15 @@ void history_look(struct history *history, const struct history_source *source,
 {
     bool is_first = history->step_began_ms == 0;
     bool is_step = !is_first && now_ms - history->step_began_ms >= HISTORY_STEP_MS;
-    struct history_sums all = {0};
     history_lock(history);
-    look_at_listeners(history, source, generation, is_step, now_ms, &all);
+    look_at_listeners(history, source, generation, is_step, now_ms);
     if (is_step) {
-        note_step(history->steps[history->step_count % HISTORY_STEPS], &all, &history->last,
-                  HISTORY_SERIES, HISTORY_GAUGES);
+        note_step(history->steps[history->step_count % HISTORY_STEPS], &history->total,
+                  &history->last, HISTORY_SERIES, HISTORY_GAUGES);
         history->step_count++;
     }
     if (is_first || is_step) {
-        history->last = all;
+        history->last = history->total;
         history->step_began_ms = now_ms;
     }
     history_unlock(history);

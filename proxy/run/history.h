@@ -65,12 +65,21 @@ struct history_listener {
     uint32_t steps[HISTORY_STEPS][HISTORY_LISTENER_SERIES];
 };
 
+/* What the counters of a number stood at. Kept when its listener goes: it may come back. */
+struct history_seen {
+    bool is_any; /* it has been looked at */
+    struct history_sums sums;
+};
+
 struct history {
     pthread_mutex_t lock;
     uint64_t step_began_ms; /* 0 = nothing has been counted yet */
     uint32_t step_count;    /* since the start; the newest is at (step_count - 1) % HISTORY_STEPS */
-    struct history_sums last;
-    uint32_t steps[HISTORY_STEPS][HISTORY_SERIES]; /* what a step added; gauges as they were */
+    /* What all listeners have counted, also those that are gone, up to now and up to the latest
+     * step. Nothing of it falls but the gauges. */
+    struct history_sums total, last;
+    struct history_seen seen[LAYOUT_LISTENERS_MAX + 1]; /* by number; at last: of none */
+    uint32_t steps[HISTORY_STEPS][HISTORY_SERIES];      /* what a step added; gauges as they were */
     struct history_listener listeners[LAYOUT_LISTENERS_MAX]; /* by number */
 };
 
@@ -86,7 +95,8 @@ struct history *history_new(void);
 /* NULL is harmless. */
 void history_free(struct history *history);
 
-/* Looks at all counters, of the listeners of the generation. Each second. */
+/* Looks at all counters: of the listeners of the generation, and of those before, whose sessions
+ * may yet end. Each second. */
 void history_look(struct history *history, const struct history_source *source,
                   const struct generation *generation, uint64_t now_ms);
 

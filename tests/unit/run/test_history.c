@@ -145,6 +145,91 @@ static void a_counter_that_falls_is_no_rise(void **state)
     json_decref(json);
 }
 
+/* ---- listeners that go and come ---------------------------------------------------------------
+ */
+
+static void devices_send_at_both(struct fixture *f, uint64_t first, uint64_t second)
+{
+    counter_add(&f->counters[0][0].client[CLIENT_forwarded], first);
+    counter_add(&f->counters[1][1].client[CLIENT_forwarded], second);
+    pass(HISTORY_STEP_MS);
+}
+
+static void assert_forwarded(json_int_t newest_step, json_int_t total)
+{
+    json_t *json = told();
+    const json_t *forwarded = json_object_get(json_object_get(json, "client"), "forwarded");
+    const json_t *steps = json_object_get(forwarded, "steps");
+    assert_int_equal(step_of(steps, json_array_size(steps) - 1), newest_step);
+    assert_int_equal(json_integer_value(json_object_get(forwarded, "total")), total);
+    json_decref(json);
+}
+
+/* What the others do is told as ever, and so is the end of its sessions. */
+static void a_listener_that_goes_takes_nothing_along(void **state)
+{
+    struct fixture *f = *state;
+    counter_add(&f->counters[0][0].client[CLIENT_forwarded], 1000); /* by processes before */
+    counter_add(&f->counters[1][0].sessions, 2);
+    look();
+    devices_send_at_both(f, 10, 4);
+    assert_forwarded(14, 1014);
+    f->generation.by_number[0] = NULL;
+    counter_add(&f->counters[1][0].closed[CLOSE_listener_removed], 2);
+    counter_subtract(&f->counters[1][0].sessions, 2);
+    devices_send_at_both(f, 0, 5);
+    assert_forwarded(5, 1019);
+    json_t *json = told();
+    assert_int_equal(step_of(series(json, "closed", "listener_removed"), 1), 2);
+    assert_int_equal(step_of(json_object_get(json, "sessions"), 0), 2);
+    assert_int_equal(step_of(json_object_get(json, "sessions"), 1), 0);
+    json_decref(json);
+}
+
+/* It has its old number and its old counters. */
+static void a_listener_that_comes_back_brings_nothing_along(void **state)
+{
+    struct fixture *f = *state;
+    counter_add(&f->counters[0][0].client[CLIENT_forwarded], 1000);
+    look();
+    f->generation.by_number[0] = NULL;
+    devices_send_at_both(f, 0, 5);
+    f->generation.by_number[0] = &f->listeners[0];
+    devices_send_at_both(f, 2, 6);
+    assert_forwarded(8, 1013);
+}
+
+/* One that a process before had removed: what it counted then belongs to the total alone. */
+static void a_listener_that_comes_late_brings_no_step_along(void **state)
+{
+    struct fixture *f = *state;
+    counter_add(&f->counters[0][0].client[CLIENT_forwarded], 1000);
+    f->generation.by_number[0] = NULL;
+    look();
+    devices_send_at_both(f, 0, 5);
+    assert_forwarded(5, 5);
+    f->generation.by_number[0] = &f->listeners[0];
+    devices_send_at_both(f, 0, 6);
+    assert_forwarded(6, 1011);
+    devices_send_at_both(f, 3, 4);
+    assert_forwarded(7, 1018);
+}
+
+/* The number of one that is gone is given to another one: its counters begin at zero. */
+static void a_number_that_another_listener_gets(void **state)
+{
+    struct fixture *f = *state;
+    counter_add(&f->counters[0][0].client[CLIENT_forwarded], 1000);
+    look();
+    f->generation.by_number[0] = NULL;
+    devices_send_at_both(f, 0, 5);
+    f->generation.by_number[0] = &f->listeners[0];
+    atomic_store(&f->counters[0][0].client[CLIENT_forwarded], 0);
+    pass(1000);
+    devices_send_at_both(f, 7, 6);
+    assert_forwarded(13, 1018);
+}
+
 /* ---- backends ------------------------------------------------------------------------------- */
 
 static void assert_backend(const char *wanted, double since_s)
@@ -210,6 +295,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(steps_are_what_was_added, set_up, tear_down),
         cmocka_unit_test_setup_teardown(it_keeps_an_hour, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_counter_that_falls_is_no_rise, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_listener_that_goes_takes_nothing_along, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_listener_that_comes_back_brings_nothing_along, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_listener_that_comes_late_brings_no_step_along, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_number_that_another_listener_gets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_backend_that_answers_nobody_is_silent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_backend_that_refuses_is_down_until_it_answers, set_up,
                                         tear_down),
