@@ -371,7 +371,8 @@ static void accept_some(struct metrics *metrics)
     }
 }
 
-/* Until the next client's time is up or clients are accepted again, or the library wants to run. */
+/* Until the time of a client or a search is up, clients are accepted again, or the library wants to
+ * run. */
 static int wait_ms(const struct metrics *metrics, uint64_t next_ms, uint64_t now)
 {
     MHD_UNSIGNED_LONG_LONG library_ms;
@@ -391,6 +392,8 @@ static void *serve(void *argument)
     for (;;) {
         uint64_t now = clock_now_ms();
         uint64_t next_ms = send_away_the_late(metrics, now);
+        uint64_t forget_ms = metrics_search_forget_old(&metrics->search, now);
+        next_ms = forget_ms < next_ms ? forget_ms : next_ms;
         bool may_accept = metrics->accept_after_ms <= now;
         struct pollfd fds[] = {
             {.fd = metrics->stop_fd, .events = POLLIN},

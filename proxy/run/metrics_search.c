@@ -213,3 +213,10 @@ enum metrics_search_result metrics_search_ask(struct metrics_search *search, con
         forget(search);
     return SEARCH_TOLD;
 }
+
+uint64_t metrics_search_forget_old(struct metrics_search *search, uint64_t now_ms)
+{
+    if (search->state == SEARCH_ASKS && now_ms - search->asked_ms >= METRICS_SEARCH_KEPT_MS)
+        forget(search);
+    return search->state == SEARCH_ASKS ? search->asked_ms + METRICS_SEARCH_KEPT_MS : UINT64_MAX;
+}

@@ -17,7 +17,7 @@ enum {
     METRICS_SEARCH_FOUND_MAX = 20,
     /* For so long others wait for a request. */
     METRICS_SEARCH_WAIT_MS = 100,
-    /* A search that nobody has asked for since then makes way for another one. */
+    /* A search that nobody has asked for since then is forgotten. */
     METRICS_SEARCH_KEPT_MS = 2000,
 };
 
@@ -51,5 +51,10 @@ enum metrics_search_result {
  * "complete": true}: over = asking again brings no more; complete = nothing is missing. */
 enum metrics_search_result metrics_search_ask(struct metrics_search *search, const char *identity,
                                               json_t **found) MUST_USE;
+
+/* Forgets a search that nobody asks for any more: it holds a generation, and with it the keys of
+ * devices that a reload may have removed. Returns when it is to be called again, UINT64_MAX if
+ * there is no search. */
+uint64_t metrics_search_forget_old(struct metrics_search *search, uint64_t now_ms);
 
 #endif

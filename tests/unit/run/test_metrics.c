@@ -95,12 +95,17 @@ static const char *exchange(const struct addr *addr, const char *request)
     return answer;
 }
 
-static const char *get(const struct addr *addr, const char *path)
+static const char *get_as(const struct addr *addr, const char *path, const char *host)
 {
     char request[200];
-    snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-             path);
+    snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n",
+             path, host);
     return exchange(addr, request);
+}
+
+static const char *get(const struct addr *addr, const char *path)
+{
+    return get_as(addr, path, "x");
 }
 
 static const char *body_of(const char *answer)
@@ -135,13 +140,40 @@ static void test_http_paths(void **state)
     answer = get(&f->addr, "/readyz");
     assert_status(answer, 503);
     assert_non_null(strstr(body_of(answer), "drained"));
-    answer = get(&f->addr, "/");
+    answer = get_as(&f->addr, "/", "localhost");
     assert_status(answer, 200);
     assert_non_null(strstr(answer, "\r\nContent-Security-Policy: default-src 'none'; "));
     assert_non_null(strstr(body_of(answer), "<!doctype html>"));
-    answer = get(&f->addr, "/nothing");
+    answer = get_as(&f->addr, "/nothing", "localhost");
     assert_status(answer, 404);
     assert_non_null(strstr(body_of(answer), "/metrics"));
+}
+
+static bool take_no_mail(void *context, uint32_t worker, struct inquiry *inquiry)
+{
+    struct inquiry **mailed = context;
+    (void)worker;
+    inquiry_ask(inquiry);
+    *mailed = inquiry;
+    return true;
+}
+
+/* The thread itself sees to that; no other request is needed. */
+static void test_a_search_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    struct inquiry *mailed = NULL;
+    f->source.ask = take_no_mail;
+    f->source.context = &mailed;
+    f->config.gate.metrics_sessions = true;
+    open_metrics(f, AF_INET);
+    assert_status(get_as(&f->addr, "/sessions?identity=dev", "localhost"), 200);
+    assert_int_equal(atomic_load(&f->generation.references), 2);
+    for (int i = 0; i < 2000 && atomic_load(&f->generation.references) != 1; i++)
+        usleep(10000);
+    assert_int_equal(atomic_load(&f->generation.references), 1);
+    close_metrics(f);
+    free(mailed); /* it is the worker's */
 }
 
 static void test_health_of_workers(void **state)
@@ -416,6 +448,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, metrics_fixture_set_up, metrics_fixture_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_http_paths),
+        TEST(test_a_search_is_forgotten),
         TEST(test_health_of_workers),
         TEST(test_http_methods),
         TEST(test_http_over_ipv6),
