@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "run/metrics_clients.h"
+#include "run/metrics_host.h"
 #include "run/metrics_lookup.h"
 #include "run/metrics_search.h"
 #include "run/status_page.h"
@@ -190,6 +191,11 @@ static const char *identity_of(struct MHD_Connection *connection)
     return identity != NULL ? identity : "";
 }
 
+static const char *host_of(struct MHD_Connection *connection)
+{
+    return MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+}
+
 static bool add_page_headers(struct MHD_Response *response)
 {
     return MHD_add_response_header(response, "Content-Security-Policy", status_page_policy()) &&
@@ -258,7 +264,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         return MHD_YES;
     }
     log_limiter_flush(&metrics->log_limiter, clock_now_ms());
-    struct answer answer = answer_to(metrics, method, path);
+    const char *refusal = metrics_host_refusal(path, host_of(connection));
+    struct answer answer = refusal != NULL ? fixed_answer(MHD_HTTP_MISDIRECTED_REQUEST, refusal)
+                                           : answer_to(metrics, method, path);
     if (answer.status == 0)
         answer = search(metrics, identity_of(connection));
     shorten(connection, &answer);

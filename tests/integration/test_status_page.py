@@ -380,3 +380,19 @@ def test_search_is_off_with_metrics_sessions(start_proxy, backend, make_device):
     make_device(proxy).connect()
     status, body = search(proxy, IDENTITY)
     assert status == 404 and "metrics_sessions" in body
+
+
+@pytest.mark.parametrize("host, told", [
+    ("127.0.0.1", True), ("127.0.0.1:9684", True), ("[::1]:9684", True), ("localhost:9684", True), ("LOCALHOST", True),
+    ("attacker.example", False), ("attacker.example:9684", False), ("127.0.0.1.attacker.example", False), ("", False),
+    ("localhost.attacker.example", False), ("[::1].attacker.example", False), ("127.0.0.1@attacker.example", False)])
+def test_no_page_of_another_site_reads_it(start_proxy, backend, host, told):
+    """One that has its own name point to the gate, DNS rebinding, comes with that name as Host. Scrapers and probes may."""
+    proxy = start_proxy(backend, gate={"metrics_sessions": "on"})
+    for path, status in (("/", 200), ("/status", 200), ("/history", 200), ("/sessions?identity=x", 200),
+                         ("/sessions/127.1.2.3", 404), ("/nothing", 404)):
+        answer = proxy.http_with_headers(path, headers={"Host": host})
+        assert answer[0] == (status if told else 421), path
+        assert told or "http://127.0.0.1:9684/" in answer[1] and "Host" in answer[1]
+    for path in ("/metrics", "/healthz", "/readyz"):
+        assert proxy.http_with_headers(path, headers={"Host": host})[0] == 200, path

@@ -149,6 +149,23 @@ static void test_http_paths(void **state)
     assert_non_null(strstr(body_of(answer), "/metrics"));
 }
 
+/* A page of another site: what it asks for is refused before anything is looked up. */
+static void test_a_page_of_another_site(void **state)
+{
+    static const char *const paths[] = {
+        "/", "/status", "/history", "/sessions?identity=dev", "/sessions/127.1.2.3", "/nothing"};
+    struct fixture *f = *state;
+    open_metrics(f, AF_INET);
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        const char *answer = get_as(&f->addr, paths[i], "attacker.example:9684");
+        assert_status(answer, 421);
+        assert_non_null(strstr(body_of(answer), "http://127.0.0.1:9684/"));
+    }
+    assert_status(get_as(&f->addr, "/metrics?x", "attacker.example:9684"), 200);
+    assert_status(get_as(&f->addr, "/", "127.0.0.1:9684"), 200);
+    assert_status(exchange(&f->addr, "GET / HTTP/1.0\r\n\r\n"), 200);
+}
+
 static bool take_no_mail(void *context, uint32_t worker, struct inquiry *inquiry)
 {
     struct inquiry **mailed = context;
@@ -448,6 +465,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, metrics_fixture_set_up, metrics_fixture_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_http_paths),
+        TEST(test_a_page_of_another_site),
         TEST(test_a_search_is_forgotten),
         TEST(test_health_of_workers),
         TEST(test_http_methods),
