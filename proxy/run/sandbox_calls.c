@@ -1,6 +1,7 @@
 #include "run/sandbox_calls.h"
 
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -9,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* ---- the lists ------------------------------------------------------------------------------ */
 
@@ -286,7 +289,7 @@ static int add_rules(scmp_filter_ctx filter, enum sandbox_calls which)
 }
 
 /* The kernel logs what is refused (SCMP_FLTATR_CTL_LOG), and libseccomp does without where it
- * cannot. */
+ * cannot. SCMP_FLTATR_API_SYSRAWRC: the kernel's own error, where libseccomp can tell. */
 static int load(scmp_filter_ctx filter, enum sandbox_calls which)
 {
     int result = add_rules(filter, which);
@@ -296,7 +299,17 @@ static int load(scmp_filter_ctx filter, enum sandbox_calls which)
         return result;
     (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_LOG, 1);
     (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    (void)seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1);
     return seccomp_load(filter);
+}
+
+/* A filter that is there already, such as that of a unit of systemd or of a container, may refuse
+ * seccomp() itself. libseccomp takes it for an old kernel then, and only asking again tells. */
+static bool is_refused_by_filter(int result)
+{
+    unsigned action = SECCOMP_RET_ALLOW;
+    return result == -EPERM ||
+           (syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) != 0 && errno == EPERM);
 }
 
 bool sandbox_calls_confine(enum sandbox_calls which, bool is_logged_only, struct err *err)
@@ -304,6 +317,11 @@ bool sandbox_calls_confine(enum sandbox_calls which, bool is_logged_only, struct
     scmp_filter_ctx filter = seccomp_init(is_logged_only ? SCMP_ACT_LOG : SCMP_ACT_ERRNO(ENOSYS));
     int result = filter != NULL ? load(filter, which) : -ENOMEM;
     seccomp_release(filter);
-    return result == 0 || err_set(err, "the kernel takes no filter of system calls (seccomp): %s",
-                                  strerror(-result));
+    if (result == 0)
+        return true;
+    if (is_refused_by_filter(result))
+        return err_set(err, "a filter around the gate, such as that of its unit or container, "
+                            "does not let it make one of its own (seccomp)");
+    return err_set(err, "the kernel takes no filter of system calls (seccomp): %s",
+                   strerror(-result));
 }

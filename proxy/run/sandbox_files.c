@@ -51,7 +51,11 @@ int sandbox_files_version(struct err *err)
     long version = syscall(SYS_landlock_create_ruleset, NULL, 0, CREATE_VERSION);
     if (version > 0)
         return (int)version;
-    err_set(err, "the kernel has no Landlock, or it is off: %s", strerror(errno));
+    if (errno == EPERM)
+        err_set(err, "a filter around the gate, such as that of its unit or container, refuses it "
+                     "Landlock");
+    else
+        err_set(err, "the kernel has no Landlock, or it is off: %s", strerror(errno));
     return 0;
 }
 

@@ -331,6 +331,15 @@ def test_a_kernel_without_landlock(start_installed, backend, make_device, error)
     make_device(proxy).connect().exchange(b"served by the next one")
 
 
+@pytest.mark.parametrize("calls, event", [(["landlock_create_ruleset=EPERM"], "files are not confined"),
+                                          (["seccomp=EPERM"], "system calls are not refused")])
+def test_a_filter_around_the_gate(start_installed, backend, calls, event):
+    """The kernel is not to blame."""
+    proxy = start_installed(backend, without(*calls))
+    [line] = [line["text"] for line in proxy.log_lines("sandbox_partial") if event in line["text"]]
+    assert "a filter around the gate" in line and "kernel" not in line
+
+
 def test_a_kernel_without_seccomp(start_installed, backend, make_device):
     proxy = start_installed(backend, without("seccomp=EINVAL", "prctl:22=EINVAL"))
     assert any("system calls are not refused" in line["text"] for line in proxy.log_lines("sandbox_partial"))

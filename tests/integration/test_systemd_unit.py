@@ -1,14 +1,17 @@
 """conf/dtlsgate.service: what it promises, played by a script and by a real manager of systemd."""
 
+import grp
 import os
 import shutil
 import subprocess
 
 import pytest
 
+import refusing
 from conftest import IDENTITY, KEY
 from environment import GATE, IS_SANITIZED, wait_until
 from proxy import write_private
+from test_sandbox import landlock_version
 from unit_player import SYSTEMD, UNIT, Player, UserManager, read_unit, seconds
 
 SYSTEMD_ANALYZE = shutil.which("systemd-analyze")
@@ -82,6 +85,25 @@ def test_active_means_listening(make_manager, make_proxy, backend, make_device):
     started = proxy.counter("process_start_time_seconds")
     assert started > 1_500_000_000, "the unit lets it see the time of the start"
     assert manager.restarts() == 0
+
+
+def test_its_filter_leaves_room_for_that_of_the_gate(make_manager, make_proxy, backend, make_device):
+    """The gate confines itself under the unit, and gives its control socket to a group."""
+    others = [group for group in os.getgroups() if group != os.getegid()]
+    group = grp.getgrgid(others[0] if others else os.getegid())
+    proxy = make_proxy(backend, gate={"control": "control.sock", "control_group": group.gr_name})
+    manager = make_manager(proxy)
+    manager.start()
+    wait_state(manager, "active")
+    log = manager.log_path.read_text()
+    assert os.lstat(proxy.control_path).st_gid == group.gr_gid
+    assert proxy.run_ctl("status").returncode == 0
+    if IS_SANITIZED or not refusing.is_possible():
+        return
+    [line] = [line for line in log.splitlines() if "event=sandbox " in line]
+    files = "confined" if landlock_version() > 0 else "all"
+    assert f"calls=filtered files={files}" in line
+    assert ("event=sandbox_partial" in log) == (files == "all"), log
 
 
 def test_it_waits_for_what_comes_late(make_manager, make_proxy, backend, make_device):

@@ -3,7 +3,7 @@ real user manager of systemd in a mount namespace of its own, where that runs.
 
 Both start the gate under test in place of the program that the unit names, and try again after a
 fraction of the time that it names. They have in common: start(), restart(), state() (inactive, activating,
-active, auto-restart, failed), restarts(), status() of the last run that ended, pid(), close().
+active, auto-restart, failed), restarts(), status() of the last run that ended, pid(), log_path, close().
 """
 
 import os
@@ -75,7 +75,8 @@ class Player:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self._notify_path)
         self._socket.settimeout(0.02)
-        self._log = open(Path(folder) / "unit.log", "wb")
+        self.log_path = Path(folder) / "unit.log"
+        self._log = open(self.log_path, "wb")
         self._state, self._restarts, self._status, self._process = "inactive", 0, None, None
         self._is_ending = False
         self._starts = []
@@ -205,7 +206,7 @@ class UserManager:
     """systemd --user with the unit itself and a drop-in. As root, for the mount namespace."""
 
     def __init__(self, config_path, folder):
-        del folder
+        self.log_path = Path(folder) / "unit.log"
         self._folder = Path(tempfile.mkdtemp(prefix="dtlsgate-"))  # short, for the sockets in it
         # A name of its own: managers that run at the same time have one tree of control groups, and would
         # take each other's processes for their own.
@@ -215,7 +216,8 @@ class UserManager:
         (self._folder / "run").mkdir()
         shutil.copy(UNIT, units / self._unit)
         lines = ["[Unit]", f"StartLimitBurst={START_LIMIT}", "[Service]", "User=", "ExecStart=", f"ExecStart={GATE} -c {config_path} --fd-store",
-                 f"RestartSec={int(RETRY_S * 1000)}ms",
+                 f"RestartSec={int(RETRY_S * 1000)}ms", f"StandardError=append:{self.log_path}",
+                 f"ReadWritePaths={Path(config_path).parent}",
                  *(f"{key}=no" for key in NOT_FOR_A_USER_MANAGER),
                  *(f'Environment="{key}={value}"' for key, value in gate_environment().items()
                    if key.endswith("SAN_OPTIONS"))]
