@@ -19,11 +19,8 @@
 static const int of_worker[] = {
     /* datagrams, and who wakes whom */
     SCMP_SYS(recvmmsg),
-    SCMP_SYS(sendmmsg),
     SCMP_SYS(recvmsg),
-    SCMP_SYS(sendmsg),
     SCMP_SYS(recvfrom),
-    SCMP_SYS(sendto),
     SCMP_SYS(getsockopt),
     SCMP_SYS(getsockname),
     SCMP_SYS(epoll_wait),
@@ -34,6 +31,7 @@ static const int of_worker[] = {
     SCMP_SYS(ppoll),
     SCMP_SYS(read),
     SCMP_SYS(write),
+    SCMP_SYS(writev), /* the C library's last words: stack smashing, corrupted memory */
     SCMP_SYS(close),
     SCMP_SYS(timerfd_settime),
     SCMP_SYS(timerfd_gettime),
@@ -81,7 +79,6 @@ static const int of_process[] = {
     SCMP_SYS(openat),
     SCMP_SYS(close_range),
     SCMP_SYS(readv),
-    SCMP_SYS(writev),
     SCMP_SYS(pread64),
     SCMP_SYS(pwrite64),
     SCMP_SYS(lseek),
@@ -105,6 +102,7 @@ static const int of_process[] = {
     SCMP_SYS(ftruncate),
     SCMP_SYS(fsync),
     SCMP_SYS(fdatasync),
+    SCMP_SYS(sync_file_range), /* a large state_file */
     SCMP_SYS(unlink),
     SCMP_SYS(unlinkat),
     SCMP_SYS(rename),
@@ -192,7 +190,7 @@ static const struct {
 } with_values[] = {
     {SCMP_SYS(socketpair), 0, {AF_UNIX}},
     {SCMP_SYS(setsockopt), 1, {IPPROTO_IP, SOL_SOCKET, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP}},
-    {SCMP_SYS(ioctl), 1, {FIONREAD, FIONBIO, 0x5401 /* TCGETS */}},
+    {SCMP_SYS(ioctl), 1, {FIONREAD, FIONBIO, SIOCGIFINDEX /* fe80::1%eth0 */, TCGETS}},
     {SCMP_SYS(prctl),
      0,
      {PR_SET_NAME, PR_GET_NAME, PR_SET_DUMPABLE, PR_GET_SECCOMP, PR_SET_SECCOMP,
@@ -201,6 +199,18 @@ static const struct {
 
 static const unsigned families[] = {AF_INET, AF_INET6, AF_UNIX};
 static const unsigned types[] = {SOCK_DGRAM, SOCK_STREAM};
+/* By its own number: to Landlock a connection of MPTCP, for one, is none of TCP. */
+static const unsigned protocols[] = {0, IPPROTO_TCP, IPPROTO_UDP};
+
+/* Calls that send, and which argument has the flags. */
+static const struct {
+    int call;
+    unsigned flags;
+} senders[] = {
+    {SCMP_SYS(sendmmsg), 3},
+    {SCMP_SYS(sendmsg), 2},
+    {SCMP_SYS(sendto), 3},
+};
 
 enum {
     SOCKET_TYPE_BITS = 0xf, /* beside SOCK_CLOEXEC and the like */
@@ -241,10 +251,23 @@ static int allow_sockets(scmp_filter_ctx filter)
 {
     int result = 0;
     for (size_t f = 0; f < sizeof(families) / sizeof(families[0]); f++)
-        for (size_t t = 0; t < sizeof(types) / sizeof(types[0]) && result == 0; t++)
-            result = seccomp_rule_add(
-                filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, is_equal(0, families[f]),
-                SCMP_CMP32(1, SCMP_CMP_MASKED_EQ, SOCKET_TYPE_BITS, types[t]));
+        for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++)
+            for (size_t p = 0; p < sizeof(protocols) / sizeof(protocols[0]) && result == 0; p++)
+                result = seccomp_rule_add(
+                    filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3, is_equal(0, families[f]),
+                    SCMP_CMP32(1, SCMP_CMP_MASKED_EQ, SOCKET_TYPE_BITS, types[t]),
+                    is_equal(2, protocols[p]));
+    return result;
+}
+
+/* MSG_FASTOPEN would open a connection without connect(), which is all that Landlock looks at. */
+static int allow_sending(scmp_filter_ctx filter)
+{
+    int result = 0;
+    for (size_t i = 0; i < sizeof(senders) / sizeof(senders[0]) && result == 0; i++)
+        result =
+            seccomp_rule_add(filter, SCMP_ACT_ALLOW, senders[i].call, 1,
+                             SCMP_CMP32(senders[i].flags, SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0));
     return result;
 }
 
@@ -274,6 +297,8 @@ static int add_rules(scmp_filter_ctx filter, enum sandbox_calls which)
 {
     bool is_process = which == SANDBOX_CALLS_OF_PROCESS;
     int result = allow(filter, of_worker, sizeof(of_worker) / sizeof(of_worker[0]));
+    if (result == 0)
+        result = allow_sending(filter);
     if (result == 0)
         result = allow_memory(filter, is_process);
     if (result != 0 || !is_process)

@@ -76,7 +76,9 @@ print("results:", json.dumps(results))
 # x86-64, arm64.
 NUMBERS = {"openat": (257, 56), "execve": (59, 221), "socket": (41, 198), "unshare": (272, 97), "ptrace": (101, 117),
            "mprotect": (10, 226), "mmap": (9, 222), "bpf": (321, 280), "io_uring_setup": (425, 425),
-           "connect": (42, 203), "mkdirat": (258, 34), "getpid": (39, 172), "keyctl": (250, 219)}
+           "connect": (42, 203), "mkdirat": (258, 34), "getpid": (39, 172), "keyctl": (250, 219),
+           "sync_file_range": (277, 84), "ioctl": (16, 29), "writev": (20, 66), "sendto": (44, 206),
+           "sendmsg": (46, 211), "sendmmsg": (307, 269), "close": (3, 57)}
 
 
 def number(name):
@@ -135,7 +137,36 @@ def test_files_of_others_are_refused(start_proxy, backend, tmp_path):
     assert results == 5 * ["EACCES"]
     [descriptor] = make_calls(proxy.gate_pid(), "dtlsgate", call("openat", -100, text(proxy.config_path), 0))
     assert isinstance(descriptor, int)
-    make_calls(proxy.gate_pid(), "dtlsgate", ({"x86_64": 3, "aarch64": 57}[os.uname().machine], [str(descriptor)]))
+    make_calls(proxy.gate_pid(), "dtlsgate", call("close", descriptor))
+
+
+@DEBUGGER
+def test_connections_that_landlock_does_not_see_are_refused(start_proxy, backend):
+    """MPTCP, and data that opens a connection of TCP by itself."""
+    mptcp, fast_open = 262, 0x20000000
+    proxy = start_proxy(backend)
+    for thread in ("dtlsgate", "worker-0"):
+        assert make_calls(
+            proxy.gate_pid(), thread,
+            call("sendto", -1, 0, 0, fast_open, 0, 0), call("sendmsg", -1, 0, fast_open),
+            call("sendmmsg", -1, 0, 0, fast_open | 0x40), call("socket", 2, 1, mptcp), call("socket", 10, 1, mptcp),
+        ) == 5 * ["ENOSYS"]
+        assert make_calls(
+            proxy.gate_pid(), thread, call("sendto", -1, 0, 0, 0x40, 0, 0), call("sendmsg", -1, 0, 0),
+            call("sendmmsg", -1, 0, 0, 0x40)) == 3 * ["EBADF"]
+    opened = make_calls(proxy.gate_pid(), "dtlsgate", call("socket", 2, 1, 0), call("socket", 10, 1, 6),
+                        call("socket", 2, 0o2000002, 17), call("socket", 1, 2, 0))
+    assert all(isinstance(descriptor, int) for descriptor in opened), opened
+    make_calls(proxy.gate_pid(), "dtlsgate", *(call("close", descriptor) for descriptor in opened))
+
+
+@DEBUGGER
+def test_what_is_rarely_needed_is_not_refused(start_proxy, backend):
+    """A large state_file, the number of an interface, the C library's last words."""
+    proxy = start_proxy(backend)
+    assert make_calls(proxy.gate_pid(), "dtlsgate", call("sync_file_range", -1, 0, 0, 2),
+                      call("ioctl", -1, 0x8933, 0)) == 2 * ["EBADF"]
+    assert make_calls(proxy.gate_pid(), "worker-0", call("writev", -1, 0, 0)) == ["EBADF"]
 
 
 @DEBUGGER
@@ -158,7 +189,7 @@ def test_nothing_is_refused(start_proxy, backend, tmp_path, mode):
     pid = proxy.gate_pid()
     descriptor, shared = make_calls(pid, "dtlsgate", call("openat", -100, text(secret), 0), call("unshare", 0))
     assert isinstance(descriptor, int) and shared == 0
-    make_calls(pid, "dtlsgate", ({"x86_64": 3, "aarch64": 57}[os.uname().machine], [str(descriptor)]))
+    make_calls(pid, "dtlsgate", call("close", descriptor))
     before = int(threads(os.getpid())[threads_name()].get("Seccomp_filters", "-1"))
     assert filters(pid) == before + (mode == "log")
 
@@ -209,6 +240,16 @@ def test_an_upgrade_with_other_settings_adds_one(start_installed, backend, tmp_p
     assert filters(proxy.gate_pid()) == before + 1
     upgrade(proxy)
     assert filters(proxy.gate_pid()) == before + 1
+
+
+def test_an_interface_by_its_name(start_proxy, backend):
+    """Its number is asked for whenever the settings are read. It is there; the address is not."""
+    proxy = start_proxy(backend, gate={"control": "control.sock"})
+    proxy.sections["listener coaps"]["listen"] += ", [fe80::1%lo]:5684"
+    proxy.write_config()
+    result = proxy.run_ctl("reload")
+    assert result.returncode == 1
+    assert "this machine has no such address" in result.stdout + result.stderr, result
 
 
 @LANDLOCK
