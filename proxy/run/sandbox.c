@@ -1,10 +1,12 @@
 #include "run/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "run/sandbox_calls.h"
@@ -203,4 +205,21 @@ void sandbox_check(const struct config *config, struct problems *problems)
     if (read_in_force(&now) && now.files != 0)
         sandbox_paths_check(&now.paths, config, problems);
     sandbox_paths_free(&now.paths);
+}
+
+/* The modes of files allow it: Landlock has no say in that question. */
+bool sandbox_refuses_program(const char *path, struct err *err)
+{
+    struct in_force now;
+    bool is_confined = read_in_force(&now) && now.files != 0;
+    sandbox_paths_free(&now.paths);
+    if (!is_confined || faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0)
+        return false;
+    err_set(
+        err,
+        "executing %s: sandbox = on allows only what lies in the folder that the program was in "
+        "at the start, where links led then included, and no script; put it there, or restart "
+        "the gate",
+        path);
+    return true;
 }

@@ -24,4 +24,8 @@ sandbox_thread *sandbox_of_worker(void);
  * settings, and write those that it must. An error for each that it may not. */
 void sandbox_check(const struct config *config, struct problems *problems);
 
+/* Of a program that the kernel has refused to execute with EACCES: whether the sandbox is why, as
+ * far as anybody can tell; err says what to do then. */
+bool sandbox_refuses_program(const char *path, struct err *err);
+
 #endif

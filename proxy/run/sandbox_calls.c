@@ -271,8 +271,10 @@ static int allow_sending(scmp_filter_ctx filter)
     return result;
 }
 
-/* No memory is both written and executed, nor written first and executed then. Libraries are mapped
- * to be executed by the program that comes next. */
+/* No memory of the process is both written and executed, nor written first and executed then. Files
+ * are mapped to be executed, since the program that comes next has libraries: also one that
+ * somebody has written, in memory (memfd_create) or where the state is kept. So this keeps nobody
+ * from bringing code, but for a worker, which maps none. */
 static int allow_memory(scmp_filter_ctx filter, bool may_execute)
 {
     int result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,

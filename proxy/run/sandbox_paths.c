@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,18 +13,8 @@
 
 /* What the C library and the next program read before they know any settings. /etc as a whole:
  * its files are renamed into place, and who may read which is told by their modes. */
-static const struct {
-    const char *path;
-    unsigned may;
-} of_system[] = {
-    {"/usr", SANDBOX_READ},
-    {"/lib", SANDBOX_READ | SANDBOX_EXECUTE}, /* the dynamic loader is executed */
-    {"/lib64", SANDBOX_READ | SANDBOX_EXECUTE},
-    {"/etc", SANDBOX_READ},
-    {"/proc", SANDBOX_READ},
-    {"/sys", SANDBOX_READ},
-    {"/dev/null", SANDBOX_READ},
-    {"/dev/urandom", SANDBOX_READ},
+static const char *const of_system[] = {
+    "/usr", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev/null", "/dev/urandom",
 };
 enum { OF_SYSTEM = sizeof(of_system) / sizeof(of_system[0]) };
 
@@ -120,6 +111,29 @@ static void add_file(struct sandbox_paths *paths, const char *path, unsigned may
     add(paths, strcmp(folder, "/") != 0 ? folder : real, may);
 }
 
+/* The dynamic loader, which the kernel executes with the program. */
+static int note_loader(struct dl_phdr_info *object, size_t size, void *context)
+{
+    char *loader = context;
+    (void)size;
+    for (int i = 0; i < object->dlpi_phnum; i++)
+        if (object->dlpi_phdr[i].p_type == PT_INTERP)
+            snprintf(loader, PATH_MAX, "%s",
+                     (const char *)(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr));
+    return 1; /* the first one is the program */
+}
+
+/* Where it really lies, which is a folder of libraries: a new one is renamed into place there. */
+static void add_loader(struct sandbox_paths *paths)
+{
+    char loader[PATH_MAX] = "", real[PATH_MAX], folder[PATH_MAX];
+    dl_iterate_phdr(note_loader, loader);
+    if (loader[0] == '\0' || realpath(loader, real) == NULL)
+        return;
+    folder_of(real, folder);
+    add(paths, strcmp(folder, "/") != 0 ? folder : real, SANDBOX_READ | SANDBOX_EXECUTE);
+}
+
 /* One path of the settings; title: that of its section. */
 struct named_path {
     const char *title, *key, *path;
@@ -183,7 +197,8 @@ void sandbox_paths_of_settings(struct sandbox_paths *paths, const struct config 
     const char *credentials = getenv("CREDENTIALS_DIRECTORY");
     *paths = (struct sandbox_paths){0};
     for (int i = 0; i < OF_SYSTEM; i++)
-        add_existing(paths, of_system[i].path, of_system[i].may);
+        add_existing(paths, of_system[i], SANDBOX_READ);
+    add_loader(paths);
     if (program[0] != '\0')
         add_file(paths, program, SANDBOX_READ | SANDBOX_EXECUTE);
     if (credentials != NULL)
@@ -231,7 +246,7 @@ static void list_folders(const struct sandbox_paths *paths, unsigned may, char *
                             (place->may & SANDBOX_EXECUTE) != 0;
         for (int n = 0; n < OF_SYSTEM && !is_of_system; n++)
             is_of_system =
-                strcmp(place->path, of_system[n].path) == 0 && strcmp(place->path, "/etc") != 0;
+                strcmp(place->path, of_system[n]) == 0 && strcmp(place->path, "/etc") != 0;
         if (!is_of_system && len < size)
             len +=
                 (size_t)snprintf(text + len, size - len, "%s%s", len > 0 ? ", " : "", place->path);

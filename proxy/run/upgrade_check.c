@@ -12,6 +12,7 @@
 
 #include "run/check.h"
 #include "run/reload.h"
+#include "run/sandbox.h"
 #include "session/sessions_look.h"
 #include "state/state.h"
 
@@ -120,6 +121,8 @@ static bool spawn(pid_t *child, const struct program *program, const char *confi
     int error = posix_spawn(child, program->path, &actions, &attributes, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
+    if (error == EACCES && sandbox_refuses_program(program->path, err))
+        return false;
     return error == 0 || err_set(err, "executing %s: %s", program->path, strerror(error));
 }
 

@@ -141,6 +141,18 @@ def test_files_of_others_are_refused(start_proxy, backend, tmp_path):
 
 
 @DEBUGGER
+@LANDLOCK
+def test_programs_beside_the_libraries_are_refused(start_proxy, backend):
+    """The loader may be executed, and lies among libraries; other folders of /usr/lib have programs."""
+    programs = [path for pattern in ("systemd/systemd*", "gcc/*/*/cc1", "git-core/git-*", "apt/methods/*")
+                for path in Path("/usr/lib").glob(pattern) if path.is_file() and os.access(path, os.X_OK)]
+    if not programs:
+        pytest.skip("no program is in /usr/lib here")
+    proxy = start_proxy(backend)
+    assert make_calls(proxy.gate_pid(), "dtlsgate", call("execve", text(programs[0]), 0, 0)) == ["EACCES"]
+
+
+@DEBUGGER
 def test_connections_that_landlock_does_not_see_are_refused(start_proxy, backend):
     """MPTCP, and data that opens a connection of TCP by itself."""
     mptcp, fast_open = 262, 0x20000000
@@ -250,6 +262,26 @@ def test_an_interface_by_its_name(start_proxy, backend):
     result = proxy.run_ctl("reload")
     assert result.returncode == 1
     assert "this machine has no such address" in result.stdout + result.stderr, result
+
+
+@LANDLOCK
+def test_a_program_in_another_folder(make_proxy, backend, make_device):
+    """A link to the newest version is not followed to where the sandbox does not let it."""
+    proxy = make_proxy(backend, gate={"control": "control.sock"})
+    for version in ("1", "2"):
+        (proxy.folder / "versions" / version).mkdir(parents=True)
+        shutil.copy(GATE, proxy.folder / "versions" / version / "dtlsgate")
+    current = proxy.folder / "versions" / "current"
+    current.symlink_to("1")
+    proxy.start(program=current / "dtlsgate")
+    device = make_device(proxy).connect()
+    (proxy.folder / "new").symlink_to("2")
+    (proxy.folder / "new").rename(current)
+    result = ctl_upgrade(proxy)
+    assert result.returncode == 1
+    assert "sandbox = on allows only what lies in the folder" in result.stderr + result.stdout, result
+    assert "sandbox = on" in proxy.wait_log("upgrade_failed")["text"]
+    device.exchange(b"as before")
 
 
 @LANDLOCK

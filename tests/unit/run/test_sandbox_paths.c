@@ -158,6 +158,23 @@ static void the_program(void **state)
     assert_int_equal(may_at(s, in(s, "conf")), SANDBOX_READ);
 }
 
+/* Only the dynamic loader besides, with the libraries beside it: no folder of programs. */
+static void what_may_be_executed(void **state)
+{
+    struct scene *s = *state;
+    uint32_t count = 0;
+    load(s, "", "psk_file = ../keys/a.psk\n");
+    note(s, "");
+    for (uint32_t i = 0; i < s->paths.count; i++)
+        if ((s->paths.at[i].may & SANDBOX_EXECUTE) != 0) {
+            const char *path = s->paths.at[i].path;
+            assert_true(strncmp(path, "/usr/lib", 8) == 0 || strncmp(path, "/lib", 4) == 0);
+            assert_string_not_equal(path, "/usr/lib");
+            count++;
+        }
+    assert_int_equal(count, 1);
+}
+
 /* The folder of the file would be everything. */
 static void a_file_at_the_root(void **state)
 {
@@ -256,6 +273,7 @@ int main(void)
         SCENE(folders_of_the_settings),
         SCENE(where_links_lead),
         SCENE(the_program),
+        SCENE(what_may_be_executed),
         SCENE(a_file_at_the_root),
         SCENE(other_folders_are_refused),
         SCENE(names_that_begin_alike),
