@@ -400,6 +400,11 @@ bool log_pause(void)
     return true;
 }
 
+bool log_has_thread(void)
+{
+    return atomic_load(&has_writer);
+}
+
 void log_end(struct log_line *line)
 {
     if (line->is_off)

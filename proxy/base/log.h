@@ -41,6 +41,9 @@ void log_stop(void);
  * and it is false. Else log_start() is to follow. */
 bool log_pause(void) MUST_USE;
 
+/* Whether there is a thread that writes; also one that log_pause() has not brought to an end. */
+bool log_has_thread(void);
+
 /* Any thread; of lines that are begun from now on. */
 void log_set_level(enum log_level level);
 void log_set_format(enum log_format format);

@@ -14,8 +14,11 @@
 #include "run/sandbox_paths.h"
 
 /* What is in force, in the environment: a line `MODE CALLS FILES` (on or log; the number of the
- * list of system calls, 0 = none is refused; 1 if files are confined), and the places. */
+ * list of system calls, 0 = none is refused; which threads are confined to files), and the places.
+ */
 static const char VARIABLE[] = "DTLSGATE_SANDBOX";
+
+enum { FILES_OF_NONE, FILES_OF_ALL, FILES_BUT_LOG };
 
 struct in_force {
     bool is_logged_only;
@@ -79,34 +82,60 @@ static void log_partial(const char *what, const struct err *err)
     log_text(LOG_WARNING, "sandbox_partial", "%s: %s", what, err->text);
 }
 
-static void confine_files(struct in_force *next, int binary)
+static void log_confined_files(const struct in_force *now, bool is_confined, const struct err *err)
 {
-    struct err err = {0};
-    bool is_paused = log_pause();
-    run_allocator_threads(false);
-    next->files = sandbox_files_confine(&next->paths, binary, &err);
-    run_allocator_threads(true);
-    if (is_paused && !log_start(&err))
-        log_partial("the log is written without a thread of its own", &err);
-    if (next->files == 0)
-        log_partial("files are not confined", &err);
+    if (!is_confined)
+        log_partial(now->files == FILES_OF_NONE ? "files are not confined"
+                                                : "files are confined as they were before",
+                    err);
+    else if (now->files == FILES_BUT_LOG)
+        log_text(LOG_WARNING, "sandbox_partial",
+                 "files are not confined in the thread of the log, which waits for a stderr that "
+                 "takes nothing; the next upgrade tries again");
 }
 
-/* Files first: the filter of system calls can take in threads that are there already. */
-static void confine(struct in_force *next, int binary)
+/* Takes `paths` if they are in force then; false: what was is. A thread of the log that waits for
+ * stderr cannot be stopped, so it is not confined: the others are all the same. */
+static bool confine_files(struct in_force *now, struct sandbox_paths *paths, int binary)
+{
+    struct err err = {0}, err_of_log = {0};
+    bool is_paused = log_pause(), is_log_left = log_has_thread();
+    run_allocator_threads(false);
+    bool is_confined = sandbox_files_confine(paths, binary, &err);
+    run_allocator_threads(true);
+    if (is_paused && !log_start(&err_of_log))
+        log_partial("the log is written without a thread of its own", &err_of_log);
+    if (is_confined) {
+        sandbox_paths_free(&now->paths);
+        now->paths = *paths;
+        *paths = (struct sandbox_paths){0};
+        now->files = is_log_left ? FILES_BUT_LOG : FILES_OF_ALL;
+    }
+    log_confined_files(now, is_confined, &err);
+    return is_confined;
+}
+
+static bool confine_calls(struct in_force *now)
 {
     struct err err = {0};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        err_set(&err, "new privileges cannot be given up: %s", strerror(errno));
-        log_partial("nothing is confined", &err);
-        return;
-    }
-    if (!next->is_logged_only)
-        confine_files(next, binary);
-    bool is_filtered = sandbox_calls_confine(SANDBOX_CALLS_OF_PROCESS, next->is_logged_only, &err);
-    next->calls = is_filtered ? SANDBOX_CALLS_NUMBER : 0;
-    if (!is_filtered)
-        log_partial("system calls are not refused", &err);
+    bool is_filtered = sandbox_calls_confine(SANDBOX_CALLS_OF_PROCESS, now->is_logged_only, &err);
+    if (is_filtered)
+        now->calls = SANDBOX_CALLS_NUMBER;
+    else
+        log_partial(now->calls == 0 ? "system calls are not refused"
+                                    : "system calls are refused as they were before",
+                    &err);
+    return is_filtered;
+}
+
+static bool give_up_privileges(void)
+{
+    struct err err = {0};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
+        return true;
+    err_set(&err, "new privileges cannot be given up: %s", strerror(errno));
+    log_partial("nothing is confined", &err);
+    return false;
 }
 
 static void log_in_force(const struct in_force *now, bool is_inherited)
@@ -115,42 +144,57 @@ static void log_in_force(const struct in_force *now, bool is_inherited)
     log_begin(&line, LOG_INFO, "sandbox");
     log_add(&line, "mode", now->is_logged_only ? "log" : "on");
     log_add(&line, "calls", now->calls != 0 ? "filtered" : "all");
-    log_add(&line, "files", now->files != 0 ? "confined" : "all");
+    log_add(&line, "files",
+            now->files == FILES_OF_ALL    ? "confined"
+            : now->files == FILES_BUT_LOG ? "partly"
+                                          : "all");
     log_add(&line, "inherited", is_inherited ? "yes" : "no");
     log_end(&line);
 }
 
-/* Each layer stays for good, and the kernel takes 16 of Landlock's: so none is added that changes
- * nothing. */
-static bool is_same(const struct in_force *a, const struct in_force *b)
+static bool is_same_text(const struct sandbox_paths *a, const struct sandbox_paths *b)
 {
-    char *of_a = sandbox_paths_text(&a->paths), *of_b = sandbox_paths_text(&b->paths);
-    bool is_same_text = of_a != NULL && of_b != NULL && strcmp(of_a, of_b) == 0;
+    char *of_a = sandbox_paths_text(a), *of_b = sandbox_paths_text(b);
+    bool is_same = of_a != NULL && of_b != NULL && strcmp(of_a, of_b) == 0;
     free(of_a);
     free(of_b);
-    return is_same_text && a->is_logged_only == b->is_logged_only &&
-           a->calls == SANDBOX_CALLS_NUMBER && (a->files != 0 || a->is_logged_only);
+    return is_same;
 }
 
-static bool confine_anew(const struct config *config, const char *program, int binary,
-                         const struct in_force *now, bool is_inherited, struct err *err)
+/* Within what is in force already. True: a layer was added. Each stays for good, and the kernel
+ * takes 16 of Landlock's: so none is added that changes nothing. Files first: the filter of system
+ * calls can take in threads that are there already. */
+static bool confine(struct in_force *now, const struct config *config, const char *program,
+                    int binary)
 {
-    struct in_force next = {.is_logged_only = config->gate.sandbox == SANDBOX_LOG};
-    bool is_on_before = is_inherited && !now->is_logged_only;
-    if (!next.is_logged_only || is_on_before)
-        sandbox_paths_of_settings(&next.paths, config, program);
-    if (is_on_before) {
-        next.is_logged_only = false; /* there is no way back */
-        if (now->files != 0)
-            sandbox_paths_limit(&next.paths, &now->paths);
+    struct sandbox_paths paths = {0};
+    bool has_files = now->is_logged_only, has_calls = now->calls == SANDBOX_CALLS_NUMBER;
+    if (!has_files) {
+        sandbox_paths_of_settings(&paths, config, program);
+        if (now->files != FILES_OF_NONE)
+            sandbox_paths_limit(&paths, &now->paths);
+        has_files = now->files == FILES_OF_ALL && is_same_text(&paths, &now->paths);
     }
-    bool is_same_as_before = is_inherited && is_same(now, &next);
-    if (!is_same_as_before)
-        confine(&next, binary);
-    log_in_force(is_same_as_before ? now : &next, is_same_as_before);
-    bool is_written = is_same_as_before || write_in_force(&next, err);
-    sandbox_paths_free(&next.paths);
-    return is_written;
+    bool is_possible = (has_files && has_calls) || give_up_privileges();
+    bool has_files_layer = is_possible && !has_files && confine_files(now, &paths, binary);
+    bool has_calls_layer = is_possible && !has_calls && confine_calls(now);
+    sandbox_paths_free(&paths);
+    return has_files_layer || has_calls_layer;
+}
+
+/* There is no way back from on to log; and what was only logged is as nothing to what refuses. */
+static bool confine_anew(const struct config *config, const char *program, int binary,
+                         struct in_force *now, bool is_inherited, struct err *err)
+{
+    bool is_logged_only = config->gate.sandbox == SANDBOX_LOG;
+    if (!is_inherited || (now->is_logged_only && !is_logged_only)) {
+        sandbox_paths_free(&now->paths);
+        *now = (struct in_force){.is_logged_only = is_logged_only};
+        is_inherited = false;
+    }
+    bool has_layer = confine(now, config, program, binary);
+    log_in_force(now, is_inherited && !has_layer);
+    return write_in_force(now, err);
 }
 
 bool sandbox_confine(const struct config *config, const struct program *program, int binary,
@@ -202,7 +246,7 @@ sandbox_thread *sandbox_of_worker(void)
 void sandbox_check(const struct config *config, struct problems *problems)
 {
     struct in_force now;
-    if (read_in_force(&now) && now.files != 0)
+    if (read_in_force(&now) && now.files != FILES_OF_NONE)
         sandbox_paths_check(&now.paths, config, problems);
     sandbox_paths_free(&now.paths);
 }
@@ -211,7 +255,7 @@ void sandbox_check(const struct config *config, struct problems *problems)
 bool sandbox_refuses_program(const char *path, struct err *err)
 {
     struct in_force now;
-    bool is_confined = read_in_force(&now) && now.files != 0;
+    bool is_confined = read_in_force(&now) && now.files != FILES_OF_NONE;
     sandbox_paths_free(&now.paths);
     if (!is_confined || faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) != 0)
         return false;

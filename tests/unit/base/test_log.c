@@ -669,7 +669,9 @@ static void test_pause(void **state)
     catch_in_file();
     start();
     log_text(LOG_INFO, "before", "x");
+    assert_true(log_has_thread());
     assert_true(log_pause());
+    assert_false(log_has_thread());
     log_text(LOG_INFO, "between", "x");
     assert_non_null(strstr(read_caught(), "event=between")); /* by this thread */
     start();
@@ -690,6 +692,7 @@ static void test_pause_that_is_not_to_be_had(void **state)
     start();
     uint64_t count = (uint64_t)log_until_stuck();
     assert_false(log_pause());
+    assert_true(log_has_thread());
     (void)read_all(count);
     log_text(LOG_INFO, "again", "x");
     log_stop();

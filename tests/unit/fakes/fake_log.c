@@ -87,6 +87,11 @@ bool log_pause(void)
     return true;
 }
 
+bool log_has_thread(void)
+{
+    return false;
+}
+
 void log_set_level(enum log_level wanted)
 {
     level_in_force = wanted;
