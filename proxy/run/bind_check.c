@@ -83,6 +83,19 @@ static void check_control(const struct config *config, struct problems *problems
                          err.text);
 }
 
+void bind_check_addresses(const struct config *config, struct problems *problems)
+{
+    char text[ADDR_TEXT_MAX], where[PROBLEM_TEXT_MAX];
+    for (uint32_t i = 0; i < config->listener_count; i++) {
+        const struct listener_config *listener = &config->listeners[i];
+        config_where(config, listener, "listen", where, sizeof(where));
+        for (uint32_t j = 0; j < listener->listen.count; j++)
+            if (!has_address(&listener->listen.addrs[j]))
+                problems_error(problems, "%s: this machine has not got the address of %s now",
+                               where, addr_format(&listener->listen.addrs[j], text));
+    }
+}
+
 void bind_check(const struct config *config, const char *root, struct problems *problems)
 {
     uint64_t first_free_port =

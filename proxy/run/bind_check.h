@@ -11,4 +11,8 @@
  * its start, and a reload of it cannot add any. root: prefix of /proc, "" but in tests. */
 void bind_check(const struct config *config, const char *root, struct problems *problems);
 
+/* An error for each address that this machine has not got now: for who is about to start with these
+ * settings, and cannot go back to others. */
+void bind_check_addresses(const struct config *config, struct problems *problems);
+
 #endif

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "run/bind_check.h"
 #include "run/check.h"
 #include "run/reload.h"
 #include "run/sandbox.h"
@@ -224,6 +225,9 @@ int upgrade_check_run(const char *config_path, const char *state)
     struct problems problems;
     problems_init(&problems);
     struct generation *generation = reload_build(config_path, &problems);
+    /* Going back means reading the same settings: what they cannot do must be seen before. */
+    if (generation != NULL)
+        bind_check_addresses(generation->config, &problems);
     check_state((int)strtol(state, NULL, 10), generation, &problems);
     for (uint32_t i = 0; i < problems.count; i++)
         fprintf(stderr, "%s: %s\n", problems.is_warning[i] ? "warning" : "error",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -109,13 +110,20 @@ def test_a_version_that_refuses(start_installed, backend, make_device):
     assert starts(proxy) == 1
 
 
-def test_settings_that_the_new_version_cannot_use(start_installed, backend, make_device):
+@pytest.mark.parametrize(("pattern", "by", "told"), [
+    (r"\Z", "nonsense = 1\n", "nonsense"),
+    (r"(?m)^(listen = .*)$", r"\1, 192.0.2.77:5684", "has not got the address of 192.0.2.77:5684"),
+])
+def test_settings_that_the_new_version_cannot_use(start_installed, backend, make_device, pattern, by, told):
+    """This one could not go on with them either, so it does not let go before."""
     proxy = start_installed(backend)
     device = make_device(proxy).connect()
     good = proxy.config_path.read_text()
-    proxy.config_path.write_text(good + "nonsense = 1\n")
+    bad = re.sub(pattern, by, good)
+    assert bad != good
+    proxy.config_path.write_text(bad)
     proxy.send_signal(signal.SIGUSR2)
-    assert "nonsense" in proxy.wait_log("upgrade_check", level="error")["text"]
+    wait_until(lambda: any(told in line["text"] for line in proxy.log_lines("upgrade_check", level="error")), told)
     proxy.wait_log("upgrade_failed")
     device.exchange(b"as before")
     proxy.config_path.write_text(good)
