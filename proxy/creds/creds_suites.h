@@ -28,8 +28,8 @@ struct suite_means {
 bool creds_suites_choose(const char *ciphers, const struct suite_means *means,
                          char text[CREDS_SUITES_TEXT_MAX], struct err *err) MUST_USE;
 
-/* Those that `ciphers` names, and that do not work with the means, in the same form; empty: none, or
- * it names what the default list is to go without. Returns text. */
+/* Those that `ciphers` names, and that do not work with the means, in the same form; empty: none,
+ * or it names what the default list is to go without. Returns text. */
 const char *creds_suites_left_out(const char *ciphers, const struct suite_means *means,
                                   char text[CREDS_SUITES_TEXT_MAX]);
 

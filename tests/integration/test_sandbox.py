@@ -36,23 +36,25 @@ DEBUGGER = pytest.mark.skipif(shutil.which("gdb") is None or os.geteuid() != 0,
                               reason="needs gdb, and root: a gate cannot be traced by others")
 
 
-def threads(pid):
-    """{name: the fields of /proc/PID/task/TID/status}"""
-    found = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
-        found[fields["Name"]] = fields
-    return found
+def threads(pid, *names):
+    """{name: the fields of /proc/PID/task/TID/status}, once threads of these names are there. A thread names itself, and
+    has the main thread's name before it first runs; so that one is the main thread's here."""
+    def each():
+        tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda task: task.name == str(pid))
+        found = [dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines()) for task in tasks]
+        return {fields["Name"]: fields for fields in found}
+    wait_until(lambda: set(names) <= each().keys(), f"threads {names}")
+    return each()
 
 
 def filters(pid, thread="dtlsgate"):
-    return int(threads(pid)[thread].get("Seccomp_filters", "-1"))
+    return int(threads(pid, thread)[thread].get("Seccomp_filters", "-1"))
 
 
 def make_calls(pid, thread, *calls):
     """Makes system calls in a thread of a running process: (name or number, arguments as C). What became of each: a
     name of errno, or the value."""
-    tid = int(threads(pid)[thread]["Pid"])
+    tid = int(threads(pid, thread)[thread]["Pid"])
     script = f"""
 import gdb, json
 gdb.execute("set scheduler-locking on")
@@ -101,8 +103,7 @@ def test_all_threads_are_confined(start_proxy, backend, make_device):
     make_device(proxy).connect().exchange(b"served")
     line = proxy.wait_log("sandbox")
     assert (line["mode"], line["calls"], line["inherited"]) == ("on", "filtered", "no")
-    found = threads(proxy.gate_pid())
-    assert {"dtlsgate", "log", "metrics", "worker-0", "worker-1"} <= found.keys(), found.keys()
+    found = threads(proxy.gate_pid(), "dtlsgate", "log", "metrics", "worker-0", "worker-1")
     for name, fields in found.items():
         assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2"), name
     if "Seccomp_filters" in found["log"]:

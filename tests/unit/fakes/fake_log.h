@@ -12,7 +12,8 @@ void fake_log_reset(void);
 /* How many lines have all of these parts; NULL ends them. A value with spaces stands in it as it
  * is, without quotes. */
 uint32_t fake_log_count(const char *part, ...) __attribute__((sentinel));
-/* The same of the lines since the last call with this mark, which begins as 0: for who asks often. */
+/* The same of the lines since the last call with this mark, which begins as 0: for who asks often.
+ */
 uint32_t fake_log_count_new(uint32_t *mark, const char *part, ...) __attribute__((sentinel));
 
 /* Hears each line from now on; NULL = nobody. */
